@@ -1,0 +1,48 @@
+//! The per-CPU counters that eBPF programs keep beside their records: what fired, and what was
+//! lost where. Loss that is not counted cannot weaken a verdict, so every way to lose a record
+//! has a slot here.
+
+/// Index of a counter in the `COUNTERS` map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// A list was found on its way into a receive queue.
+    QueueFired,
+    /// A list was found while its skb's data was copied to a receiver.
+    DequeueFired,
+    /// A receive that took a list returned.
+    InstallFired,
+    /// An skb was freed with its list still on it (kfree_skb).
+    EndKfreeFired,
+    /// An skb was consumed with its list still on it (consume_skb).
+    EndConsumeFired,
+    /// No room in the ring buffer for a queue record.
+    QueueLost,
+    /// No room in the ring buffer for a dequeue record.
+    DequeueLost,
+    /// No room in the ring buffer for an install record.
+    InstallLost,
+    /// No room in the ring buffer for an end record.
+    EndLost,
+    /// A sender passed rights, but its list had left the queue before the program looked.
+    QueueRaced,
+    /// More receives at once than the window table holds: their installs go unseen.
+    WindowFull,
+}
+
+impl Counter {
+    /// Every counter, in map order.
+    pub const ALL: [Self; 11] = [
+        Self::QueueFired,
+        Self::DequeueFired,
+        Self::InstallFired,
+        Self::EndKfreeFired,
+        Self::EndConsumeFired,
+        Self::QueueLost,
+        Self::DequeueLost,
+        Self::InstallLost,
+        Self::EndLost,
+        Self::QueueRaced,
+        Self::WindowFull,
+    ];
+}

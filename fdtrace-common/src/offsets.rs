@@ -1,0 +1,66 @@
+//! The one table of kernel offsets.
+//!
+//! Rust eBPF programs carry no CO-RE relocations, so every offset is resolved from the running
+//! kernel's BTF at start-up and handed to the programs as a constant of the same name
+//! (`sk_buff.sk` becomes `SK_BUFF__SK`). [`for_each_offset`] is that table; each half expands it
+//! with a macro of its own, so a name cannot exist on one side only.
+
+/// Calls `$each! { NAME "type.member.path" SIZE; … }` with every offset the programs read.
+///
+/// `SIZE` is the member's expected size in bytes. A member of another size means that its type
+/// changed under the programs, which is an error, not something to read anyway.
+#[macro_export]
+macro_rules! for_each_offset {
+    ($each:ident) => {
+        $each! {
+            SK_BUFF__PREV "sk_buff.prev" 8;
+            SK_BUFF__SK "sk_buff.sk" 8;
+            SK_BUFF__CB "sk_buff.cb" 48;
+            SK_BUFF_HEAD__PREV "sk_buff_head.prev" 8;
+            UNIX_SKB_PARMS__FP "unix_skb_parms.fp" 8;
+            SCM_FP_LIST__COUNT "scm_fp_list.count" 2;
+            SCM_FP_LIST__FP "scm_fp_list.fp" 2024;
+            SOCK__FAMILY "sock.__sk_common.skc_family" 2;
+            SOCK__TYPE "sock.sk_type" 2;
+            SOCK__SOCKET "sock.sk_socket" 8;
+            SOCK__RECEIVE_QUEUE "sock.sk_receive_queue" 24;
+            UNIX_SOCK__ADDR "unix_sock.addr" 8;
+            UNIX_ADDRESS__LEN "unix_address.len" 4;
+            UNIX_ADDRESS__NAME "unix_address.name" 0;
+            SOCKET__SK "socket.sk" 8;
+            SOCKET_ALLOC__SOCKET "socket_alloc.socket" 128;
+            SOCKET_ALLOC__INODE__INO "socket_alloc.vfs_inode.i_ino" 8;
+            FILE__FLAGS "file.f_flags" 4;
+            FILE__INODE "file.f_inode" 8;
+            FILE__PRIVATE_DATA "file.private_data" 8;
+            INODE__MODE "inode.i_mode" 2;
+            INODE__RDEV "inode.i_rdev" 4;
+            INODE__SB "inode.i_sb" 8;
+            INODE__INO "inode.i_ino" 8;
+            SUPER_BLOCK__DEV "super_block.s_dev" 4;
+            SUPER_BLOCK__MAGIC "super_block.s_magic" 8;
+            TASK_STRUCT__FILES "task_struct.files" 8;
+            FILES_STRUCT__FDT "files_struct.fdt" 8;
+            FILES_STRUCT__NEXT_FD "files_struct.next_fd" 4;
+            FDTABLE__MAX_FDS "fdtable.max_fds" 4;
+            FDTABLE__FD "fdtable.fd" 8;
+            FDTABLE__CLOSE_ON_EXEC "fdtable.close_on_exec" 8;
+            FDTABLE__OPEN_FDS "fdtable.open_fds" 8;
+            PT_REGS__DI "pt_regs.di" 8;
+            PT_REGS__SI "pt_regs.si" 8;
+            PT_REGS__ORIG_AX "pt_regs.orig_ax" 8;
+        }
+    };
+}
+
+/// Constants that are not a member's offset, resolved from the same BTF.
+///
+/// `FILE__REFS` is where a file's reference count is (`f_ref` since 6.13, `f_count` before), and
+/// `FILE_REFS_BIAS` what to add to the raw value: `file_ref_t` counts from zero.
+/// `CONSUME_SKB_HAS_LOCATION` is 1 where that tracepoint passes its caller as a second argument.
+#[macro_export]
+macro_rules! for_each_fact {
+    ($each:ident) => {
+        $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; }
+    };
+}

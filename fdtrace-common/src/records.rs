@@ -1,0 +1,151 @@
+//! The records in the ring buffer, byte for byte.
+//!
+//! A record is a [`Head`] followed by up to [`FILES_PER_RECORD`] [`FileSeen`]s, or by one
+//! [`SocketName`]. A list of 253 files takes several records of one hop, told apart by
+//! [`Head::first`]; they are complete one by one, so losing one loses only its own files.
+
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// SCM_MAX_FD: the most files one message carries, on every kernel since 2.6.38.
+pub const LIST_MAX: usize = 253;
+
+/// Files in one full-size record. A record for a single file holds just that one.
+pub const FILES_PER_RECORD: usize = 16;
+
+/// Words of the fd bitmap that a receive's window covers: 4096 descriptors from the lowest free.
+pub const WINDOW_WORDS: usize = 64;
+
+/// What a record tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum RecordKind {
+    /// A sender's list is in a receive queue.
+    ListQueued = 1,
+    /// A list's skb is being read by a receiver.
+    ListDequeued = 2,
+    /// The receive that read a list returned; its files are the descriptors that became open
+    /// in the receiver's table meanwhile.
+    ReceiveReturned = 3,
+    /// An skb was freed with its list unread.
+    ListDestroyed = 4,
+    /// The name a socket is bound to; comes right before a `ListQueued` of that socket.
+    SocketNamed = 5,
+}
+
+/// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.
+pub const FLAG_PEEK: u16 = 1;
+/// `Head::flags`: the receiver's table grew past the window; some new numbers may be unseen.
+pub const FLAG_WINDOW_SHORT: u16 = 1 << 1;
+/// `Head::flags`: the list left the queue while this record was being read; its content is void.
+pub const FLAG_RACED: u16 = 1 << 2;
+/// `Head::flags`: the last record of this hop for this message.
+pub const FLAG_LAST: u16 = 1 << 3;
+
+/// What every record starts with. Zero where a field does not apply to the kind.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct Head {
+    /// CLOCK_MONOTONIC in nanoseconds, taken before anything else was read.
+    pub t_ns: u64,
+    /// Address of the `scm_fp_list`.
+    pub list: u64,
+    /// Address of the skb that carries the list.
+    pub skb: u64,
+    /// Address of the receiving `sock` (queued, returned) or 0.
+    pub receiver_sock: u64,
+    /// Address of the sending `sock`, read from the skb, or 0.
+    pub sender_sock: u64,
+    /// Inode number of the receiving socket; 0 before accept.
+    pub receiver_ino: u64,
+    /// Inode number of the sending socket; 0 once it is closed.
+    pub sender_ino: u64,
+    /// Kernel address of the code that freed the skb.
+    pub location: u64,
+    /// Process id, in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id, in the initial pid namespace.
+    pub tid: u32,
+    /// CPU the program ran on.
+    pub cpu: u32,
+    /// The sender's number for the socket it sent on, or -1.
+    pub socket_fd: i32,
+    /// What the receive returned: bytes, or a negative errno.
+    pub result: i32,
+    /// The system call the task is in (`pt_regs.orig_ax`), or -1.
+    pub syscall: i32,
+    /// A [`RecordKind`].
+    pub kind: u16,
+    /// `FLAG_*` bits.
+    pub flags: u16,
+    /// Files in the whole list.
+    pub count: u16,
+    /// Index in the list of this record's first file.
+    pub first: u16,
+    /// Files that follow in this record.
+    pub files: u16,
+    /// Type of the receiving socket: SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5.
+    pub socket_type: u16,
+    /// Zero.
+    pub reserved: u32,
+    /// The task's name, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// One `struct file` as it was seen at a hop.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct FileSeen {
+    /// Address of the file.
+    pub file: u64,
+    /// What the task's own table holds at `fd`; 0 where no number is known.
+    pub slot: u64,
+    /// The file's reference count.
+    pub refs: i64,
+    /// Inode number.
+    pub ino: u64,
+    /// Magic number of its file system (`s_magic`): tells pipes, sockets and memfds apart.
+    pub magic: u64,
+    /// Device of its file system, as the kernel encodes it (major << 20 | minor).
+    pub dev: u32,
+    /// Device that the inode stands for, likewise.
+    pub rdev: u32,
+    /// `f_flags`: the open flags.
+    pub flags: u32,
+    /// `i_mode`: type and permissions.
+    pub mode: u32,
+    /// Descriptor number in the task's table, or -1.
+    pub fd: i32,
+    /// 1 if that descriptor is close-on-exec.
+    pub cloexec: u32,
+}
+
+/// The name a socket is bound to: a path, or an abstract name that starts with NUL.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct SocketName {
+    /// Bytes of `name` in use.
+    pub len: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// `sun_path`.
+    pub name: [u8; 112],
+}
+
+/// One row of the `iter/task_file` snapshot: a descriptor and the file behind it.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct TaskFile {
+    /// Address of the file.
+    pub file: u64,
+    /// The file's reference count.
+    pub refs: i64,
+    /// Process id, in the initial pid namespace.
+    pub pid: u32,
+    /// Descriptor number.
+    pub fd: u32,
+}
