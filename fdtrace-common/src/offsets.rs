@@ -40,6 +40,7 @@ macro_rules! for_each_offset {
             SUPER_BLOCK__DEV "super_block.s_dev" 4;
             SUPER_BLOCK__MAGIC "super_block.s_magic" 8;
             TASK_STRUCT__FILES "task_struct.files" 8;
+            TASK_STRUCT__TGID "task_struct.tgid" 4;
             FILES_STRUCT__FDT "files_struct.fdt" 8;
             FILES_STRUCT__NEXT_FD "files_struct.next_fd" 4;
             FDTABLE__MAX_FDS "fdtable.max_fds" 4;

@@ -39,9 +39,6 @@ pub const FLAG_PEEK: u16 = 1;
 pub const FLAG_WINDOW_SHORT: u16 = 1 << 1;
 /// `Head::flags`: the list left the queue while this record was being read; its content is void.
 pub const FLAG_RACED: u16 = 1 << 2;
-/// `Head::flags`: the last record of this hop for this message.
-pub const FLAG_LAST: u16 = 1 << 3;
-
 /// What every record starts with. Zero where a field does not apply to the kind.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
@@ -87,8 +84,10 @@ pub struct Head {
     pub files: u16,
     /// Type of the receiving socket: SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5.
     pub socket_type: u16,
+    /// Files in all records of this hop together.
+    pub total: u16,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
     /// The task's name, NUL-padded.
     pub comm: [u8; 16],
 }
@@ -114,12 +113,15 @@ pub struct FileSeen {
     pub rdev: u32,
     /// `f_flags`: the open flags.
     pub flags: u32,
-    /// `i_mode`: type and permissions.
-    pub mode: u32,
     /// Descriptor number in the task's table, or -1.
     pub fd: i32,
-    /// 1 if that descriptor is close-on-exec.
-    pub cloexec: u32,
+    /// In `ReceiveReturned`: the number that the receiver's control message has at this record's
+    /// position in the list, or -1. It says nothing about *this* file.
+    pub told: i32,
+    /// `i_mode`: type and permissions.
+    pub mode: u16,
+    /// 1 if `fd` is close-on-exec.
+    pub cloexec: u16,
 }
 
 /// The name a socket is bound to: a path, or an abstract name that starts with NUL.

@@ -1,0 +1,147 @@
+//! `queue`: a list has reached a socket's receive queue.
+//!
+//! `sk_data_ready` fires in the sender's task right after the skb was queued, with no lock held:
+//! a receiver on another CPU may have taken the skb already. The sender's side is read here too,
+//! because here the task is still inside its `sendmsg`: the numbers it passed are in its memory,
+//! and its table says which files they stand for.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use fdtrace_common::{
+    counters::Counter,
+    records::{FLAG_RACED, RecordKind},
+};
+
+use crate::{
+    control,
+    emit::{self, FDS_MAX, Program, Scratch, Slot},
+    kernel::{self, FdTable, File, List, Skb, Sock, SyscallRegs},
+    ring,
+};
+
+/// How far to look back from the tail: others may queue behind us before we look.
+const LOOK_BACK: usize = 16;
+
+const SYS_SENDMSG: i32 = 46;
+const SYS_SENDMMSG: i32 = 307;
+const SYS_IO_URING_ENTER: i32 = 426;
+/// What `orig_ax` holds in io_uring's workers, which never entered a system call.
+const SYS_NONE: i32 = 0;
+
+#[raw_tracepoint(tracepoint = "sk_data_ready")]
+pub(crate) fn queue_sk_data_ready(ctx: RawTracePointContext) -> i32 {
+    let receiver = Sock(ctx.arg(0));
+    if receiver.is_unix() {
+        look_for_list(receiver);
+    }
+    0
+}
+
+#[inline(always)]
+fn look_for_list(receiver: Sock) {
+    let regs = SyscallRegs::current();
+    let syscall = regs.number();
+    if syscall != SYS_SENDMSG
+        && syscall != SYS_SENDMMSG
+        && syscall != SYS_IO_URING_ENTER
+        && syscall != SYS_NONE
+    {
+        return;
+    }
+    let Some(scratch) = emit::begin(Program::Queue, RecordKind::ListQueued) else {
+        return;
+    };
+    let table = FdTable::current();
+    scratch.head.syscall = syscall;
+    // Lists travel in the other calls too, but there the registers do not lead to the numbers.
+    let mut passed = 0;
+    let mut first_file = File(0);
+    let mut sender = Sock(0);
+    if syscall == SYS_SENDMSG {
+        passed = control::read_fds(regs.second(), &mut scratch.fds);
+        if passed == 0 {
+            return;
+        }
+        first_file = table.file(scratch.fds[0]);
+        let socket_fd = regs.first() as i32;
+        scratch.head.socket_fd = socket_fd;
+        sender = table.sock(socket_fd);
+    }
+    scratch.found = passed;
+
+    let queue_head = receiver.queue_head();
+    let mut skb = receiver.queue_tail();
+    let mut list = List(0);
+    for _ in 0..LOOK_BACK {
+        if skb == queue_head || skb.0 == 0 {
+            break;
+        }
+        let candidate = skb.list();
+        // Where the numbers are known, the sender's own table must agree with the list: other
+        // threads may be sending on the same socket.
+        if candidate.0 != 0
+            && (passed == 0
+                || (skb.sock() == sender
+                    && u32::from(candidate.count()) == passed
+                    && candidate.file(0) == first_file))
+        {
+            list = candidate;
+            break;
+        }
+        skb = skb.prev();
+    }
+    if list.0 == 0 {
+        if passed > 0 {
+            ring::count(Counter::QueueRaced);
+        }
+        return;
+    }
+    report(receiver, skb, list, scratch, &table);
+}
+
+#[inline(always)]
+fn report(receiver: Sock, skb: Skb, list: List, scratch: &mut Scratch, table: &FdTable) {
+    ring::count(Counter::QueueFired);
+    let sender = skb.sock();
+    let head = &mut scratch.head;
+    head.list = list.0;
+    head.skb = skb.0;
+    head.receiver_sock = receiver.0;
+    head.sender_sock = sender.0;
+    head.receiver_ino = receiver.ino();
+    head.sender_ino = sender.ino();
+    head.count = list.count();
+    head.socket_type = receiver.kind();
+
+    // A connected stream's client is unnamed: the path it connected to is its peer's name.
+    let mut address = receiver.address();
+    if address == 0 {
+        address = sender.address();
+    }
+    if address != 0 {
+        head.kind = RecordKind::SocketNamed as u16;
+        ring::submit_name(head, Counter::QueueLost, |name, room| {
+            kernel::copy_socket_name(address, name, room)
+        });
+        head.kind = RecordKind::ListQueued as u16;
+    }
+
+    // All ones where no number is known, which makes -1 of whatever the scratch holds.
+    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
+    let known = unsafe { read_volatile(&raw const scratch.found) };
+    let unknown = ((i64::from(known) - 1) >> 63) as i32;
+    // SAFETY: likewise.
+    let total = u32::from(unsafe { read_volatile(&raw const scratch.head.count) });
+    emit::files(
+        scratch,
+        total,
+        Counter::QueueLost,
+        |scratch, index| {
+            let fd = scratch.fds[index % FDS_MAX] | unknown;
+            (list.file(index), Slot::of(fd, table))
+        },
+        // Still attached after the reads: then no receiver had begun to take it apart.
+        || if skb.list() == list { 0 } else { FLAG_RACED },
+    );
+}

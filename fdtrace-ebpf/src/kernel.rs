@@ -1,0 +1,365 @@
+//! The only module that dereferences memory the programs do not own: the kernel's, and that of
+//! the task they run in.
+//!
+//! Every kernel object is an address with a type; its methods name the C members they read. A
+//! read that faults yields zero, as the helper leaves it: an object that cannot be read looks
+//! like a null pointer, and callers test for zero where it matters.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_get_current_task,
+        generated::{
+            bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
+        },
+    },
+};
+use fdtrace_common::records::{FileSeen, WINDOW_WORDS};
+
+use crate::offsets::*;
+
+const AF_UNIX: u16 = 1;
+
+/// Reads a `T` at `base + offset`; all zero when the address is not mapped.
+#[inline(always)]
+fn read<T: Copy>(base: u64, offset: &Global<u32>) -> T {
+    read_at(base + u64::from(offset.load()))
+}
+
+/// Reads a `T` for which all-zero bytes are a value, as they are for every type used here.
+#[inline(always)]
+fn read_at<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper takes any address; it fills the whole value, with zeros if that is bad.
+    // Not asking which it was keeps the verifier from following every read down two paths.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
+}
+
+/// Reads a `T` at `base + offset` into `to`.
+///
+/// # Safety
+/// `to` can be written.
+#[inline(always)]
+unsafe fn read_to<T: Copy>(to: *mut T, base: u64, offset: &Global<u32>) {
+    let address = base + u64::from(offset.load());
+    // SAFETY: the caller's promise, and as in `read_at`.
+    unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, address as *const _) };
+}
+
+/// Reads a `T` of the current task's user memory, likewise.
+#[inline(always)]
+pub(crate) fn read_user<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read_at`.
+    unsafe {
+        bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
+}
+
+/// Copies a value between two of the programs' own maps in one helper call, where the compiler
+/// would emit a byte-wise loop for the verifier to walk each time.
+///
+/// # Safety
+/// `to` can be written.
+#[inline(always)]
+pub(crate) unsafe fn copy<T: Copy>(to: *mut T, from: &T) {
+    // SAFETY: the caller's promise; `from` is readable, so the copy cannot fail.
+    unsafe {
+        bpf_probe_read_kernel(
+            to.cast(),
+            size_of::<T>() as u32,
+            (from as *const T).cast(),
+        );
+    }
+}
+
+/// Copies `len` bytes of the current task's user memory, which must fit at `to`.
+///
+/// # Safety
+/// `to` has `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_from_user(to: *mut u8, len: u32, address: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_probe_read_user(to.cast(), len, address as *const _) };
+}
+
+/// A `struct sk_buff *`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Skb(pub(crate) u64);
+
+impl Skb {
+    /// The socket that sent this skb, while the skb is charged to it.
+    #[inline(always)]
+    pub(crate) fn sock(self) -> Sock {
+        Sock(read(self.0, &SK_BUFF__SK))
+    }
+
+    /// `UNIXCB(skb).fp`; only meaningful for skbs of Unix sockets.
+    #[inline(always)]
+    pub(crate) fn list(self) -> List {
+        List(read_at(
+            self.0 + u64::from(SK_BUFF__CB.load()) + u64::from(UNIX_SKB_PARMS__FP.load()),
+        ))
+    }
+
+    /// The neighbour towards the head of its queue.
+    #[inline(always)]
+    pub(crate) fn prev(self) -> Skb {
+        Skb(read(self.0, &SK_BUFF__PREV))
+    }
+}
+
+/// A `struct sock *`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sock(pub(crate) u64);
+
+impl Sock {
+    #[inline(always)]
+    pub(crate) fn is_unix(self) -> bool {
+        self.0 != 0 && read::<u16>(self.0, &SOCK__FAMILY) == AF_UNIX
+    }
+
+    /// `sk_type`: SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
+    #[inline(always)]
+    pub(crate) fn kind(self) -> u16 {
+        read(self.0, &SOCK__TYPE)
+    }
+
+    /// The receive queue's head, which its circular list treats like an skb.
+    #[inline(always)]
+    pub(crate) fn queue_head(self) -> Skb {
+        Skb(self.0 + u64::from(SOCK__RECEIVE_QUEUE.load()))
+    }
+
+    /// The skb queued last.
+    #[inline(always)]
+    pub(crate) fn queue_tail(self) -> Skb {
+        Skb(read(self.queue_head().0, &SK_BUFF_HEAD__PREV))
+    }
+
+    /// Inode number of the socket's file; 0 while it has none (not accepted yet, or closed).
+    #[inline(always)]
+    pub(crate) fn ino(self) -> u64 {
+        if self.0 == 0 {
+            return 0;
+        }
+        let socket: u64 = read(self.0, &SOCK__SOCKET);
+        if socket == 0 {
+            return 0;
+        }
+        // struct socket_alloc holds the socket and its inode side by side.
+        let alloc = socket - u64::from(SOCKET_ALLOC__SOCKET.load());
+        read(alloc, &SOCKET_ALLOC__INODE__INO)
+    }
+
+    /// The `struct unix_address *` that the socket is bound to, or 0.
+    #[inline(always)]
+    pub(crate) fn address(self) -> u64 {
+        if self.0 == 0 {
+            return 0;
+        }
+        read(self.0, &UNIX_SOCK__ADDR)
+    }
+}
+
+/// Copies `sun_path` of a `struct unix_address` to `name`; returns its length in bytes.
+#[inline(always)]
+pub(crate) fn copy_socket_name(address: u64, name: *mut u8, room: usize) -> u32 {
+    const FAMILY_BYTES: u32 = 2; // sun_family comes before sun_path
+    let len: u32 = read(address, &UNIX_ADDRESS__LEN);
+    let len = len.saturating_sub(FAMILY_BYTES);
+    let len = if len as usize > room { room as u32 } else { len };
+    let from = address + u64::from(UNIX_ADDRESS__NAME.load()) + u64::from(FAMILY_BYTES);
+    // SAFETY: `name` has `room` bytes, and no more than that is copied.
+    unsafe { bpf_probe_read_kernel(name.cast(), len, from as *const _) };
+    len
+}
+
+/// A `struct scm_fp_list *`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct List(pub(crate) u64);
+
+impl List {
+    #[inline(always)]
+    pub(crate) fn count(self) -> u16 {
+        read(self.0, &SCM_FP_LIST__COUNT)
+    }
+
+    #[inline(always)]
+    pub(crate) fn file(self, index: usize) -> File {
+        File(read_at(
+            self.0 + u64::from(SCM_FP_LIST__FP.load()) + (index as u64) * 8,
+        ))
+    }
+}
+
+/// A `struct file *`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct File(pub(crate) u64);
+
+impl File {
+    /// Writes what the file looks like at this moment, straight into a record.
+    ///
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn describe(self, seen: *mut FileSeen) {
+        // SAFETY: the caller's promise; every read fits its field.
+        unsafe {
+            (*seen).file = self.0;
+            (*seen).refs = self.refs();
+            read_to(&raw mut (*seen).flags, self.0, &FILE__FLAGS);
+            let inode: u64 = read(self.0, &FILE__INODE);
+            read_to(&raw mut (*seen).ino, inode, &INODE__INO);
+            read_to(&raw mut (*seen).rdev, inode, &INODE__RDEV);
+            read_to(&raw mut (*seen).mode, inode, &INODE__MODE);
+            let sb: u64 = read(inode, &INODE__SB);
+            read_to(&raw mut (*seen).dev, sb, &SUPER_BLOCK__DEV);
+            read_to(&raw mut (*seen).magic, sb, &SUPER_BLOCK__MAGIC);
+        }
+    }
+
+    /// The reference count as `file_count()` would give it. It may change right after.
+    #[inline(always)]
+    pub(crate) fn refs(self) -> i64 {
+        read::<i64>(self.0, &FILE__REFS).wrapping_add(i64::from(FILE_REFS_BIAS.load()))
+    }
+
+    /// The `sock` behind a socket's file. The caller knows that it is a socket.
+    #[inline(always)]
+    fn sock(self) -> Sock {
+        let socket: u64 = read(self.0, &FILE__PRIVATE_DATA);
+        Sock(read(socket, &SOCKET__SK))
+    }
+}
+
+/// The current task's descriptor table, as it is at this moment.
+#[derive(Clone, Copy)]
+pub(crate) struct FdTable {
+    files: u64,
+    open: u64,
+    cloexec: u64,
+    /// Descriptors the table has room for.
+    max: u32,
+    /// The kernel's lower bound for the lowest free descriptor.
+    pub(crate) next: u32,
+}
+
+impl FdTable {
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: takes nothing and always succeeds.
+        let task = unsafe { bpf_get_current_task() };
+        let files: u64 = read(task, &TASK_STRUCT__FILES);
+        let fdt: u64 = read(files, &FILES_STRUCT__FDT);
+        Self {
+            files: read(fdt, &FDTABLE__FD),
+            open: read(fdt, &FDTABLE__OPEN_FDS),
+            cloexec: read(fdt, &FDTABLE__CLOSE_ON_EXEC),
+            max: read(fdt, &FDTABLE__MAX_FDS),
+            next: read(files, &FILES_STRUCT__NEXT_FD),
+        }
+    }
+
+    /// All ones for a number that the table has room for, zero for any other.
+    ///
+    /// Arithmetic, because a comparison is a branch, and the verifier would follow both ways for
+    /// each of 253 descriptors. A negative number is a large unsigned one.
+    #[inline(always)]
+    fn inside(&self, fd: i32) -> u64 {
+        ((i64::from(fd as u32) - i64::from(self.max)) >> 63) as u64
+    }
+
+    /// The file at `fd`, or a null file.
+    #[inline(always)]
+    pub(crate) fn file(&self, fd: i32) -> File {
+        let address = self.files + u64::from(fd as u32) * 8;
+        File(read_at(address & self.inside(fd)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn sock(&self, fd: i32) -> Sock {
+        let file = self.file(fd);
+        if file.0 == 0 { Sock(0) } else { file.sock() }
+    }
+
+    /// 1 if `fd` is close-on-exec.
+    #[inline(always)]
+    pub(crate) fn cloexec(&self, fd: i32) -> u32 {
+        let fd_bits = u64::from(fd as u32);
+        let address = self.cloexec + fd_bits / 64 * 8;
+        let word: u64 = read_at(address & self.inside(fd));
+        (word >> (fd_bits % 64)) as u32 & 1
+    }
+
+    /// Copies the open-descriptor bitmap from word `base` on; words past the table stay as they
+    /// are. Returns how many words it copied, and how many lie past the window.
+    #[inline(always)]
+    pub(crate) fn copy_open_words(&self, base: u32, words: *mut u64) -> (u32, u32) {
+        const WINDOW_BYTES: u32 = (WINDOW_WORDS * 8) as u32;
+        let table_bytes = self.max / 8;
+        let skip = base * 8;
+        if table_bytes <= skip {
+            return (0, 0);
+        }
+        let rest = table_bytes - skip;
+        let len = if rest > WINDOW_BYTES { WINDOW_BYTES } else { rest };
+        // SAFETY: `words` has WINDOW_WORDS words, and no more than that is copied.
+        unsafe {
+            bpf_probe_read_kernel(
+                words.cast(),
+                len,
+                (self.open + u64::from(skip)) as *const _,
+            );
+        }
+        (len / 8, (rest - len) / 8)
+    }
+}
+
+/// The registers with which the current task entered its system call.
+#[derive(Clone, Copy)]
+pub(crate) struct SyscallRegs(u64);
+
+impl SyscallRegs {
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the task is the current one, so its stack and registers exist.
+        Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64)
+    }
+
+    /// The system call's number; 0 in workers that never entered one.
+    #[inline(always)]
+    pub(crate) fn number(self) -> i32 {
+        read::<i64>(self.0, &PT_REGS__ORIG_AX) as i32
+    }
+
+    #[inline(always)]
+    pub(crate) fn first(self) -> u64 {
+        read(self.0, &PT_REGS__DI)
+    }
+
+    #[inline(always)]
+    pub(crate) fn second(self) -> u64 {
+        read(self.0, &PT_REGS__SI)
+    }
+}
+
+/// Process id of a task that an iterator visits.
+#[inline(always)]
+pub(crate) fn task_pid(task: u64) -> u32 {
+    read(task, &TASK_STRUCT__TGID)
+}

@@ -1,0 +1,110 @@
+//! The only module that writes the ring buffer, and the counters of what could not be written.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
+};
+use fdtrace_common::{
+    counters::Counter,
+    records::{FileSeen, Head, SocketName},
+};
+
+use crate::{
+    emit::Slot,
+    kernel::{self, File},
+};
+
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+#[map]
+static COUNTERS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the slot is this CPU's own and lives as long as the map. An interrupt between
+        // load and store may lose one count of the same CPU, never one of another.
+        unsafe { *slot += 1 };
+    }
+}
+
+/// A hop's record with room for `N` files.
+#[repr(C)]
+pub(crate) struct HopRecord<const N: usize> {
+    head: Head,
+    files: [FileSeen; N],
+}
+
+/// A record that is being filled in.
+pub(crate) struct Pending<const N: usize>(RingBufEntry<HopRecord<N>>);
+
+impl<const N: usize> Pending<N> {
+    /// Room for one record, or a count in `lost`.
+    #[inline(always)]
+    pub(crate) fn reserve(lost: Counter) -> Option<Self> {
+        let entry = EVENTS.reserve::<HopRecord<N>>(0);
+        if entry.is_none() {
+            count(lost);
+        }
+        entry.map(Self)
+    }
+
+    /// Writes file `index` of this record, as it is now; `index` is below `N`.
+    #[inline(always)]
+    pub(crate) fn put_file(&mut self, index: usize, file: File, slot: Slot) {
+        if index >= N {
+            return;
+        }
+        // SAFETY: the entry has N files, and the index was just checked.
+        unsafe {
+            let seen = (&raw mut (*self.0.as_mut_ptr()).files)
+                .cast::<FileSeen>()
+                .add(index);
+            file.describe(seen);
+            (*seen).slot = slot.file.0;
+            (*seen).fd = slot.fd;
+            (*seen).told = slot.told;
+            (*seen).cloexec = slot.cloexec as u16;
+        }
+    }
+
+    /// Writes the head, with `flags` added, and hands the record to userspace.
+    #[inline(always)]
+    pub(crate) fn submit(mut self, head: &Head, flags: u16) {
+        // SAFETY: the entry is as large as its type.
+        unsafe {
+            let to = &raw mut (*self.0.as_mut_ptr()).head;
+            kernel::copy(to, head);
+            (*to).flags |= flags;
+        }
+        self.0.submit(0);
+    }
+}
+
+#[repr(C)]
+struct NameRecord {
+    head: Head,
+    name: SocketName,
+}
+
+/// Writes a socket's name, filled in by `fill`, which returns the name's length.
+#[inline(always)]
+pub(crate) fn submit_name(head: &Head, lost: Counter, fill: impl FnOnce(*mut u8, usize) -> u32) {
+    const ROOM: usize = 108; // sun_path
+    let Some(mut entry) = EVENTS.reserve::<NameRecord>(0) else {
+        count(lost);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry is as large as its type, and `fill` writes at most ROOM bytes.
+    unsafe {
+        kernel::copy(&raw mut (*record).head, head);
+        let len = fill((&raw mut (*record).name.name).cast(), ROOM);
+        (*record).name.len = len;
+        (*record).name.reserved = 0;
+    }
+    entry.submit(0);
+}
