@@ -1,0 +1,187 @@
+//! Plan: from what this kernel is to how each hop is watched here, or why it cannot be.
+//!
+//! [`plan`] is pure: it looks at a [`KernelView`] and nothing else, so a plan for a kernel that
+//! nobody has booted can be made, printed and tested from a fixture. Whether a hook that should
+//! work does work is the tracer's question; its self-test [strikes out](Plan::strike_out) those
+//! that did not fire.
+
+mod hooks;
+mod offsets;
+
+use std::fmt;
+
+pub use hooks::{Hook, Hop, Mechanism};
+pub use offsets::{Fact, OffsetError, Offsets};
+
+use crate::kernel::{KernelView, TypeError};
+
+/// Which mechanism the user asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Attach {
+    /// The best that this kernel allows, hop by hop.
+    Auto,
+    /// fentry and fexit alone.
+    Trampoline,
+    /// kprobes and kretprobes alone.
+    Kprobe,
+    /// Raw tracepoints alone.
+    Tracepoint,
+}
+
+impl Attach {
+    fn allows(self, mechanism: Mechanism) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Trampoline => mechanism == Mechanism::Trampoline,
+            Self::Kprobe => mechanism == Mechanism::Kprobe,
+            Self::Tracepoint => mechanism == Mechanism::Tracepoint,
+        }
+    }
+}
+
+/// How one hop is watched, or why not.
+#[derive(Clone, Debug)]
+pub struct PlannedHop {
+    /// The hop.
+    pub hop: Hop,
+    /// The hooks that show it; empty where it is not watched.
+    pub hooks: Vec<&'static Hook>,
+    /// Why there are none, or why a better candidate was passed over.
+    pub why: Option<String>,
+}
+
+impl PlannedHop {
+    /// Whether the hop can be seen.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        !self.hooks.is_empty()
+    }
+}
+
+/// The plan for one kernel.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Kernel release the plan is for.
+    pub release: String,
+    /// What the programs need to know of this kernel's structures.
+    pub offsets: Offsets,
+    /// All hops, in the order of the path.
+    pub hops: Vec<PlannedHop>,
+}
+
+/// Why nothing can be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A structure is not what the programs expect.
+    #[error(transparent)]
+    Offset(#[from] OffsetError),
+    /// The kernel's type information cannot be read.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+    /// The mechanism asked for shows no hop at all.
+    #[error("--attach {mechanism} shows no hop here: {why}")]
+    NothingToAttach {
+        /// The mechanism asked for.
+        mechanism: Mechanism,
+        /// The reason, from the first hop that has one.
+        why: String,
+    },
+}
+
+/// Plans how to watch each hop on the kernel that `view` shows.
+///
+/// # Errors
+/// If a structure that programs read is missing, ambiguous or of another size, or if the
+/// mechanism asked for shows nothing at all.
+pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
+    let offsets = Offsets::resolve(&view.types)?;
+    let mut hops = Vec::with_capacity(Hop::ALL.len());
+    for hop in Hop::ALL {
+        hops.push(plan_hop(hop, view, attach)?);
+    }
+    let plan = Plan {
+        release: view.release.clone(),
+        offsets,
+        hops,
+    };
+    match (plan.hooks().next(), forced(attach)) {
+        (None, Some(mechanism)) => Err(PlanError::NothingToAttach {
+            mechanism,
+            why: plan.hops.iter().find_map(|hop| hop.why.clone()).unwrap_or_default(),
+        }),
+        _ => Ok(plan),
+    }
+}
+
+fn forced(attach: Attach) -> Option<Mechanism> {
+    Mechanism::ALL
+        .into_iter()
+        .find(|mechanism| attach != Attach::Auto && attach.allows(*mechanism))
+}
+
+fn plan_hop(hop: Hop, view: &KernelView, attach: Attach) -> Result<PlannedHop, TypeError> {
+    let mut refused = Vec::new();
+    for candidate in hooks::candidates(hop) {
+        if !attach.allows(candidate.mechanism) {
+            refused.push(format!("--attach leaves out {}", candidate.mechanism));
+            continue;
+        }
+        let mut fitting = Vec::new();
+        for hook in candidate.hooks {
+            match hook.unfit(view)? {
+                None => fitting.push(hook),
+                Some(why) => refused.push(why),
+            }
+        }
+        if !fitting.is_empty() {
+            return Ok(PlannedHop {
+                hop,
+                hooks: fitting,
+                why: (!refused.is_empty()).then(|| refused.join("; ")),
+            });
+        }
+    }
+    if refused.is_empty() {
+        refused.push(hooks::why_no_candidate(hop).to_owned());
+    }
+    Ok(PlannedHop {
+        hop,
+        hooks: Vec::new(),
+        why: Some(refused.join("; ")),
+    })
+}
+
+impl Plan {
+    /// All hooks to attach, in the order of the path.
+    pub fn hooks(&self) -> impl Iterator<Item = &'static Hook> + '_ {
+        self.hops.iter().flat_map(|hop| hop.hooks.iter().copied())
+    }
+
+    /// Whether `hop` can be seen.
+    #[must_use]
+    pub fn watches(&self, hop: Hop) -> bool {
+        self.hops.iter().any(|planned| planned.hop == hop && planned.is_watched())
+    }
+
+    /// Takes `hook` out of the plan because it does not work here, and says so.
+    pub fn strike_out(&mut self, hook: &Hook, why: &str) {
+        for planned in &mut self.hops {
+            let before = planned.hooks.len();
+            planned.hooks.retain(|kept| kept.program != hook.program);
+            if planned.hooks.len() < before {
+                planned.why = Some(format!("{} {why}", hook.target));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Attach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Trampoline => "trampoline",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+        })
+    }
+}

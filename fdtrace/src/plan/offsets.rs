@@ -1,0 +1,88 @@
+//! The offsets that programs read kernel structures with, resolved from BTF.
+
+use crate::kernel::{TypeError, Types};
+
+/// A constant for the programs: an offset in bytes, or a yes or no.
+pub type Fact = (&'static str, u32);
+
+/// Why an offset cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OffsetError {
+    /// The member is missing, ambiguous, or not at a whole byte.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+    /// Neither form of the file's reference count exists.
+    #[error("struct file has neither f_ref nor f_count")]
+    NoFileRefs,
+}
+
+/// Every constant that the programs take, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offsets(Vec<Fact>);
+
+macro_rules! offset_table {
+    ($($name:ident $path:literal $size:literal;)*) => {
+        const TABLE: &[(&str, &str, u32)] = &[$((stringify!($name), $path, $size)),*];
+    };
+}
+fdtrace_common::for_each_offset!(offset_table);
+
+impl Offsets {
+    /// Resolves the whole table.
+    ///
+    /// # Errors
+    /// Names the member that is missing, ambiguous or of another size than the programs read.
+    pub fn resolve(types: &Types) -> Result<Self, OffsetError> {
+        let mut facts = Vec::with_capacity(TABLE.len() + 3);
+        for (name, path, size) in TABLE {
+            let member = types.member(path)?;
+            if member.size != *size {
+                return Err(TypeError::Resized {
+                    path: (*path).to_owned(),
+                    expected: *size,
+                    found: member.size,
+                }
+                .into());
+            }
+            facts.push((*name, member.offset));
+        }
+        let (refs, bias) = file_refs(types)?;
+        facts.push(("FILE__REFS", refs));
+        facts.push(("FILE_REFS_BIAS", bias));
+        let location = types
+            .tracepoint("consume_skb")?
+            .is_some_and(|prototype| prototype.params.len() > 1);
+        facts.push(("CONSUME_SKB_HAS_LOCATION", u32::from(location)));
+        Ok(Self(facts))
+    }
+
+    /// The constants, in the order of the table.
+    #[must_use]
+    pub fn facts(&self) -> &[Fact] {
+        &self.0
+    }
+}
+
+/// Where a file's reference count is, and what to add to the raw value.
+///
+/// `f_count` holds the count itself; `f_ref` (6.13 and later) holds one less, so that the count's
+/// end is a sign change.
+fn file_refs(types: &Types) -> Result<(u32, u32), OffsetError> {
+    const COUNTER_BYTES: u32 = 8;
+    for (path, bias) in [("file.f_ref", 1), ("file.f_count", 0)] {
+        match types.member(path) {
+            Ok(member) if member.size == COUNTER_BYTES => return Ok((member.offset, bias)),
+            Ok(member) => {
+                return Err(TypeError::Resized {
+                    path: path.to_owned(),
+                    expected: COUNTER_BYTES,
+                    found: member.size,
+                }
+                .into());
+            }
+            Err(TypeError::NoSuchMember { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(OffsetError::NoFileRefs)
+}
