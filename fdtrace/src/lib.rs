@@ -1,0 +1,3 @@
+//! Follows open files through Unix sockets, hop by hop. Each module is one phase of the data's way.
+
+pub mod kernel;

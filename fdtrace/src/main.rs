@@ -1,1 +1,3 @@
-fn main(){}
+//! The `fdtrace` command.
+
+fn main() {}

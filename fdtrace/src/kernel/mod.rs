@@ -1,0 +1,226 @@
+//! What this kernel is: its types, symbols, security policy, and what this process may do with it.
+//!
+//! First phase of the data flow, between the configuration and the plan. A [`KernelView`] is a
+//! snapshot taken once at start-up, of the running kernel ([`KernelView::live`]) or of a recorded
+//! one ([`KernelView::fixture`]); everything downstream asks the view and cannot tell them apart.
+//!
+//! Nothing here loads a program, attaches a hook, mounts a file system or changes a setting, and
+//! nothing here decides what to trace: that is the plan's business. It judges no kernel by its
+//! version either, only by what it contains.
+
+mod capabilities;
+mod fixture;
+mod names;
+mod symbols;
+mod types;
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use thiserror::Error;
+
+pub use self::{
+    capabilities::Capabilities,
+    symbols::{Symbol, Symbols},
+    types::{Member, Param, Prototype, TypeError, Types},
+};
+
+/// Where the kernel exposes its own types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+const KALLSYMS: &str = "/proc/kallsyms";
+const OSRELEASE: &str = "/proc/sys/kernel/osrelease";
+const KPTR_RESTRICT: &str = "/proc/sys/kernel/kptr_restrict";
+const LSM: &str = "/sys/kernel/security/lsm";
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+const PID_NAMESPACE: &str = "/proc/self/ns/pid";
+
+/// `PROC_PID_INIT_INO`: the inode of the first pid namespace, the same on every kernel.
+const INIT_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Everything the plan and the tracer need to know about a kernel.
+#[derive(Debug)]
+pub struct KernelView {
+    /// What `uname -r` says.
+    pub release: String,
+    /// Struct layouts and function prototypes, from the kernel's BTF.
+    pub types: Types,
+    /// The functions that exist as symbols.
+    pub symbols: Symbols,
+    /// What this process may do.
+    pub capabilities: Capabilities,
+    /// Active security modules in calling order. Empty also when securityfs is not mounted, so
+    /// that a name in the list is evidence and an absent one is not.
+    pub lsms: Vec<String>,
+    /// `kernel.kptr_restrict`; 2, the strictest, when it cannot be read.
+    pub kptr_restrict: u8,
+    /// The lockdown mode in force: `none`, `integrity` or `confidentiality`; absent when unknown.
+    pub lockdown: Option<String>,
+    /// Whether process ids here are the ones that the kernel's programs see.
+    pub init_pid_namespace: bool,
+}
+
+impl KernelView {
+    /// Takes the view of the running kernel.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel exposes no BTF, or `/proc` cannot be read.
+    pub fn live() -> Result<Self, KernelError> {
+        // Producing kallsyms takes the kernel about as long as all the rest takes us.
+        let (symbols, types) = thread::scope(|scope| {
+            let symbols = scope.spawn(Symbols::live);
+            let types = live_types();
+            let symbols = symbols
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (symbols, types)
+        });
+
+        Ok(Self {
+            release: read(OSRELEASE)?.trim().to_owned(),
+            types: types?,
+            symbols: symbols.map_err(unreadable(KALLSYMS))?,
+            capabilities: Capabilities::current().map_err(KernelError::Capabilities)?,
+            lsms: read(LSM).map(|list| split_lsms(&list)).unwrap_or_default(),
+            kptr_restrict: read(KPTR_RESTRICT)
+                .ok()
+                .and_then(|level| level.trim().parse().ok())
+                .unwrap_or(2),
+            lockdown: read(LOCKDOWN).ok().as_deref().and_then(selected_mode),
+            init_pid_namespace: fs::metadata(PID_NAMESPACE)
+                .is_ok_and(|namespace| namespace.ino() == INIT_PID_NAMESPACE),
+        })
+    }
+
+    /// Takes the view of a recorded kernel: `btf`, `kallsyms` and `kernel.json` in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// When a file is missing or is not what its name says.
+    pub fn fixture(dir: &Path) -> Result<Self, KernelError> {
+        fixture::load(dir)
+    }
+}
+
+/// Why no view of the kernel could be taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The kernel exposes no type information.
+    #[error("kernel type information is missing at {}", path.display())]
+    NoBtf {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What opening it said.
+        source: io::Error,
+    },
+    /// There is type information, but it cannot be used.
+    #[error("kernel type information is unusable")]
+    Types(#[source] TypeError),
+    /// A file that every kernel has cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What reading it said.
+        source: io::Error,
+    },
+    /// The kernel would not tell this process its own capabilities.
+    #[error("cannot read the capabilities of this process")]
+    Capabilities(#[source] caps::errors::CapsError),
+    /// A recorded kernel's description is not one.
+    #[error("malformed kernel description in {}", path.display())]
+    Fixture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl KernelError {
+    /// What the user can do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoBtf { .. } => Some(
+                "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, and mount sysfs where fdtrace runs",
+            ),
+            Self::Types(error) => error.hint(),
+            Self::Unreadable { .. } => {
+                Some("run fdtrace as root, where /proc is mounted and not masked")
+            }
+            Self::Capabilities(_) => Some("run fdtrace where /proc is mounted"),
+            Self::Fixture { .. } => Some("write the fixture again with `cargo xtask fixture`"),
+        }
+    }
+}
+
+fn live_types() -> Result<Types, KernelError> {
+    let bytes = fs::read(BTF).map_err(|source| KernelError::NoBtf {
+        path: BTF.into(),
+        source,
+    })?;
+    Types::from_bytes(&bytes).map_err(KernelError::Types)
+}
+
+fn read(path: &str) -> Result<String, KernelError> {
+    fs::read_to_string(path).map_err(unreadable(path))
+}
+
+fn unreadable(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> KernelError {
+    move |source| KernelError::Unreadable {
+        path: path.into(),
+        source,
+    }
+}
+
+fn split_lsms(list: &str) -> Vec<String> {
+    list.trim()
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The bracketed word of a line such as `none [integrity] confidentiality`.
+fn selected_mode(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once('[')?;
+    let (mode, _) = rest.split_once(']')?;
+    Some(mode.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lockdown_mode_is_the_bracketed_one() {
+        let line = "none [integrity] confidentiality\n";
+        assert_eq!(selected_mode(line).as_deref(), Some("integrity"));
+        assert_eq!(selected_mode("none integrity"), None);
+    }
+
+    #[test]
+    fn an_unmounted_securityfs_means_no_known_security_module() {
+        assert_eq!(split_lsms(""), Vec::<String>::new());
+        assert_eq!(split_lsms("lockdown,bpf\n"), ["lockdown", "bpf"]);
+    }
+
+    #[test]
+    fn a_kernel_without_type_information_comes_with_advice() {
+        let error = KernelError::NoBtf {
+            path: BTF.into(),
+            source: io::ErrorKind::NotFound.into(),
+        };
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("CONFIG_DEBUG_INFO_BTF"))
+        );
+    }
+}
