@@ -46,6 +46,9 @@ pub const FLAG_RACED: u16 = 1 << 2;
 pub struct Head {
     /// CLOCK_MONOTONIC in nanoseconds, taken before anything else was read.
     pub t_ns: u64,
+    /// When a record was last lost on this machine, seen from when this one was begun. Two
+    /// records with the same value have no loss between them.
+    pub epoch: u64,
     /// Address of the `scm_fp_list`.
     pub list: u64,
     /// Address of the skb that carries the list.
@@ -87,7 +90,7 @@ pub struct Head {
     /// Files in all records of this hop together.
     pub total: u16,
     /// Zero.
-    pub reserved: u16,
+    pub padding: u16,
     /// The task's name, NUL-padded.
     pub comm: [u8; 16],
 }

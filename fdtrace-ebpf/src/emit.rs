@@ -16,7 +16,7 @@ use fdtrace_common::{
 
 use crate::{
     kernel::{FdTable, File},
-    ring::Pending,
+    ring::{self, Pending},
 };
 
 /// Most records that one hop of one list takes.
@@ -72,6 +72,7 @@ pub(crate) fn begin(program: Program, kind: RecordKind) -> Option<&'static mut S
     scratch.head = Head {
         // SAFETY: takes nothing and always succeeds.
         t_ns: unsafe { bpf_ktime_get_ns() },
+        epoch: ring::epoch(),
         list: 0,
         skb: 0,
         receiver_sock: 0,
@@ -93,7 +94,7 @@ pub(crate) fn begin(program: Program, kind: RecordKind) -> Option<&'static mut S
         files: 0,
         socket_type: 0,
         total: 0,
-        reserved: 0,
+        padding: 0,
         comm: [0; COMM_LEN],
     };
     // SAFETY: the field is that long. Written in place: an error, which cannot happen with a

@@ -1,8 +1,9 @@
 //! The only module that writes the ring buffer, and the counters of what could not be written.
 
 use aya_ebpf::{
+    helpers::bpf_ktime_get_ns,
     macros::map,
-    maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
+    maps::{Array, PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 use fdtrace_common::{
     counters::Counter,
@@ -20,6 +21,30 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// When a record was last lost. A time and not a count: this target has no atomic increment, and
+/// of two CPUs that store at once either value differs from the one before.
+#[map]
+static LAST_LOSS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// See [`Head::epoch`].
+#[inline(always)]
+pub(crate) fn epoch() -> u64 {
+    // SAFETY: the slot lives as long as the map; volatile because other CPUs write it.
+    LAST_LOSS
+        .get_ptr(0)
+        .map_or(0, |last| unsafe { last.read_volatile() })
+}
+
+/// Counts a record that found no room.
+#[inline(always)]
+fn count_lost(counter: Counter) {
+    count(counter);
+    if let Some(last) = LAST_LOSS.get_ptr_mut(0) {
+        // SAFETY: as above; the helper takes nothing and always succeeds.
+        unsafe { last.write_volatile(bpf_ktime_get_ns()) };
+    }
+}
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]
@@ -47,7 +72,7 @@ impl<const N: usize> Pending<N> {
     pub(crate) fn reserve(lost: Counter) -> Option<Self> {
         let entry = EVENTS.reserve::<HopRecord<N>>(0);
         if entry.is_none() {
-            count(lost);
+            count_lost(lost);
         }
         entry.map(Self)
     }
@@ -95,7 +120,7 @@ struct NameRecord {
 pub(crate) fn submit_name(head: &Head, lost: Counter, fill: impl FnOnce(*mut u8, usize) -> u32) {
     const ROOM: usize = 108; // sun_path
     let Some(mut entry) = EVENTS.reserve::<NameRecord>(0) else {
-        count(lost);
+        count_lost(lost);
         return;
     };
     let record = entry.as_mut_ptr();

@@ -1,3 +1,9 @@
 //! Follows open files through Unix sockets, hop by hop. Each module is one phase of the data's way.
 
+pub mod event;
 pub mod kernel;
+pub mod passing;
+pub mod plan;
+pub mod tracer;
+pub mod tracker;
+pub mod verdict;

@@ -54,40 +54,48 @@ fn look_for_list(receiver: Sock) {
     };
     let table = FdTable::current();
     scratch.head.syscall = syscall;
-    // Lists travel in the other calls too, but there the registers do not lead to the numbers.
     let mut passed = 0;
     let mut first_file = File(0);
     let mut sender = Sock(0);
+    let mut look_back = 1;
     if syscall == SYS_SENDMSG {
         passed = control::read_fds(regs.second(), &mut scratch.fds);
         if passed == 0 {
             return;
         }
         first_file = table.file(scratch.fds[0]);
+    }
+    if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
         let socket_fd = regs.first() as i32;
         scratch.head.socket_fd = socket_fd;
         sender = table.sock(socket_fd);
+        look_back = LOOK_BACK;
     }
     scratch.found = passed;
 
     let queue_head = receiver.queue_head();
     let mut skb = receiver.queue_tail();
     let mut list = List(0);
-    for _ in 0..LOOK_BACK {
-        if skb == queue_head || skb.0 == 0 {
+    for depth in 0..LOOK_BACK {
+        if depth >= look_back || skb == queue_head || skb.0 == 0 {
             break;
         }
         let candidate = skb.list();
-        // Where the numbers are known, the sender's own table must agree with the list: other
-        // threads may be sending on the same socket.
-        if candidate.0 != 0
-            && (passed == 0
-                || (skb.sock() == sender
-                    && u32::from(candidate.count()) == passed
-                    && candidate.file(0) == first_file))
-        {
-            list = candidate;
-            break;
+        let from = skb.sock();
+        if sender.0 == 0 || from == sender {
+            if candidate.0 == 0 {
+                // Ours, without a list: a later part of a large message that was reported with
+                // its first part. What lies before it is older.
+                break;
+            }
+            // Where the numbers are known, the sender's own table must agree with the list:
+            // other threads may be sending on the same socket.
+            if passed == 0
+                || (u32::from(candidate.count()) == passed && candidate.file(0) == first_file)
+            {
+                list = candidate;
+                break;
+            }
         }
         skb = skb.prev();
     }

@@ -137,27 +137,20 @@ pub(super) struct Candidate {
     pub(super) hooks: &'static [Hook],
 }
 
-const fn raw_tp(
-    program: &'static str,
-    target: &'static str,
-    params: &'static [&'static str],
-) -> Hook {
-    Hook {
-        program,
-        mechanism: Mechanism::Tracepoint,
-        kind: "raw_tp",
-        target,
-        params,
-    }
-}
-
 macro_rules! tracepoints {
-    ($($program:literal on $target:literal ($($param:literal),*);)*) => {
-        &[Candidate {
+    ($($program:literal on $target:literal ($($param:literal),*);)*) => {{
+        const CANDIDATE: &[Candidate] = &[Candidate {
             mechanism: Mechanism::Tracepoint,
-            hooks: &[$(raw_tp($program, $target, &[$($param),*])),*],
-        }]
-    };
+            hooks: &[$(Hook {
+                program: $program,
+                mechanism: Mechanism::Tracepoint,
+                kind: "raw_tp",
+                target: $target,
+                params: &[$($param),*],
+            }),*],
+        }];
+        CANDIDATE
+    }};
 }
 
 /// What can show `hop`, best first.

@@ -104,13 +104,13 @@ pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
         offsets,
         hops,
     };
-    match (plan.hooks().next(), forced(attach)) {
-        (None, Some(mechanism)) => Err(PlanError::NothingToAttach {
-            mechanism,
-            why: plan.hops.iter().find_map(|hop| hop.why.clone()).unwrap_or_default(),
-        }),
-        _ => Ok(plan),
+    if let Some(mechanism) = forced(attach)
+        && plan.hooks().next().is_none()
+    {
+        let why = plan.hops.iter().find_map(|hop| hop.why.clone()).unwrap_or_default();
+        return Err(PlanError::NothingToAttach { mechanism, why });
     }
+    Ok(plan)
 }
 
 fn forced(attach: Attach) -> Option<Mechanism> {

@@ -1,0 +1,89 @@
+//! Decode: bytes of the ring buffer to events, facts in the past tense.
+//!
+//! Decoding trusts nothing: a record that is too short, of an unknown kind or with more files
+//! than bytes is an error, never a panic, because recordings come from files too.
+
+use fdtrace_common::records::{FileSeen, Head, RecordKind, SocketName};
+use zerocopy::FromBytes as _;
+
+/// What one record tells.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A socket that is about to receive a list, or its peer, is bound to this name.
+    SocketNamed {
+        /// When, who and which list.
+        head: Head,
+        /// `sun_path` as it is: a path, or a NUL and an abstract name.
+        name: Vec<u8>,
+    },
+    /// A sender's list is in a receive queue.
+    ListQueued(Sighting),
+    /// A receiver is reading a list's skb.
+    ListDequeued(Sighting),
+    /// The receive that read a list returned; the files are what its table gained.
+    ReceiveReturned(Sighting),
+    /// An skb was freed with its list unread.
+    ListDestroyed(Sighting),
+}
+
+/// A list, or part of it, as seen at a hop.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// When, who and which list.
+    pub head: Head,
+    /// The files of this part, from `head.first` on.
+    pub files: Vec<FileSeen>,
+}
+
+/// Why bytes are not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Fewer bytes than the record's own head announces.
+    #[error("record of {found} bytes is cut short")]
+    Truncated {
+        /// Bytes there are.
+        found: usize,
+    },
+    /// The kind is none that this version knows.
+    #[error("record of unknown kind {0}")]
+    UnknownKind(u16),
+}
+
+/// Decodes one record.
+///
+/// # Errors
+/// If the bytes are not a whole record of a known kind.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let truncated = DecodeError::Truncated { found: bytes.len() };
+    let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| truncated.clone())?;
+    if head.kind == RecordKind::SocketNamed as u16 {
+        let (name, _) = SocketName::read_from_prefix(rest).map_err(|_| truncated.clone())?;
+        let name = name.name.get(..name.len as usize).ok_or(truncated)?.to_vec();
+        return Ok(Event::SocketNamed { head, name });
+    }
+    let wrap = [
+        (RecordKind::ListQueued, Event::ListQueued as fn(Sighting) -> Event),
+        (RecordKind::ListDequeued, Event::ListDequeued),
+        (RecordKind::ReceiveReturned, Event::ReceiveReturned),
+        (RecordKind::ListDestroyed, Event::ListDestroyed),
+    ]
+    .into_iter()
+    .find_map(|(kind, wrap)| (kind as u16 == head.kind).then_some(wrap))
+    .ok_or(DecodeError::UnknownKind(head.kind))?;
+
+    let mut rest = rest;
+    let mut files = Vec::with_capacity(usize::from(head.files));
+    for _ in 0..head.files {
+        let (file, after) = FileSeen::read_from_prefix(rest).map_err(|_| truncated.clone())?;
+        files.push(file);
+        rest = after;
+    }
+    Ok(wrap(Sighting { head, files }))
+}
+
+/// The task name of a record, without its padding; whatever is not UTF-8 is replaced.
+#[must_use]
+pub fn comm(head: &Head) -> String {
+    let len = head.comm.iter().position(|byte| *byte == 0).unwrap_or(head.comm.len());
+    String::from_utf8_lossy(&head.comm[..len]).into_owned()
+}

@@ -1,0 +1,128 @@
+//! The counters that the programs keep, and those that the kernel keeps about them.
+
+use std::{io, os::fd::AsRawFd as _};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray},
+};
+use fdtrace_common::counters::Counter;
+
+use super::TracerError;
+use crate::plan::{Hop, Plan};
+
+/// What went unseen, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Records that found no room in the ring buffer, by hop.
+    pub events: Vec<(Hop, u64)>,
+    /// Runs that the kernel skipped because the program was already running on that CPU.
+    pub recursion_misses: u64,
+    /// Sends whose list had left the queue before it could be read.
+    pub raced: u64,
+    /// Receives for which there was no room to remember them by.
+    pub window_full: u64,
+}
+
+impl Losses {
+    /// Whether nothing was lost that could hide a transfer or break one up.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.total_events() == 0 && self.recursion_misses == 0 && self.window_full == 0
+    }
+
+    /// Records lost at all hops together.
+    #[must_use]
+    pub fn total_events(&self) -> u64 {
+        self.events.iter().map(|(_, lost)| lost).sum()
+    }
+}
+
+fn map(ebpf: &Ebpf) -> Result<PerCpuArray<&MapData, u64>, TracerError> {
+    let map = ebpf.map("COUNTERS").ok_or(TracerError::Missing("map COUNTERS"))?;
+    PerCpuArray::try_from(map).map_err(|source| TracerError::Map { name: "COUNTERS", source })
+}
+
+fn value(map: &PerCpuArray<&MapData, u64>, counter: Counter) -> Result<u64, TracerError> {
+    let per_cpu = map
+        .get(&(counter as u32), 0)
+        .map_err(|source| TracerError::Map { name: "COUNTERS", source })?;
+    Ok(per_cpu.iter().sum())
+}
+
+/// Programs whose hook has fired, with the counter that tells.
+const FIRED: [(&str, Counter); 5] = [
+    ("queue_sk_data_ready", Counter::QueueFired),
+    ("dequeue_skb_copy_datagram_iovec", Counter::DequeueFired),
+    ("install_sock_recv_length", Counter::InstallFired),
+    ("end_kfree_skb", Counter::EndKfreeFired),
+    ("end_consume_skb", Counter::EndConsumeFired),
+];
+
+/// The programs that have seen a list so far.
+pub(super) fn fired(ebpf: &Ebpf) -> Result<Vec<&'static str>, TracerError> {
+    let map = map(ebpf)?;
+    let mut fired = Vec::new();
+    for (program, counter) in FIRED {
+        if value(&map, counter)? > 0 {
+            fired.push(program);
+        }
+    }
+    Ok(fired)
+}
+
+pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
+    let map = map(ebpf)?;
+    let mut events = Vec::new();
+    for (hop, counter) in [
+        (Hop::Queue, Counter::QueueLost),
+        (Hop::Dequeue, Counter::DequeueLost),
+        (Hop::Install, Counter::InstallLost),
+        (Hop::End, Counter::EndLost),
+    ] {
+        events.push((hop, value(&map, counter)?));
+    }
+    let mut recursion_misses = 0;
+    for hook in plan.hooks() {
+        let program = ebpf.program(hook.program).ok_or(TracerError::Missing(hook.program))?;
+        let fd = program.fd().map_err(|source| TracerError::Load {
+            program: hook.program,
+            target: hook.target,
+            source: Box::new(source),
+        })?;
+        recursion_misses += program_recursion_misses(fd)
+            .map_err(|source| TracerError::System { action: "ask about a program", source })?;
+    }
+    Ok(Losses {
+        events,
+        recursion_misses,
+        raced: value(&map, Counter::QueueRaced)?,
+        window_full: value(&map, Counter::WindowFull)?,
+    })
+}
+
+/// `bpf_prog_info.recursion_misses` (5.12 and later; zero before), which aya does not show.
+fn program_recursion_misses(program: &aya::programs::ProgramFd) -> io::Result<u64> {
+    use std::os::fd::AsFd as _;
+
+    use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
+
+    // SAFETY: both are plain C structures for which all-zero is the documented start.
+    let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { std::mem::zeroed() };
+    attr.info.bpf_fd = program.as_fd().as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    // SAFETY: the attribute is valid for this command, and points to an info of that length.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_OBJ_GET_INFO_BY_FD,
+            &raw mut attr,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info.recursion_misses)
+}

@@ -1,0 +1,232 @@
+//! Tracer: loads the programs, tests them, attaches them and hands their records over. The only
+//! phase that needs privileges, and the only one that holds anything in the kernel: dropping the
+//! [`Tracer`] closes every program, map and link, as the kernel itself does when the process dies.
+
+mod counters;
+mod object;
+mod self_test;
+mod task_files;
+
+use std::{io, time::Duration};
+
+use aya::{
+    Ebpf, EbpfError,
+    maps::{MapData, MapError, RingBuf},
+    programs::{ProgramError, RawTracePoint},
+};
+use tokio::io::unix::AsyncFd;
+
+pub use counters::Losses;
+use task_files::TaskFiles;
+pub use task_files::{Snapshot, SnapshotError};
+
+use crate::{
+    event::{DecodeError, Event, decode},
+    plan::{Hook, Plan},
+};
+
+/// Loading is tried again this often when the kernel asks for it.
+const LOAD_TRIES: u32 = 5;
+
+/// Programs attached to the running kernel.
+pub struct Tracer {
+    ebpf: Ebpf,
+    ring: AsyncFd<RingBuf<MapData>>,
+    plan: Plan,
+    task_files: Option<TaskFiles>,
+}
+
+/// Why tracing cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TracerError {
+    /// The object's maps cannot be made.
+    #[error("cannot load the eBPF object")]
+    Object(#[from] EbpfError),
+    /// The verifier or the administrator refuses a program.
+    #[error("cannot load program {program} for {target}")]
+    Load {
+        /// The program.
+        program: &'static str,
+        /// What it would attach to.
+        target: &'static str,
+        /// The kernel's answer.
+        source: Box<ProgramError>,
+    },
+    /// A map is not what the programs declare.
+    #[error("cannot use the map {name}")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// Why.
+        source: MapError,
+    },
+    /// The object is not the one this fdtrace was built with.
+    #[error("the eBPF object has no {0}")]
+    Missing(&'static str),
+    /// No hook fired in the self-test.
+    #[error("no hook fired when fdtrace passed a descriptor to itself")]
+    NothingFired,
+    /// A system call of fdtrace's own failed.
+    #[error("cannot {action}")]
+    System {
+        /// What failed.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl TracerError {
+    /// What the user can do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let io_error = match self {
+            Self::Load { source, .. } => match source.as_ref() {
+                ProgramError::LoadError { io_error, .. } => Some(io_error),
+                ProgramError::SyscallError(error) => Some(&error.io_error),
+                _ => None,
+            },
+            _ => None,
+        };
+        match io_error.map(io::Error::kind) {
+            Some(io::ErrorKind::PermissionDenied) => Some(
+                "the kernel's lockdown or this container's policy forbids it; `fdtrace doctor` shows what is left",
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl Tracer {
+    /// Loads and attaches every hook of the plan, passes descriptors to itself, and strikes out
+    /// of the plan what did not fire.
+    ///
+    /// # Errors
+    /// If the object cannot be loaded, a program is refused, or nothing at all fired.
+    pub fn start(mut plan: Plan) -> Result<Self, TracerError> {
+        let mut ebpf = object::load(&plan)?;
+        #[cfg(feature = "log")]
+        object::forward_logs(&mut ebpf);
+        for hook in plan.hooks() {
+            attach(&mut ebpf, hook)?;
+        }
+        let fired = self_test::run(&ebpf)?;
+        let silent: Vec<&Hook> = plan.hooks().filter(|hook| !fired.contains(&hook.program)).collect();
+        for hook in silent {
+            detach(&mut ebpf, hook)?;
+            plan.strike_out(hook, "was attached and did not fire in the self-test");
+        }
+        if plan.hooks().next().is_none() {
+            return Err(TracerError::NothingFired);
+        }
+        let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Missing("map EVENTS"))?;
+        let ring = RingBuf::try_from(ring)
+            .map_err(|source| TracerError::Map { name: "EVENTS", source })?;
+        // SAFETY: the ring buffer keeps its descriptor until it is dropped.
+        let ring = unsafe { AsyncFd::register(ring) }
+            .map_err(|source| TracerError::System {
+                action: "wait for the ring buffer",
+                source: source.into(),
+            })?;
+        let mut tracer = Self { ebpf, ring, plan, task_files: None };
+        // What the self-test left behind is nobody's transfer.
+        tracer.drain(|_| ());
+        Ok(tracer)
+    }
+
+    /// The plan as it came out of the self-test.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Waits until there are records. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the ring buffer cannot be waited for.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.ring.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Hands over every record that is in the ring buffer now.
+    ///
+    /// Records are committed before the system call that caused them returns, so after a process
+    /// has been reaped this finds everything it did.
+    pub fn drain(&mut self, mut take: impl FnMut(Result<Event, DecodeError>)) {
+        let ring = self.ring.get_mut();
+        while let Some(record) = ring.next() {
+            take(decode(&record));
+        }
+    }
+
+    /// What has been lost so far.
+    ///
+    /// # Errors
+    /// If the counters cannot be read.
+    pub fn losses(&self) -> Result<Losses, TracerError> {
+        counters::losses(&self.ebpf, &self.plan)
+    }
+
+    /// Makes [`Tracer::snapshot`] ready, given the kernel's BTF.
+    ///
+    /// # Errors
+    /// If the kernel refuses the iterator.
+    pub fn prepare_snapshots(&mut self, btf: &[u8]) -> Result<(), SnapshotError> {
+        self.task_files = Some(TaskFiles::load(&mut self.ebpf, btf)?);
+        Ok(())
+    }
+
+    /// The files that `processes` have open at this moment, in the kernel's own words
+    /// (`iter/task_file`).
+    ///
+    /// # Errors
+    /// If the kernel refuses to walk, or the walk breaks off.
+    pub fn snapshot(&mut self, processes: &[u32]) -> Result<Snapshot, SnapshotError> {
+        let task_files = self
+            .task_files
+            .as_mut()
+            .ok_or(SnapshotError::Missing("iterator that was prepared"))?;
+        task_files.snapshot(&mut self.ebpf, processes)
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
+    let program = raw_tracepoint(ebpf, hook)?;
+    let refused = |source| TracerError::Load {
+        program: hook.program,
+        target: hook.target,
+        source: Box::new(source),
+    };
+    for attempt in 1.. {
+        match program.load() {
+            Ok(()) => break,
+            // The verifier gives way to signals and asks for another try.
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock && attempt < LOAD_TRIES =>
+            {
+                std::thread::sleep(Duration::from_millis(u64::from(attempt)));
+            }
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    program.attach(hook.target).map_err(refused)?;
+    Ok(())
+}
+
+fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
+    raw_tracepoint(ebpf, hook)?.unload().map_err(|source| TracerError::Load {
+        program: hook.program,
+        target: hook.target,
+        source: Box::new(source),
+    })
+}
+
+fn raw_tracepoint<'a>(
+    ebpf: &'a mut Ebpf,
+    hook: &Hook,
+) -> Result<&'a mut RawTracePoint, TracerError> {
+    ebpf.program_mut(hook.program)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(TracerError::Missing(hook.program))
+}

@@ -1,0 +1,387 @@
+//! What the tracker says of one file in one message.
+
+use std::fmt;
+
+use fdtrace_common::records::{FileSeen, Head};
+
+use crate::{event::comm, plan::Hop};
+
+/// One file's way in one message.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// Counts transfers from 1, in the order in which they ended.
+    pub id: u64,
+    /// Counts messages from 1, in the order in which they were first seen.
+    pub message: u64,
+    /// Place in the message's list, from 0.
+    pub index: u16,
+    /// Files in the message.
+    pub count: u16,
+    /// The file.
+    pub file: FileIdentity,
+    /// Who sent it; `None` if the list was not seen in the queue.
+    pub sender: Option<Sender>,
+    /// Who took it; `None` if nobody did.
+    pub receiver: Option<Receiver>,
+    /// The sockets between them.
+    pub socket: Socket,
+    /// How it ended.
+    pub fate: Fate,
+    /// Why it ended so.
+    pub cause: Option<Cause>,
+    /// Whether it was followed without a gap.
+    pub chain: Chain,
+    /// Nanoseconds from queue to dequeue.
+    pub queued_ns: Option<u64>,
+    /// Nanoseconds from copy to install, where both were seen.
+    pub total_ns: Option<u64>,
+    /// The hops where it was seen, in order of time.
+    pub hops: Vec<HopSeen>,
+}
+
+/// What identifies a file, as the kernel showed it while the list held a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Address of the `struct file`; means something only while the transfer lasts.
+    pub ptr: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Device of its file system, kernel encoding (major << 20 | minor).
+    pub dev: u32,
+    /// Device that it stands for, likewise.
+    pub rdev: u32,
+    /// Type and permissions.
+    pub mode: u16,
+    /// Open flags.
+    pub flags: u32,
+    /// Magic number of its file system.
+    pub magic: u64,
+}
+
+impl FileIdentity {
+    pub(super) fn of(seen: &FileSeen) -> Self {
+        Self {
+            ptr: seen.file,
+            ino: seen.ino,
+            dev: seen.dev,
+            rdev: seen.rdev,
+            mode: seen.mode,
+            flags: seen.flags,
+            magic: seen.magic,
+        }
+    }
+
+    /// Device as users know it, `major:minor`.
+    #[must_use]
+    pub fn device(&self) -> String {
+        const MINOR_BITS: u32 = 20;
+        let minor = self.dev & ((1 << MINOR_BITS) - 1);
+        format!("{}:{minor}", self.dev >> MINOR_BITS)
+    }
+
+    /// What kind of file it is, in a word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        const PIPEFS_MAGIC: u64 = 0x5049_5045;
+        const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
+        const PIDFS_MAGIC: u64 = 0x5049_4446;
+        const TYPE: u16 = 0o170_000;
+        match self.mode & TYPE {
+            0o140_000 => "socket",
+            0o120_000 => "symlink",
+            0o100_000 if self.magic == PIDFS_MAGIC => "pidfd",
+            0o100_000 => "regular",
+            0o060_000 => "block-device",
+            0o040_000 => "directory",
+            0o020_000 => "char-device",
+            0o010_000 if self.magic == PIPEFS_MAGIC => "pipe",
+            0o010_000 => "fifo",
+            _ if self.magic == ANON_INODE_FS_MAGIC => "anon-inode",
+            _ => "unknown",
+        }
+    }
+}
+
+/// The sending side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The number it passed; `None` where its control message could not be read.
+    pub fd: Option<i32>,
+    /// The socket it sent on; `None` likewise.
+    pub socket_fd: Option<i32>,
+}
+
+impl Sender {
+    pub(super) fn of(queued: &Head, file: Option<&FileSeen>) -> Self {
+        Self {
+            pid: queued.pid,
+            tid: queued.tid,
+            comm: comm(queued),
+            fd: file.map(|file| file.fd).filter(|fd| *fd >= 0),
+            socket_fd: Some(queued.socket_fd).filter(|fd| *fd >= 0),
+        }
+    }
+}
+
+/// The receiving side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The new number; `None` if there is none.
+    pub fd: Option<i32>,
+    /// Whether the new descriptor is close-on-exec.
+    pub cloexec: Option<bool>,
+    /// The number was found by the file behind it, not told by a control message.
+    pub fd_inferred: bool,
+}
+
+impl Receiver {
+    pub(super) fn of(returned: &Head, install: Option<(&FileSeen, bool)>) -> Self {
+        Self {
+            pid: returned.pid,
+            tid: returned.tid,
+            comm: comm(returned),
+            fd: install.map(|(file, _)| file.fd),
+            cloexec: install.map(|(file, _)| file.cloexec != 0),
+            fd_inferred: install.is_some_and(|(_, inferred)| inferred),
+        }
+    }
+}
+
+/// Type of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketType {
+    /// SOCK_STREAM.
+    Stream,
+    /// SOCK_DGRAM.
+    Dgram,
+    /// SOCK_SEQPACKET.
+    Seqpacket,
+}
+
+impl SocketType {
+    /// The type's name in commands and output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Dgram => "dgram",
+            Self::Seqpacket => "seqpacket",
+        }
+    }
+}
+
+/// The pair of sockets that a message goes through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Type; `None` if the list was not seen in the queue.
+    pub kind: Option<SocketType>,
+    /// The name that the receiver, or else the sender, is bound to: a path, or `@` and an
+    /// abstract name.
+    pub path: Option<String>,
+    /// Inode number of the sender's socket.
+    pub sender_ino: Option<u64>,
+    /// Inode number of the receiver's socket.
+    pub receiver_ino: Option<u64>,
+}
+
+impl Socket {
+    pub(super) fn of(queued: Option<&Head>, last: &Head, name: Option<&[u8]>) -> Self {
+        let known = |ino: u64| Some(ino).filter(|ino| *ino != 0);
+        Self {
+            kind: queued.and_then(|queued| match queued.socket_type {
+                1 => Some(SocketType::Stream),
+                2 => Some(SocketType::Dgram),
+                5 => Some(SocketType::Seqpacket),
+                _ => None,
+            }),
+            path: name.map(socket_name),
+            sender_ino: queued.and_then(|queued| known(queued.sender_ino)),
+            receiver_ino: queued
+                .and_then(|queued| known(queued.receiver_ino))
+                .or(known(last.receiver_ino)),
+        }
+    }
+}
+
+/// `sun_path` as users write it: up to the first NUL, or `@` and the name if it begins with one.
+fn socket_name(name: &[u8]) -> String {
+    match name.split_first() {
+        Some((0, rest)) => format!("@{}", String::from_utf8_lossy(rest)),
+        _ => {
+            let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            String::from_utf8_lossy(path).into_owned()
+        }
+    }
+}
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It has a new number at the receiver.
+    Delivered,
+    /// A duplicate was installed by MSG_PEEK; the message stayed.
+    Peeked,
+    /// The receiver took the message but had no room for this file.
+    Truncated,
+    /// The list went away without a receiver for it.
+    Discarded,
+    /// The garbage collector took the sockets that held it.
+    Collected,
+    /// It is still in the queue.
+    Queued,
+}
+
+impl Fate {
+    /// The fate's name in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Peeked => "peeked",
+            Self::Truncated => "truncated",
+            Self::Discarded => "discarded",
+            Self::Collected => "collected",
+            Self::Queued => "queued",
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Why a transfer ended as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The control buffer was too small, or there was none.
+    NoControlRoom,
+    /// The data was taken by a call that cannot take descriptors.
+    PlainRead,
+    /// The receive failed after it had taken the message.
+    ReceiveFailed,
+    /// The receiving socket was closed.
+    ReceiverClosed,
+    /// The datagram socket was connected to another peer.
+    Reconnect,
+    /// Only sockets in flight referred to each other.
+    GarbageCollector,
+    /// The kernel dropped the skb somewhere that fdtrace has no name for.
+    Dropped,
+    /// It ended where no hook was looking.
+    Unseen,
+}
+
+impl Cause {
+    /// The cause's name in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoControlRoom => "no-control-room",
+            Self::PlainRead => "plain-read",
+            Self::ReceiveFailed => "receive-failed",
+            Self::ReceiverClosed => "receiver-closed",
+            Self::Reconnect => "reconnect",
+            Self::GarbageCollector => "garbage-collector",
+            Self::Dropped => "dropped",
+            Self::Unseen => "unseen",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What it means that `function` freed an skb with its list in the task named `comm`.
+pub(super) fn cause_of_destruction(function: Option<&str>, comm: &str) -> (Fate, Option<Cause>) {
+    match function {
+        // The collector is a kworker since 6.1.141 and 6.10; before, whoever closed a socket.
+        Some("unix_gc" | "__unix_gc") => (Fate::Collected, Some(Cause::GarbageCollector)),
+        Some("unix_release_sock") => (Fate::Discarded, Some(Cause::ReceiverClosed)),
+        Some("skb_queue_purge" | "skb_queue_purge_reason" | "unix_dgram_disconnected")
+            if !comm.starts_with("kworker/") =>
+        {
+            (Fate::Discarded, Some(Cause::Reconnect))
+        }
+        _ => (Fate::Discarded, Some(Cause::Dropped)),
+    }
+}
+
+/// Whether a transfer was followed, without a gap, from the sender's number to the receiver's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// One pointer at every hop, from the sender's table to the receiver's.
+    Whole,
+    /// Another pointer at `hop` than before it.
+    Differs {
+        /// The first hop that differs.
+        hop: Hop,
+    },
+    /// Nothing was seen at `hop`.
+    Gap {
+        /// The first hop that is missing.
+        hop: Hop,
+    },
+    /// Records were lost while the message was on its way; these may belong to two messages.
+    LossBetween,
+    /// The list was followed, but not which of the sender's numbers the file came from.
+    SenderUnknown,
+}
+
+/// One file at one hop.
+#[derive(Clone, Debug)]
+pub struct HopSeen {
+    /// The hop.
+    pub hop: Hop,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
+    /// CPU it was seen on.
+    pub cpu: u32,
+    /// Process that was running.
+    pub pid: u32,
+    /// Thread that was running.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Address of the file as read there.
+    pub file: u64,
+    /// Address of the skb.
+    pub skb: u64,
+    /// Address of the list.
+    pub list: u64,
+    /// The file's reference count as read there.
+    pub refs: Option<i64>,
+}
+
+impl HopSeen {
+    pub(super) fn new(hop: Hop, head: &Head, file: Option<&FileSeen>) -> Self {
+        Self {
+            hop,
+            t_ns: head.t_ns,
+            cpu: head.cpu,
+            pid: head.pid,
+            tid: head.tid,
+            comm: comm(head),
+            file: file.map_or(0, |file| file.file),
+            skb: head.skb,
+            list: head.list,
+            refs: file.map(|file| file.refs),
+        }
+    }
+}

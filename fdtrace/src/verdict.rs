@@ -1,0 +1,67 @@
+//! Verdict: what the evidence allows to say, and no more.
+
+use std::fmt;
+
+use crate::{
+    plan::{Hop, Plan},
+    tracker::{Chain, Fate, Transfer},
+};
+
+/// Whether two descriptors are one file object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The same file object.
+    Same,
+    /// Not the same file object.
+    Different,
+    /// Events were lost that the answer needs.
+    Lost,
+    /// This kernel did not let us look.
+    Unverified,
+}
+
+impl Verdict {
+    /// The verdict's name in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Different => "different",
+            Self::Lost => "lost",
+            Self::Unverified => "unverified",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What the trace alone says of a transfer; `None` where nothing came out to compare.
+///
+/// `lossless` says whether every event since tracing began has arrived. Loss can only weaken:
+/// it turns a gap into `lost`, and never anything into `same`.
+#[must_use]
+pub fn of_transfer(transfer: &Transfer, plan: &Plan, lossless: bool) -> Option<Verdict> {
+    if !matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
+        return None;
+    }
+    Some(match transfer.chain {
+        Chain::Whole => Verdict::Same,
+        Chain::Differs { .. } if lossless => Verdict::Different,
+        Chain::Differs { .. } | Chain::LossBetween => Verdict::Lost,
+        Chain::Gap { hop } if !lossless && plan.watches(hop) => Verdict::Lost,
+        Chain::Gap { .. } | Chain::SenderUnknown => Verdict::Unverified,
+    })
+}
+
+/// Hops of the path at which a transfer was not seen.
+#[must_use]
+pub fn missing_hops(transfer: &Transfer) -> Vec<Hop> {
+    Hop::ALL
+        .into_iter()
+        .filter(|hop| transfer.hops.iter().all(|seen| seen.hop != *hop))
+        .collect()
+}

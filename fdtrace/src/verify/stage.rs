@@ -1,0 +1,369 @@
+//! Stage: the actors' side of a scenario, in processes of its own.
+//!
+//! `fdtrace` starts itself again for each scenario, so that the stage can fork as it likes
+//! (it has one thread) and dies with all its actors when it must. Facts go out through stdout;
+//! at a checkpoint the actor waits for one byte on stdin.
+//!
+//! Nothing here sleeps: actors wait for each other through [`Baton`]s.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    process,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::{
+        prctl,
+        signal::Signal,
+        socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair},
+        time::TimeSpec,
+        wait::{WaitStatus, waitpid},
+    },
+    time::{ClockId, clock_gettime},
+    unistd::{ForkResult, Pid, fork},
+};
+
+use super::{
+    fact::{Actor, Fact},
+    scenarios,
+};
+use crate::passing::{self, Received};
+
+/// Plays the scenario of this name and ends the process.
+pub fn main(name: &str) -> process::ExitCode {
+    let result = enter(name);
+    if let Err(error) = &result {
+        // Whoever reads may be gone; then there is nobody to tell.
+        let _ = say(&Fact::Failed { why: format!("{error:#}") });
+    }
+    process::ExitCode::from(u8::from(result.is_err()))
+}
+
+fn enter(name: &str) -> Result<()> {
+    die_with_parent()?;
+    let scenario = scenarios::find(name).with_context(|| format!("no scenario {name}"))?;
+    let stage = Stage { turn: Baton::new()? };
+    stage.turn.pass()?;
+    say(&Fact::Joined { actor: whoami()? })?;
+    (scenario.play)(&stage)
+}
+
+/// Actors must not outlive the verifier, whatever ends it.
+fn die_with_parent() -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the parent")
+}
+
+fn say(fact: &Fact) -> Result<()> {
+    let mut line = serde_json::to_vec(fact)?;
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&line)?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// This thread's ids as the verifier knows them: `/proc` shows those of its own pid namespace,
+/// which is the verifier's, even to a process in another one.
+fn whoami() -> Result<Actor> {
+    let link = fs::read_link("/proc/thread-self").context("cannot read /proc/thread-self")?;
+    let mut parts = link.iter().filter_map(|part| part.to_str()?.parse().ok());
+    match (parts.next(), parts.next()) {
+        (Some(pid), Some(tid)) => Ok(Actor { pid, tid }),
+        _ => bail!("/proc/thread-self is {}", link.display()),
+    }
+}
+
+fn now_ns() -> Result<u64> {
+    let now: Duration = TimeSpec::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?).into();
+    Ok(u64::try_from(now.as_nanos())?)
+}
+
+/// What a scenario is played on.
+pub struct Stage {
+    /// Held by the one actor that may be at a checkpoint.
+    turn: Baton,
+}
+
+/// A message on its way: its name within the scenario, and the socket to send it on.
+pub struct Outgoing<'a> {
+    stage: &'a Stage,
+    name: &'a str,
+    socket: BorrowedFd<'a>,
+    data: &'a [u8],
+    hold: bool,
+}
+
+impl Outgoing<'_> {
+    /// Sends other data than the message's name.
+    #[must_use]
+    pub fn data(mut self, data: &[u8]) -> Outgoing<'_> {
+        self.data = b"";
+        Outgoing { data, ..self }
+    }
+
+    /// Lets the message hold the only reference: the verifier keeps no duplicate.
+    #[must_use]
+    pub fn unheld(mut self) -> Self {
+        self.hold = false;
+        self
+    }
+
+    /// Sends the descriptors in one control message.
+    ///
+    /// # Errors
+    /// What `sendmsg` says.
+    pub fn fds(self, fds: &[RawFd]) -> Result<()> {
+        self.parts(&[fds])
+    }
+
+    /// Sends each part in a control message of its own.
+    ///
+    /// # Errors
+    /// What `sendmsg` says.
+    pub fn parts(self, parts: &[&[RawFd]]) -> Result<()> {
+        let actor = whoami()?;
+        let message = self.name.to_owned();
+        let fds = parts.concat();
+        self.stage.checkpoint(&Fact::Sending {
+            actor,
+            message: message.clone(),
+            fds: fds.clone(),
+            hold: self.hold,
+        })?;
+        let begin = now_ns()?;
+        passing::send(self.socket.as_raw_fd(), self.data, parts)
+            .with_context(|| format!("sendmsg of {message}"))?;
+        let span = (begin, now_ns()?);
+        say(&Fact::Sent { actor, message, fds, span })
+    }
+}
+
+/// A forked actor. Dropping it without [`Role::done`] leaves it to the stage's end.
+pub struct Role {
+    pid: Pid,
+    name: &'static str,
+}
+
+impl Role {
+    /// Waits for the actor to end well.
+    ///
+    /// # Errors
+    /// If it ended otherwise.
+    pub fn done(self) -> Result<()> {
+        match waitpid(self.pid, None)? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            status => bail!("{} ended with {status:?}", self.name),
+        }
+    }
+}
+
+impl Stage {
+    /// A pair of connected Unix sockets.
+    ///
+    /// # Errors
+    /// What `socketpair` says.
+    pub fn socketpair(&self, kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
+        Ok(socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?)
+    }
+
+    /// A file with `content`, unlinked, open for reading and writing at offset 0.
+    ///
+    /// # Errors
+    /// If there is no room for temporary files.
+    pub fn file(&self, content: &str) -> Result<File> {
+        let mut file = tempfile::tempfile().context("cannot make a temporary file")?;
+        file.write_all(content.as_bytes())?;
+        rewind(&file)?;
+        Ok(file)
+    }
+
+    /// Forks an actor that plays `part` and exits.
+    ///
+    /// # Errors
+    /// What `fork` says.
+    pub fn role(&self, name: &'static str, part: impl FnOnce() -> Result<()>) -> Result<Role> {
+        // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+        match unsafe { fork() }.context("cannot fork")? {
+            ForkResult::Parent { child } => Ok(Role { pid: child, name }),
+            ForkResult::Child => {
+                let result = die_with_parent()
+                    .and_then(|()| say(&Fact::Joined { actor: whoami()? }))
+                    .and_then(|()| part());
+                if let Err(error) = &result {
+                    let _ = say(&Fact::Failed { why: format!("{name}: {error:#}") });
+                }
+                process::exit(i32::from(result.is_err()));
+            }
+        }
+    }
+
+    /// Begins a message; its data is its name.
+    pub fn send<'a>(&'a self, name: &'a str, socket: &'a impl AsFd) -> Outgoing<'a> {
+        Outgoing { stage: self, name, socket: socket.as_fd(), data: name.as_bytes(), hold: true }
+    }
+
+    /// Receives message `name` with exactly `count` descriptors, and waits until the verifier has
+    /// looked at them.
+    ///
+    /// # Errors
+    /// What `recvmsg` says, or if other descriptors or other data came.
+    pub fn receive(&self, name: &str, socket: &impl AsFd, count: usize) -> Result<Received> {
+        let received = self.receive_with(name, socket, count, MsgFlags::empty())?;
+        ensure!(
+            received.data == name.as_bytes(),
+            "{name} came with the data {:?}",
+            String::from_utf8_lossy(&received.data)
+        );
+        Ok(received)
+    }
+
+    /// [`Stage::receive`], with flags and whatever data.
+    ///
+    /// # Errors
+    /// What `recvmsg` says, or if other descriptors came.
+    pub fn receive_with(
+        &self,
+        name: &str,
+        socket: &impl AsFd,
+        count: usize,
+        flags: MsgFlags,
+    ) -> Result<Received> {
+        let begin = now_ns()?;
+        let received = passing::receive(socket.as_fd().as_raw_fd(), count.max(1), flags)
+            .with_context(|| format!("recvmsg of {name}"))?;
+        let span = (begin, now_ns()?);
+        ensure!(
+            received.fds.len() == count,
+            "{name} came with {} descriptors instead of {count}",
+            received.fds.len()
+        );
+        self.checkpoint(&Fact::Received {
+            actor: whoami()?,
+            message: name.to_owned(),
+            fds: received.fds.iter().map(|fd| fd.as_raw_fd()).collect(),
+            span,
+            truncated: received.truncated,
+        })?;
+        Ok(received)
+    }
+
+    /// Lets the verifier count what is queued at `socket`.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn in_flight(&self, socket: &impl AsFd, expected: u64) -> Result<()> {
+        let socket = socket.as_fd().as_raw_fd();
+        self.checkpoint(&Fact::InFlight { actor: whoami()?, socket, expected })
+    }
+
+    /// Lets the verifier see that `fd` is not file `index` of `message`.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn mistakable(&self, fd: RawFd, message: &str, index: usize) -> Result<()> {
+        self.checkpoint(&Fact::Mistakable {
+            actor: whoami()?,
+            fd,
+            message: message.to_owned(),
+            index,
+        })
+    }
+
+    /// Says that none of the descriptors offered in `message` may arrive.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn nothing_passed(&self, message: &str) -> Result<()> {
+        say(&Fact::NothingPassed { message: message.to_owned() })
+    }
+
+    /// Says what a file's reference count must be at `hop`.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn refs(&self, message: &str, hop: &str, refs: i64) -> Result<()> {
+        say(&Fact::Refs { message: message.to_owned(), hop: hop.to_owned(), refs })
+    }
+
+    /// Asks whether the kernel gave the files of the two messages the same address.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn address_reused(&self, first: &str, second: &str) -> Result<()> {
+        say(&Fact::AddressReused { messages: (first.to_owned(), second.to_owned()) })
+    }
+
+    /// Waits for the verifier. One actor at a time: the answer is a byte that anyone could take.
+    fn checkpoint(&self, fact: &Fact) -> Result<()> {
+        self.turn.wait()?;
+        say(fact)?;
+        let mut answer = [0];
+        io::stdin().lock().read_exact(&mut answer).context("the verifier is gone")?;
+        self.turn.pass()
+    }
+}
+
+/// A pipe that one actor waits on until another passes it something.
+pub struct Baton {
+    wait: OwnedFd,
+    pass: OwnedFd,
+}
+
+impl Baton {
+    /// A baton that nobody has passed yet. Make it before forking those who share it.
+    ///
+    /// # Errors
+    /// What `pipe2` says.
+    pub fn new() -> Result<Self> {
+        let (wait, pass) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        Ok(Self { wait, pass })
+    }
+
+    /// Lets one waiter go on, now or when it comes.
+    ///
+    /// # Errors
+    /// What `write` says.
+    pub fn pass(&self) -> Result<()> {
+        nix::unistd::write(&self.pass, b"!")?;
+        Ok(())
+    }
+
+    /// Waits for a pass.
+    ///
+    /// # Errors
+    /// What `read` says.
+    pub fn wait(&self) -> Result<()> {
+        let mut byte = [0];
+        ensure!(nix::unistd::read(&self.wait, &mut byte)? == 1, "the baton was dropped");
+        Ok(())
+    }
+}
+
+/// Puts a file's offset back to 0.
+///
+/// # Errors
+/// What `lseek` says.
+pub fn rewind(file: &impl AsFd) -> Result<()> {
+    nix::unistd::lseek(file, 0, nix::unistd::Whence::SeekSet)?;
+    Ok(())
+}
+
+/// Reads a received file from its start and compares.
+///
+/// # Errors
+/// What `pread` says, or if it holds something else.
+pub fn expect_content(fd: &impl AsFd, expected: &str) -> Result<()> {
+    let mut content = vec![0; expected.len() + 1];
+    let len = nix::sys::uio::pread(fd, &mut content, 0)?;
+    content.truncate(len);
+    ensure!(
+        content == expected.as_bytes(),
+        "the file holds {:?} instead of {expected:?}",
+        String::from_utf8_lossy(&content)
+    );
+    Ok(())
+}
