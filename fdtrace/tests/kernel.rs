@@ -325,6 +325,15 @@ fn this_kernel_gives_every_offset_that_the_programs_read() {
 }
 
 #[test]
+fn the_loader_reads_the_same_btf() {
+    for kernel in KERNELS {
+        let raw = fixture(kernel).types.raw().expect("there is memory");
+        aya::Btf::parse(&raw, aya::Endianness::default())
+            .unwrap_or_else(|error| panic!("{kernel}: {error}"));
+    }
+}
+
+#[test]
 fn a_truncated_btf_is_an_error() {
     let whole = btf("7.3");
     // Every length of the header, then a sample: an error each time, as the strings come last.

@@ -335,8 +335,8 @@ fn unanimous<T: PartialEq>(answers: Vec<T>, name: &str, count: usize) -> Result<
 
 /// The one prototype that all functions of a name have.
 ///
-/// Names of parameters do not count: every `__x64_sys_sendmsg` of 6.1 is listed twice, once with
-/// `__unused` and once with `regs`, and is one function.
+/// Names of parameters do not count: 6.1 lists `__x64_sys_sendmsg` twice, with a parameter called
+/// `__unused` and with one called `regs`, and it is one function.
 fn one_prototype(prototypes: &[Prototype], name: &str) -> Result<Option<Prototype>, TypeError> {
     let count = prototypes.len();
     let Some(first) = prototypes.first().cloned() else {
