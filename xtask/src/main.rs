@@ -1,2 +1,16 @@
 //! Build and test tasks: `cargo xtask --help`.
-fn main() {}
+
+mod fixture;
+
+use clap::Parser;
+
+#[derive(Parser)]
+enum Task {
+    Fixture(fixture::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Fixture(args) => fixture::run(&args),
+    }
+}

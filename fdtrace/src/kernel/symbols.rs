@@ -15,9 +15,13 @@ use super::names::hash;
 /// No function is this long, so an address further away belongs to no known one.
 const MAX_FUNCTION_LEN: u64 = 1 << 20;
 
+/// What the names of padding in front of functions start with (since 6.2). It is no function, no
+/// call returns into it, and it makes up half of the symbols of a kernel that has it.
+const PADDING: [&str; 2] = ["__pfx_", "__cfi_"];
+
 /// The text symbols of a kernel and its modules.
 ///
-/// A kernel has a hundred thousand or more, so they are stored tightly: sixteen bytes each, eight
+/// A kernel has some hundred thousand, so they are stored tightly: sixteen bytes each, eight
 /// for the index, and the name.
 #[derive(Debug, Default)]
 pub struct Symbols {
@@ -207,23 +211,34 @@ impl Builder {
     /// Adds complete lines.
     fn add_lines(&mut self, text: &[u8]) -> io::Result<()> {
         let text = str::from_utf8(text).map_err(|_| invalid(text))?;
-        for line in text.lines() {
+        for line in text.split('\n').filter(|line| !line.is_empty()) {
             self.add(line).ok_or_else(|| invalid(line.as_bytes()))?;
         }
         Ok(())
     }
 
     /// Adds the symbol of one line: `address type name`, and `[module]` after a tab.
+    ///
+    /// Relies on the fixed width of addresses and looks at names as little as it can: it runs a
+    /// hundred thousand times before anything else can start.
     fn add(&mut self, line: &str) -> Option<()> {
-        let (address, rest) = line.split_once(' ')?;
-        let (kind, rest) = rest.split_once(' ')?;
-        let address = u64::from_str_radix(address, 16).ok()?;
-        if !matches!(kind, "T" | "t" | "W" | "w") {
-            return (kind.len() == 1).then_some(());
+        let (digits, rest) = line.as_bytes().split_first_chunk::<16>()?;
+        let [b' ', kind, b' ', ..] = rest else {
+            return None;
+        };
+        let address = hexadecimal(digits)?;
+        if !matches!(kind, b'T' | b't' | b'W' | b'w') {
+            return Some(());
         }
-        let (name, module) = match rest.split_once('\t') {
-            Some((name, module)) => (name, self.module_number(module)?),
-            None => (rest, 0),
+        let name = line.get(19..)?;
+        if PADDING.iter().any(|prefix| name.starts_with(prefix)) {
+            return Some(());
+        }
+        let (name, module) = if name.ends_with(']') {
+            let (name, module) = name.split_once('\t')?;
+            (name, self.module_number(module)?)
+        } else {
+            (name, 0)
         };
         let symbols = &mut self.symbols;
         symbols.entries.push(Entry {
@@ -232,7 +247,7 @@ impl Builder {
             len: u16::try_from(name.len()).ok()?,
             module,
         });
-        symbols.names.push_str(kind);
+        symbols.names.push(char::from(*kind));
         symbols.names.push_str(name);
         Some(())
     }
@@ -269,6 +284,17 @@ impl Builder {
     }
 }
 
+fn hexadecimal(digits: &[u8; 16]) -> Option<u64> {
+    digits.iter().try_fold(0, |value, &digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u64::from(digit))
+    })
+}
+
 fn invalid(line: &[u8]) -> io::Error {
     let start = &line[..line.len().min(80)];
     io::Error::new(
@@ -288,6 +314,7 @@ ffffffff81001000 t scm_recv.constprop.0
 ffffffff81001100 T sock_sendmsg
 ffffffff81001200 t sock_sendmsg.cold
 ffffffff81001280 t sock_sendmsg.part.0.isra.0
+ffffffff810012f0 t __pfx_arch_weak
 ffffffff81001300 W arch_weak
 ffffffff82000000 D init_task
 ffffffff82000010 r .LC0
@@ -340,6 +367,8 @@ ffffffff81002000 T fd_install
         assert_eq!(at(0xffff_ffff_8100_1100), Some(("sock_sendmsg", 0)));
         assert_eq!(at(0xffff_ffff_8100_11ff), Some(("sock_sendmsg", 0xff)));
         assert_eq!(at(0xffff_ffff_8100_1300), Some(("arch_weak", 0)));
+        let before_padding = ("sock_sendmsg.part.0.isra.0", 0x7f);
+        assert_eq!(at(0xffff_ffff_8100_12ff), Some(before_padding));
         assert_eq!(at(0xffff_ffff_c000_2fff), Some(("unix_gc", 0xfff)));
         assert_eq!(at(0xffff_ffff_8100_0008), Some(("_stext", 8)));
     }
@@ -391,7 +420,7 @@ ffffffff81002000 T fd_install
         for text in [
             "hello\n",
             "zzzz T name\n",
-            "ffffffff81000000 T name\tunix\n",
+            "ffffffff81000000 T name [unix]\n",
             "ffffffff81000000 TT name\n",
             "ffffffff81000000\n",
         ] {
