@@ -64,6 +64,8 @@ pub enum Fact {
         fds: Vec<i32>,
         /// When it was called and when it returned, CLOCK_MONOTONIC nanoseconds.
         span: (u64, u64),
+        /// Which of them are close-on-exec, by F_GETFD.
+        cloexec: Vec<bool>,
         /// MSG_CTRUNC was set.
         truncated: bool,
     },
@@ -78,11 +80,6 @@ pub enum Fact {
         /// The file in that message it might be taken for.
         index: usize,
     },
-    /// These descriptors were offered in this message, and none may arrive.
-    NothingPassed {
-        /// Name of the message.
-        message: String,
-    },
     /// A file's reference count at a hop can be nothing else than this.
     Refs {
         /// Name of the message.
@@ -92,9 +89,10 @@ pub enum Fact {
         /// The count.
         refs: i64,
     },
-    /// The kernel gave two different files one after the other the same address.
+    /// Checkpoint, with a question: did the kernel give two files, one after the other, the same
+    /// address?
     AddressReused {
-        /// Messages that carried the two, if it happened.
+        /// Messages that carried the two.
         messages: (String, String),
     },
     /// The scenario needs what this machine lacks.
@@ -119,6 +117,17 @@ impl Fact {
                 | Self::InFlight { .. }
                 | Self::Received { .. }
                 | Self::Mistakable { .. }
+                | Self::AddressReused { .. }
         )
     }
+}
+
+/// What the verifier answers at a checkpoint, as one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Answer {
+    /// The verifier has looked.
+    GoOn = b'.',
+    /// It has, and what the actor asked is so.
+    Yes = b'y',
 }

@@ -28,7 +28,7 @@ use nix::{
 };
 
 use super::{
-    fact::{Actor, Fact},
+    fact::{Actor, Answer, Fact},
     scenarios,
 };
 use crate::passing::{self, Received};
@@ -246,6 +246,7 @@ impl Stage {
             message: name.to_owned(),
             fds: received.fds.iter().map(|fd| fd.as_raw_fd()).collect(),
             span,
+            cloexec: received.fds.iter().map(is_cloexec).collect::<Result<_>>()?,
             truncated: received.truncated,
         })?;
         Ok(received)
@@ -257,7 +258,8 @@ impl Stage {
     /// If the verifier is gone.
     pub fn in_flight(&self, socket: &impl AsFd, expected: u64) -> Result<()> {
         let socket = socket.as_fd().as_raw_fd();
-        self.checkpoint(&Fact::InFlight { actor: whoami()?, socket, expected })
+        self.checkpoint(&Fact::InFlight { actor: whoami()?, socket, expected })?;
+        Ok(())
     }
 
     /// Lets the verifier see that `fd` is not file `index` of `message`.
@@ -270,15 +272,25 @@ impl Stage {
             fd,
             message: message.to_owned(),
             index,
-        })
+        })?;
+        Ok(())
     }
 
-    /// Says that none of the descriptors offered in `message` may arrive.
+    /// Says that this machine lacks what the scenario needs.
     ///
     /// # Errors
     /// If the verifier is gone.
-    pub fn nothing_passed(&self, message: &str) -> Result<()> {
-        say(&Fact::NothingPassed { message: message.to_owned() })
+    pub fn skip(&self, why: &str) -> Result<()> {
+        say(&Fact::Skipped { why: why.to_owned() })
+    }
+
+    /// Waits until the verifier is done with every checkpoint asked for so far.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn settle(&self) -> Result<()> {
+        self.turn.wait()?;
+        self.turn.pass()
     }
 
     /// Says what a file's reference count must be at `hop`.
@@ -289,21 +301,25 @@ impl Stage {
         say(&Fact::Refs { message: message.to_owned(), hop: hop.to_owned(), refs })
     }
 
-    /// Asks whether the kernel gave the files of the two messages the same address.
+    /// Asks the verifier whether the files of the two messages had the same address.
     ///
     /// # Errors
     /// If the verifier is gone.
-    pub fn address_reused(&self, first: &str, second: &str) -> Result<()> {
-        say(&Fact::AddressReused { messages: (first.to_owned(), second.to_owned()) })
+    pub fn address_reused(&self, first: &str, second: &str) -> Result<bool> {
+        let answer = self.checkpoint(&Fact::AddressReused {
+            messages: (first.to_owned(), second.to_owned()),
+        })?;
+        Ok(answer == Answer::Yes)
     }
 
     /// Waits for the verifier. One actor at a time: the answer is a byte that anyone could take.
-    fn checkpoint(&self, fact: &Fact) -> Result<()> {
+    fn checkpoint(&self, fact: &Fact) -> Result<Answer> {
         self.turn.wait()?;
         say(fact)?;
         let mut answer = [0];
-        io::stdin().lock().read_exact(&mut answer).context("the verifier is gone")?;
-        self.turn.pass()
+        io::stdin().read_exact(&mut answer).context("the verifier is gone")?;
+        self.turn.pass()?;
+        Ok(if answer[0] == Answer::Yes as u8 { Answer::Yes } else { Answer::GoOn })
     }
 }
 
@@ -366,4 +382,14 @@ pub fn expect_content(fd: &impl AsFd, expected: &str) -> Result<()> {
         String::from_utf8_lossy(&content)
     );
     Ok(())
+}
+
+/// Whether a descriptor is close-on-exec.
+///
+/// # Errors
+/// What `fcntl` says.
+pub fn is_cloexec(fd: &impl AsFd) -> Result<bool> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    let flags = FdFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFD)?);
+    Ok(flags.contains(FdFlag::FD_CLOEXEC))
 }

@@ -1,0 +1,151 @@
+//! Negative controls: things that look like a passed descriptor and are not. Where nothing
+//! passes, a real descriptor follows on a real socket, so that a tracer that sees nothing at all
+//! cannot take that for the right answer.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    errno::Errno,
+    sched::{CpuSet, sched_getcpu, sched_setaffinity},
+    sys::socket::{MsgFlags, SockType},
+    unistd::Pid,
+};
+
+use super::scenarios;
+use crate::{
+    passing,
+    verify::stage::{Stage, expect_content},
+};
+
+scenarios! { NegativeControl:
+    "reopened-path" reopened_path,
+        "the same path opened afresh: same inode, another file object";
+    "number-as-data" number_as_data,
+        "a descriptor's number sent as bytes installs nothing";
+    "pipe-cannot" pipe_cannot,
+        "a pipe carries no descriptors: ENOTSOCK";
+    "inet-carries-none" inet_carries_none,
+        "SCM_RIGHTS on a TCP socket: sendmsg succeeds, nothing passes";
+    "reused-number" reused_number,
+        "a number that is reused while its file is in flight does not change what arrives";
+    "reused-pointer" reused_pointer,
+        "a file at the address of one that is gone is not taken for it";
+}
+
+const CONTENT: &str = "what the sender wrote";
+
+/// Passes one descriptor the proper way.
+fn pass_really(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let file = stage.file(CONTENT)?;
+    stage.send("real", &sender).fds(&[file.as_raw_fd()])?;
+    stage.receive("real", &receiver, 1)?;
+    Ok(())
+}
+
+fn reopened_path(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let mut named = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    named.write_all(CONTENT.as_bytes())?;
+    let role = stage.role("receiver", || {
+        let received = stage.receive("m", &receiver, 1)?;
+        let reopened = File::open(named.path())?;
+        let inodes = (
+            nix::sys::stat::fstat(&received.fds[0])?.st_ino,
+            nix::sys::stat::fstat(&reopened)?.st_ino,
+        );
+        ensure!(inodes.0 == inodes.1, "the path leads to another inode");
+        stage.mistakable(reopened.as_raw_fd(), "m", 0)
+    })?;
+    stage.send("m", &sender).fds(&[named.as_file().as_raw_fd()])?;
+    role.done()
+}
+
+fn number_as_data(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let file = stage.file(CONTENT)?;
+    let number = file.as_raw_fd();
+    nix::sys::socket::send(sender.as_raw_fd(), &number.to_ne_bytes(), MsgFlags::empty())?;
+    let received = passing::receive(receiver.as_raw_fd(), 1, MsgFlags::empty())?;
+    ensure!(received.data == number.to_ne_bytes(), "other bytes came");
+    ensure!(received.fds.is_empty(), "a descriptor came with the bytes");
+    pass_really(stage)
+}
+
+fn pipe_cannot(stage: &Stage) -> Result<()> {
+    let (_read, write) = nix::unistd::pipe()?;
+    let file = stage.file(CONTENT)?;
+    let sent = passing::send(write.as_raw_fd(), b"m", &[&[file.as_raw_fd()]]);
+    ensure!(sent == Err(Errno::ENOTSOCK), "sendmsg on a pipe gave {sent:?}");
+    pass_really(stage)
+}
+
+fn inet_carries_none(stage: &Stage) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let sender = TcpStream::connect(listener.local_addr()?)?;
+    let (receiver, _) = listener.accept()?;
+    let file = stage.file(CONTENT)?;
+    passing::send(sender.as_raw_fd(), b"m", &[&[file.as_raw_fd()]])
+        .context("sendmsg on a TCP socket")?;
+    let received = passing::receive(receiver.as_raw_fd(), 1, MsgFlags::empty())?;
+    ensure!(received.data == b"m", "other bytes came");
+    ensure!(received.fds.is_empty(), "a descriptor came through TCP");
+    pass_really(stage)
+}
+
+fn reused_number(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let first = stage.file("first")?;
+    let second = stage.file("second")?;
+    stage.send("m", &sender).fds(&[first.as_raw_fd()])?;
+    // The number now stands for another file, while the first one is in the queue.
+    let number = first.as_raw_fd();
+    // SAFETY: `first` keeps owning the number; only the file behind it changes.
+    let reused = unsafe { libc::dup2(second.as_raw_fd(), number) };
+    ensure!(reused == number, "dup2: {}", Errno::last());
+    let received = stage.receive("m", &receiver, 1)?;
+    expect_content(&received.fds[0], "first")?;
+    // SAFETY: as above.
+    expect_content(&unsafe { BorrowedFd::borrow_raw(number) }, "second")?;
+    stage.mistakable(number, "m", 0)
+}
+
+/// Kernels before 6.7 free files after a grace period, so an address may take a while to return.
+const REUSE_TRIES: usize = 50;
+
+fn reused_pointer(stage: &Stage) -> Result<()> {
+    // A freed file's address goes to the next file of the same CPU.
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu()?)?;
+    sched_setaffinity(Pid::from_raw(0), &here)?;
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    for attempt in 0..REUSE_TRIES {
+        let names = [format!("first-{attempt}"), format!("second-{attempt}")];
+        for name in &names {
+            // No duplicate is held, so the file is freed when both sides have closed it. A new
+            // memfd is another inode, which is how the two are told apart.
+            let file = memfd(name)?;
+            stage.send(name, &sender).unheld().fds(&[file.as_raw_fd()])?;
+            drop(file);
+            let received = stage.receive(name, &receiver, 1)?;
+            if name == &names[1] {
+                stage.mistakable(received.fds[0].as_raw_fd(), &names[0], 0)?;
+            }
+        }
+        if stage.address_reused(&names[0], &names[1])? {
+            return Ok(());
+        }
+    }
+    stage.skip(&format!("no address was reused in {REUSE_TRIES} tries"))
+}
+
+fn memfd(name: &str) -> Result<OwnedFd> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?)
+}
