@@ -316,18 +316,74 @@ mod tests {
         assert!(Fingerprint::from_toml("<<<<<<< ours\n").is_err());
     }
 
-    #[test]
-    fn this_workspace_has_all_its_inputs() {
-        let root = crate::workspace::root();
-        let inputs = Inputs::of(&root).unwrap();
-        for name in [
-            "fdtrace-ebpf/Cargo.toml",
-            "fdtrace-common/src/lib.rs",
-            "Cargo.lock aya-ebpf",
+    const MANIFEST: &str = "[workspace.package]\nversion = \"1\"\n[profile.bpf]\nopt-level = 3\n";
+
+    /// A small tree with every kind of input.
+    fn tree() -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        for (path, content) in [
+            ("Cargo.toml", MANIFEST),
+            (
+                "Cargo.lock",
+                "[[package]]\nname = \"aya-ebpf\"\nversion = \"0.2.1\"\n",
+            ),
+            ("fdtrace/src/main.rs", "// not an input"),
+            ("fdtrace-common/Cargo.toml", ""),
+            ("fdtrace-common/src/lib.rs", "//! Both halves."),
+            ("fdtrace-ebpf/Cargo.toml", ""),
+            ("fdtrace-ebpf/src/main.rs", "fn main() {}"),
+            ("fdtrace-ebpf/src/hop/copy.rs", "// copy"),
         ] {
-            assert!(inputs.0.contains_key(name), "{name}");
+            put(tree.path(), path, content);
         }
-        assert_ne!(inputs.0["Cargo.toml [profile.bpf]"], sha256(b""));
+        tree
+    }
+
+    fn put(tree: &Path, path: &str, content: &str) {
+        fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+        fs::write(tree.join(path), content).unwrap();
+    }
+
+    #[test]
+    fn every_input_in_the_tree_counts() {
+        for (path, content, named) in [
+            (
+                "Cargo.toml",
+                MANIFEST.replace('3', "2").as_str(),
+                "Cargo.toml [profile.bpf]",
+            ),
+            (
+                "Cargo.toml",
+                MANIFEST.replace('1', "2").as_str(),
+                "Cargo.toml [workspace.package]",
+            ),
+            ("Cargo.lock", "", "Cargo.lock aya-ebpf"),
+            (
+                "fdtrace-common/Cargo.toml",
+                "x",
+                "fdtrace-common/Cargo.toml",
+            ),
+            ("fdtrace-common/src/new.rs", "", "fdtrace-common/src/new.rs"),
+            (
+                "fdtrace-ebpf/src/hop/copy.rs",
+                "// copied",
+                "fdtrace-ebpf/src/hop/copy.rs",
+            ),
+        ] {
+            let tree = tree();
+            let before = Inputs::of(tree.path()).unwrap();
+            put(tree.path(), path, content);
+            let after = Inputs::of(tree.path()).unwrap();
+            assert_eq!(before.differing(&after), [named]);
+        }
+    }
+
+    #[test]
+    fn userspace_does_not_count() {
+        let tree = tree();
+        let before = Inputs::of(tree.path()).unwrap();
+        put(tree.path(), "fdtrace/src/main.rs", "// changed");
+        assert_eq!(before, Inputs::of(tree.path()).unwrap());
     }
 
     #[test]
