@@ -1,5 +1,6 @@
 //! Follows open files through Unix sockets, hop by hop. Each module is one phase of the data's way.
 
+pub mod cli;
 pub mod event;
 pub mod kernel;
 pub mod passing;
@@ -7,3 +8,6 @@ pub mod plan;
 pub mod tracer;
 pub mod tracker;
 pub mod verdict;
+pub mod verify;
+pub mod witness;
+pub mod report;

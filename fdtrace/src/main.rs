@@ -1,3 +1,5 @@
 //! The `fdtrace` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    fdtrace::cli::main()
+}

@@ -4,12 +4,13 @@
 //! whatever the caller does with it.
 
 use std::{
-    io::{IoSlice, IoSliceMut},
+    io::IoSlice,
     os::fd::{FromRawFd as _, OwnedFd, RawFd},
 };
 
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg,
+use nix::{
+    errno::Errno,
+    sys::socket::{ControlMessage, MsgFlags, sendmsg},
 };
 
 /// What one `recvmsg` gave.
@@ -36,24 +37,45 @@ pub fn send(socket: RawFd, data: &[u8], parts: &[&[RawFd]]) -> nix::Result<usize
 
 /// Receives up to 4096 bytes of data and `room` descriptors.
 ///
+/// nix's own `recvmsg` gives up the descriptors that did arrive when others did not fit, which
+/// would leak them, so this walks the control messages itself.
+///
 /// # Errors
 /// What `recvmsg` says.
 pub fn receive(socket: RawFd, room: usize, flags: MsgFlags) -> nix::Result<Received> {
-    let mut data = vec![0; 4096];
+    const DATA_ROOM: usize = 4096;
+    let mut data = vec![0_u8; DATA_ROOM];
     // SAFETY: CMSG_SPACE only computes.
     let space = unsafe { libc::CMSG_SPACE((room * size_of::<RawFd>()) as u32) } as usize;
-    let mut control = Vec::with_capacity(space);
-    let mut buffers = [IoSliceMut::new(&mut data)];
-    let message = recvmsg::<()>(socket, &mut buffers, Some(&mut control), flags)?;
+    // Words, because control messages are aligned as such.
+    let mut control = vec![0_u64; space.div_ceil(size_of::<u64>())];
+    let mut buffer = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    // SAFETY: a zeroed msghdr is an empty one; the pointers are to buffers that outlive the call.
+    let (mut header, bytes) = unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &raw mut buffer;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = space;
+        let bytes = libc::recvmsg(socket, &raw mut header, flags.bits());
+        (header, Errno::result(bytes)?)
+    };
     let mut fds = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(received) = control {
-            // SAFETY: the kernel has just put these numbers into our table; nobody else has them.
-            fds.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+    // SAFETY: the kernel has set the length of what it wrote, and the macros stay within it; the
+    // numbers it wrote are new descriptors that nobody else has.
+    unsafe {
+        let mut at = libc::CMSG_FIRSTHDR(&raw const header);
+        while let Some(message) = at.as_ref() {
+            if (message.cmsg_level, message.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let bytes = message.cmsg_len - libc::CMSG_LEN(0) as usize;
+                let first: *const RawFd = libc::CMSG_DATA(at).cast();
+                for index in 0..bytes / size_of::<RawFd>() {
+                    fds.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
+                }
+            }
+            at = libc::CMSG_NXTHDR(&raw mut header, at);
         }
     }
-    let bytes = message.bytes;
-    let truncated = message.flags.contains(MsgFlags::MSG_CTRUNC);
-    data.truncate(bytes);
-    Ok(Received { data, fds, truncated })
+    data.truncate(bytes.cast_unsigned());
+    Ok(Received { data, fds, truncated: header.msg_flags & libc::MSG_CTRUNC != 0 })
 }

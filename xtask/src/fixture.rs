@@ -44,7 +44,7 @@ const TEXT_START: u64 = 0xffff_ffff_8100_0000;
 const TEXT_STRIDE: u64 = 0x400;
 
 /// Record a kernel's types and symbols for tests that run without it.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The kernel's BTF, as in /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]

@@ -1,16 +1,51 @@
 //! Build and test tasks: `cargo xtask --help`.
+//!
+//! One module per task, each with its own `Args` and `run`. This file only names them.
 
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod ebpf;
+mod elf;
+mod fingerprint;
 mod fixture;
+mod process;
+mod summary;
+mod test;
+mod toolchain;
+mod verify;
+mod workspace;
 
-use clap::Parser;
-
-#[derive(Parser)]
-enum Task {
-    Fixture(fixture::Args),
+/// Build and test tasks of fdtrace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Task::parse() {
-        Task::Fixture(args) => fixture::run(&args),
-    }
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the eBPF object that fdtrace carries, or check that it is up to date.
+    Ebpf(ebpf::Args),
+    /// Cut a kernel's BTF and symbols down to a fixture for tests.
+    Fixture(fixture::Args),
+    /// Run every check and test that this machine can run, and say what it cannot.
+    Test(test::Args),
+    /// Build fdtrace and run `fdtrace verify` as root.
+    Verify(verify::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Ebpf(args) => ebpf::run(&args).map(|()| ExitCode::SUCCESS),
+        Task::Fixture(args) => fixture::run(&args).map(|()| ExitCode::SUCCESS),
+        Task::Test(args) => test::run(&args),
+        Task::Verify(args) => verify::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -99,12 +99,13 @@ impl TracerError {
 
 impl Tracer {
     /// Loads and attaches every hook of the plan, passes descriptors to itself, and strikes out
-    /// of the plan what did not fire.
+    /// of the plan what did not fire. The ring buffer gets `buffer_bytes`, rounded up to a power
+    /// of two.
     ///
     /// # Errors
     /// If the object cannot be loaded, a program is refused, or nothing at all fired.
-    pub fn start(mut plan: Plan) -> Result<Self, TracerError> {
-        let mut ebpf = object::load(&plan)?;
+    pub fn start(mut plan: Plan, buffer_bytes: u32) -> Result<Self, TracerError> {
+        let mut ebpf = object::load(&plan, buffer_bytes)?;
         #[cfg(feature = "log")]
         object::forward_logs(&mut ebpf);
         for hook in plan.hooks() {

@@ -15,10 +15,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
 const OBJECT_VARIABLE: &str = "FDTRACE_BPF_OBJECT";
 
 /// Creates the maps, with this kernel's constants in place. Programs are loaded one by one later.
-pub(super) fn load(plan: &Plan) -> Result<Ebpf, TracerError> {
+pub(super) fn load(plan: &Plan, buffer_bytes: u32) -> Result<Ebpf, TracerError> {
     let mut loader = EbpfLoader::new();
     // Constants stand for CO-RE relocations, so aya need not parse the kernel's BTF itself.
     loader.btf(None);
+    loader.map_max_entries("EVENTS", buffer_bytes.next_power_of_two());
     for (name, value) in plan.offsets.facts() {
         loader.override_global(name, value, true);
     }

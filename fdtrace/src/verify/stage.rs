@@ -97,19 +97,17 @@ pub struct Outgoing<'a> {
     hold: bool,
 }
 
-impl Outgoing<'_> {
+impl<'a> Outgoing<'a> {
     /// Sends other data than the message's name.
     #[must_use]
-    pub fn data(mut self, data: &[u8]) -> Outgoing<'_> {
-        self.data = b"";
-        Outgoing { data, ..self }
+    pub fn data(self, data: &'a [u8]) -> Self {
+        Self { data, ..self }
     }
 
     /// Lets the message hold the only reference: the verifier keeps no duplicate.
     #[must_use]
-    pub fn unheld(mut self) -> Self {
-        self.hold = false;
-        self
+    pub fn unheld(self) -> Self {
+        Self { hold: false, ..self }
     }
 
     /// Sends the descriptors in one control message.

@@ -311,9 +311,10 @@ fn concurrent_receive(stage: &Stage) -> Result<()> {
     let role = stage.role("receiver", || {
         thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
-            let thread = scope.spawn(|| {
+            let receiver = &receiver;
+            let thread = scope.spawn(move || {
                 tell.send(nix::unistd::gettid())?;
-                let received = stage.receive("m", &receiver, 1)?;
+                let received = stage.receive("m", receiver, 1)?;
                 expect_content(&received.fds[0], CONTENT)
             });
             let tid = told.recv()?;

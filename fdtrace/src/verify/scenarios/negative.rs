@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{TcpListener, TcpStream},
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };

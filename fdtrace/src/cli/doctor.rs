@@ -1,0 +1,92 @@
+//! `fdtrace doctor`: the plan for this kernel, and what stands in its way. Attaches nothing, so
+//! it needs no privileges.
+
+use std::io::Write as _;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{
+    EXIT_CANNOT, EXIT_OK, Output,
+    args::{Common, Doctor, Format},
+};
+use crate::{
+    kernel::KernelView,
+    plan::plan,
+    report::{self, schema},
+};
+
+/// What doctor found, as one JSON object.
+#[derive(Serialize)]
+struct Findings {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    schema_version: u32,
+    fdtrace: &'static str,
+    kernel: String,
+    plan: Vec<schema::PlanEntry>,
+    offsets: std::collections::BTreeMap<String, u32>,
+    lsms: Vec<String>,
+    lockdown: Option<String>,
+    kptr_restrict: u8,
+    /// What keeps fdtrace from running, a line each; empty if nothing does.
+    obstacles: Vec<String>,
+}
+
+pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
+    let view = KernelView::live()?;
+    let plan = plan(&view, common.attach)?;
+    let mut obstacles = Vec::new();
+    if let Some(lacking) = view.capabilities.lacking_for_tracing() {
+        obstacles.push(format!("this process lacks {lacking}"));
+    }
+    if !view.init_pid_namespace {
+        obstacles.push("this process is not in the machine's own pid namespace".to_owned());
+    }
+    let mut out = Output::open(common.output.as_deref())?;
+    match args.format {
+        Format::Json => {
+            let findings = Findings {
+                kind: "doctor",
+                schema_version: schema::SCHEMA_VERSION,
+                fdtrace: env!("CARGO_PKG_VERSION"),
+                kernel: view.release.clone(),
+                plan: report::plan_entries(&plan),
+                offsets: plan
+                    .offsets
+                    .facts()
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), *value))
+                    .collect(),
+                lsms: view.lsms.clone(),
+                lockdown: view.lockdown.clone(),
+                kptr_restrict: view.kptr_restrict,
+                obstacles: obstacles.clone(),
+            };
+            serde_json::to_writer(&mut out, &findings)?;
+            writeln!(out)?;
+        }
+        Format::Text => {
+            writeln!(out, "fdtrace {} on Linux {}", env!("CARGO_PKG_VERSION"), view.release)?;
+            writeln!(out)?;
+            report::write_plan(&mut out, &plan)?;
+            writeln!(out)?;
+            writeln!(
+                out,
+                "{} offsets resolved from BTF; kernel.kptr_restrict {}; lockdown {}; LSMs {}",
+                plan.offsets.facts().len(),
+                view.kptr_restrict,
+                view.lockdown.as_deref().unwrap_or("not visible"),
+                if view.lsms.is_empty() { "not visible".to_owned() } else { view.lsms.join(",") },
+            )?;
+            if obstacles.is_empty() {
+                writeln!(out, "nothing stands in the way of tracing")?;
+            }
+            for obstacle in &obstacles {
+                writeln!(out, "in the way: {obstacle}")?;
+            }
+        }
+    }
+    out.finish()?;
+    Ok(if obstacles.is_empty() { EXIT_OK } else { EXIT_CANNOT })
+}

@@ -1,0 +1,121 @@
+//! The command line: arguments as typed, and what each command does with them.
+//!
+//! Data goes to stdout or `--output`, status to stderr. A reader that has gone away is success.
+
+mod args;
+mod doctor;
+mod output;
+mod verify;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+pub use output::Output;
+
+use crate::{kernel::KernelError, plan::PlanError, report::schema, tracer::TracerError};
+
+/// Every check passed, or nothing contradicted.
+pub const EXIT_OK: u8 = 0;
+/// A check failed.
+pub const EXIT_FAILED: u8 = 1;
+/// Bad usage, or fdtrace cannot run here.
+pub const EXIT_CANNOT: u8 = 2;
+/// The question could not be answered.
+pub const EXIT_INCONCLUSIVE: u8 = 3;
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let color = args.common.color;
+    color.apply();
+    let done = match args.command {
+        Command::Verify(verify_args) => verify::run(&verify_args, &args.common),
+        Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
+        Command::Schema => print_schema(&args.common),
+        Command::Stage { scenario } => return crate::verify::stage::main(&scenario),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(EXIT_OK),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(EXIT_CANNOT)
+        }
+    }
+}
+
+fn print_schema(common: &args::Common) -> anyhow::Result<u8> {
+    let mut out = Output::open(common.output.as_deref())?;
+    serde_json::to_writer_pretty(&mut out, &schema::schema())?;
+    writeln!(out)?;
+    out.finish()?;
+    Ok(EXIT_OK)
+}
+
+/// One line: what, where, and why; and one more if the user can do something about it.
+fn complain(error: &anyhow::Error) {
+    let mut stderr = anstream::stderr().lock();
+    // Nobody to tell that stderr is closed.
+    let _ = writeln!(stderr, "fdtrace: {}", one_line(error));
+    if let Some(hint) = hint(error) {
+        let _ = writeln!(stderr, "hint: {hint}");
+    }
+}
+
+/// The causes joined, without the verifier's log, which is thousands of lines.
+fn one_line(error: &anyhow::Error) -> String {
+    use aya::programs::ProgramError;
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = match cause.downcast_ref::<Box<ProgramError>>().map(Box::as_ref) {
+            Some(ProgramError::LoadError { io_error, .. }) => io_error.to_string(),
+            _ => match cause.downcast_ref::<ProgramError>() {
+                Some(ProgramError::LoadError { io_error, .. }) => io_error.to_string(),
+                _ => cause.to_string(),
+            },
+        };
+        let text = text.lines().next().unwrap_or_default().to_owned();
+        // Transparent errors say the same as what they wrap.
+        if parts.last() != Some(&text) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<KernelError>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<TracerError>() {
+            error.hint()
+        } else if let Some(PlanError::NothingToAttach { .. }) = cause.downcast_ref::<PlanError>() {
+            Some("`fdtrace doctor` shows what can be watched here")
+        } else {
+            cause.downcast_ref::<CannotRun>().map(|error| error.hint)
+        }
+    })
+}
+
+/// fdtrace cannot do its work as it was started.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct CannotRun {
+    what: String,
+    hint: &'static str,
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io_error = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json_error =
+            cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io_error.or(json_error) == Some(io::ErrorKind::BrokenPipe)
+    })
+}

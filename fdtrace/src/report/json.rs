@@ -1,0 +1,211 @@
+//! JSON Lines, by the contract in [`super::schema`].
+
+use std::io;
+
+use super::{Pointers, Report, Start, Summary, schema};
+use crate::{
+    plan::Plan,
+    tracker::{HopSeen, Transfer},
+    verdict::missing_hops,
+    verify::{Judged, Outcome, ScenarioResult},
+};
+
+/// Writes a line as soon as it is known.
+pub struct Json<W> {
+    out: W,
+    pointers: Pointers,
+    hops: bool,
+}
+
+impl<W: io::Write> Json<W> {
+    /// Writes to `out`; with `hops`, a line for every hop of every transfer too.
+    pub fn new(out: W, pointers: Pointers, hops: bool) -> Self {
+        Self { out, pointers, hops }
+    }
+
+    fn line(&mut self, line: &schema::Line) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, line)?;
+        self.out.write_all(b"\n")?;
+        self.out.flush()
+    }
+
+    fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
+        if self.hops {
+            for seen in &judged.transfer.hops {
+                let hop = hop(judged.transfer.id, seen, &mut self.pointers);
+                self.line(&schema::Line::Hop(hop))?;
+            }
+        }
+        let transfer = transfer(judged, &mut self.pointers);
+        self.line(&schema::Line::Transfer(transfer))
+    }
+}
+
+impl<W: io::Write> Report for Json<W> {
+    fn start(&mut self, start: &Start<'_>) -> io::Result<()> {
+        self.line(&schema::Line::Start(schema::Start {
+            schema_version: schema::SCHEMA_VERSION,
+            fdtrace: start.version.to_owned(),
+            kernel: start.plan.release.clone(),
+            wall_ns: start.wall_ns,
+            plan: plan(start.plan),
+        }))
+    }
+
+    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
+        for judged in &outcome.transfers {
+            self.transfer(judged)?;
+        }
+        self.line(&schema::Line::Scenario(scenario(outcome)))
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        let mut scenarios = std::collections::BTreeMap::new();
+        for (result, count) in &summary.scenarios {
+            *scenarios.entry(result_name(*result).to_owned()).or_insert(0) += count;
+        }
+        self.line(&schema::Line::Summary(schema::Summary {
+            scenarios,
+            fates: named(&summary.fates, |fate| fate.name()),
+            verdicts: named(&summary.verdicts, |verdict| verdict.name()),
+            lost_events: named(&summary.losses.events, |hop| hop.name()),
+            recursion_misses: summary.losses.recursion_misses,
+            raced: summary.losses.raced,
+            interrupted: summary.interrupted,
+            exit_code: summary.exit_code,
+        }))
+    }
+}
+
+fn named<T: Copy>(
+    counts: &[(T, u64)],
+    name: impl Fn(T) -> &'static str,
+) -> std::collections::BTreeMap<String, u64> {
+    counts.iter().map(|(kind, count)| (name(*kind).to_owned(), *count)).collect()
+}
+
+/// The contract knows three results; what could not be answered is no answer, so it is a skip,
+/// marked, and the exit code tells.
+fn result_name(result: ScenarioResult) -> &'static str {
+    match result {
+        ScenarioResult::Pass => "pass",
+        ScenarioResult::Fail => "fail",
+        ScenarioResult::Skip | ScenarioResult::Inconclusive => "skip",
+    }
+}
+
+/// The plan as the contract has it: an entry per hook, or one for a hop without any.
+pub(crate) fn plan(plan: &Plan) -> Vec<schema::PlanEntry> {
+    let mut entries = Vec::new();
+    for planned in &plan.hops {
+        let entry = schema::PlanEntry {
+            hop: planned.hop.name().to_owned(),
+            mechanism: None,
+            kind: None,
+            target: None,
+            skipped: !planned.is_watched(),
+            why: planned.why.clone(),
+        };
+        if !planned.is_watched() {
+            entries.push(entry);
+            continue;
+        }
+        for hook in &planned.hooks {
+            entries.push(schema::PlanEntry {
+                hop: entry.hop.clone(),
+                mechanism: Some(hook.mechanism.name().to_owned()),
+                kind: Some(hook.kind.to_owned()),
+                target: Some(hook.target.to_owned()),
+                skipped: false,
+                why: entry.why.clone(),
+            });
+        }
+    }
+    entries
+}
+
+fn hop(transfer: u64, seen: &HopSeen, pointers: &mut Pointers) -> schema::Hop {
+    schema::Hop {
+        transfer,
+        hop: seen.hop.name().to_owned(),
+        t_ns: seen.t_ns,
+        cpu: seen.cpu,
+        pid: seen.pid,
+        tid: seen.tid,
+        comm: seen.comm.clone(),
+        file: pointers.show("file", seen.file),
+        skb: pointers.show("skb", seen.skb),
+        fpl: pointers.show("list", seen.list),
+        refs: seen.refs,
+    }
+}
+
+fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
+    let Transfer { file, sender, receiver, socket, .. } = &judged.transfer;
+    schema::Transfer {
+        id: judged.transfer.id,
+        message: judged.transfer.message,
+        index: judged.transfer.index,
+        count: judged.transfer.count,
+        file: schema::File {
+            ptr: pointers.show("file", file.ptr),
+            kind: file.kind().to_owned(),
+            dev: file.device(),
+            ino: file.ino,
+            path: None,
+            flags: file.flags,
+            mode: file.mode,
+        },
+        sender: sender.as_ref().map(|sender| schema::Sender {
+            pid: sender.pid,
+            tid: sender.tid,
+            comm: sender.comm.clone(),
+            fd: sender.fd,
+            socket_fd: sender.socket_fd,
+        }),
+        receiver: receiver.as_ref().map(|receiver| schema::Receiver {
+            pid: receiver.pid,
+            tid: receiver.tid,
+            comm: receiver.comm.clone(),
+            fd: receiver.fd,
+            cloexec: receiver.cloexec,
+            fd_inferred: receiver.fd_inferred,
+        }),
+        socket: schema::Socket {
+            kind: socket.kind.map(|kind| kind.name().to_owned()),
+            path: socket.path.clone(),
+            sender_ino: socket.sender_ino,
+            receiver_ino: socket.receiver_ino,
+        },
+        fate: judged.transfer.fate.name().to_owned(),
+        cause: judged.transfer.cause.map(|cause| cause.name().to_owned()),
+        verdict: judged.verdict.map(|verdict| verdict.name().to_owned()),
+        queued_ns: judged.transfer.queued_ns,
+        total_ns: judged.transfer.total_ns,
+        hops: judged.transfer.hops.iter().map(|seen| seen.hop.name().to_owned()).collect(),
+        missing: missing_hops(&judged.transfer).iter().map(|hop| hop.name().to_owned()).collect(),
+    }
+}
+
+fn scenario(outcome: &Outcome) -> schema::Scenario {
+    let about = |mistakable| if mistakable { "mistakable" } else { "passed" }.to_owned();
+    let traced = outcome.mistakable.iter().map(|verdict| schema::Witness {
+        name: "trace".to_owned(),
+        verdict: verdict.name().to_owned(),
+        about: about(true),
+    });
+    let heard = outcome.witnesses.iter().map(|report| schema::Witness {
+        name: report.witness.name().to_owned(),
+        verdict: report.verdict.name().to_owned(),
+        about: about(report.mistakable),
+    });
+    schema::Scenario {
+        name: outcome.name.to_owned(),
+        result: result_name(outcome.result).to_owned(),
+        reason: outcome.reason.clone(),
+        inconclusive: outcome.result == ScenarioResult::Inconclusive,
+        transfers: outcome.transfers.iter().map(|judged| judged.transfer.id).collect(),
+        witnesses: traced.chain(heard).collect(),
+        elapsed_ns: u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX),
+    }
+}

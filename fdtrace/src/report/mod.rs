@@ -1,0 +1,102 @@
+//! Report: what was found, for people and for programs. A file per format, one trait.
+//!
+//! Reports do no I/O but writing to what they are given, and read no clock. What the traced
+//! system controls (names, paths) reaches a format only through that format's own escaping.
+
+mod json;
+mod pointers;
+pub mod schema;
+mod text;
+
+use std::io;
+
+pub use json::Json;
+pub(crate) use json::plan as plan_entries;
+pub use pointers::{PointerStyle, Pointers};
+pub use text::Text;
+pub(crate) use text::write_plan;
+
+use crate::{
+    plan::Plan,
+    tracer::Losses,
+    tracker::Fate,
+    verdict::Verdict,
+    verify::{Outcome, ScenarioResult},
+};
+
+/// What is known before the first result.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// Version of fdtrace.
+    pub version: &'a str,
+    /// Wall-clock time, nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// The plan as it came out of the self-test.
+    pub plan: &'a Plan,
+}
+
+/// What all results come to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Scenarios by result.
+    pub scenarios: Vec<(ScenarioResult, u64)>,
+    /// Transfers by fate.
+    pub fates: Vec<(Fate, u64)>,
+    /// Transfers by the trace's verdict.
+    pub verdicts: Vec<(Verdict, u64)>,
+    /// What went unseen.
+    pub losses: Losses,
+    /// Whether it was ended before all was done.
+    pub interrupted: bool,
+    /// Time from the first scenario to the last, nanoseconds.
+    pub elapsed_ns: u64,
+    /// What fdtrace exits with.
+    pub exit_code: u8,
+}
+
+impl Summary {
+    /// Counts one outcome.
+    pub fn add(&mut self, outcome: &Outcome) {
+        count(&mut self.scenarios, outcome.result);
+        for judged in &outcome.transfers {
+            count(&mut self.fates, judged.transfer.fate);
+            if let Some(verdict) = judged.verdict {
+                count(&mut self.verdicts, verdict);
+            }
+        }
+    }
+
+    /// Scenarios that ended so.
+    #[must_use]
+    pub fn scenarios_with(&self, result: ScenarioResult) -> u64 {
+        self.scenarios.iter().find(|(kind, _)| *kind == result).map_or(0, |(_, count)| *count)
+    }
+}
+
+fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
+    match counts.iter_mut().find(|(kind, _)| *kind == what) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((what, 1)),
+    }
+}
+
+/// A format of verify's results.
+pub trait Report {
+    /// Everything is attached.
+    ///
+    /// # Errors
+    /// What writing says.
+    fn start(&mut self, start: &Start<'_>) -> io::Result<()>;
+
+    /// A scenario has ended.
+    ///
+    /// # Errors
+    /// What writing says.
+    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()>;
+
+    /// All is done.
+    ///
+    /// # Errors
+    /// What writing says.
+    fn summary(&mut self, summary: &Summary) -> io::Result<()>;
+}

@@ -1,0 +1,250 @@
+//! The JSON that fdtrace writes: JSON Lines, one object a line, told apart by `type`.
+//!
+//! These types are the contract, and `fdtrace schema` prints the JSON Schema made from them. A
+//! field is never renamed or removed within one `schema_version`; new ones may come.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Version of this contract.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One line.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Line {
+    /// The first line: what runs, where, and how each hop is watched.
+    Start(Start),
+    /// One file at one hop.
+    Hop(Hop),
+    /// One file's way in one message.
+    Transfer(Transfer),
+    /// One behaviour that was verified.
+    Scenario(Scenario),
+    /// The last line.
+    Summary(Summary),
+}
+
+/// What runs, and where.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Start {
+    /// Version of this contract.
+    pub schema_version: u32,
+    /// Version of fdtrace.
+    pub fdtrace: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Wall-clock time, nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// How each hop is watched, in the order of the path; a hop with two hooks has two entries.
+    pub plan: Vec<PlanEntry>,
+}
+
+/// How one hop is watched, or why not.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PlanEntry {
+    /// The hop.
+    pub hop: String,
+    /// `trampoline`, `kprobe` or `tracepoint`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<String>,
+    /// Kind of attachment in the kernel's words, such as `raw_tp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The function or tracepoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The hop is not watched.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+    /// Why it is not, or why a better candidate was passed over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// One file at one hop.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Hop {
+    /// Id of the transfer.
+    pub transfer: u64,
+    /// The hop.
+    pub hop: String,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
+    /// CPU.
+    pub cpu: u32,
+    /// Process that was running.
+    pub pid: u32,
+    /// Thread that was running.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Address or alias of the file.
+    pub file: String,
+    /// Address or alias of the skb.
+    pub skb: String,
+    /// Address or alias of the `scm_fp_list`.
+    pub fpl: String,
+    /// The file's reference count as read there.
+    pub refs: Option<i64>,
+}
+
+/// One file's way in one message.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Transfer {
+    /// Counts transfers from 1.
+    pub id: u64,
+    /// Counts messages from 1.
+    pub message: u64,
+    /// Place in the message, from 0.
+    pub index: u16,
+    /// Files in the message.
+    pub count: u16,
+    /// The file.
+    pub file: File,
+    /// Who sent it; null if that was not seen.
+    pub sender: Option<Sender>,
+    /// Who received it; null if nobody did.
+    pub receiver: Option<Receiver>,
+    /// The sockets between them.
+    pub socket: Socket,
+    /// `delivered`, `peeked`, `truncated`, `refused`, `discarded`, `collected`, `failed` or
+    /// `queued`.
+    pub fate: String,
+    /// Why, unless it was delivered or is queued.
+    pub cause: Option<String>,
+    /// `same`, `different`, `lost` or `unverified`; null if nothing came out to compare.
+    pub verdict: Option<String>,
+    /// From queue to dequeue, nanoseconds.
+    pub queued_ns: Option<u64>,
+    /// From copy to install, nanoseconds; null where one of them is not watched.
+    pub total_ns: Option<u64>,
+    /// Hops where it was seen, in order of time.
+    pub hops: Vec<String>,
+    /// Hops where it was not.
+    pub missing: Vec<String>,
+}
+
+/// A file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct File {
+    /// Address or alias; it identifies the file only while the transfer lasts.
+    pub ptr: String,
+    /// `regular`, `directory`, `socket`, `pipe`, `fifo`, `char-device`, `block-device`, `symlink`,
+    /// `pidfd`, `anon-inode` or `unknown`.
+    pub kind: String,
+    /// Device of its file system, `major:minor`.
+    pub dev: String,
+    /// Inode number.
+    pub ino: u64,
+    /// Path; null where it was not resolved.
+    pub path: Option<String>,
+    /// Open flags, as in `open(2)`.
+    pub flags: u32,
+    /// Type and permissions, as in `stat(2)`.
+    pub mode: u16,
+}
+
+/// The sending side.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Sender {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The number it passed; null where its control message could not be read.
+    pub fd: Option<i32>,
+    /// The socket it sent on; null likewise.
+    pub socket_fd: Option<i32>,
+}
+
+/// The receiving side.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Receiver {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The new number; null if there is none.
+    pub fd: Option<i32>,
+    /// Whether the new descriptor is close-on-exec.
+    pub cloexec: Option<bool>,
+    /// The number was found by the file behind it and not in the receiver's control message.
+    pub fd_inferred: bool,
+}
+
+/// The sockets that a message goes through.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Socket {
+    /// `stream`, `dgram` or `seqpacket`; null if it was not seen in the queue.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name.
+    pub path: Option<String>,
+    /// Inode number of the sender's socket.
+    pub sender_ino: Option<u64>,
+    /// Inode number of the receiver's socket; null before it is accepted.
+    pub receiver_ino: Option<u64>,
+}
+
+/// One behaviour that was verified.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// `pass`, `fail` or `skip`.
+    pub result: String,
+    /// Why, unless it passed.
+    pub reason: Option<String>,
+    /// The question could not be answered, because events were lost or a hop was not watched.
+    pub inconclusive: bool,
+    /// Ids of its transfers.
+    pub transfers: Vec<u64>,
+    /// What the witnesses said.
+    pub witnesses: Vec<Witness>,
+    /// How long it took, nanoseconds.
+    pub elapsed_ns: u64,
+}
+
+/// What one witness said.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Witness {
+    /// `trace`, `iter/task_file`, `kcmp`, `offset` or `scm_fds`.
+    pub name: String,
+    /// `same`, `different`, `lost` or `unverified`.
+    pub verdict: String,
+    /// What it was asked about: `passed`, the descriptors that were passed, or `mistakable`, one
+    /// that only looks like them.
+    pub about: String,
+}
+
+/// What all results come to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Summary {
+    /// Scenarios by result.
+    pub scenarios: std::collections::BTreeMap<String, u64>,
+    /// Transfers by fate.
+    pub fates: std::collections::BTreeMap<String, u64>,
+    /// Transfers by verdict.
+    pub verdicts: std::collections::BTreeMap<String, u64>,
+    /// Records that found no room, by hop.
+    pub lost_events: std::collections::BTreeMap<String, u64>,
+    /// Runs of a program that the kernel skipped.
+    pub recursion_misses: u64,
+    /// Sends that were not seen in the queue because the receiver was faster.
+    pub raced: u64,
+    /// Whether it was ended before all was done.
+    pub interrupted: bool,
+    /// What fdtrace exits with.
+    pub exit_code: u8,
+}
+
+/// The JSON Schema of one line.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Line).to_value()
+}

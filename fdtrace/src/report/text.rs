@@ -1,0 +1,271 @@
+//! Text for people: a line a scenario, and what needs saying at the end.
+
+use std::{fmt::Write as _, io};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{Pointers, Report, Start, Summary};
+use crate::{
+    plan::{Hop, Plan},
+    verdict::Verdict,
+    verify::{Judged, Outcome, ScenarioResult, WitnessReport},
+};
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const DIM: Style = Style::new().dimmed();
+
+/// Wide enough for the longest scenario's name.
+const NAME_WIDTH: usize = 26;
+
+/// Writes styled text; the writer strips the styles where there is no terminal.
+pub struct Text<W> {
+    out: W,
+    pointers: Pointers,
+    hops: bool,
+}
+
+impl<W: io::Write> Text<W> {
+    /// Writes to `out`; with `hops`, a line for every hop of every transfer too.
+    pub fn new(out: W, pointers: Pointers, hops: bool) -> Self {
+        Self { out, pointers, hops }
+    }
+
+    fn hop_lines(&mut self, judged: &Judged) -> io::Result<()> {
+        let Some(begin) = judged.transfer.hops.first().map(|seen| seen.t_ns) else {
+            return Ok(());
+        };
+        for seen in &judged.transfer.hops {
+            writeln!(
+                self.out,
+                "      {DIM}{:<8} +{:<9} cpu {} {:<15} {:>7} {} refs {}{DIM:#}",
+                seen.hop,
+                duration(seen.t_ns.saturating_sub(begin)),
+                seen.cpu,
+                sanitize(&seen.comm),
+                seen.pid,
+                self.pointers.show("file", seen.file),
+                seen.refs.map_or("?".to_owned(), |refs| refs.to_string()),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: io::Write> Report for Text<W> {
+    fn start(&mut self, start: &Start<'_>) -> io::Result<()> {
+        writeln!(
+            self.out,
+            "fdtrace {} on Linux {}, watching {}",
+            start.version,
+            sanitize(&start.plan.release),
+            watched(start.plan)
+        )?;
+        let unwatched: Vec<&str> = start
+            .plan
+            .hops
+            .iter()
+            .filter(|planned| !planned.is_watched())
+            .map(|planned| planned.hop.name())
+            .collect();
+        if !unwatched.is_empty() {
+            writeln!(
+                self.out,
+                "{DIM}not watched here: {} (fdtrace doctor says why){DIM:#}",
+                unwatched.join(", ")
+            )?;
+        }
+        writeln!(self.out)
+    }
+
+    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let (style, word) = match outcome.result {
+            ScenarioResult::Pass => (GREEN, "pass"),
+            ScenarioResult::Fail => (RED, "FAIL"),
+            ScenarioResult::Skip => (YELLOW, "skip"),
+            ScenarioResult::Inconclusive => (YELLOW, "open"),
+        };
+        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", outcome.name);
+        if let Some(first) = outcome.transfers.first() {
+            let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
+        }
+        let _ = write!(line, "  {DIM}{}{DIM:#}", witnesses(&outcome.witnesses));
+        writeln!(self.out, "{}", line.trim_end())?;
+        if let Some(reason) = &outcome.reason {
+            writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
+        }
+        if self.hops {
+            for judged in &outcome.transfers {
+                self.hop_lines(judged)?;
+            }
+        }
+        self.out.flush()
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        let results = [
+            (ScenarioResult::Pass, "passed"),
+            (ScenarioResult::Fail, "failed"),
+            (ScenarioResult::Skip, "skipped"),
+            (ScenarioResult::Inconclusive, "left open"),
+        ];
+        let counts: Vec<String> = results
+            .iter()
+            .map(|(result, word)| (summary.scenarios_with(*result), word))
+            .filter(|(count, word)| *count > 0 || ["passed", "failed"].contains(word))
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        let fates: Vec<String> =
+            summary.fates.iter().map(|(fate, count)| format!("{count} {fate}")).collect();
+        let verdicts: Vec<String> =
+            summary.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+        writeln!(self.out)?;
+        writeln!(
+            self.out,
+            "scenarios  {} in {}",
+            counts.join(", "),
+            duration(summary.elapsed_ns)
+        )?;
+        if !fates.is_empty() {
+            writeln!(self.out, "transfers  {}; verdict {}", fates.join(", "), verdicts.join(", "))?;
+        }
+        let losses = &summary.losses;
+        let mut lost: Vec<String> = losses
+            .events
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(hop, count)| format!("{count} at {hop}"))
+            .collect();
+        for (count, what) in [
+            (losses.recursion_misses, "skipped by the kernel"),
+            (losses.window_full, "receives not remembered"),
+            (losses.raced, "sends gone before they were read"),
+        ] {
+            if count > 0 {
+                lost.push(format!("{count} {what}"));
+            }
+        }
+        if lost.is_empty() {
+            writeln!(self.out, "lost       nothing")?;
+        } else {
+            writeln!(self.out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))?;
+        }
+        if summary.interrupted {
+            writeln!(self.out, "{YELLOW}interrupted before all was done{YELLOW:#}")?;
+        }
+        self.out.flush()
+    }
+}
+
+/// `queue, dequeue and install by tracepoint`.
+fn watched(plan: &Plan) -> String {
+    let mut mechanisms: Vec<(&str, Vec<&str>)> = Vec::new();
+    for planned in plan.hops.iter().filter(|planned| planned.is_watched()) {
+        let mechanism = planned.hooks[0].mechanism.name();
+        match mechanisms.iter_mut().find(|(name, _)| *name == mechanism) {
+            Some((_, hops)) => hops.push(planned.hop.name()),
+            None => mechanisms.push((mechanism, vec![planned.hop.name()])),
+        }
+    }
+    let parts: Vec<String> = mechanisms
+        .iter()
+        .map(|(mechanism, hops)| format!("{} by {mechanism}", hops.join(", ")))
+        .collect();
+    parts.join("; ")
+}
+
+/// `4 → 5  file#1  queue ▸ dequeue ▸ install  41 µs`, for the first transfer, and how many more.
+fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> String {
+    let transfer = &first.transfer;
+    let number = |fd: Option<i32>| fd.map_or("?".to_owned(), |fd| fd.to_string());
+    let from = number(transfer.sender.as_ref().and_then(|sender| sender.fd));
+    let to = match &transfer.receiver {
+        Some(receiver) => number(receiver.fd),
+        None => "·".to_owned(),
+    };
+    let hops: Vec<&str> = transfer.hops.iter().map(|seen| seen.hop.name()).collect();
+    let mut text = format!(
+        "{from:>3} → {to:<3} {} {} {:>7}",
+        pointers.show("file", transfer.file.ptr),
+        hops.join(" ▸ "),
+        transfer.queued_ns.map_or("?".to_owned(), duration),
+    );
+    let more = outcome.transfers.len() - 1;
+    let _ = match more {
+        0 => write!(text, "{:>6}", ""),
+        _ => write!(text, " {:<5}", format!("+{more}")),
+    };
+    text
+}
+
+fn witnesses(reports: &[WitnessReport]) -> String {
+    let parts: Vec<String> = reports
+        .iter()
+        .map(|report| {
+            let sign = match report.verdict {
+                Verdict::Same => "=",
+                Verdict::Different => "≠",
+                Verdict::Lost | Verdict::Unverified => "?",
+            };
+            format!("{}{sign}", report.witness.name())
+        })
+        .collect();
+    parts.join(" ")
+}
+
+/// A time span, to three digits.
+pub(crate) fn duration(ns: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")];
+    for (unit, name) in UNITS {
+        if ns >= unit {
+            let value = ns as f64 / unit as f64;
+            let decimals = if value >= 100.0 { 0 } else { 1 };
+            return format!("{value:.decimals$} {name}");
+        }
+    }
+    format!("{ns} ns")
+}
+
+/// Text from the traced system, made harmless: control characters and those that turn the
+/// direction of writing are shown by their code.
+pub(crate) fn sanitize(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || turns {
+            let _ = write!(safe, "{}", char.escape_unicode());
+        } else {
+            safe.push(char);
+        }
+    }
+    safe
+}
+
+/// The plan as `fdtrace doctor` prints it: a line a hop.
+///
+/// # Errors
+/// What writing says.
+pub(crate) fn write_plan(out: &mut impl io::Write, plan: &Plan) -> io::Result<()> {
+    for planned in &plan.hops {
+        let hop: Hop = planned.hop;
+        if planned.is_watched() {
+            let targets: Vec<&str> = planned.hooks.iter().map(|hook| hook.target).collect();
+            let hook = planned.hooks[0];
+            writeln!(
+                out,
+                "  {GREEN}✓{GREEN:#} {hop:<8} {:<10} {:<6} {}",
+                hook.mechanism,
+                hook.kind,
+                targets.join(", ")
+            )?;
+            if let Some(why) = &planned.why {
+                writeln!(out, "             {DIM}{}{DIM:#}", sanitize(why))?;
+            }
+        } else {
+            let why = planned.why.as_deref().unwrap_or_default();
+            writeln!(out, "  {YELLOW}–{YELLOW:#} {hop:<8} {DIM}{}{DIM:#}", sanitize(why))?;
+        }
+    }
+    Ok(())
+}
