@@ -150,7 +150,7 @@ pub(crate) fn files(
     scratch.head.total = total as u16;
     // Most messages carry one descriptor: a record of their own size keeps the ring small.
     if total <= 1 {
-        let Some(mut record) = Pending::<1>::reserve(lost) else {
+        let Some(mut record) = Pending::<1>::reserve(lost, 1) else {
             return;
         };
         if total == 1 {
@@ -166,7 +166,8 @@ pub(crate) fn files(
         if first >= total as usize {
             return;
         }
-        let Some(mut record) = Pending::<FILES_PER_RECORD>::reserve(lost) else {
+        let rest = (total - first as u32).div_ceil(FILES_PER_RECORD as u32);
+        let Some(mut record) = Pending::<FILES_PER_RECORD>::reserve(lost, rest) else {
             return;
         };
         scratch.head.first = first as u16;

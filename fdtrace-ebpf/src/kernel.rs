@@ -79,11 +79,7 @@ pub(crate) fn read_user<T: Copy>(address: u64) -> T {
 pub(crate) unsafe fn copy<T: Copy>(to: *mut T, from: &T) {
     // SAFETY: the caller's promise; `from` is readable, so the copy cannot fail.
     unsafe {
-        bpf_probe_read_kernel(
-            to.cast(),
-            size_of::<T>() as u32,
-            (from as *const T).cast(),
-        );
+        bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, (from as *const T).cast());
     }
 }
 
@@ -182,7 +178,11 @@ pub(crate) fn copy_socket_name(address: u64, name: *mut u8, room: usize) -> u32 
     const FAMILY_BYTES: u32 = 2; // sun_family comes before sun_path
     let len: u32 = read(address, &UNIX_ADDRESS__LEN);
     let len = len.saturating_sub(FAMILY_BYTES);
-    let len = if len as usize > room { room as u32 } else { len };
+    let len = if len as usize > room {
+        room as u32
+    } else {
+        len
+    };
     let from = address + u64::from(UNIX_ADDRESS__NAME.load()) + u64::from(FAMILY_BYTES);
     // SAFETY: `name` has `room` bytes, and no more than that is copied.
     unsafe { bpf_probe_read_kernel(name.cast(), len, from as *const _) };
@@ -317,14 +317,14 @@ impl FdTable {
             return (0, 0);
         }
         let rest = table_bytes - skip;
-        let len = if rest > WINDOW_BYTES { WINDOW_BYTES } else { rest };
+        let len = if rest > WINDOW_BYTES {
+            WINDOW_BYTES
+        } else {
+            rest
+        };
         // SAFETY: `words` has WINDOW_WORDS words, and no more than that is copied.
         unsafe {
-            bpf_probe_read_kernel(
-                words.cast(),
-                len,
-                (self.open + u64::from(skip)) as *const _,
-            );
+            bpf_probe_read_kernel(words.cast(), len, (self.open + u64::from(skip)) as *const _);
         }
         (len / 8, (rest - len) / 8)
     }

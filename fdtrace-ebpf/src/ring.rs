@@ -19,8 +19,7 @@ use crate::{
 static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 #[map]
-static COUNTERS: PerCpuArray<u64> =
-    PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
 
 /// When a record was last lost. A time and not a count: this target has no atomic increment, and
 /// of two CPUs that store at once either value differs from the one before.
@@ -36,10 +35,10 @@ pub(crate) fn epoch() -> u64 {
         .map_or(0, |last| unsafe { last.read_volatile() })
 }
 
-/// Counts a record that found no room.
+/// Counts records that found no room.
 #[inline(always)]
-fn count_lost(counter: Counter) {
-    count(counter);
+fn count_lost(counter: Counter, records: u32) {
+    add(counter, u64::from(records));
     if let Some(last) = LAST_LOSS.get_ptr_mut(0) {
         // SAFETY: as above; the helper takes nothing and always succeeds.
         unsafe { last.write_volatile(bpf_ktime_get_ns()) };
@@ -49,10 +48,15 @@ fn count_lost(counter: Counter) {
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
+    add(counter, 1);
+}
+
+#[inline(always)]
+fn add(counter: Counter, number: u64) {
     if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: the slot is this CPU's own and lives as long as the map. An interrupt between
         // load and store may lose one count of the same CPU, never one of another.
-        unsafe { *slot += 1 };
+        unsafe { *slot += number };
     }
 }
 
@@ -67,12 +71,13 @@ pub(crate) struct HopRecord<const N: usize> {
 pub(crate) struct Pending<const N: usize>(RingBufEntry<HopRecord<N>>);
 
 impl<const N: usize> Pending<N> {
-    /// Room for one record, or a count in `lost`.
+    /// Room for one record. If there is none, this and the rest of its list, `records` in all,
+    /// count as `lost`.
     #[inline(always)]
-    pub(crate) fn reserve(lost: Counter) -> Option<Self> {
+    pub(crate) fn reserve(lost: Counter, records: u32) -> Option<Self> {
         let entry = EVENTS.reserve::<HopRecord<N>>(0);
         if entry.is_none() {
-            count_lost(lost);
+            count_lost(lost, records);
         }
         entry.map(Self)
     }
@@ -120,7 +125,7 @@ struct NameRecord {
 pub(crate) fn submit_name(head: &Head, lost: Counter, fill: impl FnOnce(*mut u8, usize) -> u32) {
     const ROOM: usize = 108; // sun_path
     let Some(mut entry) = EVENTS.reserve::<NameRecord>(0) else {
-        count_lost(lost);
+        count_lost(lost, 1);
         return;
     };
     let record = entry.as_mut_ptr();

@@ -58,11 +58,18 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| truncated.clone())?;
     if head.kind == RecordKind::SocketNamed as u16 {
         let (name, _) = SocketName::read_from_prefix(rest).map_err(|_| truncated.clone())?;
-        let name = name.name.get(..name.len as usize).ok_or(truncated)?.to_vec();
+        let name = name
+            .name
+            .get(..name.len as usize)
+            .ok_or(truncated)?
+            .to_vec();
         return Ok(Event::SocketNamed { head, name });
     }
     let wrap = [
-        (RecordKind::ListQueued, Event::ListQueued as fn(Sighting) -> Event),
+        (
+            RecordKind::ListQueued,
+            Event::ListQueued as fn(Sighting) -> Event,
+        ),
         (RecordKind::ListDequeued, Event::ListDequeued),
         (RecordKind::ReceiveReturned, Event::ReceiveReturned),
         (RecordKind::ListDestroyed, Event::ListDestroyed),
@@ -84,6 +91,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
 /// The task name of a record, without its padding; whatever is not UTF-8 is replaced.
 #[must_use]
 pub fn comm(head: &Head) -> String {
-    let len = head.comm.iter().position(|byte| *byte == 0).unwrap_or(head.comm.len());
+    let len = head
+        .comm
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(head.comm.len());
     String::from_utf8_lossy(&head.comm[..len]).into_owned()
 }

@@ -30,8 +30,10 @@ pub struct Received {
 /// What `sendmsg` says.
 pub fn send(socket: RawFd, data: &[u8], parts: &[&[RawFd]]) -> nix::Result<usize> {
     let data = [IoSlice::new(data)];
-    let rights: Vec<ControlMessage<'_>> =
-        parts.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
+    let rights: Vec<ControlMessage<'_>> = parts
+        .iter()
+        .map(|fds| ControlMessage::ScmRights(fds))
+        .collect();
     sendmsg::<()>(socket, &data, &rights, MsgFlags::empty(), None)
 }
 
@@ -49,7 +51,10 @@ pub fn receive(socket: RawFd, room: usize, flags: MsgFlags) -> nix::Result<Recei
     let space = unsafe { libc::CMSG_SPACE((room * size_of::<RawFd>()) as u32) } as usize;
     // Words, because control messages are aligned as such.
     let mut control = vec![0_u64; space.div_ceil(size_of::<u64>())];
-    let mut buffer = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    let mut buffer = libc::iovec {
+        iov_base: data.as_mut_ptr().cast(),
+        iov_len: data.len(),
+    };
     // SAFETY: a zeroed msghdr is an empty one; the pointers are to buffers that outlive the call.
     let (mut header, bytes) = unsafe {
         let mut header: libc::msghdr = std::mem::zeroed();
@@ -77,5 +82,9 @@ pub fn receive(socket: RawFd, room: usize, flags: MsgFlags) -> nix::Result<Recei
         }
     }
     data.truncate(bytes.cast_unsigned());
-    Ok(Received { data, fds, truncated: header.msg_flags & libc::MSG_CTRUNC != 0 })
+    Ok(Received {
+        data,
+        fds,
+        truncated: header.msg_flags & libc::MSG_CTRUNC != 0,
+    })
 }

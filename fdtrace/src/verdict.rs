@@ -45,8 +45,11 @@ impl fmt::Display for Verdict {
 /// it turns a gap into `lost`, and never anything into `same`.
 #[must_use]
 pub fn of_transfer(transfer: &Transfer, plan: &Plan, lossless: bool) -> Option<Verdict> {
-    if !matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
-        return None;
+    match transfer.fate {
+        Fate::Delivered | Fate::Peeked => {}
+        Fate::Unknown if lossless => return Some(Verdict::Unverified),
+        Fate::Unknown => return Some(Verdict::Lost),
+        _ => return None,
     }
     Some(match transfer.chain {
         Chain::Whole => Verdict::Same,

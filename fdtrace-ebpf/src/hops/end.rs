@@ -16,7 +16,12 @@ use crate::{
 
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub(crate) fn end_kfree_skb(ctx: RawTracePointContext) -> i32 {
-    freed(Skb(ctx.arg(0)), || ctx.arg(1), Program::EndKfree, Counter::EndKfreeFired);
+    freed(
+        Skb(ctx.arg(0)),
+        || ctx.arg(1),
+        Program::EndKfree,
+        Counter::EndKfreeFired,
+    );
     0
 }
 
@@ -29,7 +34,12 @@ pub(crate) fn end_consume_skb(ctx: RawTracePointContext) -> i32 {
             0
         }
     };
-    freed(Skb(ctx.arg(0)), location, Program::EndConsume, Counter::EndConsumeFired);
+    freed(
+        Skb(ctx.arg(0)),
+        location,
+        Program::EndConsume,
+        Counter::EndConsumeFired,
+    );
     0
 }
 

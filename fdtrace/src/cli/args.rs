@@ -26,9 +26,7 @@ pub(super) enum Command {
     Schema,
     /// One scenario's actors; `verify` starts this itself.
     #[command(name = crate::verify::STAGE_ARGUMENT, hide = true)]
-    Stage {
-        scenario: String,
-    },
+    Stage { scenario: String },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -110,7 +108,9 @@ pub(super) struct Doctor {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(limit) if !limit.is_zero() => Ok(limit),
         _ => Err("not a time that can pass".to_owned()),

@@ -67,7 +67,12 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
             writeln!(out)?;
         }
         Format::Text => {
-            writeln!(out, "fdtrace {} on Linux {}", env!("CARGO_PKG_VERSION"), view.release)?;
+            writeln!(
+                out,
+                "fdtrace {} on Linux {}",
+                env!("CARGO_PKG_VERSION"),
+                view.release
+            )?;
             writeln!(out)?;
             report::write_plan(&mut out, &plan)?;
             writeln!(out)?;
@@ -77,7 +82,11 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                 plan.offsets.facts().len(),
                 view.kptr_restrict,
                 view.lockdown.as_deref().unwrap_or("not visible"),
-                if view.lsms.is_empty() { "not visible".to_owned() } else { view.lsms.join(",") },
+                if view.lsms.is_empty() {
+                    "not visible".to_owned()
+                } else {
+                    view.lsms.join(",")
+                },
             )?;
             if obstacles.is_empty() {
                 writeln!(out, "nothing stands in the way of tracing")?;
@@ -88,5 +97,9 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
         }
     }
     out.finish()?;
-    Ok(if obstacles.is_empty() { EXIT_OK } else { EXIT_CANNOT })
+    Ok(if obstacles.is_empty() {
+        EXIT_OK
+    } else {
+        EXIT_CANNOT
+    })
 }

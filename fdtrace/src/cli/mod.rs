@@ -114,8 +114,9 @@ pub struct CannotRun {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io_error = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let json_error =
-            cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        let json_error = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
         io_error.or(json_error) == Some(io::ErrorKind::BrokenPipe)
     })
 }

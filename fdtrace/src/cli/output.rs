@@ -41,9 +41,16 @@ impl Output {
         if path.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory)).with_context(unwritable);
         }
-        let file = NamedTempFile::new_in(folder).with_context(unwritable)?;
+        let file = NamedTempFile::new_in(folder)
+            // Without the temporary name, which means nothing to the user.
+            .map_err(|error| io::Error::from(error.kind()))
+            .with_context(unwritable)?;
         let out = file.as_file().try_clone().with_context(unwritable)?;
-        Ok(Self::File { out: anstream::StripStream::new(out), named: file, path: path.to_owned() })
+        Ok(Self::File {
+            out: anstream::StripStream::new(out),
+            named: file,
+            path: path.to_owned(),
+        })
     }
 
     /// Puts the file in place.
@@ -71,7 +78,8 @@ fn set_ordinary_mode(file: &NamedTempFile) -> io::Result<()> {
         nix::sys::stat::umask(mask);
         mask.bits()
     };
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o666 & !mask))
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o666 & !mask))
 }
 
 impl Write for Output {

@@ -78,7 +78,17 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let plan = plan(&view, common.attach)?;
     let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024))?;
     let attached = begin.elapsed();
-    tracer.prepare_snapshots(&view.types.raw().context("cannot read the kernel's BTF")?)?;
+    let KernelView {
+        types,
+        symbols,
+        kptr_restrict,
+        ..
+    } = view;
+    let btf = types.raw().context("cannot read the kernel's BTF")?;
+    // aya makes a copy of its own to find the iterator by; one at a time is enough in memory.
+    drop(types);
+    tracer.prepare_snapshots(&btf)?;
+    drop(btf);
     if common.verbose {
         eprintln!(
             "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",
@@ -87,8 +97,7 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         );
     }
 
-    let pointers = Pointers::new(common.pointers, view.kptr_restrict);
-    let symbols = view.symbols;
+    let pointers = Pointers::new(common.pointers, kptr_restrict);
     let tracker = Tracker::new(Box::new(move |address| {
         symbols.symbolize(address).map(|(name, _)| name.to_owned())
     }));
@@ -97,7 +106,9 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         Format::Text => Box::new(Text::new(&mut out, pointers, args.hops)),
         Format::Json => Box::new(Json::new(&mut out, pointers, args.hops)),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     report.start(&Start {
         version: env!("CARGO_PKG_VERSION"),
         wall_ns: u64::try_from(now.as_nanos())?,
@@ -124,7 +135,10 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     drop(report);
     out.finish()?;
     if verifier.undecodable() > 0 {
-        bail!("{} records could not be decoded: the eBPF object is not this fdtrace's", verifier.undecodable());
+        bail!(
+            "{} records could not be decoded: the eBPF object is not this fdtrace's",
+            verifier.undecodable()
+        );
     }
     Ok(summary.exit_code)
 }
@@ -169,7 +183,10 @@ struct Interrupt {
 impl Interrupt {
     fn new() -> Result<Self> {
         let handle = |kind| signal(kind).context("cannot handle signals");
-        Ok(Self { int: handle(SignalKind::interrupt())?, term: handle(SignalKind::terminate())? })
+        Ok(Self {
+            int: handle(SignalKind::interrupt())?,
+            term: handle(SignalKind::terminate())?,
+        })
     }
 
     async fn received(&mut self) {

@@ -107,7 +107,11 @@ pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
     if let Some(mechanism) = forced(attach)
         && plan.hooks().next().is_none()
     {
-        let why = plan.hops.iter().find_map(|hop| hop.why.clone()).unwrap_or_default();
+        let why = plan
+            .hops
+            .iter()
+            .find_map(|hop| hop.why.clone())
+            .unwrap_or_default();
         return Err(PlanError::NothingToAttach { mechanism, why });
     }
     Ok(plan)
@@ -160,7 +164,9 @@ impl Plan {
     /// Whether `hop` can be seen.
     #[must_use]
     pub fn watches(&self, hop: Hop) -> bool {
-        self.hops.iter().any(|planned| planned.hop == hop && planned.is_watched())
+        self.hops
+            .iter()
+            .any(|planned| planned.hop == hop && planned.is_watched())
     }
 
     /// Takes `hook` out of the plan because it does not work here, and says so.

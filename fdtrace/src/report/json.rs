@@ -20,7 +20,11 @@ pub struct Json<W> {
 impl<W: io::Write> Json<W> {
     /// Writes to `out`; with `hops`, a line for every hop of every transfer too.
     pub fn new(out: W, pointers: Pointers, hops: bool) -> Self {
-        Self { out, pointers, hops }
+        Self {
+            out,
+            pointers,
+            hops,
+        }
     }
 
     fn line(&mut self, line: &schema::Line) -> io::Result<()> {
@@ -62,7 +66,9 @@ impl<W: io::Write> Report for Json<W> {
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         let mut scenarios = std::collections::BTreeMap::new();
         for (result, count) in &summary.scenarios {
-            *scenarios.entry(result_name(*result).to_owned()).or_insert(0) += count;
+            *scenarios
+                .entry(result_name(*result).to_owned())
+                .or_insert(0) += count;
         }
         self.line(&schema::Line::Summary(schema::Summary {
             scenarios,
@@ -81,7 +87,10 @@ fn named<T: Copy>(
     counts: &[(T, u64)],
     name: impl Fn(T) -> &'static str,
 ) -> std::collections::BTreeMap<String, u64> {
-    counts.iter().map(|(kind, count)| (name(*kind).to_owned(), *count)).collect()
+    counts
+        .iter()
+        .map(|(kind, count)| (name(*kind).to_owned(), *count))
+        .collect()
 }
 
 /// The contract knows three results; what could not be answered is no answer, so it is a skip,
@@ -141,7 +150,13 @@ fn hop(transfer: u64, seen: &HopSeen, pointers: &mut Pointers) -> schema::Hop {
 }
 
 fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
-    let Transfer { file, sender, receiver, socket, .. } = &judged.transfer;
+    let Transfer {
+        file,
+        sender,
+        receiver,
+        socket,
+        ..
+    } = &judged.transfer;
     schema::Transfer {
         id: judged.transfer.id,
         message: judged.transfer.message,
@@ -182,8 +197,16 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         verdict: judged.verdict.map(|verdict| verdict.name().to_owned()),
         queued_ns: judged.transfer.queued_ns,
         total_ns: judged.transfer.total_ns,
-        hops: judged.transfer.hops.iter().map(|seen| seen.hop.name().to_owned()).collect(),
-        missing: missing_hops(&judged.transfer).iter().map(|hop| hop.name().to_owned()).collect(),
+        hops: judged
+            .transfer
+            .hops
+            .iter()
+            .map(|seen| seen.hop.name().to_owned())
+            .collect(),
+        missing: missing_hops(&judged.transfer)
+            .iter()
+            .map(|hop| hop.name().to_owned())
+            .collect(),
     }
 }
 
@@ -204,7 +227,11 @@ fn scenario(outcome: &Outcome) -> schema::Scenario {
         result: result_name(outcome.result).to_owned(),
         reason: outcome.reason.clone(),
         inconclusive: outcome.result == ScenarioResult::Inconclusive,
-        transfers: outcome.transfers.iter().map(|judged| judged.transfer.id).collect(),
+        transfers: outcome
+            .transfers
+            .iter()
+            .map(|judged| judged.transfer.id)
+            .collect(),
         witnesses: traced.chain(heard).collect(),
         elapsed_ns: u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX),
     }

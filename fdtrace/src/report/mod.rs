@@ -69,7 +69,10 @@ impl Summary {
     /// Scenarios that ended so.
     #[must_use]
     pub fn scenarios_with(&self, result: ScenarioResult) -> u64 {
-        self.scenarios.iter().find(|(kind, _)| *kind == result).map_or(0, |(_, count)| *count)
+        self.scenarios
+            .iter()
+            .find(|(kind, _)| *kind == result)
+            .map_or(0, |(_, count)| *count)
     }
 }
 

@@ -31,7 +31,11 @@ impl Pointers {
             PointerStyle::Raw => true,
             PointerStyle::Alias => false,
         };
-        Self { raw, aliases: HashMap::new(), counts: HashMap::new() }
+        Self {
+            raw,
+            aliases: HashMap::new(),
+            counts: HashMap::new(),
+        }
     }
 
     /// The address of a `kind` of object (`file`, `skb`, `list`).

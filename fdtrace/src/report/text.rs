@@ -8,7 +8,7 @@ use super::{Pointers, Report, Start, Summary};
 use crate::{
     plan::{Hop, Plan},
     verdict::Verdict,
-    verify::{Judged, Outcome, ScenarioResult, WitnessReport},
+    verify::{Judged, Outcome, ScenarioResult},
 };
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -29,7 +29,11 @@ pub struct Text<W> {
 impl<W: io::Write> Text<W> {
     /// Writes to `out`; with `hops`, a line for every hop of every transfer too.
     pub fn new(out: W, pointers: Pointers, hops: bool) -> Self {
-        Self { out, pointers, hops }
+        Self {
+            out,
+            pointers,
+            hops,
+        }
     }
 
     fn hop_lines(&mut self, judged: &Judged) -> io::Result<()> {
@@ -90,7 +94,7 @@ impl<W: io::Write> Report for Text<W> {
         if let Some(first) = outcome.transfers.first() {
             let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
         }
-        let _ = write!(line, "  {DIM}{}{DIM:#}", witnesses(&outcome.witnesses));
+        let _ = write!(line, "  {DIM}{}{DIM:#}", witnesses(outcome));
         writeln!(self.out, "{}", line.trim_end())?;
         if let Some(reason) = &outcome.reason {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
@@ -116,10 +120,16 @@ impl<W: io::Write> Report for Text<W> {
             .filter(|(count, word)| *count > 0 || ["passed", "failed"].contains(word))
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
-        let fates: Vec<String> =
-            summary.fates.iter().map(|(fate, count)| format!("{count} {fate}")).collect();
-        let verdicts: Vec<String> =
-            summary.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+        let fates: Vec<String> = summary
+            .fates
+            .iter()
+            .map(|(fate, count)| format!("{count} {fate}"))
+            .collect();
+        let verdicts: Vec<String> = summary
+            .verdicts
+            .iter()
+            .map(|(verdict, count)| format!("{count} {verdict}"))
+            .collect();
         writeln!(self.out)?;
         writeln!(
             self.out,
@@ -128,7 +138,12 @@ impl<W: io::Write> Report for Text<W> {
             duration(summary.elapsed_ns)
         )?;
         if !fates.is_empty() {
-            writeln!(self.out, "transfers  {}; verdict {}", fates.join(", "), verdicts.join(", "))?;
+            writeln!(
+                self.out,
+                "transfers  {}; verdict {}",
+                fates.join(", "),
+                verdicts.join(", ")
+            )?;
         }
         let losses = &summary.losses;
         let mut lost: Vec<String> = losses
@@ -152,7 +167,10 @@ impl<W: io::Write> Report for Text<W> {
             writeln!(self.out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))?;
         }
         if summary.interrupted {
-            writeln!(self.out, "{YELLOW}interrupted before all was done{YELLOW:#}")?;
+            writeln!(
+                self.out,
+                "{YELLOW}interrupted before all was done{YELLOW:#}"
+            )?;
         }
         self.out.flush()
     }
@@ -199,19 +217,33 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
     text
 }
 
-fn witnesses(reports: &[WitnessReport]) -> String {
-    let parts: Vec<String> = reports
-        .iter()
-        .map(|report| {
-            let sign = match report.verdict {
-                Verdict::Same => "=",
-                Verdict::Different => "≠",
-                Verdict::Lost | Verdict::Unverified => "?",
-            };
-            format!("{}{sign}", report.witness.name())
-        })
-        .collect();
-    parts.join(" ")
+/// `same by trace, kcmp; told apart by trace, kcmp`: who agrees. Who does not is in the reason.
+fn witnesses(outcome: &Outcome) -> String {
+    let agree = |mistakable: bool, truth: Verdict| -> Vec<&str> {
+        outcome
+            .witnesses
+            .iter()
+            .filter(|report| report.mistakable == mistakable && report.verdict == truth)
+            .map(|report| report.witness.name())
+            .collect()
+    };
+    let mut same = agree(false, Verdict::Same);
+    let traced = |judged: &Judged| judged.verdict == Some(Verdict::Same);
+    if !outcome.transfers.is_empty() && outcome.transfers.iter().all(traced) {
+        same.insert(0, "trace");
+    }
+    let mut apart = agree(true, Verdict::Different);
+    let told = |verdict: &Verdict| *verdict == Verdict::Different;
+    if !outcome.mistakable.is_empty() && outcome.mistakable.iter().all(told) {
+        apart.insert(0, "trace");
+    }
+    let mut parts = Vec::new();
+    for (what, who) in [("same by", same), ("told apart by", apart)] {
+        if !who.is_empty() {
+            parts.push(format!("{what} {}", who.join(", ")));
+        }
+    }
+    parts.join("; ")
 }
 
 /// A time span, to three digits.
@@ -264,7 +296,11 @@ pub(crate) fn write_plan(out: &mut impl io::Write, plan: &Plan) -> io::Result<()
             }
         } else {
             let why = planned.why.as_deref().unwrap_or_default();
-            writeln!(out, "  {YELLOW}–{YELLOW:#} {hop:<8} {DIM}{}{DIM:#}", sanitize(why))?;
+            writeln!(
+                out,
+                "  {YELLOW}–{YELLOW:#} {hop:<8} {DIM}{}{DIM:#}",
+                sanitize(why)
+            )?;
         }
     }
     Ok(())

@@ -25,28 +25,33 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Whether nothing was lost that could hide a transfer or break one up.
+    /// Whether nothing was lost since `earlier` that could hide a transfer or break one up. A race
+    /// that a receiver won is no loss: the rest of that message was seen, and says so.
     #[must_use]
-    pub fn is_none(&self) -> bool {
-        self.total_events() == 0 && self.recursion_misses == 0 && self.window_full == 0
-    }
-
-    /// Records lost at all hops together.
-    #[must_use]
-    pub fn total_events(&self) -> u64 {
-        self.events.iter().map(|(_, lost)| lost).sum()
+    pub fn same_gaps(&self, earlier: &Self) -> bool {
+        self.events == earlier.events
+            && self.recursion_misses == earlier.recursion_misses
+            && self.window_full == earlier.window_full
     }
 }
 
 fn map(ebpf: &Ebpf) -> Result<PerCpuArray<&MapData, u64>, TracerError> {
-    let map = ebpf.map("COUNTERS").ok_or(TracerError::Missing("map COUNTERS"))?;
-    PerCpuArray::try_from(map).map_err(|source| TracerError::Map { name: "COUNTERS", source })
+    let map = ebpf
+        .map("COUNTERS")
+        .ok_or(TracerError::Missing("map COUNTERS"))?;
+    PerCpuArray::try_from(map).map_err(|source| TracerError::Map {
+        name: "COUNTERS",
+        source,
+    })
 }
 
 fn value(map: &PerCpuArray<&MapData, u64>, counter: Counter) -> Result<u64, TracerError> {
     let per_cpu = map
         .get(&(counter as u32), 0)
-        .map_err(|source| TracerError::Map { name: "COUNTERS", source })?;
+        .map_err(|source| TracerError::Map {
+            name: "COUNTERS",
+            source,
+        })?;
     Ok(per_cpu.iter().sum())
 }
 
@@ -84,14 +89,18 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
     }
     let mut recursion_misses = 0;
     for hook in plan.hooks() {
-        let program = ebpf.program(hook.program).ok_or(TracerError::Missing(hook.program))?;
+        let program = ebpf
+            .program(hook.program)
+            .ok_or(TracerError::Missing(hook.program))?;
         let fd = program.fd().map_err(|source| TracerError::Load {
             program: hook.program,
             target: hook.target,
             source: Box::new(source),
         })?;
-        recursion_misses += program_recursion_misses(fd)
-            .map_err(|source| TracerError::System { action: "ask about a program", source })?;
+        recursion_misses += program_recursion_misses(fd).map_err(|source| TracerError::System {
+            action: "ask about a program",
+            source,
+        })?;
     }
     Ok(Losses {
         events,

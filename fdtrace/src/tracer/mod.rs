@@ -112,7 +112,10 @@ impl Tracer {
             attach(&mut ebpf, hook)?;
         }
         let fired = self_test::run(&ebpf)?;
-        let silent: Vec<&Hook> = plan.hooks().filter(|hook| !fired.contains(&hook.program)).collect();
+        let silent: Vec<&Hook> = plan
+            .hooks()
+            .filter(|hook| !fired.contains(&hook.program))
+            .collect();
         for hook in silent {
             detach(&mut ebpf, hook)?;
             plan.strike_out(hook, "was attached and did not fire in the self-test");
@@ -120,16 +123,24 @@ impl Tracer {
         if plan.hooks().next().is_none() {
             return Err(TracerError::NothingFired);
         }
-        let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Missing("map EVENTS"))?;
-        let ring = RingBuf::try_from(ring)
-            .map_err(|source| TracerError::Map { name: "EVENTS", source })?;
+        let ring = ebpf
+            .take_map("EVENTS")
+            .ok_or(TracerError::Missing("map EVENTS"))?;
+        let ring = RingBuf::try_from(ring).map_err(|source| TracerError::Map {
+            name: "EVENTS",
+            source,
+        })?;
         // SAFETY: the ring buffer keeps its descriptor until it is dropped.
-        let ring = unsafe { AsyncFd::register(ring) }
-            .map_err(|source| TracerError::System {
-                action: "wait for the ring buffer",
-                source: source.into(),
-            })?;
-        let mut tracer = Self { ebpf, ring, plan, task_files: None };
+        let ring = unsafe { AsyncFd::register(ring) }.map_err(|source| TracerError::System {
+            action: "wait for the ring buffer",
+            source: source.into(),
+        })?;
+        let mut tracer = Self {
+            ebpf,
+            ring,
+            plan,
+            task_files: None,
+        };
         // What the self-test left behind is nobody's transfer.
         tracer.drain(|_| ());
         Ok(tracer)
@@ -216,11 +227,13 @@ fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
 }
 
 fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
-    raw_tracepoint(ebpf, hook)?.unload().map_err(|source| TracerError::Load {
-        program: hook.program,
-        target: hook.target,
-        source: Box::new(source),
-    })
+    raw_tracepoint(ebpf, hook)?
+        .unload()
+        .map_err(|source| TracerError::Load {
+            program: hook.program,
+            target: hook.target,
+            source: Box::new(source),
+        })
 }
 
 fn raw_tracepoint<'a>(

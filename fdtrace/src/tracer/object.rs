@@ -6,10 +6,8 @@ use super::TracerError;
 use crate::plan::Plan;
 
 /// The object as `cargo xtask ebpf` committed it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/bpf/fdtrace.bpf.o"
-));
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/fdtrace.bpf.o"));
 
 /// Overrides the object with the file of this name: how a fresh build is tested.
 const OBJECT_VARIABLE: &str = "FDTRACE_BPF_OBJECT";

@@ -23,9 +23,14 @@ pub(super) fn run(ebpf: &Ebpf) -> Result<Vec<&'static str>, TracerError> {
 
 fn exercise() -> nix::Result<()> {
     for kind in TYPES {
-        let (sender, receiver) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
+        let (sender, receiver) =
+            socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
         passing::send(sender.as_raw_fd(), b"x", &[&[sender.as_raw_fd()]])?;
-        drop(passing::receive(receiver.as_raw_fd(), 1, MsgFlags::empty())?);
+        drop(passing::receive(
+            receiver.as_raw_fd(),
+            1,
+            MsgFlags::empty(),
+        )?);
         // The second list dies with its socket: kfree_skb.
         passing::send(sender.as_raw_fd(), b"x", &[&[sender.as_raw_fd()]])?;
         drop(receiver);
@@ -36,8 +41,12 @@ fn exercise() -> nix::Result<()> {
 /// Lets a list die in `consume_skb`: a datagram whose data has nowhere to go is consumed with its
 /// list still on it.
 fn consume_unread() -> nix::Result<()> {
-    let (sender, receiver) =
-        socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC)?;
+    let (sender, receiver) = socketpair(
+        AddressFamily::Unix,
+        SockType::Datagram,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
     passing::send(sender.as_raw_fd(), b"x", &[&[sender.as_raw_fd()]])?;
     let nowhere = libc::iovec {
         iov_base: std::ptr::without_provenance_mut(1),

@@ -43,7 +43,9 @@ pub type Snapshot = Map<(u32, i32), u64>;
 impl TaskFiles {
     pub(super) fn load(ebpf: &mut Ebpf, btf: &[u8]) -> Result<Self, SnapshotError> {
         let btf = Btf::parse(btf, Endianness::default())?;
-        let pids = ebpf.take_map("SNAPSHOT_PIDS").ok_or(SnapshotError::Missing("map SNAPSHOT_PIDS"))?;
+        let pids = ebpf
+            .take_map("SNAPSHOT_PIDS")
+            .ok_or(SnapshotError::Missing("map SNAPSHOT_PIDS"))?;
         let pids = HashMap::try_from(pids)?;
         program(ebpf)?.load("task_file", &btf).map_err(Box::new)?;
         Ok(Self { pids })

@@ -11,9 +11,7 @@ mod transfer;
 
 use std::collections::HashMap;
 
-use fdtrace_common::records::{
-    FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, FileSeen, Head, LIST_MAX,
-};
+use fdtrace_common::records::{FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, FileSeen, Head, LIST_MAX};
 
 pub use transfer::{
     Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer,
@@ -104,15 +102,19 @@ impl Tracker {
         std::mem::take(&mut self.closed)
     }
 
-    /// Ends tracking: what is still open is `queued`.
-    #[must_use]
-    pub fn finish(mut self) -> Vec<Transfer> {
+    /// Closes every message that is still open. One that was never read is `queued`; of one that
+    /// was, the end went unseen.
+    pub fn close_open(&mut self) {
         let mut open: Vec<Message> = self.open.drain().map(|(_, message)| message).collect();
         open.sort_by_key(|message| message.id);
         for message in open {
-            self.close(&message, |_| (Fate::Queued, None));
+            let fate = if message.dequeued.is_some() {
+                Fate::Unknown
+            } else {
+                Fate::Queued
+            };
+            self.close(&message, fate);
         }
-        self.closed
     }
 
     fn open_message(&mut self, head: &Head) -> &mut Message {
@@ -140,7 +142,7 @@ impl Tracker {
             if !same_hop && !late {
                 // The address is queued anew, so the list that had it is gone, unseen.
                 if let Some(stale) = self.open.remove(&head.list) {
-                    self.close(&stale, |_| (Fate::Discarded, Some(Cause::Unseen)));
+                    self.close(&stale, Fate::Unknown);
                 }
             }
         }
@@ -162,7 +164,7 @@ impl Tracker {
         if other {
             // The same address on another skb: a list of which nothing was seen until now.
             if let Some(stale) = self.open.remove(&head.list) {
-                self.close(&stale, |_| (Fate::Discarded, Some(Cause::Unseen)));
+                self.close(&stale, Fate::Unknown);
             }
         }
         let message = self.open_message(head);
@@ -218,22 +220,27 @@ impl Tracker {
         let ended = transfer::cause_of_destruction(function.as_deref(), &comm(&head));
         if let Some(message) = self.open.remove(&head.list) {
             let mut transfers =
-                self.build(&message, &head, &vec![None; message.files.len()], |_| Some(ended));
+                self.build(&message, &head, &vec![None; message.files.len()], |_| {
+                    Some(ended)
+                });
             for transfer in &mut transfers {
-                let refs = seen.files.iter().find(|file| file.file == transfer.file.ptr);
+                let refs = seen
+                    .files
+                    .iter()
+                    .find(|file| file.file == transfer.file.ptr);
                 transfer.hops.push(HopSeen::new(Hop::End, &head, refs));
             }
             self.number_and_push(transfers);
         }
     }
 
-    /// Ends a message without a receive.
-    fn close(&mut self, message: &Message, fate: impl Fn(usize) -> (Fate, Option<Cause>)) {
+    /// Ends a message whose receive was not seen.
+    fn close(&mut self, message: &Message, fate: Fate) {
         let Some(last) = message.dequeued.or(message.queued) else {
             return;
         };
         let none = vec![None; message.files.len()];
-        let transfers = self.build(message, &last, &none, |index| Some(fate(index)));
+        let transfers = self.build(message, &last, &none, |_| Some((fate, None)));
         self.number_and_push(transfers);
     }
 
@@ -253,7 +260,11 @@ impl Tracker {
         installs: &[Option<Install>],
         fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
     ) -> Vec<Transfer> {
-        let socket = Socket::of(message.queued.as_ref(), last, message.socket_name.as_deref());
+        let socket = Socket::of(
+            message.queued.as_ref(),
+            last,
+            message.socket_name.as_deref(),
+        );
         let mut transfers = Vec::new();
         for (index, slots) in message.files.iter().enumerate() {
             let Some((fate, cause)) = fate(index) else {
@@ -283,7 +294,10 @@ impl Tracker {
                 index: index as u16,
                 count: message.count,
                 file: FileIdentity::of(&known),
-                sender: message.queued.as_ref().map(|head| Sender::of(head, slots.queued.as_ref())),
+                sender: message
+                    .queued
+                    .as_ref()
+                    .map(|head| Sender::of(head, slots.queued.as_ref())),
                 receiver: receiver(message, last, install.as_ref(), fate),
                 socket: socket.clone(),
                 fate,
@@ -299,11 +313,7 @@ impl Tracker {
 }
 
 /// Notes a sighting's files at their places in the list.
-fn record(
-    files: &mut [Slots],
-    seen: &Sighting,
-    hop: impl Fn(&mut Slots) -> &mut Option<FileSeen>,
-) {
+fn record(files: &mut [Slots], seen: &Sighting, hop: impl Fn(&mut Slots) -> &mut Option<FileSeen>) {
     let first = usize::from(seen.head.first);
     for (slots, file) in files.iter_mut().skip(first).zip(&seen.files) {
         *hop(slots) = Some(*file);
@@ -324,14 +334,24 @@ struct Install {
 /// says what is behind it. A number that is not new is left over from an earlier receive. Without
 /// a control message to read, a new descriptor that holds the file is taken for its own.
 fn match_installs(message: &Message, gained: &[FileSeen]) -> Vec<Option<Install>> {
-    let told: Vec<i32> = gained.iter().map(|file| file.told).filter(|told| *told >= 0).collect();
-    let by_number: HashMap<i32, &FileSeen> =
-        gained.iter().filter(|file| file.file != 0).map(|file| (file.fd, file)).collect();
+    let told: Vec<i32> = gained
+        .iter()
+        .map(|file| file.told)
+        .filter(|told| *told >= 0)
+        .collect();
+    let by_number: HashMap<i32, &FileSeen> = gained
+        .iter()
+        .filter(|file| file.file != 0)
+        .map(|file| (file.fd, file))
+        .collect();
     if told.iter().any(|fd| by_number.contains_key(fd)) {
         return (0..message.files.len())
             .map(|index| {
                 let file = **by_number.get(told.get(index)?)?;
-                Some(Install { file, inferred: false })
+                Some(Install {
+                    file,
+                    inferred: false,
+                })
             })
             .collect();
     }
@@ -343,17 +363,24 @@ fn match_installs(message: &Message, gained: &[FileSeen]) -> Vec<Option<Install>
             let wanted = slots.dequeued.or(slots.queued)?.file;
             let found = (0..gained.len()).find(|at| !taken[*at] && gained[*at].file == wanted)?;
             taken[found] = true;
-            Some(Install { file: gained[found], inferred: true })
+            Some(Install {
+                file: gained[found],
+                inferred: true,
+            })
         })
         .collect()
 }
 
 /// What became of files that a receive took and did not install.
 fn undelivered(returned: &Head) -> (Fate, Option<Cause>) {
-    const READS: [i32; 3] = [0 /* read */, 19 /* readv */, 45 /* recvfrom */];
+    const READS: [i32; 3] = [
+        0,  /* read */
+        19, /* readv */
+        45, /* recvfrom */
+    ];
     if returned.flags & FLAG_WINDOW_SHORT != 0 {
         // New numbers may lie beyond what was looked at.
-        (Fate::Truncated, Some(Cause::Unseen))
+        (Fate::Unknown, None)
     } else if returned.result < 0 {
         (Fate::Discarded, Some(Cause::ReceiveFailed))
     } else if READS.contains(&returned.syscall) {
@@ -374,7 +401,10 @@ fn receiver(
     }
     // Without a dequeue the last record is of whoever destroyed the list, not of a receiver.
     message.dequeued.as_ref()?;
-    Some(Receiver::of(last, install.map(|install| (&install.file, install.inferred))))
+    Some(Receiver::of(
+        last,
+        install.map(|install| (&install.file, install.inferred)),
+    ))
 }
 
 /// From the queue to the reader; negative clock skew between CPUs counts as none.
@@ -389,13 +419,19 @@ fn chain(message: &Message, slots: &Slots, install: Option<&Install>, last: &Hea
         (Hop::Dequeue, slots.dequeued.map(|file| file.file)),
         (Hop::Install, install.map(|install| install.file.file)),
     ];
-    let mut seen = pointers.iter().filter_map(|(hop, ptr)| Some((*hop, (*ptr)?)));
+    let mut seen = pointers
+        .iter()
+        .filter_map(|(hop, ptr)| Some((*hop, (*ptr)?)));
     if let Some((_, first)) = seen.next()
         && let Some((hop, _)) = seen.find(|(_, ptr)| *ptr != first)
     {
         return Chain::Differs { hop };
     }
-    let heads = [message.queued.as_ref(), message.dequeued.as_ref(), Some(last)];
+    let heads = [
+        message.queued.as_ref(),
+        message.dequeued.as_ref(),
+        Some(last),
+    ];
     let mut epochs = heads.into_iter().flatten().map(|head| head.epoch);
     let first_epoch = epochs.next();
     if epochs.any(|epoch| Some(epoch) != first_epoch) {

@@ -241,6 +241,8 @@ pub enum Fate {
     Collected,
     /// It is still in the queue.
     Queued,
+    /// Its end was not seen.
+    Unknown,
 }
 
 impl Fate {
@@ -254,6 +256,7 @@ impl Fate {
             Self::Discarded => "discarded",
             Self::Collected => "collected",
             Self::Queued => "queued",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -281,8 +284,6 @@ pub enum Cause {
     GarbageCollector,
     /// The kernel dropped the skb somewhere that fdtrace has no name for.
     Dropped,
-    /// It ended where no hook was looking.
-    Unseen,
 }
 
 impl Cause {
@@ -297,7 +298,6 @@ impl Cause {
             Self::Reconnect => "reconnect",
             Self::GarbageCollector => "garbage-collector",
             Self::Dropped => "dropped",
-            Self::Unseen => "unseen",
         }
     }
 }

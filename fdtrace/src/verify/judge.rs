@@ -83,7 +83,10 @@ pub(super) fn judge(
     elapsed: Duration,
 ) -> Outcome {
     let transfers = ours(record, transfers)
-        .map(|transfer| Judged { verdict: verdict::of_transfer(&transfer, plan, lossless), transfer })
+        .map(|transfer| Judged {
+            verdict: verdict::of_transfer(&transfer, plan, lossless),
+            transfer,
+        })
         .collect();
     let mut findings = Findings::default();
     let mut outcome = Outcome {
@@ -115,7 +118,8 @@ pub(super) fn judge(
     }
     outcome.witnesses = hear(record, &mut findings);
 
-    let (result, reasons) = if !findings.failed.is_empty() && (lossless || !findings.loss_explains) {
+    let (result, reasons) = if !findings.failed.is_empty() && (lossless || !findings.loss_explains)
+    {
         (Result::Fail, findings.failed)
     } else if !findings.failed.is_empty() || !findings.open.is_empty() {
         findings.open.extend(findings.failed);
@@ -176,8 +180,14 @@ fn ours(record: &Record, transfers: Vec<Transfer>) -> impl Iterator<Item = Trans
         })
         .collect();
     transfers.into_iter().filter(move |transfer| {
-        transfer.sender.as_ref().is_some_and(|sender| pids.contains(&sender.pid))
-            || transfer.receiver.as_ref().is_some_and(|receiver| pids.contains(&receiver.pid))
+        transfer
+            .sender
+            .as_ref()
+            .is_some_and(|sender| pids.contains(&sender.pid))
+            || transfer
+                .receiver
+                .as_ref()
+                .is_some_and(|receiver| pids.contains(&receiver.pid))
     })
 }
 
@@ -190,7 +200,9 @@ fn match_messages(record: &Record, transfers: &[Judged], findings: &mut Findings
     let mut unclaimed: Vec<bool> = vec![true; transfers.len()];
     for (message, sent, received) in messages(record) {
         let Some(received) = received else {
-            findings.failed.push(format!("{message} was sent and not received"));
+            findings
+                .failed
+                .push(format!("{message} was sent and not received"));
             continue;
         };
         if sent.fds.len() != received.fds.len() {
@@ -200,39 +212,50 @@ fn match_messages(record: &Record, transfers: &[Judged], findings: &mut Findings
                 received.fds.len()
             ));
         }
-        let places = (0..sent.fds.len().min(received.fds.len()))
+        let pairs = sent.fds.len().min(received.fds.len());
+        let places: Vec<Option<usize>> = (0..pairs)
             .map(|index| {
-                let place = transfers.iter().position(|judged| {
-                    accounts_agree(&judged.transfer, index, &sent, &received)
-                });
-                match place.map(|place| (place, &transfers[place])) {
-                    Some((place, judged)) => {
-                        unclaimed[place] = false;
-                        check_transfer(message, judged, &received, findings);
-                    }
-                    None => findings.missing(format!(
-                        "{message}'s descriptor {} → {} is not in the trace",
-                        sent.fds[index], received.fds[index]
-                    )),
+                let place = transfers
+                    .iter()
+                    .position(|judged| accounts_agree(&judged.transfer, index, &sent, &received));
+                if let Some(place) = place {
+                    unclaimed[place] = false;
+                    check_transfer(message, &transfers[place], &received, findings);
                 }
                 place
             })
             .collect();
+        let missing: Vec<usize> = (0..pairs)
+            .filter(|index| places[*index].is_none())
+            .collect();
+        if let Some(first) = missing.first() {
+            let more = match missing.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more of its descriptors"),
+            };
+            findings.missing(format!(
+                "{message}'s {} → {}{more} not in the trace from end to end",
+                sent.fds[*first], received.fds[*first]
+            ));
+        }
         matched.insert(message.to_owned(), places);
     }
-    for judged in transfers.iter().zip(&unclaimed).filter_map(|(judged, open)| open.then_some(judged)) {
+    let unclaimed = transfers
+        .iter()
+        .zip(&unclaimed)
+        .filter(|(_, unclaimed)| **unclaimed);
+    for (judged, _) in unclaimed {
         let transfer = &judged.transfer;
-        let text = format!(
+        // One with a gap is the torso of a missing one, which has been said.
+        if matches!(judged.verdict, Some(Verdict::Lost | Verdict::Unverified)) {
+            continue;
+        }
+        findings.wrong(format!(
             "the trace has a transfer that no actor made ({} of {}, {})",
             transfer.index + 1,
             transfer.count,
             transfer.fate
-        );
-        // A transfer with a gap may be one of the missing ones.
-        match judged.verdict {
-            Some(Verdict::Same | Verdict::Different) => findings.wrong(text),
-            _ => findings.missing(text),
-        }
+        ));
     }
     matched
 }
@@ -240,14 +263,35 @@ fn match_messages(record: &Record, transfers: &[Judged], findings: &mut Findings
 /// Each message with what its sender and its receiver say of it.
 fn messages(record: &Record) -> impl Iterator<Item = (&str, Account<'_>, Option<Account<'_>>)> {
     record.facts.iter().filter_map(|fact| {
-        let Fact::Sent { actor, message, fds, span } = fact else {
+        let Fact::Sent {
+            actor,
+            message,
+            fds,
+            span,
+        } = fact
+        else {
             return None;
         };
-        let sent = Account { pid: actor.pid, fds, span: *span, cloexec: &[] };
+        let sent = Account {
+            pid: actor.pid,
+            fds,
+            span: *span,
+            cloexec: &[],
+        };
         let received = record.facts.iter().find_map(|fact| match fact {
-            Fact::Received { actor, message: name, fds, span, cloexec, .. } if name == message => {
-                Some(Account { pid: actor.pid, fds, span: *span, cloexec })
-            }
+            Fact::Received {
+                actor,
+                message: name,
+                fds,
+                span,
+                cloexec,
+                ..
+            } if name == message => Some(Account {
+                pid: actor.pid,
+                fds,
+                span: *span,
+                cloexec,
+            }),
             _ => None,
         });
         Some((message.as_str(), sent, received))
@@ -255,11 +299,17 @@ fn messages(record: &Record) -> impl Iterator<Item = (&str, Account<'_>, Option<
 }
 
 /// Whether the transfer is file `index` of the message, by number, process and time on both sides.
-fn accounts_agree(transfer: &Transfer, index: usize, sent: &Account<'_>, received: &Account<'_>) -> bool {
+fn accounts_agree(
+    transfer: &Transfer,
+    index: usize,
+    sent: &Account<'_>,
+    received: &Account<'_>,
+) -> bool {
     let (Some(sender), Some(receiver)) = (&transfer.sender, &transfer.receiver) else {
         return false;
     };
-    let within = |hop: &crate::tracker::HopSeen, span: (u64, u64)| (span.0..=span.1).contains(&hop.t_ns);
+    let within =
+        |hop: &crate::tracker::HopSeen, span: (u64, u64)| (span.0..=span.1).contains(&hop.t_ns);
     let at = |name| transfer.hops.iter().find(|seen| seen.hop.name() == name);
     usize::from(transfer.index) == index
         && usize::from(transfer.count) == sent.fds.len()
@@ -278,14 +328,22 @@ fn check_transfer(message: &str, judged: &Judged, received: &Account<'_>, findin
     }
     let verdict = judged.verdict.unwrap_or(Verdict::Unverified);
     findings.expect(&format!("the trace, of {message},"), Verdict::Same, verdict);
-    let cloexec = transfer.receiver.as_ref().and_then(|receiver| receiver.cloexec);
+    let cloexec = transfer
+        .receiver
+        .as_ref()
+        .and_then(|receiver| receiver.cloexec);
     if cloexec != received.cloexec.get(usize::from(transfer.index)).copied() {
-        findings.wrong(format!("the trace is wrong about close-on-exec of {message}"));
+        findings.wrong(format!(
+            "the trace is wrong about close-on-exec of {message}"
+        ));
     }
     for seen in &transfer.hops {
         // The list or the new descriptor holds a reference at every hop.
         if seen.refs.is_none_or(|refs| refs < 1) {
-            findings.wrong(format!("{message} has {:?} references at {}", seen.refs, seen.hop));
+            findings.wrong(format!(
+                "{message} has {:?} references at {}",
+                seen.refs, seen.hop
+            ));
         }
     }
 }
@@ -296,10 +354,16 @@ fn check_refs(record: &Record, transfers: &[Judged], matched: &Matched, findings
             continue;
         };
         for place in matched.get(message).into_iter().flatten().flatten() {
-            let seen = transfers[*place].transfer.hops.iter().find(|seen| seen.hop.name() == hop);
+            let seen = transfers[*place]
+                .transfer
+                .hops
+                .iter()
+                .find(|seen| seen.hop.name() == hop);
             let found = seen.and_then(|seen| seen.refs);
             if found != Some(*refs) {
-                findings.wrong(format!("{message} has {found:?} references at {hop}, not {refs}"));
+                findings.wrong(format!(
+                    "{message} has {found:?} references at {hop}, not {refs}"
+                ));
             }
         }
     }
@@ -323,16 +387,21 @@ fn judge_mistakable(mistakable: &Mistakable, transfers: &[Judged], matched: &Mat
         None => return Verdict::Unverified,
         Some(_) => {}
     }
-    let came_by = transfers.iter().map(|judged| &judged.transfer).find(|transfer| {
-        transfer.id != original.id
-            && transfer.receiver.as_ref().is_some_and(|receiver| {
-                receiver.pid == mistakable.actor.pid && receiver.fd == Some(mistakable.fd)
-            })
-            && Some(transfer.file.ptr) == mistakable.pointer
-            && transfer.message > original.message
-    });
+    let came_by = transfers
+        .iter()
+        .map(|judged| &judged.transfer)
+        .find(|transfer| {
+            transfer.id != original.id
+                && transfer.receiver.as_ref().is_some_and(|receiver| {
+                    receiver.pid == mistakable.actor.pid && receiver.fd == Some(mistakable.fd)
+                })
+                && Some(transfer.file.ptr) == mistakable.pointer
+                && transfer.message > original.message
+        });
     match came_by {
-        Some(other) if (other.file.ino, other.file.dev) != (original.file.ino, original.file.dev) => {
+        Some(other)
+            if (other.file.ino, other.file.dev) != (original.file.ino, original.file.dev) =>
+        {
             Verdict::Different
         }
         _ => Verdict::Unverified,
@@ -343,20 +412,30 @@ fn judge_mistakable(mistakable: &Mistakable, transfers: &[Judged], matched: &Mat
 fn hear(record: &Record, findings: &mut Findings) -> Vec<WitnessReport> {
     let mut reports = Vec::new();
     let passed = record.testimonies.values().flatten().flatten();
-    summarise(passed.chain(&record.in_flight), Verdict::Same, &mut reports, findings);
+    summarise(
+        passed.chain(&record.in_flight),
+        Verdict::Same,
+        &mut reports,
+        findings,
+    );
     // Addresses repeat when files are gone, so of files from different times the list of
     // descriptors can only say that they differ, never that they are one.
-    let others = record.mistakable.iter().flat_map(|mistakable| &mistakable.testimonies);
-    let others = others.filter(|testimony| {
-        testimony.witness != Witness::TaskFile || !reuses_addresses(record)
-    });
+    let others = record
+        .mistakable
+        .iter()
+        .flat_map(|mistakable| &mistakable.testimonies);
+    let others = others
+        .filter(|testimony| testimony.witness != Witness::TaskFile || !reuses_addresses(record));
     summarise(others, Verdict::Different, &mut reports, findings);
     reports
 }
 
 /// Whether the scenario is about addresses that come back.
 fn reuses_addresses(record: &Record) -> bool {
-    record.facts.iter().any(|fact| matches!(fact, Fact::AddressReused { .. }))
+    record
+        .facts
+        .iter()
+        .any(|fact| matches!(fact, Fact::AddressReused { .. }))
 }
 
 fn summarise<'a>(
@@ -377,6 +456,10 @@ fn summarise<'a>(
         if verdict != Verdict::Unverified || witness == Witness::TaskFile {
             findings.expect(witness.name(), truth, verdict);
         }
-        reports.push(WitnessReport { witness, verdict, mistakable: truth == Verdict::Different });
+        reports.push(WitnessReport {
+            witness,
+            verdict,
+            mistakable: truth == Verdict::Different,
+        });
     }
 }

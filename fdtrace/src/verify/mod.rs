@@ -20,12 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
     time::timeout_at,
 };
@@ -45,7 +41,7 @@ use crate::{
 /// The hidden argument with which fdtrace starts itself as a stage.
 pub const STAGE_ARGUMENT: &str = "__stage";
 
-/// What a stage that is out of time or no longer wanted gets before it is killed.
+/// How long actors that were killed may take to be gone.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Plays scenarios, one after the other.
@@ -102,7 +98,13 @@ impl Verifier {
     /// A verifier that gives each scenario `limit` of time.
     #[must_use]
     pub fn new(tracer: Tracer, tracker: Tracker, limit: Duration) -> Self {
-        Self { tracer, tracker, transfers: Vec::new(), undecodable: 0, limit }
+        Self {
+            tracer,
+            tracker,
+            transfers: Vec::new(),
+            undecodable: 0,
+            limit,
+        }
     }
 
     /// The plan that is in force.
@@ -132,25 +134,31 @@ impl Verifier {
     /// within the scenario is its outcome, not an error.
     pub async fn play(&mut self, scenario: &'static Scenario) -> Result<Outcome, VerifyError> {
         let begin = Instant::now();
+        let lost_before = self.tracer.losses()?;
+        let undecodable_before = self.undecodable;
         let mut stage = StageProcess::start(scenario.name)?;
         let mut record = Record::default();
         let in_time = self.follow(&mut stage, &mut record).await?;
-        stage.end(&record).await;
+        stage.end().await;
         self.drain();
+        // The actors are gone, and with them every socket that could still deliver.
+        self.tracker.close_open();
+        self.transfers.extend(self.tracker.take_closed());
         if !in_time {
             record.trouble.push(format!(
                 "it was not done after {} s and was ended",
-                self.limit.as_secs()
+                self.limit.as_secs_f64()
             ));
         }
-        let losses = self.tracer.losses()?;
+        let lossless =
+            self.tracer.losses()?.same_gaps(&lost_before) && self.undecodable == undecodable_before;
         let transfers = std::mem::take(&mut self.transfers);
         Ok(judge::judge(
             scenario,
             &record,
             transfers,
             self.tracer.plan(),
-            losses.is_none() && self.undecodable == 0,
+            lossless,
             begin.elapsed(),
         ))
     }
@@ -183,13 +191,18 @@ impl Verifier {
                 Ok(Ok(0)) => return Ok(true),
                 Ok(Ok(_)) => {}
                 Ok(Err(source)) => {
-                    return Err(VerifyError::Stage { action: "read an actor's facts", source });
+                    return Err(VerifyError::Stage {
+                        action: "read an actor's facts",
+                        source,
+                    });
                 }
             }
             let fact: Fact = match serde_json::from_str(&line) {
                 Ok(fact) => fact,
                 Err(error) => {
-                    record.trouble.push(format!("an actor said {line:?}: {error}"));
+                    record
+                        .trouble
+                        .push(format!("an actor said {line:?}: {error}"));
                     continue;
                 }
             };
@@ -211,7 +224,12 @@ impl Verifier {
         record: &mut Record,
     ) -> Answer {
         match fact {
-            Fact::Sending { actor, message, fds, hold } => {
+            Fact::Sending {
+                actor,
+                message,
+                fds,
+                hold,
+            } => {
                 let snapshot = self.snapshot(actor.pid, record);
                 let mut sent = Originals::seen(actor.pid, fds, &snapshot);
                 if *hold && let Err(error) = sent.hold(actor.pid, fds) {
@@ -219,7 +237,11 @@ impl Verifier {
                 }
                 originals.insert(message.clone(), sent);
             }
-            Fact::InFlight { actor, socket, expected } => {
+            Fact::InFlight {
+                actor,
+                socket,
+                expected,
+            } => {
                 let queued = witness::queued_descriptors(actor.pid, *socket);
                 record.in_flight.push(Testimony {
                     witness: Witness::ScmFds,
@@ -230,7 +252,12 @@ impl Verifier {
                     },
                 });
             }
-            Fact::Received { actor, message, fds, .. } => {
+            Fact::Received {
+                actor,
+                message,
+                fds,
+                ..
+            } => {
                 let snapshot = self.snapshot(actor.pid, record);
                 let sent = originals.remove(message).unwrap_or_default();
                 let testimonies = fds
@@ -241,7 +268,12 @@ impl Verifier {
                 record.testimonies.insert(message.clone(), testimonies);
                 originals.insert(message.clone(), sent);
             }
-            Fact::Mistakable { actor, fd, message, index } => {
+            Fact::Mistakable {
+                actor,
+                fd,
+                message,
+                index,
+            } => {
                 let snapshot = self.snapshot(actor.pid, record);
                 let testimonies = originals
                     .get(message)
@@ -255,7 +287,9 @@ impl Verifier {
                     testimonies: testimonies.unwrap_or_default(),
                 });
             }
-            Fact::AddressReused { messages: (first, second) } => {
+            Fact::AddressReused {
+                messages: (first, second),
+            } => {
                 let pointer = |message| originals.get(message)?.pointer(0);
                 if pointer(first).is_some() && pointer(first) == pointer(second) {
                     return Answer::Yes;
@@ -322,26 +356,26 @@ impl StageProcess {
             .spawn()
             .map_err(failed("start fdtrace again as a stage"))?;
         match (child.stdout.take(), child.stdin.take()) {
-            (Some(facts), Some(answers)) => {
-                Ok(Self { child, facts: BufReader::new(facts), answers })
-            }
-            _ => Err(failed("talk to the stage")(io::ErrorKind::BrokenPipe.into())),
+            (Some(facts), Some(answers)) => Ok(Self {
+                child,
+                facts: BufReader::new(facts),
+                answers,
+            }),
+            _ => Err(failed("talk to the stage")(
+                io::ErrorKind::BrokenPipe.into(),
+            )),
         }
     }
 
-    /// Ends the actors, those that are still there, and reaps the stage.
-    async fn end(mut self, record: &Record) {
-        if let Ok(Some(_)) = self.child.try_wait() {
-            // The stage waits for its actors, so they are gone too.
-        } else {
-            for fact in &record.facts {
-                if let Fact::Joined { actor } = fact {
-                    // By pid, and only while the stage lives, whose children they are: a pid
-                    // cannot be another's before its parent has reaped it.
-                    let _ = kill(Pid::from_raw(actor.pid.cast_signed()), Signal::SIGKILL);
-                }
-            }
-        }
-        let _ = tokio::time::timeout(REAP_LIMIT, self.child.wait()).await;
+    /// Ends the stage, if it has not ended, and waits until all of its actors are gone: each dies
+    /// with its parent, and then nobody holds the pipe for facts any more.
+    async fn end(mut self) {
+        let _ = self.child.start_kill();
+        let all_gone = async {
+            let _ = self.child.wait().await;
+            let mut rest = Vec::new();
+            let _ = self.facts.read_to_end(&mut rest).await;
+        };
+        let _ = tokio::time::timeout(REAP_LIMIT, all_gone).await;
     }
 }

@@ -7,6 +7,7 @@
 //! Nothing here sleeps: actors wait for each other through [`Baton`]s.
 
 use std::{
+    ffi::CString,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
@@ -24,7 +25,7 @@ use nix::{
         wait::{WaitStatus, waitpid},
     },
     time::{ClockId, clock_gettime},
-    unistd::{ForkResult, Pid, fork},
+    unistd::{ForkResult, Pid, fork, getpid, getppid},
 };
 
 use super::{
@@ -38,23 +39,42 @@ pub fn main(name: &str) -> process::ExitCode {
     let result = enter(name);
     if let Err(error) = &result {
         // Whoever reads may be gone; then there is nobody to tell.
-        let _ = say(&Fact::Failed { why: format!("{error:#}") });
+        let _ = say(&Fact::Failed {
+            why: format!("{error:#}"),
+        });
     }
     process::ExitCode::from(u8::from(result.is_err()))
 }
 
 fn enter(name: &str) -> Result<()> {
-    die_with_parent()?;
+    die_with_parent(None)?;
+    call_oneself("stage")?;
     let scenario = scenarios::find(name).with_context(|| format!("no scenario {name}"))?;
-    let stage = Stage { turn: Baton::new()? };
+    let stage = Stage {
+        turn: Baton::new()?,
+    };
     stage.turn.pass()?;
     say(&Fact::Joined { actor: whoami()? })?;
     (scenario.play)(&stage)
 }
 
 /// Actors must not outlive the verifier, whatever ends it.
-fn die_with_parent() -> Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the parent")
+///
+/// `parent` may have died before the request was made; in a pid namespace of one's own it shows
+/// as 0.
+fn die_with_parent(parent: Option<Pid>) -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the parent")?;
+    let now = getppid();
+    ensure!(
+        parent.is_none_or(|parent| now == parent || now.as_raw() == 0),
+        "the parent is gone"
+    );
+    Ok(())
+}
+
+/// Names this process after its part, for whoever reads the trace.
+fn call_oneself(name: &str) -> Result<()> {
+    Ok(prctl::set_name(&CString::new(name)?)?)
 }
 
 fn say(fact: &Fact) -> Result<()> {
@@ -107,7 +127,10 @@ impl<'a> Outgoing<'a> {
     /// Lets the message hold the only reference: the verifier keeps no duplicate.
     #[must_use]
     pub fn unheld(self) -> Self {
-        Self { hold: false, ..self }
+        Self {
+            hold: false,
+            ..self
+        }
     }
 
     /// Sends the descriptors in one control message.
@@ -136,7 +159,12 @@ impl<'a> Outgoing<'a> {
         passing::send(self.socket.as_raw_fd(), self.data, parts)
             .with_context(|| format!("sendmsg of {message}"))?;
         let span = (begin, now_ns()?);
-        say(&Fact::Sent { actor, message, fds, span })
+        say(&Fact::Sent {
+            actor,
+            message,
+            fds,
+            span,
+        })
     }
 }
 
@@ -165,7 +193,12 @@ impl Stage {
     /// # Errors
     /// What `socketpair` says.
     pub fn socketpair(&self, kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
-        Ok(socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?)
+        Ok(socketpair(
+            AddressFamily::Unix,
+            kind,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?)
     }
 
     /// A file with `content`, unlinked, open for reading and writing at offset 0.
@@ -184,15 +217,19 @@ impl Stage {
     /// # Errors
     /// What `fork` says.
     pub fn role(&self, name: &'static str, part: impl FnOnce() -> Result<()>) -> Result<Role> {
+        let parent = getpid();
         // SAFETY: the stage has one thread, so the child can do whatever its parent could.
         match unsafe { fork() }.context("cannot fork")? {
             ForkResult::Parent { child } => Ok(Role { pid: child, name }),
             ForkResult::Child => {
-                let result = die_with_parent()
+                let result = die_with_parent(Some(parent))
+                    .and_then(|()| call_oneself(name))
                     .and_then(|()| say(&Fact::Joined { actor: whoami()? }))
                     .and_then(|()| part());
                 if let Err(error) = &result {
-                    let _ = say(&Fact::Failed { why: format!("{name}: {error:#}") });
+                    let _ = say(&Fact::Failed {
+                        why: format!("{name}: {error:#}"),
+                    });
                 }
                 process::exit(i32::from(result.is_err()));
             }
@@ -201,7 +238,13 @@ impl Stage {
 
     /// Begins a message; its data is its name.
     pub fn send<'a>(&'a self, name: &'a str, socket: &'a impl AsFd) -> Outgoing<'a> {
-        Outgoing { stage: self, name, socket: socket.as_fd(), data: name.as_bytes(), hold: true }
+        Outgoing {
+            stage: self,
+            name,
+            socket: socket.as_fd(),
+            data: name.as_bytes(),
+            hold: true,
+        }
     }
 
     /// Receives message `name` with exactly `count` descriptors, and waits until the verifier has
@@ -256,7 +299,11 @@ impl Stage {
     /// If the verifier is gone.
     pub fn in_flight(&self, socket: &impl AsFd, expected: u64) -> Result<()> {
         let socket = socket.as_fd().as_raw_fd();
-        self.checkpoint(&Fact::InFlight { actor: whoami()?, socket, expected })?;
+        self.checkpoint(&Fact::InFlight {
+            actor: whoami()?,
+            socket,
+            expected,
+        })?;
         Ok(())
     }
 
@@ -279,7 +326,9 @@ impl Stage {
     /// # Errors
     /// If the verifier is gone.
     pub fn skip(&self, why: &str) -> Result<()> {
-        say(&Fact::Skipped { why: why.to_owned() })
+        say(&Fact::Skipped {
+            why: why.to_owned(),
+        })
     }
 
     /// Waits until the verifier is done with every checkpoint asked for so far.
@@ -296,7 +345,11 @@ impl Stage {
     /// # Errors
     /// If the verifier is gone.
     pub fn refs(&self, message: &str, hop: &str, refs: i64) -> Result<()> {
-        say(&Fact::Refs { message: message.to_owned(), hop: hop.to_owned(), refs })
+        say(&Fact::Refs {
+            message: message.to_owned(),
+            hop: hop.to_owned(),
+            refs,
+        })
     }
 
     /// Asks the verifier whether the files of the two messages had the same address.
@@ -315,9 +368,15 @@ impl Stage {
         self.turn.wait()?;
         say(fact)?;
         let mut answer = [0];
-        io::stdin().read_exact(&mut answer).context("the verifier is gone")?;
+        io::stdin()
+            .read_exact(&mut answer)
+            .context("the verifier is gone")?;
         self.turn.pass()?;
-        Ok(if answer[0] == Answer::Yes as u8 { Answer::Yes } else { Answer::GoOn })
+        Ok(if answer[0] == Answer::Yes as u8 {
+            Answer::Yes
+        } else {
+            Answer::GoOn
+        })
     }
 }
 
@@ -352,7 +411,10 @@ impl Baton {
     /// What `read` says.
     pub fn wait(&self) -> Result<()> {
         let mut byte = [0];
-        ensure!(nix::unistd::read(&self.wait, &mut byte)? == 1, "the baton was dropped");
+        ensure!(
+            nix::unistd::read(&self.wait, &mut byte)? == 1,
+            "the baton was dropped"
+        );
         Ok(())
     }
 }

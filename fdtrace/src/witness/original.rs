@@ -28,8 +28,14 @@ impl Originals {
     /// Notes what `snapshot` says of the descriptors `fds` of process `pid`.
     #[must_use]
     pub fn seen(pid: u32, fds: &[i32], snapshot: &Snapshot) -> Self {
-        let pointers = fds.iter().map(|fd| snapshot.get(&(pid, *fd)).copied()).collect();
-        Self { pointers, held: Vec::new() }
+        let pointers = fds
+            .iter()
+            .map(|fd| snapshot.get(&(pid, *fd)).copied())
+            .collect();
+        Self {
+            pointers,
+            held: Vec::new(),
+        }
     }
 
     /// Duplicates the descriptors too (`pidfd_getfd`), so that the original is still there to
@@ -39,14 +45,22 @@ impl Originals {
     /// If the process is gone or may not be looked at.
     pub fn hold(&mut self, pid: u32, fds: &[i32]) -> Result<(), HoldError> {
         // SAFETY: pidfd_open reads its arguments; what it returns is ours alone.
-        let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-            .map_err(|source| HoldError { pid, fd: -1, source })?;
+        let process =
+            owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map_err(|source| {
+                HoldError {
+                    pid,
+                    fd: -1,
+                    source,
+                }
+            })?;
         for fd in fds {
             // SAFETY: likewise for pidfd_getfd.
-            let copy = unsafe {
-                libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), *fd, 0)
-            };
-            let copy = owned(copy).map_err(|source| HoldError { pid, fd: *fd, source })?;
+            let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), *fd, 0) };
+            let copy = owned(copy).map_err(|source| HoldError {
+                pid,
+                fd: *fd,
+                source,
+            })?;
             self.held.push(copy);
         }
         Ok(())

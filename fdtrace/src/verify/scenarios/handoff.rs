@@ -34,16 +34,27 @@ impl Handoff {
     const ECHO: i32 = 7;
 
     fn to_bytes(&self) -> Vec<u8> {
-        [self.fd, self.family, self.codec].iter().flat_map(|field| field.to_ne_bytes()).collect()
+        [self.fd, self.family, self.codec]
+            .iter()
+            .flat_map(|field| field.to_ne_bytes())
+            .collect()
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        ensure!(bytes.len() == 12, "the payload has {} bytes instead of 12", bytes.len());
+        ensure!(
+            bytes.len() == 12,
+            "the payload has {} bytes instead of 12",
+            bytes.len()
+        );
         let mut fields = bytes
             .chunks_exact(4)
             .map(|field| i32::from_ne_bytes([field[0], field[1], field[2], field[3]]));
         let mut next = || fields.next().unwrap_or_default();
-        Ok(Self { fd: next(), family: next(), codec: next() })
+        Ok(Self {
+            fd: next(),
+            family: next(),
+            codec: next(),
+        })
     }
 }
 
@@ -61,7 +72,9 @@ fn accept_handoff(stage: &Stage) -> Result<()> {
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let clients = stage.role("clients", || (0..CLIENTS).try_for_each(|client| call(client, address)))?;
+    let clients = stage.role("clients", || {
+        (0..CLIENTS).try_for_each(|client| call(client, address))
+    })?;
     for client in 0..CLIENTS {
         let (connection, _) = listener.accept()?;
         let connection: OwnedFd = connection.into();
@@ -86,15 +99,26 @@ fn serve(stage: &Stage, worker: usize, channel: &OwnedFd) -> Result<()> {
         let mut message = stage.receive_with(&name, channel, 1, MsgFlags::empty())?;
         let handoff = Handoff::from_bytes(&message.data)?;
         ensure!(handoff.fd >= 0, "the manager's number is {}", handoff.fd);
-        ensure!(handoff.family == libc::AF_INET, "the family is {}", handoff.family);
-        ensure!(handoff.codec == Handoff::ECHO, "the codec is {}", handoff.codec);
+        ensure!(
+            handoff.family == libc::AF_INET,
+            "the family is {}",
+            handoff.family
+        );
+        ensure!(
+            handoff.codec == Handoff::ECHO,
+            "the codec is {}",
+            handoff.codec
+        );
         let Some(connection) = message.fds.pop() else {
             unreachable!("one was received");
         };
         let mut connection = TcpStream::from(connection);
         let mut request = [0; 8];
         connection.read_exact(&mut request)?;
-        ensure!(request == *name.as_bytes(), "{name}'s connection brought other bytes");
+        ensure!(
+            request == *name.as_bytes(),
+            "{name}'s connection brought other bytes"
+        );
         connection.write_all(&[b'0' + worker as u8])?;
     }
     Ok(())
@@ -106,7 +130,10 @@ fn call(client: usize, address: SocketAddr) -> Result<()> {
     let mut served_by = [0];
     connection.read_exact(&mut served_by)?;
     let expected = b'0' + (client % WORKERS) as u8;
-    ensure!(served_by[0] == expected, "client {client} was served by the wrong worker");
+    ensure!(
+        served_by[0] == expected,
+        "client {client} was served by the wrong worker"
+    );
     Ok(())
 }
 

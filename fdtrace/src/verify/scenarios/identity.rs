@@ -1,7 +1,8 @@
 //! Identity: what comes out is what went in, under a new number.
 
 use std::{
-    fs, io::Write as _,
+    fs,
+    io::Write as _,
     os::{
         fd::{AsRawFd as _, OwnedFd, RawFd},
         linux::net::SocketAddrExt as _,
@@ -160,13 +161,21 @@ fn same_fd_twice(stage: &Stage) -> Result<()> {
         let [first, second] = &received.fds[..] else {
             unreachable!("two were received");
         };
-        ensure!(first.as_raw_fd() != second.as_raw_fd(), "both came under one number");
+        ensure!(
+            first.as_raw_fd() != second.as_raw_fd(),
+            "both came under one number"
+        );
         lseek(first, 4, Whence::SeekSet)?;
-        ensure!(lseek(second, 0, Whence::SeekCur)? == 4, "the two numbers are two objects");
+        ensure!(
+            lseek(second, 0, Whence::SeekCur)? == 4,
+            "the two numbers are two objects"
+        );
         Ok(())
     })?;
     let file = stage.file(CONTENT)?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd(), file.as_raw_fd()])?;
+    stage
+        .send("m", &sender)
+        .fds(&[file.as_raw_fd(), file.as_raw_fd()])?;
     role.done()
 }
 
@@ -177,7 +186,10 @@ fn sender_keeps(stage: &Stage) -> Result<()> {
     let own_number = file.as_raw_fd();
     let role = stage.role("receiver", || {
         let message = stage.receive("m", &receiver, 1)?;
-        ensure!(message.fds[0].as_raw_fd() != own_number, "it came under the sender's number");
+        ensure!(
+            message.fds[0].as_raw_fd() != own_number,
+            "it came under the sender's number"
+        );
         received.pass()?;
         written.wait()?;
         expect_content(&message.fds[0], "what the sender wrote since")
@@ -271,7 +283,10 @@ fn shared_offset(stage: &Stage) -> Result<()> {
         let received = stage.receive("m", &receiver, 1)?;
         sought.wait()?;
         let fd = &received.fds[0];
-        ensure!(lseek(fd, 0, Whence::SeekCur)? == 5, "the sender's seek did not show");
+        ensure!(
+            lseek(fd, 0, Whence::SeekCur)? == 5,
+            "the sender's seek did not show"
+        );
         let mut read = [0; 3];
         nix::unistd::read(fd, &mut read)?;
         moved.pass()
@@ -284,7 +299,10 @@ fn shared_offset(stage: &Stage) -> Result<()> {
     lseek(&file, 5, Whence::SeekSet)?;
     sought.pass()?;
     moved.wait()?;
-    ensure!(lseek(&file, 0, Whence::SeekCur)? == 8, "the receiver's read did not show");
+    ensure!(
+        lseek(&file, 0, Whence::SeekCur)? == 8,
+        "the receiver's read did not show"
+    );
     role.done()
 }
 
@@ -293,7 +311,9 @@ fn relay(stage: &Stage) -> Result<()> {
     let (b_out, c) = stage.socketpair(SockType::Stream)?;
     let relay = stage.role("relay", || {
         let received = stage.receive("a-to-b", &b_in, 1)?;
-        stage.send("b-to-c", &b_out).fds(&[received.fds[0].as_raw_fd()])
+        stage
+            .send("b-to-c", &b_out)
+            .fds(&[received.fds[0].as_raw_fd()])
     })?;
     let last = stage.role("last", || {
         let received = stage.receive("b-to-c", &c, 1)?;
@@ -320,7 +340,9 @@ fn concurrent_receive(stage: &Stage) -> Result<()> {
             let tid = told.recv()?;
             wait_until_in_recvmsg(tid)?;
             blocked.pass()?;
-            thread.join().map_err(|_| anyhow::anyhow!("the receiving thread panicked"))?
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("the receiving thread panicked"))?
         })
     })?;
     let file = stage.file(CONTENT)?;
@@ -350,7 +372,10 @@ fn pid_namespace(stage: &Stage) -> Result<()> {
             return stage.skip(&format!("a pid namespace cannot be made here: {errno}"));
         }
         let inner = stage.role("receiver", || {
-            ensure!(std::process::id() == 1, "the receiver is not alone in its namespace");
+            ensure!(
+                std::process::id() == 1,
+                "the receiver is not alone in its namespace"
+            );
             let received = stage.receive("m", &receiver, 1)?;
             expect_content(&received.fds[0], CONTENT)
         })?;
@@ -364,13 +389,22 @@ fn pid_namespace(stage: &Stage) -> Result<()> {
 fn libuv_handle(stage: &Stage) -> Result<()> {
     let (sender, receiver) = stage.socketpair(SockType::Stream)?;
     let role = stage.role("receiver", || {
-        let received =
-            stage.receive_with("handle", &receiver, 1, MsgFlags::MSG_CMSG_CLOEXEC)?;
-        ensure!(received.data == b"1", "the byte of data is {:?}", received.data);
-        ensure!(is_cloexec(&received.fds[0])?, "the descriptor is not close-on-exec");
+        let received = stage.receive_with("handle", &receiver, 1, MsgFlags::MSG_CMSG_CLOEXEC)?;
+        ensure!(
+            received.data == b"1",
+            "the byte of data is {:?}",
+            received.data
+        );
+        ensure!(
+            is_cloexec(&received.fds[0])?,
+            "the descriptor is not close-on-exec"
+        );
         Ok(())
     })?;
     let handle: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0")?.into();
-    stage.send("handle", &sender).data(b"1").fds(&[handle.as_raw_fd()])?;
+    stage
+        .send("handle", &sender)
+        .data(b"1")
+        .fds(&[handle.as_raw_fd()])?;
     role.done()
 }

@@ -42,7 +42,9 @@ pub struct Scenario {
 
 /// Every scenario, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    [identity::SCENARIOS, handoff::SCENARIOS, negative::SCENARIOS].into_iter().flatten()
+    [identity::SCENARIOS, handoff::SCENARIOS, negative::SCENARIOS]
+        .into_iter()
+        .flatten()
 }
 
 /// The scenario of this name.

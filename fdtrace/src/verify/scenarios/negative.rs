@@ -63,7 +63,9 @@ fn reopened_path(stage: &Stage) -> Result<()> {
         ensure!(inodes.0 == inodes.1, "the path leads to another inode");
         stage.mistakable(reopened.as_raw_fd(), "m", 0)
     })?;
-    stage.send("m", &sender).fds(&[named.as_file().as_raw_fd()])?;
+    stage
+        .send("m", &sender)
+        .fds(&[named.as_file().as_raw_fd()])?;
     role.done()
 }
 
@@ -82,7 +84,10 @@ fn pipe_cannot(stage: &Stage) -> Result<()> {
     let (_read, write) = nix::unistd::pipe()?;
     let file = stage.file(CONTENT)?;
     let sent = passing::send(write.as_raw_fd(), b"m", &[&[file.as_raw_fd()]]);
-    ensure!(sent == Err(Errno::ENOTSOCK), "sendmsg on a pipe gave {sent:?}");
+    ensure!(
+        sent == Err(Errno::ENOTSOCK),
+        "sendmsg on a pipe gave {sent:?}"
+    );
     pass_really(stage)
 }
 
@@ -131,7 +136,10 @@ fn reused_pointer(stage: &Stage) -> Result<()> {
             // No duplicate is held, so the file is freed when both sides have closed it. A new
             // memfd is another inode, which is how the two are told apart.
             let file = memfd(name)?;
-            stage.send(name, &sender).unheld().fds(&[file.as_raw_fd()])?;
+            stage
+                .send(name, &sender)
+                .unheld()
+                .fds(&[file.as_raw_fd()])?;
             drop(file);
             let received = stage.receive(name, &receiver, 1)?;
             if name == &names[1] {
