@@ -10,6 +10,7 @@ use serde::Serialize;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One line.
+#[expect(clippy::large_enum_variant, reason = "one line exists at a time")]
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Line {
