@@ -4,9 +4,9 @@ use std::io;
 
 use super::{Pointers, Report, Start, Summary, schema};
 use crate::{
-    plan::Plan,
-    tracker::{HopSeen, Transfer},
-    verdict::missing_hops,
+    plan::{Hop, Plan},
+    tracker::{Fate, HopSeen, Transfer},
+    verdict::{Verdict, missing_hops},
     verify::{Judged, Outcome, ScenarioResult},
 };
 
@@ -72,9 +72,9 @@ impl<W: io::Write> Report for Json<W> {
         }
         self.line(&schema::Line::Summary(schema::Summary {
             scenarios,
-            fates: named(&summary.fates, |fate| fate.name()),
-            verdicts: named(&summary.verdicts, |verdict| verdict.name()),
-            lost_events: named(&summary.losses.events, |hop| hop.name()),
+            fates: named(&summary.fates, Fate::name),
+            verdicts: named(&summary.verdicts, Verdict::name),
+            lost_events: named(&summary.losses.events, Hop::name),
             recursion_misses: summary.losses.recursion_misses,
             raced: summary.losses.raced,
             interrupted: summary.interrupted,
@@ -194,7 +194,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         },
         fate: judged.transfer.fate.name().to_owned(),
         cause: judged.transfer.cause.map(|cause| cause.name().to_owned()),
-        verdict: judged.verdict.map(|verdict| verdict.name().to_owned()),
+        verdict: judged.verdict.map(Verdict::name.to_owned()),
         queued_ns: judged.transfer.queued_ns,
         total_ns: judged.transfer.total_ns,
         hops: judged
@@ -205,7 +205,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             .collect(),
         missing: missing_hops(&judged.transfer)
             .iter()
-            .map(|hop| hop.name().to_owned())
+            .map(Hop::name.to_owned())
             .collect(),
     }
 }

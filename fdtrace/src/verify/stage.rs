@@ -10,7 +10,7 @@ use std::{
     ffi::CString,
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     process,
     time::Duration,
 };
@@ -21,7 +21,6 @@ use nix::{
         prctl,
         signal::Signal,
         socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair},
-        time::TimeSpec,
         wait::{WaitStatus, waitpid},
     },
     time::{ClockId, clock_gettime},
@@ -98,7 +97,7 @@ fn whoami() -> Result<Actor> {
 }
 
 fn now_ns() -> Result<u64> {
-    let now: Duration = TimeSpec::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?).into();
+    let now: Duration = clock_gettime(ClockId::CLOCK_MONOTONIC)?.into();
     Ok(u64::try_from(now.as_nanos())?)
 }
 
@@ -285,7 +284,7 @@ impl Stage {
         self.checkpoint(&Fact::Received {
             actor: whoami()?,
             message: name.to_owned(),
-            fds: received.fds.iter().map(|fd| fd.as_raw_fd()).collect(),
+            fds: received.fds.iter().map(AsRawFd::as_raw_fd).collect(),
             span,
             cloexec: received.fds.iter().map(is_cloexec).collect::<Result<_>>()?,
             truncated: received.truncated,

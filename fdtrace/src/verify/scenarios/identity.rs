@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write as _,
     os::{
-        fd::{AsRawFd as _, OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixListener, UnixStream},
     },
@@ -147,7 +147,7 @@ fn several_fds(stage: &Stage, count: usize) -> Result<()> {
     let files = (0..count)
         .map(|index| stage.file(&index.to_string()))
         .collect::<Result<Vec<_>>>()?;
-    let fds: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
+    let fds: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
     stage.send("m", &sender).fds(&fds)?;
     stage.in_flight(&receiver, count as u64)?;
     sent.pass()?;
