@@ -194,7 +194,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         },
         fate: judged.transfer.fate.name().to_owned(),
         cause: judged.transfer.cause.map(|cause| cause.name().to_owned()),
-        verdict: judged.verdict.map(Verdict::name.to_owned()),
+        verdict: judged.verdict.map(|verdict| verdict.name().to_owned()),
         queued_ns: judged.transfer.queued_ns,
         total_ns: judged.transfer.total_ns,
         hops: judged
@@ -205,7 +205,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             .collect(),
         missing: missing_hops(&judged.transfer)
             .iter()
-            .map(Hop::name.to_owned())
+            .map(|hop| hop.name().to_owned())
             .collect(),
     }
 }
