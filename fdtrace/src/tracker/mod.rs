@@ -186,7 +186,7 @@ impl Tracker {
             return;
         }
         let gained = std::mem::take(&mut message.returned);
-        let installs = match_installs(message, &gained);
+        let installs = match_installs(message, &head, &gained);
         if head.flags & FLAG_PEEK != 0 {
             // A peek installs duplicates and leaves the message in the queue.
             let transfers = self.open.get(&head.list).map(|message| {
@@ -320,6 +320,9 @@ fn record(files: &mut [Slots], seen: &Sighting, hop: impl Fn(&mut Slots) -> &mut
     }
 }
 
+/// The one call whose control message the programs read.
+const SYS_RECVMSG: i32 = 47;
+
 /// A descriptor that the receiver gained, taken for a file of the list.
 #[derive(Clone, Copy)]
 struct Install {
@@ -331,9 +334,10 @@ struct Install {
 /// Finds each file's new descriptor among those that the receiver's table gained.
 ///
 /// The receiver's control message says which number belongs to which file, in order; the table
-/// says what is behind it. A number that is not new is left over from an earlier receive. Without
-/// a control message to read, a new descriptor that holds the file is taken for its own.
-fn match_installs(message: &Message, gained: &[FileSeen]) -> Vec<Option<Install>> {
+/// says what is behind it. A number that is not new is left over from an earlier receive. In calls
+/// whose control message is not where fdtrace looks, a new descriptor that holds the file is taken
+/// for its own.
+fn match_installs(message: &Message, returned: &Head, gained: &[FileSeen]) -> Vec<Option<Install>> {
     let told: Vec<i32> = gained
         .iter()
         .map(|file| file.told)
@@ -344,7 +348,7 @@ fn match_installs(message: &Message, gained: &[FileSeen]) -> Vec<Option<Install>
         .filter(|file| file.file != 0)
         .map(|file| (file.fd, file))
         .collect();
-    if told.iter().any(|fd| by_number.contains_key(fd)) {
+    if returned.syscall == SYS_RECVMSG {
         return (0..message.files.len())
             .map(|index| {
                 let file = **by_number.get(told.get(index)?)?;

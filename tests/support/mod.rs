@@ -1,0 +1,237 @@
+//! Events as the kernel half would write them, for tests that need no kernel.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
+
+use fdtrace::{
+    event::{Event, Sighting},
+    plan::{Attach, Plan, plan},
+    tracker::Tracker,
+};
+use fdtrace_common::records::{FILES_PER_RECORD, FileSeen, Head, RecordKind};
+
+/// Where the kernels' fixtures are.
+pub fn fixtures() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/kernels")
+}
+
+/// The plan of a kernel where the tracepoint mechanism shows queue, dequeue, install and end.
+pub fn tracepoint_plan() -> Plan {
+    let view = fdtrace::kernel::KernelView::fixture(&fixtures().join("6.18-locked")).unwrap();
+    plan(&view, Attach::Tracepoint).unwrap()
+}
+
+/// A tracker that knows these addresses for code.
+pub fn tracker() -> Tracker {
+    Tracker::new(Box::new(|address| {
+        let name = match address {
+            UNIX_RELEASE_SOCK => "unix_release_sock",
+            UNIX_GC => "__unix_gc",
+            SKB_QUEUE_PURGE => "skb_queue_purge_reason",
+            _ => return None,
+        };
+        Some(name.to_owned())
+    }))
+}
+
+pub const UNIX_RELEASE_SOCK: u64 = 0xffff_ffff_8100_0000;
+pub const UNIX_GC: u64 = 0xffff_ffff_8100_1000;
+pub const SKB_QUEUE_PURGE: u64 = 0xffff_ffff_8100_2000;
+
+pub const SYS_READ: i32 = 0;
+pub const SYS_RECVMSG: i32 = 47;
+
+/// A message and what each side calls its files.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    pub list: u64,
+    pub skb: u64,
+    pub sender: u32,
+    pub receiver: u32,
+    /// Addresses of the files, in order.
+    pub files: Vec<u64>,
+    /// First of the sender's numbers; the others follow.
+    pub sender_fd: i32,
+    /// First of the receiver's numbers.
+    pub receiver_fd: i32,
+}
+
+impl Passing {
+    /// One file from process 100 to process 200.
+    pub fn one() -> Self {
+        Self {
+            list: 0xffff_8881_0000_0000,
+            skb: 0xffff_8881_1000_0000,
+            sender: 100,
+            receiver: 200,
+            files: vec![0xffff_8881_2000_0000],
+            sender_fd: 4,
+            receiver_fd: 9,
+        }
+    }
+
+    fn head(&self, kind: RecordKind, t_ns: u64, pid: u32) -> Head {
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"test");
+        Head {
+            t_ns,
+            epoch: 0,
+            list: self.list,
+            skb: self.skb,
+            receiver_sock: 0xffff_8881_3000_0000,
+            sender_sock: 0xffff_8881_3000_1000,
+            receiver_ino: 71,
+            sender_ino: 70,
+            location: 0,
+            pid,
+            tid: pid,
+            cpu: 0,
+            socket_fd: -1,
+            result: 1,
+            syscall: -1,
+            kind: kind as u16,
+            flags: 0,
+            count: self.files.len() as u16,
+            first: 0,
+            files: 0,
+            socket_type: 1,
+            total: 0,
+            padding: 0,
+            comm,
+        }
+    }
+
+    fn seen(&self, index: usize, fd: i32) -> FileSeen {
+        FileSeen {
+            file: self.files[index],
+            slot: if fd < 0 { 0 } else { self.files[index] },
+            refs: 2,
+            ino: self.files[index] >> 4,
+            magic: 0xef53,
+            dev: 254 << 20,
+            rdev: 0,
+            flags: 0o100_002,
+            fd,
+            told: -1,
+            mode: 0o100_644,
+            cloexec: 0,
+        }
+    }
+
+    /// The sender's list is in the queue.
+    pub fn queued(&self, t_ns: u64) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListQueued, t_ns, self.sender);
+        head.socket_fd = 3;
+        let files =
+            (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
+        runs(head, files.collect(), Event::ListQueued)
+    }
+
+    /// A receiver reads it.
+    pub fn dequeued(&self, t_ns: u64) -> Vec<Event> {
+        let head = self.head(RecordKind::ListDequeued, t_ns, self.receiver);
+        let files = (0..self.files.len()).map(|index| self.seen(index, -1));
+        runs(head, files.collect(), Event::ListDequeued)
+    }
+
+    /// The receive returned with the first `delivered` of the files.
+    pub fn returned(&self, t_ns: u64, delivered: usize) -> Vec<Event> {
+        let files: Vec<FileSeen> = (0..delivered).map(|index| self.gained(index)).collect();
+        self.returned_with(t_ns, SYS_RECVMSG, 0, files)
+    }
+
+    /// What the table says of file `index` after delivery.
+    pub fn gained(&self, index: usize) -> FileSeen {
+        let fd = self.receiver_fd + index as i32;
+        FileSeen {
+            told: fd,
+            ..self.seen(index, fd)
+        }
+    }
+
+    /// The receive returned, and the receiver's table gained `files`.
+    pub fn returned_with(
+        &self,
+        t_ns: u64,
+        syscall: i32,
+        flags: u16,
+        files: Vec<FileSeen>,
+    ) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ReceiveReturned, t_ns, self.receiver);
+        head.syscall = syscall;
+        head.flags = flags;
+        runs(head, files, Event::ReceiveReturned)
+    }
+
+    /// The skb was freed from code at `location` by `pid`.
+    pub fn destroyed(&self, t_ns: u64, location: u64, pid: u32) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListDestroyed, t_ns, pid);
+        head.location = location;
+        let files = (0..self.files.len()).map(|index| self.seen(index, -1));
+        runs(head, files.collect(), Event::ListDestroyed)
+    }
+
+    /// The whole way of a delivered message.
+    pub fn delivered(&self, t_ns: u64) -> Vec<Event> {
+        let mut events = self.queued(t_ns);
+        events.extend(self.dequeued(t_ns + 10));
+        events.extend(self.returned(t_ns + 20, self.files.len()));
+        events
+    }
+}
+
+/// Splits a hop's files into records as the programs do.
+fn runs(head: Head, files: Vec<FileSeen>, wrap: fn(Sighting) -> Event) -> Vec<Event> {
+    let total = files.len() as u16;
+    if files.is_empty() {
+        return vec![wrap(Sighting {
+            head: Head { total, ..head },
+            files,
+        })];
+    }
+    let room = if files.len() == 1 {
+        1
+    } else {
+        FILES_PER_RECORD
+    };
+    files
+        .chunks(room)
+        .enumerate()
+        .map(|(run, files)| {
+            let head = Head {
+                first: (run * room) as u16,
+                files: files.len() as u16,
+                total,
+                ..head
+            };
+            wrap(Sighting {
+                head,
+                files: files.to_vec(),
+            })
+        })
+        .collect()
+}
+
+/// The head of any event.
+pub fn head_mut(event: &mut Event) -> &mut Head {
+    match event {
+        Event::SocketNamed { head, .. } => head,
+        Event::ListQueued(seen)
+        | Event::ListDequeued(seen)
+        | Event::ReceiveReturned(seen)
+        | Event::ListDestroyed(seen) => &mut seen.head,
+    }
+}
+
+/// The files of any event.
+pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
+    match event {
+        Event::SocketNamed { .. } => &mut [],
+        Event::ListQueued(seen)
+        | Event::ListDequeued(seen)
+        | Event::ReceiveReturned(seen)
+        | Event::ListDestroyed(seen) => &mut seen.files,
+    }
+}
