@@ -463,3 +463,6 @@ fn summarise<'a>(
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

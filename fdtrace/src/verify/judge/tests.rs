@@ -1,0 +1,350 @@
+//! A scenario that passes, and every way of spoiling it: each must be noticed.
+
+use std::path::Path;
+
+use super::*;
+use crate::{
+    kernel::KernelView,
+    plan::{Attach, Hop, Plan, plan},
+    tracker::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket},
+    verify::{Mistakable, Record, fact::Actor, find},
+};
+
+fn fixture_plan() -> Plan {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/kernels/6.18-locked");
+    plan(&KernelView::fixture(&dir).unwrap(), Attach::Tracepoint).unwrap()
+}
+
+const SENDER: Actor = Actor { pid: 100, tid: 100 };
+const RECEIVER: Actor = Actor { pid: 200, tid: 200 };
+
+/// One descriptor, 4 in the sender and 9 in the receiver, sent at 10..20 and received at 30..40.
+fn record() -> Record {
+    let same = |witness| Testimony {
+        witness,
+        verdict: Verdict::Same,
+    };
+    let facts = vec![
+        Fact::Joined { actor: SENDER },
+        Fact::Joined { actor: RECEIVER },
+        Fact::Sent {
+            actor: SENDER,
+            message: "m".into(),
+            fds: vec![4],
+            span: (10, 20),
+        },
+        Fact::Received {
+            actor: RECEIVER,
+            message: "m".into(),
+            fds: vec![9],
+            span: (30, 40),
+            cloexec: vec![false],
+            truncated: false,
+        },
+    ];
+    let testimonies = vec![vec![same(Witness::TaskFile), same(Witness::Kcmp)]];
+    Record {
+        facts,
+        testimonies: [("m".to_owned(), testimonies)].into(),
+        ..Record::default()
+    }
+}
+
+fn hop(hop: Hop, t_ns: u64, actor: Actor) -> HopSeen {
+    HopSeen {
+        hop,
+        t_ns,
+        cpu: 0,
+        pid: actor.pid,
+        tid: actor.tid,
+        comm: "test".into(),
+        file: 0xf11e,
+        skb: 0x5b,
+        list: 0x115,
+        refs: Some(2),
+    }
+}
+
+fn transfer() -> Transfer {
+    Transfer {
+        id: 1,
+        message: 1,
+        index: 0,
+        count: 1,
+        file: FileIdentity {
+            ptr: 0xf11e,
+            ino: 7,
+            dev: 1,
+            rdev: 0,
+            mode: 0o100_644,
+            flags: 0,
+            magic: 0,
+        },
+        sender: Some(Sender {
+            pid: SENDER.pid,
+            tid: SENDER.tid,
+            comm: "sender".into(),
+            fd: Some(4),
+            socket_fd: Some(3),
+        }),
+        receiver: Some(Receiver {
+            pid: RECEIVER.pid,
+            tid: RECEIVER.tid,
+            comm: "receiver".into(),
+            fd: Some(9),
+            cloexec: Some(false),
+            fd_inferred: false,
+        }),
+        socket: Socket::default(),
+        fate: Fate::Delivered,
+        cause: None,
+        chain: Chain::Whole,
+        queued_ns: Some(1),
+        total_ns: None,
+        hops: vec![
+            hop(Hop::Queue, 15, SENDER),
+            hop(Hop::Dequeue, 35, RECEIVER),
+            hop(Hop::Install, 36, RECEIVER),
+        ],
+    }
+}
+
+fn judged(record: &Record, transfers: Vec<Transfer>, lossless: bool) -> Outcome {
+    let scenario = find("stream-one-fd").unwrap();
+    judge(
+        scenario,
+        record,
+        transfers,
+        &fixture_plan(),
+        lossless,
+        Duration::ZERO,
+    )
+}
+
+/// Judges a record and transfers that were spoiled; gives the result and the reason.
+fn spoiled(spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (Result, String) {
+    let (mut record, mut transfers) = (record(), vec![transfer()]);
+    spoil(&mut record, &mut transfers);
+    let outcome = judged(&record, transfers, true);
+    (outcome.result, outcome.reason.unwrap_or_default())
+}
+
+fn assert_fails(reason: &str, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) {
+    let (result, found) = spoiled(spoil);
+    assert_eq!(result, Result::Fail, "{reason}");
+    assert!(found.contains(reason), "{found:?} instead of {reason:?}");
+}
+
+#[test]
+fn what_agrees_passes() {
+    let outcome = judged(&record(), vec![transfer()], true);
+    assert_eq!((outcome.result, outcome.reason), (Result::Pass, None));
+    assert_eq!(outcome.transfers[0].verdict, Some(Verdict::Same));
+}
+
+#[test]
+fn losses_elsewhere_do_not_spoil_a_whole_chain() {
+    assert_eq!(
+        judged(&record(), vec![transfer()], false).result,
+        Result::Pass
+    );
+}
+
+#[test]
+fn a_transfer_that_is_missing_fails_and_with_losses_is_inconclusive() {
+    assert_fails("m's 4 → 9 not in the trace", |_, transfers| {
+        transfers.clear()
+    });
+    assert_eq!(
+        judged(&record(), Vec::new(), false).result,
+        Result::Inconclusive
+    );
+}
+
+#[test]
+fn wrong_numbers_processes_and_times_fail() {
+    assert_fails("not in the trace", |_, transfers| {
+        transfers[0].sender.as_mut().unwrap().fd = Some(5)
+    });
+    assert_fails("not in the trace", |_, transfers| {
+        transfers[0].receiver.as_mut().unwrap().fd = Some(8)
+    });
+    assert_fails("not in the trace", |_, transfers| {
+        transfers[0].receiver.as_mut().unwrap().pid = 201
+    });
+    assert_fails("not in the trace", |_, transfers| {
+        transfers[0].hops[0].t_ns = 25
+    });
+    assert_fails("not in the trace", |_, transfers| {
+        transfers[0].hops[2].t_ns = 41
+    });
+    assert_fails("not in the trace", |_, transfers| transfers[0].index = 1);
+}
+
+#[test]
+fn a_transfer_that_nobody_made_fails_even_with_losses() {
+    let extra = || Transfer {
+        id: 2,
+        message: 2,
+        ..transfer()
+    };
+    assert_fails("that no actor made", |_, transfers| transfers.push(extra()));
+    let outcome = judged(&record(), vec![transfer(), extra()], false);
+    assert_eq!(outcome.result, Result::Fail);
+}
+
+#[test]
+fn transfers_of_others_are_not_ours() {
+    let mut others = transfer();
+    others.sender.as_mut().unwrap().pid = 300;
+    others.receiver.as_mut().unwrap().pid = 301;
+    let outcome = judged(&record(), vec![others, transfer()], true);
+    assert_eq!((outcome.result, outcome.transfers.len()), (Result::Pass, 1));
+}
+
+#[test]
+fn a_different_pointer_fails_and_an_unseen_one_is_inconclusive() {
+    assert_fails("says different", |_, transfers| {
+        transfers[0].chain = Chain::Differs { hop: Hop::Install };
+    });
+    let (result, _) = spoiled(|_, transfers| transfers[0].chain = Chain::SenderUnknown);
+    assert_eq!(result, Result::Inconclusive);
+}
+
+#[test]
+fn a_witness_that_contradicts_fails_and_one_that_is_silent_does_not() {
+    let say = |record: &mut Record, witness, verdict| {
+        record.testimonies.get_mut("m").unwrap()[0].push(Testimony { witness, verdict });
+    };
+    assert_fails("kcmp says different", |record, _| {
+        say(record, Witness::Kcmp, Verdict::Different)
+    });
+    assert_fails("offset says different", |record, _| {
+        say(record, Witness::Offset, Verdict::Different)
+    });
+    let (result, _) = spoiled(|record, _| say(record, Witness::Offset, Verdict::Unverified));
+    assert_eq!(result, Result::Pass);
+    // All but the list of descriptors, which is always there.
+    let (result, _) = spoiled(|record, _| say(record, Witness::TaskFile, Verdict::Unverified));
+    assert_eq!(result, Result::Inconclusive);
+}
+
+#[test]
+fn other_fates_references_and_flags_fail() {
+    assert_fails("says truncated", |_, transfers| {
+        transfers[0].fate = Fate::Truncated
+    });
+    assert_fails("references at dequeue", |_, transfers| {
+        transfers[0].hops[1].refs = Some(0)
+    });
+    assert_fails("not 1", |record, _| {
+        record.facts.push(Fact::Refs {
+            message: "m".into(),
+            hop: "dequeue".into(),
+            refs: 1,
+        });
+    });
+    assert_fails("close-on-exec", |_, transfers| {
+        transfers[0].receiver.as_mut().unwrap().cloexec = Some(true);
+    });
+}
+
+#[test]
+fn what_actors_say_counts() {
+    assert_fails("it broke", |record, _| {
+        record.facts.push(Fact::Failed {
+            why: "it broke".into(),
+        })
+    });
+    assert_fails("sent and not received", |record, _| {
+        record
+            .facts
+            .retain(|fact| !matches!(fact, Fact::Received { .. }));
+    });
+    assert_fails("out of time", |record, _| {
+        record.trouble.push("out of time".into())
+    });
+    let (result, reason) = spoiled(|record, _| {
+        record.facts.push(Fact::Skipped {
+            why: "no such thing here".into(),
+        });
+    });
+    assert_eq!(
+        (result, reason.as_str()),
+        (Result::Skip, "no such thing here")
+    );
+}
+
+fn mistakable(pointer: Option<u64>) -> Mistakable {
+    Mistakable {
+        actor: RECEIVER,
+        fd: 11,
+        message: "m".into(),
+        index: 0,
+        pointer,
+        testimonies: Vec::new(),
+    }
+}
+
+#[test]
+fn another_address_is_another_file_and_the_same_address_settles_nothing() {
+    for (pointer, expected, result) in [
+        (Some(0xbad), Verdict::Different, Result::Pass),
+        (Some(0xf11e), Verdict::Unverified, Result::Inconclusive),
+        (None, Verdict::Unverified, Result::Inconclusive),
+    ] {
+        let mut record = record();
+        record.mistakable.push(mistakable(pointer));
+        let outcome = judged(&record, vec![transfer()], true);
+        assert_eq!((outcome.mistakable[0], outcome.result), (expected, result));
+    }
+}
+
+#[test]
+fn at_a_reused_address_the_inode_tells_files_apart_and_nothing_makes_them_one() {
+    for (ino, expected) in [(8, Verdict::Different), (7, Verdict::Unverified)] {
+        let mut record = record();
+        record.facts.push(Fact::Sent {
+            actor: SENDER,
+            message: "n".into(),
+            fds: vec![5],
+            span: (50, 60),
+        });
+        record.facts.push(Fact::Received {
+            actor: RECEIVER,
+            message: "n".into(),
+            fds: vec![11],
+            span: (70, 80),
+            cloexec: vec![false],
+            truncated: false,
+        });
+        record.mistakable.push(mistakable(Some(0xf11e)));
+        let mut second = Transfer {
+            id: 2,
+            message: 2,
+            ..transfer()
+        };
+        second.file.ino = ino;
+        second.sender.as_mut().unwrap().fd = Some(5);
+        second.receiver.as_mut().unwrap().fd = Some(11);
+        for (hop, t_ns) in second.hops.iter_mut().zip([55, 75, 76]) {
+            hop.t_ns = t_ns;
+        }
+        let outcome = judged(&record, vec![transfer(), second], true);
+        assert_eq!(outcome.mistakable, [expected]);
+    }
+}
+
+#[test]
+fn a_witness_that_takes_the_mistakable_for_the_real_one_fails() {
+    assert_fails("kcmp says same", |record, _| {
+        let testimonies = vec![Testimony {
+            witness: Witness::Kcmp,
+            verdict: Verdict::Same,
+        }];
+        record.mistakable.push(Mistakable {
+            testimonies,
+            ..mistakable(Some(0xbad))
+        });
+    });
+}
