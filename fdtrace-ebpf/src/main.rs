@@ -18,6 +18,8 @@ mod hops;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
+mod log;
+#[cfg(target_arch = "bpf")]
 mod offsets;
 #[cfg(target_arch = "bpf")]
 mod ring;

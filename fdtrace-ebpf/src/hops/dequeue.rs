@@ -18,6 +18,7 @@ use fdtrace_common::{
 use crate::{
     emit::{self, Program, Slot},
     kernel::{FdTable, Skb},
+    log::debug,
     ring,
 };
 
@@ -65,7 +66,7 @@ pub(crate) fn dequeue_skb_copy_datagram_iovec(ctx: RawTracePointContext) -> i32 
     scratch.head.skb = skb.0;
     scratch.head.sender_sock = sender.0;
     scratch.head.count = count;
-    open_window(list.0, skb.0, count);
+    open_window(&ctx, list.0, skb.0, count);
     emit::files(
         scratch,
         u32::from(count),
@@ -77,9 +78,10 @@ pub(crate) fn dequeue_skb_copy_datagram_iovec(ctx: RawTracePointContext) -> i32 
 }
 
 #[inline(always)]
-fn open_window(list: u64, skb: u64, count: u16) {
+fn open_window(ctx: &RawTracePointContext, list: u64, skb: u64, count: u16) {
     let tid = bpf_get_current_pid_tgid() as u32;
     if WINDOWS.insert(&tid, &EMPTY, 0).is_err() {
+        debug!(ctx, "no room to remember the receive of {:x}", list);
         ring::count(Counter::WindowFull);
         return;
     }

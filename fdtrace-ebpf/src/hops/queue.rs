@@ -17,6 +17,7 @@ use crate::{
     control,
     emit::{self, FDS_MAX, Program, Scratch, Slot},
     kernel::{self, FdTable, File, List, Skb, Sock, SyscallRegs},
+    log::debug,
     ring,
 };
 
@@ -33,13 +34,13 @@ const SYS_NONE: i32 = 0;
 pub(crate) fn queue_sk_data_ready(ctx: RawTracePointContext) -> i32 {
     let receiver = Sock(ctx.arg(0));
     if receiver.is_unix() {
-        look_for_list(receiver);
+        look_for_list(&ctx, receiver);
     }
     0
 }
 
 #[inline(always)]
-fn look_for_list(receiver: Sock) {
+fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
     let regs = SyscallRegs::current();
     let syscall = regs.number();
     if syscall != SYS_SENDMSG
@@ -101,6 +102,7 @@ fn look_for_list(receiver: Sock) {
     }
     if list.0 == 0 {
         if passed > 0 {
+            debug!(ctx, "the list of {} descriptors has left the queue", passed);
             ring::count(Counter::QueueRaced);
         }
         return;

@@ -42,6 +42,14 @@ pub enum TracerError {
     /// The object's maps cannot be made.
     #[error("cannot load the eBPF object")]
     Object(#[from] EbpfError),
+    /// The kernel makes no ring buffer.
+    #[error("this kernel makes no BPF ring buffer of {bytes} bytes")]
+    RingBuffer {
+        /// The size that was asked for.
+        bytes: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The verifier or the administrator refuses a program.
     #[error("cannot load program {program} for {target}")]
     Load {
@@ -81,6 +89,10 @@ impl TracerError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         let io_error = match self {
+            Self::RingBuffer { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+                return Some("ring buffers need Linux 5.8 or later");
+            }
+            Self::RingBuffer { source, .. } => Some(source),
             Self::Load { source, .. } => match source.as_ref() {
                 ProgramError::LoadError { io_error, .. } => Some(io_error),
                 ProgramError::SyscallError(error) => Some(&error.io_error),
@@ -89,6 +101,7 @@ impl TracerError {
             _ => None,
         };
         match io_error.map(io::Error::kind) {
+            Some(io::ErrorKind::OutOfMemory) => Some("a smaller --buffer may do"),
             Some(io::ErrorKind::PermissionDenied) => Some(
                 "the kernel's lockdown or this container's policy forbids it; `fdtrace doctor` shows what is left",
             ),
@@ -124,10 +137,10 @@ impl Tracer {
             return Err(TracerError::NothingFired);
         }
         let ring = ebpf
-            .take_map("EVENTS")
+            .take_map(object::RING)
             .ok_or(TracerError::Missing("map EVENTS"))?;
         let ring = RingBuf::try_from(ring).map_err(|source| TracerError::Map {
-            name: "EVENTS",
+            name: object::RING,
             source,
         })?;
         // SAFETY: the ring buffer keeps its descriptor until it is dropped.

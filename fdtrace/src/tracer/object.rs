@@ -1,6 +1,6 @@
 //! The compiled eBPF object and the constants it is loaded with.
 
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError};
 
 use super::TracerError;
 use crate::plan::Plan;
@@ -8,6 +8,9 @@ use crate::plan::Plan;
 /// The object as `cargo xtask ebpf` committed it.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/fdtrace.bpf.o"));
+
+/// Name of the map that holds the records.
+pub(super) const RING: &str = "EVENTS";
 
 /// Overrides the object with the file of this name: how a fresh build is tested.
 const OBJECT_VARIABLE: &str = "FDTRACE_BPF_OBJECT";
@@ -17,15 +20,29 @@ pub(super) fn load(plan: &Plan, buffer_bytes: u32) -> Result<Ebpf, TracerError> 
     let mut loader = EbpfLoader::new();
     // Constants stand for CO-RE relocations, so aya need not parse the kernel's BTF itself.
     loader.btf(None);
-    loader.map_max_entries("EVENTS", buffer_bytes.next_power_of_two());
+    let bytes = buffer_bytes.next_power_of_two();
+    loader.map_max_entries(RING, bytes);
     for (name, value) in plan.offsets.facts() {
         loader.override_global(name, value, true);
     }
-    let ebpf = match std::env::var_os(OBJECT_VARIABLE) {
-        Some(path) => loader.load_file(path)?,
-        None => loader.load(OBJECT)?,
+    let loaded = match std::env::var_os(OBJECT_VARIABLE) {
+        Some(path) => loader.load_file(path),
+        None => loader.load(OBJECT),
     };
-    Ok(ebpf)
+    loaded.map_err(|error| explain(error, bytes))
+}
+
+/// The ring buffer is the one map that an old kernel lacks, and whose size is the user's choice.
+fn explain(error: EbpfError, bytes: u32) -> TracerError {
+    match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error }) if name == RING => {
+            TracerError::RingBuffer {
+                bytes,
+                source: io_error,
+            }
+        }
+        other => other.into(),
+    }
 }
 
 /// Sends what the programs log to stderr; objects without log statements have nothing to send.
@@ -33,5 +50,37 @@ pub(super) fn load(plan: &Plan, buffer_bytes: u32) -> Result<Ebpf, TracerError> 
 pub(super) fn forward_logs(ebpf: &mut Ebpf) {
     if let Err(error) = aya_log::EbpfLogger::init(ebpf) {
         eprintln!("fdtrace: the eBPF object does not log: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn refused(name: &str, errno: i32) -> TracerError {
+        let io_error = io::Error::from_raw_os_error(errno);
+        let error = MapError::CreateError {
+            name: name.to_owned(),
+            io_error,
+        };
+        explain(EbpfError::MapError(error), 4096)
+    }
+
+    #[test]
+    fn a_kernel_without_ring_buffers_is_told_by_its_version() {
+        let error = refused(RING, libc::EINVAL);
+        assert_eq!(
+            error.to_string(),
+            "this kernel makes no BPF ring buffer of 4096 bytes"
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("5.8")));
+        let error = refused(RING, libc::ENOMEM);
+        assert!(error.hint().is_some_and(|hint| hint.contains("--buffer")));
+        assert!(matches!(
+            refused("OTHER", libc::EINVAL),
+            TracerError::Object(_)
+        ));
     }
 }

@@ -153,7 +153,7 @@ fn losses_elsewhere_do_not_spoil_a_whole_chain() {
 #[test]
 fn a_transfer_that_is_missing_fails_and_with_losses_is_inconclusive() {
     assert_fails("m's 4 → 9 not in the trace", |_, transfers| {
-        transfers.clear()
+        transfers.clear();
     });
     assert_eq!(
         judged(&record(), Vec::new(), false).result,
@@ -164,19 +164,19 @@ fn a_transfer_that_is_missing_fails_and_with_losses_is_inconclusive() {
 #[test]
 fn wrong_numbers_processes_and_times_fail() {
     assert_fails("not in the trace", |_, transfers| {
-        transfers[0].sender.as_mut().unwrap().fd = Some(5)
+        transfers[0].sender.as_mut().unwrap().fd = Some(5);
     });
     assert_fails("not in the trace", |_, transfers| {
-        transfers[0].receiver.as_mut().unwrap().fd = Some(8)
+        transfers[0].receiver.as_mut().unwrap().fd = Some(8);
     });
     assert_fails("not in the trace", |_, transfers| {
-        transfers[0].receiver.as_mut().unwrap().pid = 201
+        transfers[0].receiver.as_mut().unwrap().pid = 201;
     });
     assert_fails("not in the trace", |_, transfers| {
-        transfers[0].hops[0].t_ns = 25
+        transfers[0].hops[0].t_ns = 25;
     });
     assert_fails("not in the trace", |_, transfers| {
-        transfers[0].hops[2].t_ns = 41
+        transfers[0].hops[2].t_ns = 41;
     });
     assert_fails("not in the trace", |_, transfers| transfers[0].index = 1);
 }
@@ -232,10 +232,10 @@ fn a_witness_that_contradicts_fails_and_one_that_is_silent_does_not() {
 #[test]
 fn other_fates_references_and_flags_fail() {
     assert_fails("says truncated", |_, transfers| {
-        transfers[0].fate = Fate::Truncated
+        transfers[0].fate = Fate::Truncated;
     });
     assert_fails("references at dequeue", |_, transfers| {
-        transfers[0].hops[1].refs = Some(0)
+        transfers[0].hops[1].refs = Some(0);
     });
     assert_fails("not 1", |record, _| {
         record.facts.push(Fact::Refs {
