@@ -1,8 +1,9 @@
 //! Events as the kernel half would write them, for tests that need no kernel.
 #![allow(
+    clippy::unwrap_used,
     dead_code,
     unreachable_pub,
-    reason = "each test file uses its own part"
+    reason = "tests may unwrap, and each test file uses its own part"
 )]
 
 use fdtrace::{

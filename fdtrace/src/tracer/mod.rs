@@ -4,6 +4,8 @@
 
 mod counters;
 mod object;
+#[cfg(feature = "log")]
+mod program_log;
 mod self_test;
 mod task_files;
 
@@ -34,6 +36,8 @@ pub struct Tracer {
     ring: AsyncFd<RingBuf<MapData>>,
     plan: Plan,
     task_files: Option<TaskFiles>,
+    #[cfg(feature = "log")]
+    program_log: Option<program_log::ProgramLog>,
 }
 
 /// Why tracing cannot start.
@@ -120,7 +124,7 @@ impl Tracer {
     pub fn start(mut plan: Plan, buffer_bytes: u32) -> Result<Self, TracerError> {
         let mut ebpf = object::load(&plan, buffer_bytes)?;
         #[cfg(feature = "log")]
-        object::forward_logs(&mut ebpf);
+        let program_log = program_log::ProgramLog::open(&mut ebpf);
         for hook in plan.hooks() {
             attach(&mut ebpf, hook)?;
         }
@@ -153,6 +157,8 @@ impl Tracer {
             ring,
             plan,
             task_files: None,
+            #[cfg(feature = "log")]
+            program_log,
         };
         // What the self-test left behind is nobody's transfer.
         tracer.drain(|_| ());
@@ -179,6 +185,10 @@ impl Tracer {
     /// Records are committed before the system call that caused them returns, so after a process
     /// has been reaped this finds everything it did.
     pub fn drain(&mut self, mut take: impl FnMut(Result<Event, DecodeError>)) {
+        #[cfg(feature = "log")]
+        if let Some(log) = &mut self.program_log {
+            log.flush();
+        }
         let ring = self.ring.get_mut();
         while let Some(record) = ring.next() {
             take(decode(&record));

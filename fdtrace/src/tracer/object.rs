@@ -45,14 +45,6 @@ fn explain(error: EbpfError, bytes: u32) -> TracerError {
     }
 }
 
-/// Sends what the programs log to stderr; objects without log statements have nothing to send.
-#[cfg(feature = "log")]
-pub(super) fn forward_logs(ebpf: &mut Ebpf) {
-    if let Err(error) = aya_log::EbpfLogger::init(ebpf) {
-        eprintln!("fdtrace: the eBPF object does not log: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;

@@ -217,10 +217,10 @@ fn a_witness_that_contradicts_fails_and_one_that_is_silent_does_not() {
         record.testimonies.get_mut("m").unwrap()[0].push(Testimony { witness, verdict });
     };
     assert_fails("kcmp says different", |record, _| {
-        say(record, Witness::Kcmp, Verdict::Different)
+        say(record, Witness::Kcmp, Verdict::Different);
     });
     assert_fails("offset says different", |record, _| {
-        say(record, Witness::Offset, Verdict::Different)
+        say(record, Witness::Offset, Verdict::Different);
     });
     let (result, _) = spoiled(|record, _| say(record, Witness::Offset, Verdict::Unverified));
     assert_eq!(result, Result::Pass);
@@ -254,7 +254,7 @@ fn what_actors_say_counts() {
     assert_fails("it broke", |record, _| {
         record.facts.push(Fact::Failed {
             why: "it broke".into(),
-        })
+        });
     });
     assert_fails("sent and not received", |record, _| {
         record
@@ -262,7 +262,7 @@ fn what_actors_say_counts() {
             .retain(|fact| !matches!(fact, Fact::Received { .. }));
     });
     assert_fails("out of time", |record, _| {
-        record.trouble.push("out of time".into())
+        record.trouble.push("out of time".into());
     });
     let (result, reason) = spoiled(|record, _| {
         record.facts.push(Fact::Skipped {
