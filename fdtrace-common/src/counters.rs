@@ -16,6 +16,28 @@ pub enum Counter {
     EndKfreeFired,
     /// An skb was consumed with its list still on it (consume_skb).
     EndConsumeFired,
+    /// `__scm_send` returned with a list.
+    CopyFired,
+    /// A list was put on an skb.
+    AttachFired,
+    /// A list was duplicated.
+    DuplicateFired,
+    /// A list was detached to be installed.
+    DetachFired,
+    /// A file was about to be installed.
+    ReceiveFired,
+    /// A list was released.
+    ReleaseFired,
+    /// An skb was destructed with its list still on it.
+    DestructFired,
+    /// No room in the ring buffer for a copy record.
+    CopyLost,
+    /// No room in the ring buffer for an attach record.
+    AttachLost,
+    /// No room in the ring buffer for a detach record.
+    DetachLost,
+    /// No room in the ring buffer for a receive record.
+    ReceiveLost,
     /// No room in the ring buffer for a queue record.
     QueueLost,
     /// No room in the ring buffer for a dequeue record.
@@ -32,12 +54,23 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in map order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 22] = [
         Self::QueueFired,
         Self::DequeueFired,
         Self::InstallFired,
         Self::EndKfreeFired,
         Self::EndConsumeFired,
+        Self::CopyFired,
+        Self::AttachFired,
+        Self::DuplicateFired,
+        Self::DetachFired,
+        Self::ReceiveFired,
+        Self::ReleaseFired,
+        Self::DestructFired,
+        Self::CopyLost,
+        Self::AttachLost,
+        Self::DetachLost,
+        Self::ReceiveLost,
         Self::QueueLost,
         Self::DequeueLost,
         Self::InstallLost,

@@ -18,6 +18,9 @@ macro_rules! for_each_offset {
             SK_BUFF__CB "sk_buff.cb" 48;
             SK_BUFF_HEAD__PREV "sk_buff_head.prev" 8;
             UNIX_SKB_PARMS__FP "unix_skb_parms.fp" 8;
+            SCM_COOKIE__FP "scm_cookie.fp" 8;
+            MSGHDR__CONTROL "msghdr.msg_control" 8;
+            MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
             SCM_FP_LIST__COUNT "scm_fp_list.count" 2;
             SCM_FP_LIST__FP "scm_fp_list.fp" 2024;
             SOCK__FAMILY "sock.__sk_common.skc_family" 2;
@@ -59,9 +62,14 @@ macro_rules! for_each_offset {
 /// `FILE__REFS` is where a file's reference count is (`f_ref` since 6.13, `f_count` before), and
 /// `FILE_REFS_BIAS` what to add to the raw value: `file_ref_t` counts from zero.
 /// `CONSUME_SKB_HAS_LOCATION` is 1 where that tracepoint passes its caller as a second argument.
+/// `RECEIVE_FD_FIRST_IS_NUMBER` is 1 where the function that installs a descriptor takes a number
+/// before the file (`__receive_fd` of 5.10).
+/// `HAS_TASK_PT_REGS` is 1 where that helper exists (5.15). `INSTALL_BY_TABLE` is 1 where new
+/// descriptors are found by comparing the receiver's table before and after.
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
-        $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; }
+        $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
+        HAS_TASK_PT_REGS; INSTALL_BY_TABLE; }
     };
 }

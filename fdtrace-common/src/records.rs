@@ -31,6 +31,20 @@ pub enum RecordKind {
     ListDestroyed = 4,
     /// The name a socket is bound to; comes right before a `ListQueued` of that socket.
     SocketNamed = 5,
+    /// The sender's numbers have become a list (`__scm_send` returned).
+    ListCopied = 6,
+    /// A list is on its skb. If it is a duplicate, `Head::origin` is the list it was made from.
+    ListAttached = 7,
+    /// A list was duplicated from `Head::origin`: by MSG_PEEK, or before 6.10 at `attach`.
+    ListDuplicated = 8,
+    /// A list has left its skb and is about to be installed.
+    ListDetached = 9,
+    /// A file of a list is about to get a number; `Head::first` is its place in the list.
+    FileReceived = 10,
+    /// A file of a list has got a number or was refused one (`Head::result`).
+    FdInstalled = 11,
+    /// A list's references are given back, after a receive or instead of a send.
+    ListReleased = 12,
 }
 
 /// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.
@@ -39,6 +53,9 @@ pub const FLAG_PEEK: u16 = 1;
 pub const FLAG_WINDOW_SHORT: u16 = 1 << 1;
 /// `Head::flags`: the list left the queue while this record was being read; its content is void.
 pub const FLAG_RACED: u16 = 1 << 2;
+/// `Head::flags`: the skb is being destructed; a hook on its freeing may have told before.
+pub const FLAG_DESTRUCTED: u16 = 1 << 3;
+
 /// What every record starts with. Zero where a field does not apply to the kind.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
@@ -51,6 +68,8 @@ pub struct Head {
     pub epoch: u64,
     /// Address of the `scm_fp_list`.
     pub list: u64,
+    /// Address of the list that this one was duplicated from, or 0.
+    pub origin: u64,
     /// Address of the skb that carries the list.
     pub skb: u64,
     /// Address of the receiving `sock` (queued, returned) or 0.

@@ -49,6 +49,13 @@ pub(crate) struct Scratch {
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Program {
+    Copy,
+    Attach,
+    Duplicate,
+    Detach,
+    Receive,
+    Release,
+    Destruct,
     Queue,
     Dequeue,
     Install,
@@ -74,6 +81,7 @@ pub(crate) fn begin(program: Program, kind: RecordKind) -> Option<&'static mut S
         t_ns: unsafe { bpf_ktime_get_ns() },
         epoch: ring::epoch(),
         list: 0,
+        origin: 0,
         skb: 0,
         receiver_sock: 0,
         sender_sock: 0,

@@ -70,6 +70,23 @@ pub(crate) fn read_user<T: Copy>(address: u64) -> T {
     }
 }
 
+/// Reads a `T` of the kernel's memory that is laid out like user memory, such as its copy of a
+/// control message.
+#[inline(always)]
+pub(crate) fn read_copied<T: Copy>(address: u64) -> T {
+    read_at(address)
+}
+
+/// Copies `len` bytes of the kernel's memory, which must fit at `to`.
+///
+/// # Safety
+/// `to` has `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_from_kernel(to: *mut u8, len: u32, address: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_probe_read_kernel(to.cast(), len, address as *const _) };
+}
+
 /// Copies a value between two of the programs' own maps in one helper call, where the compiler
 /// would emit a byte-wise loop for the verifier to walk each time.
 ///
@@ -133,6 +150,12 @@ impl Sock {
     #[inline(always)]
     pub(crate) fn kind(self) -> u16 {
         read(self.0, &SOCK__TYPE)
+    }
+
+    /// The socket whose receive queue `queue` is.
+    #[inline(always)]
+    pub(crate) fn of_queue(queue: u64) -> Self {
+        Self(queue - u64::from(SOCK__RECEIVE_QUEUE.load()))
     }
 
     /// The receive queue's head, which its circular list treats like an skb.
@@ -205,6 +228,38 @@ impl List {
             self.0 + u64::from(SCM_FP_LIST__FP.load()) + (index as u64) * 8,
         ))
     }
+}
+
+/// A `struct scm_cookie *`: what one call of `sendmsg` or `recvmsg` carries beside its data.
+#[derive(Clone, Copy)]
+pub(crate) struct Cookie(pub(crate) u64);
+
+impl Cookie {
+    #[inline(always)]
+    pub(crate) fn list(self) -> List {
+        List(read(self.0, &SCM_COOKIE__FP))
+    }
+}
+
+/// A `struct msghdr *` whose control messages the kernel has copied to its own memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Msghdr(pub(crate) u64);
+
+impl Msghdr {
+    /// Address and length of the control messages.
+    #[inline(always)]
+    pub(crate) fn control(self) -> (u64, u64) {
+        (
+            read(self.0, &MSGHDR__CONTROL),
+            read(self.0, &MSGHDR__CONTROLLEN),
+        )
+    }
+}
+
+/// The `sock` of a `struct socket *`.
+#[inline(always)]
+pub(crate) fn sock_of(socket: u64) -> Sock {
+    Sock(read(socket, &SOCKET__SK))
 }
 
 /// A `struct file *`.

@@ -10,6 +10,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod calls;
+#[cfg(target_arch = "bpf")]
 mod control;
 #[cfg(target_arch = "bpf")]
 mod emit;

@@ -16,10 +16,24 @@ pub enum Event {
         /// `sun_path` as it is: a path, or a NUL and an abstract name.
         name: Vec<u8>,
     },
+    /// The sender's numbers have become a list.
+    ListCopied(Sighting),
+    /// The list, or a duplicate of it, is on its skb.
+    ListAttached(Sighting),
     /// A sender's list is in a receive queue.
     ListQueued(Sighting),
     /// A receiver is reading a list's skb.
     ListDequeued(Sighting),
+    /// A list was duplicated, with all its references.
+    ListDuplicated(Sighting),
+    /// A list has left its skb and is about to be installed.
+    ListDetached(Sighting),
+    /// A file of a list is about to get a number.
+    FileReceived(Sighting),
+    /// A file of a list has got a number, or was refused one.
+    FdInstalled(Sighting),
+    /// A call is done with its list.
+    ListReleased(Sighting),
     /// The receive that read a list returned; the files are what its table gained.
     ReceiveReturned(Sighting),
     /// An skb was freed with its list unread.
@@ -70,7 +84,14 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             RecordKind::ListQueued,
             Event::ListQueued as fn(Sighting) -> Event,
         ),
+        (RecordKind::ListCopied, Event::ListCopied),
+        (RecordKind::ListAttached, Event::ListAttached),
         (RecordKind::ListDequeued, Event::ListDequeued),
+        (RecordKind::ListDuplicated, Event::ListDuplicated),
+        (RecordKind::ListDetached, Event::ListDetached),
+        (RecordKind::FileReceived, Event::FileReceived),
+        (RecordKind::FdInstalled, Event::FdInstalled),
+        (RecordKind::ListReleased, Event::ListReleased),
         (RecordKind::ReceiveReturned, Event::ReceiveReturned),
         (RecordKind::ListDestroyed, Event::ListDestroyed),
     ]

@@ -80,6 +80,7 @@ impl Passing {
             t_ns,
             epoch: 0,
             list: self.list,
+            origin: 0,
             skb: self.skb,
             receiver_sock: 0xffff_8881_3000_0000,
             sender_sock: 0xffff_8881_3000_1000,
@@ -221,6 +222,13 @@ pub fn head_mut(event: &mut Event) -> &mut Head {
         Event::SocketNamed { head, .. } => head,
         Event::ListQueued(seen)
         | Event::ListDequeued(seen)
+        | Event::ListCopied(seen)
+        | Event::ListAttached(seen)
+        | Event::ListDuplicated(seen)
+        | Event::ListDetached(seen)
+        | Event::FileReceived(seen)
+        | Event::FdInstalled(seen)
+        | Event::ListReleased(seen)
         | Event::ReceiveReturned(seen)
         | Event::ListDestroyed(seen) => &mut seen.head,
     }
@@ -232,6 +240,13 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
         Event::SocketNamed { .. } => &mut [],
         Event::ListQueued(seen)
         | Event::ListDequeued(seen)
+        | Event::ListCopied(seen)
+        | Event::ListAttached(seen)
+        | Event::ListDuplicated(seen)
+        | Event::ListDetached(seen)
+        | Event::FileReceived(seen)
+        | Event::FdInstalled(seen)
+        | Event::ListReleased(seen)
         | Event::ReceiveReturned(seen)
         | Event::ListDestroyed(seen) => &mut seen.files,
     }

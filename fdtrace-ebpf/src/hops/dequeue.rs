@@ -15,10 +15,11 @@ use fdtrace_common::{
     records::{RecordKind, WINDOW_WORDS},
 };
 
+use super::on_entry;
 use crate::{
     emit::{self, Program, Slot},
     kernel::{FdTable, Skb},
-    log::debug,
+    offsets::INSTALL_BY_TABLE,
     ring,
 };
 
@@ -47,26 +48,39 @@ pub(crate) static WINDOWS: HashMap<u32, Window> = HashMap::with_max_entries(1024
 
 #[raw_tracepoint(tracepoint = "skb_copy_datagram_iovec")]
 pub(crate) fn dequeue_skb_copy_datagram_iovec(ctx: RawTracePointContext) -> i32 {
-    let skb = Skb(ctx.arg(0));
+    being_read(ctx.arg(0));
+    0
+}
+
+// The function around that tracepoint, where functions are asked for.
+on_entry! {
+    being_read(0) fentry dequeue_iter_f kprobe dequeue_iter_k
+}
+
+#[inline(always)]
+fn being_read(skb: u64) {
+    let skb = Skb(skb);
     let sender = skb.sock();
     if !sender.is_unix() {
-        return 0;
+        return;
     }
     let list = skb.list();
     if list.0 == 0 {
-        return 0;
+        return;
     }
 
     ring::count(Counter::DequeueFired);
     let Some(scratch) = emit::begin(Program::Dequeue, RecordKind::ListDequeued) else {
-        return 0;
+        return;
     };
     let count = list.count();
     scratch.head.list = list.0;
     scratch.head.skb = skb.0;
     scratch.head.sender_sock = sender.0;
     scratch.head.count = count;
-    open_window(&ctx, list.0, skb.0, count);
+    if INSTALL_BY_TABLE.load() == 1 {
+        open_window(list.0, skb.0, count);
+    }
     emit::files(
         scratch,
         u32::from(count),
@@ -74,14 +88,12 @@ pub(crate) fn dequeue_skb_copy_datagram_iovec(ctx: RawTracePointContext) -> i32 
         |_, index| (list.file(index), Slot::UNKNOWN),
         || 0,
     );
-    0
 }
 
 #[inline(always)]
-fn open_window(ctx: &RawTracePointContext, list: u64, skb: u64, count: u16) {
+fn open_window(list: u64, skb: u64, count: u16) {
     let tid = bpf_get_current_pid_tgid() as u32;
     if WINDOWS.insert(&tid, &EMPTY, 0).is_err() {
-        debug!(ctx, "no room to remember the receive of {:x}", list);
         ring::count(Counter::WindowFull);
         return;
     }

@@ -1,16 +1,22 @@
-//! `end`: an skb goes away with its list still on it, so nobody will receive these files.
+//! `end`: the list's references are given back: an skb goes away with its list still on it, or a
+//! call is done with the list it has.
 //!
 //! `kfree_skb` and `consume_skb` fire for every packet of the machine; the first two reads tell
 //! whether it is a Unix socket's. The list of a normal receive was detached before its skb is
 //! consumed, so it does not show up here.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use fdtrace_common::{counters::Counter, records::RecordKind};
+use fdtrace_common::{
+    counters::Counter,
+    records::{FLAG_DESTRUCTED, RecordKind},
+};
 
+use super::on_entry;
 use crate::{
-    emit::{self, Program, Slot},
-    kernel::Skb,
-    offsets::CONSUME_SKB_HAS_LOCATION,
+    calls,
+    emit::{self, Program, Scratch, Slot},
+    kernel::{Cookie, List, Skb, SyscallRegs},
+    offsets::{CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
     ring,
 };
 
@@ -57,15 +63,64 @@ fn freed(skb: Skb, location: impl Fn() -> u64, program: Program, fired: Counter)
     let Some(scratch) = emit::begin(program, RecordKind::ListDestroyed) else {
         return;
     };
-    let count = list.count();
-    scratch.head.list = list.0;
     scratch.head.skb = skb.0;
     scratch.head.sender_sock = sender.0;
     scratch.head.location = location();
-    scratch.head.count = count;
+    end_of_list(scratch, list);
+}
+
+on_entry! {
+    released(0) fentry end_scm_destroy_f kprobe end_scm_destroy_k
+}
+
+on_entry! {
+    destructed(0) fentry end_destruct_f kprobe end_destruct_k
+}
+
+/// `__scm_destroy`: a call is done with its list, having installed it, dropped it, or failed to
+/// send it. Before 6.10 a sender drops its own list here when the skb has got a duplicate.
+#[inline(always)]
+fn released(cookie: u64) {
+    calls::end_detach();
+    let list = Cookie(cookie).list();
+    if list.0 == 0 {
+        return;
+    }
+    ring::count(Counter::ReleaseFired);
+    let Some(scratch) = emit::begin(Program::Release, RecordKind::ListReleased) else {
+        return;
+    };
+    if HAS_TASK_PT_REGS.load() == 1 {
+        scratch.head.syscall = SyscallRegs::current().number();
+    }
+    end_of_list(scratch, list);
+}
+
+/// `unix_destruct_scm`: an skb goes away; lists that were received have left it before.
+#[inline(always)]
+fn destructed(skb: u64) {
+    let skb = Skb(skb);
+    let list = skb.list();
+    if list.0 == 0 {
+        return;
+    }
+    ring::count(Counter::DestructFired);
+    let Some(scratch) = emit::begin(Program::Destruct, RecordKind::ListDestroyed) else {
+        return;
+    };
+    scratch.head.skb = skb.0;
+    scratch.head.flags = FLAG_DESTRUCTED;
+    end_of_list(scratch, list);
+}
+
+#[inline(always)]
+fn end_of_list(scratch: &mut Scratch, list: List) {
+    scratch.head.list = list.0;
+    scratch.head.count = list.count();
+    let total = u32::from(scratch.head.count);
     emit::files(
         scratch,
-        u32::from(count),
+        total,
         Counter::EndLost,
         |_, index| (list.file(index), Slot::UNKNOWN),
         || 0,

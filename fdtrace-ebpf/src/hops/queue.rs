@@ -10,9 +10,10 @@ use core::ptr::read_volatile;
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_RACED, RecordKind},
+    records::{FLAG_RACED, Head, RecordKind},
 };
 
+use super::on_entry;
 use crate::{
     control,
     emit::{self, FDS_MAX, Program, Scratch, Slot},
@@ -37,6 +38,74 @@ pub(crate) fn queue_sk_data_ready(ctx: RawTracePointContext) -> i32 {
         look_for_list(&ctx, receiver);
     }
     0
+}
+
+on_entry! {
+    edges_added(0, 1) fentry queue_edges_f kprobe queue_edges_k
+}
+
+on_entry! {
+    tail_queued(0, 1) fentry queue_tail_f kprobe queue_tail_k
+}
+
+/// `unix_add_edges` (6.1.141, 6.10 and later): under the receiver's lock, right before the skb is
+/// queued, and nothing can fail any more.
+#[inline(always)]
+fn edges_added(list: u64, receiver: u64) {
+    report_list(List(list), Skb(0), Sock(receiver));
+}
+
+/// `skb_queue_tail` (where there are no edges): every protocol's skbs come by here.
+#[inline(always)]
+fn tail_queued(queue: u64, skb: u64) {
+    let skb = Skb(skb);
+    if !skb.sock().is_unix() {
+        return;
+    }
+    let list = skb.list();
+    if list.0 != 0 {
+        report_list(list, skb, Sock::of_queue(queue));
+    }
+}
+
+#[inline(always)]
+fn report_list(list: List, skb: Skb, receiver: Sock) {
+    if list.0 == 0 {
+        return;
+    }
+    ring::count(Counter::QueueFired);
+    let Some(scratch) = emit::begin(Program::Queue, RecordKind::ListQueued) else {
+        return;
+    };
+    let head = &mut scratch.head;
+    head.list = list.0;
+    head.skb = skb.0;
+    head.receiver_sock = receiver.0;
+    head.receiver_ino = receiver.ino();
+    head.count = list.count();
+    head.socket_type = receiver.kind();
+    report_name(head, receiver.address());
+    let total = u32::from(head.count);
+    emit::files(
+        scratch,
+        total,
+        Counter::QueueLost,
+        |_, index| (list.file(index), Slot::UNKNOWN),
+        || 0,
+    );
+}
+
+/// The socket's name, as a record of its own ahead of the list's.
+#[inline(always)]
+fn report_name(head: &mut Head, address: u64) {
+    if address == 0 {
+        return;
+    }
+    head.kind = RecordKind::SocketNamed as u16;
+    ring::submit_name(head, Counter::QueueLost, |name, room| {
+        kernel::copy_socket_name(address, name, room)
+    });
+    head.kind = RecordKind::ListQueued as u16;
 }
 
 #[inline(always)]
@@ -129,13 +198,7 @@ fn report(receiver: Sock, skb: Skb, list: List, scratch: &mut Scratch, table: &F
     if address == 0 {
         address = sender.address();
     }
-    if address != 0 {
-        head.kind = RecordKind::SocketNamed as u16;
-        ring::submit_name(head, Counter::QueueLost, |name, room| {
-            kernel::copy_socket_name(address, name, room)
-        });
-        head.kind = RecordKind::ListQueued as u16;
-    }
+    report_name(head, address);
 
     // All ones where no number is known, which makes -1 of whatever the scratch holds.
     // SAFETY: a plain field, volatile for the reason that `Scratch` gives.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::{Btf, Endianness};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     args::{Common, Format, Verify},
 };
 use crate::{
-    kernel::KernelView,
+    kernel::{KernelView, Types},
     plan::plan,
     report::{Json, Pointers, Report, Start, Summary, Text},
     tracer::Tracer,
@@ -76,17 +77,15 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     check_privileges(&view)?;
     let viewed = begin.elapsed();
     let plan = plan(&view, common.attach)?;
-    let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024))?;
-    let attached = begin.elapsed();
     let KernelView {
         types,
         symbols,
         kptr_restrict,
         ..
     } = view;
-    let btf = types.raw().context("cannot read the kernel's BTF")?;
-    // aya makes a copy of its own to find the iterator by; one at a time is enough in memory.
-    drop(types);
+    let btf = aya_btf(types)?;
+    let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024), Some(&btf))?;
+    let attached = begin.elapsed();
     tracer.prepare_snapshots(&btf)?;
     drop(btf);
     if common.verbose {
@@ -141,6 +140,14 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         );
     }
     Ok(summary.exit_code)
+}
+
+/// The kernel's BTF as aya needs it for trampolines and iterators, from the bytes that were read
+/// already. Ours goes first: one at a time is enough in memory.
+fn aya_btf(types: Types) -> Result<Btf> {
+    let bytes = types.raw().context("cannot read the kernel's BTF")?;
+    drop(types);
+    Btf::parse(&bytes, Endianness::default()).context("cannot parse the kernel's BTF")
 }
 
 fn check_privileges(view: &KernelView) -> Result<()> {

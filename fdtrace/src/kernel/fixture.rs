@@ -24,6 +24,10 @@ struct Description {
     lockdown: Option<String>,
     #[serde(default = "yes")]
     init_pid_namespace: bool,
+    #[serde(default)]
+    no_trampolines: Option<String>,
+    #[serde(default)]
+    no_kprobes: Option<String>,
 }
 
 /// `"all"`, `"none"`, or a list of capability names.
@@ -84,6 +88,8 @@ pub(super) fn load(dir: &Path) -> Result<KernelView, KernelError> {
         lsms: description.lsms,
         kptr_restrict: description.kptr_restrict,
         lockdown: description.lockdown,
+        no_trampolines: description.no_trampolines,
+        no_kprobes: description.no_kprobes,
         init_pid_namespace: description.init_pid_namespace,
     })
 }

@@ -10,6 +10,7 @@
 
 mod capabilities;
 mod fixture;
+mod mechanisms;
 mod names;
 mod symbols;
 mod types;
@@ -61,6 +62,10 @@ pub struct KernelView {
     pub lockdown: Option<String>,
     /// Whether process ids here are the ones that the kernel's programs see.
     pub init_pid_namespace: bool,
+    /// Why fentry and fexit cannot be used; `None` if they can.
+    pub no_trampolines: Option<String>,
+    /// Why kprobes cannot be used; `None` if they can.
+    pub no_kprobes: Option<String>,
 }
 
 impl KernelView {
@@ -80,9 +85,12 @@ impl KernelView {
             (symbols, types)
         });
 
+        let types = types?;
         Ok(Self {
+            no_trampolines: mechanisms::no_trampolines(&types),
+            no_kprobes: mechanisms::no_kprobes(),
             release: read(OSRELEASE)?.trim().to_owned(),
-            types: types?,
+            types,
             symbols: symbols.map_err(unreadable(KALLSYMS))?,
             capabilities: Capabilities::current().map_err(KernelError::Capabilities)?,
             lsms: read(LSM).map(|list| split_lsms(&list)).unwrap_or_default(),

@@ -255,6 +255,14 @@ impl Types {
         one_prototype(&prototypes, name)
     }
 
+    /// The BTF id of a function, by which a program is attached to it.
+    #[must_use]
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        let walk = Walk::new(self, name);
+        let functions = walk.named(name, |ty| matches!(ty, Type::Func(_))).ok()?;
+        functions.first().map(|(id, _)| *id)
+    }
+
     /// The prototype of a tracepoint's handlers, if the kernel has the tracepoint.
     ///
     /// The leading `void *` that the kernel passes to its own handlers is left out: the first

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use fdtrace_common::counters::Counter;
+
 use crate::kernel::{KernelView, TypeError};
 
 /// A station on a descriptor's path.
@@ -93,17 +95,56 @@ impl fmt::Display for Mechanism {
     }
 }
 
+/// Kind of attachment, in the kernel's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As a function is entered, through a trampoline.
+    Fentry,
+    /// As a function returns, with its arguments, through a trampoline.
+    Fexit,
+    /// As a function is entered, through a breakpoint or ftrace.
+    Kprobe,
+    /// As a function returns; its kprobe has kept the arguments.
+    Kretprobe,
+    /// At a tracepoint, with the arguments it is called with.
+    RawTracepoint,
+}
+
+impl Kind {
+    /// The mechanism that it belongs to.
+    #[must_use]
+    pub fn mechanism(self) -> Mechanism {
+        match self {
+            Self::Fentry | Self::Fexit => Mechanism::Trampoline,
+            Self::Kprobe | Self::Kretprobe => Mechanism::Kprobe,
+            Self::RawTracepoint => Mechanism::Tracepoint,
+        }
+    }
+
+    /// The kind's name in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+            Self::RawTracepoint => "raw_tp",
+        }
+    }
+}
+
 /// One program and the place it attaches to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Hook {
     /// Name of the eBPF program.
     pub program: &'static str,
-    /// Mechanism it uses.
-    pub mechanism: Mechanism,
-    /// Kind of attachment, in the kernel's words.
-    pub kind: &'static str,
+    /// Kind of attachment.
+    pub kind: Kind,
     /// Tracepoint or function it attaches to.
     pub target: &'static str,
+    /// Counts what the program saw; `None` for a kprobe that only keeps arguments.
+    pub fired: Option<Counter>,
     /// C types of the arguments that the program reads. The kernel may pass more.
     params: &'static [&'static str],
 }
@@ -111,17 +152,27 @@ pub struct Hook {
 impl Hook {
     /// Why this hook cannot work on the kernel that `view` shows; `None` if it can.
     pub(super) fn unfit(&self, view: &KernelView) -> Result<Option<String>, TypeError> {
-        let Some(prototype) = view.types.tracepoint(self.target)? else {
-            return Ok(Some(format!(
-                "kernel {} has no tracepoint {}",
-                view.release, self.target
-            )));
+        let (what, prototype) = match self.kind {
+            Kind::RawTracepoint => ("tracepoint", view.types.tracepoint(self.target)?),
+            _ => ("function", view.types.function(self.target)?),
         };
+        let Some(prototype) = prototype else {
+            return Ok(Some(format!("there is no {what} {} here", self.target)));
+        };
+        // BTF also lists functions of which only a clone is left (`.isra.0`, `.constprop.0`):
+        // the arguments of those are anybody's guess.
+        if self.kind != Kind::RawTracepoint && view.symbols.exact(self.target).is_none() {
+            let clones = view.symbols.clones(self.target);
+            return Ok(Some(match clones.first() {
+                Some(clone) => format!("only {clone} is left of function {}", self.target),
+                None => format!("function {} is inlined", self.target),
+            }));
+        }
         for (index, expected) in self.params.iter().enumerate() {
             let found = prototype.params.get(index).map(|param| param.ty.as_str());
             if found != Some(expected) {
                 return Ok(Some(format!(
-                    "tracepoint {} passes {} where `{expected}` is expected",
+                    "{what} {} takes {} where `{expected}` is expected",
                     self.target,
                     found.map_or("nothing".to_owned(), |found| format!("`{found}`")),
                 )));
@@ -133,56 +184,193 @@ impl Hook {
 
 /// Hooks that together show a hop.
 pub(super) struct Candidate {
+    /// What it takes; hooks of other mechanisms add to it where they are allowed.
     pub(super) mechanism: Mechanism,
     pub(super) hooks: &'static [Hook],
 }
 
-macro_rules! tracepoints {
-    ($($program:literal on $target:literal ($($param:literal),*);)*) => {{
-        const CANDIDATE: &[Candidate] = &[Candidate {
-            mechanism: Mechanism::Tracepoint,
+/// Declares candidates in order of preference; each has hooks of one or more kinds.
+macro_rules! candidates {
+    ($($mechanism:ident {
+        $($kind:ident $program:literal on $target:literal ($($param:literal),*) $($fired:ident)?;)*
+    })*) => {{
+        const CANDIDATES: &[Candidate] = &[$(Candidate {
+            mechanism: Mechanism::$mechanism,
             hooks: &[$(Hook {
                 program: $program,
-                mechanism: Mechanism::Tracepoint,
-                kind: "raw_tp",
+                kind: Kind::$kind,
                 target: $target,
+                fired: candidates!(@fired $($fired)?),
                 params: &[$($param),*],
             }),*],
-        }];
-        CANDIDATE
+        }),*];
+        CANDIDATES
     }};
+    (@fired) => { None };
+    (@fired $fired:ident) => { Some(Counter::$fired) };
 }
 
-/// What can show `hop`, best first.
+/// What can show `hop`, best first. Why these: see ARCHITECTURE.md, "Where each hop is seen".
+#[rustfmt::skip]
 pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
     match hop {
-        Hop::Queue => tracepoints! {
-            "queue_sk_data_ready" on "sk_data_ready" ("struct sock *");
+        Hop::Copy => candidates! {
+            Trampoline {
+                Fexit "copy_scm_send_f" on "__scm_send" ("struct socket *", "struct msghdr *", "struct scm_cookie *") CopyFired;
+            }
+            Kprobe {
+                Kprobe "copy_scm_send_k" on "__scm_send" ("struct socket *", "struct msghdr *", "struct scm_cookie *");
+                Kretprobe "copy_scm_send_r" on "__scm_send" () CopyFired;
+            }
         },
-        Hop::Dequeue => tracepoints! {
-            "dequeue_skb_copy_datagram_iovec" on "skb_copy_datagram_iovec" ("struct sk_buff *");
+        Hop::Attach => candidates! {
+            Trampoline {
+                Fexit "attach_fds_f" on "unix_attach_fds" ("struct scm_cookie *", "struct sk_buff *") AttachFired;
+                Fexit "attach_dup_f" on "scm_fp_dup" ("struct scm_fp_list *") DuplicateFired;
+            }
+            Trampoline {
+                Fexit "attach_to_skb_f" on "unix_scm_to_skb" ("struct scm_cookie *", "struct sk_buff *", "bool") AttachFired;
+                Fexit "attach_dup_f" on "scm_fp_dup" ("struct scm_fp_list *") DuplicateFired;
+            }
+            Kprobe {
+                Kprobe "attach_fds_k" on "unix_attach_fds" ("struct scm_cookie *", "struct sk_buff *");
+                Kretprobe "attach_fds_r" on "unix_attach_fds" () AttachFired;
+                Kprobe "attach_dup_k" on "scm_fp_dup" ("struct scm_fp_list *");
+                Kretprobe "attach_dup_r" on "scm_fp_dup" () DuplicateFired;
+            }
+            Kprobe {
+                Kprobe "attach_to_skb_k" on "unix_scm_to_skb" ("struct scm_cookie *", "struct sk_buff *");
+                Kretprobe "attach_to_skb_r" on "unix_scm_to_skb" () AttachFired;
+                Kprobe "attach_dup_k" on "scm_fp_dup" ("struct scm_fp_list *");
+                Kretprobe "attach_dup_r" on "scm_fp_dup" () DuplicateFired;
+            }
         },
-        Hop::Install => tracepoints! {
-            "install_sock_recv_length" on "sock_recv_length" ("struct sock *", "int", "int");
+        Hop::Queue => candidates! {
+            Trampoline {
+                Fentry "queue_edges_f" on "unix_add_edges" ("struct scm_fp_list *", "struct unix_sock *") QueueFired;
+            }
+            Kprobe {
+                Kprobe "queue_edges_k" on "unix_add_edges" ("struct scm_fp_list *", "struct unix_sock *") QueueFired;
+            }
+            Tracepoint {
+                RawTracepoint "queue_sk_data_ready" on "sk_data_ready" ("struct sock *") QueueFired;
+            }
+            Trampoline {
+                Fentry "queue_tail_f" on "skb_queue_tail" ("struct sk_buff_head *", "struct sk_buff *") QueueFired;
+            }
+            Kprobe {
+                Kprobe "queue_tail_k" on "skb_queue_tail" ("struct sk_buff_head *", "struct sk_buff *") QueueFired;
+            }
         },
-        Hop::End => tracepoints! {
-            "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *");
-            "end_consume_skb" on "consume_skb" ("struct sk_buff *");
+        Hop::Dequeue => candidates! {
+            Tracepoint {
+                RawTracepoint "dequeue_skb_copy_datagram_iovec" on "skb_copy_datagram_iovec" ("struct sk_buff *") DequeueFired;
+            }
+            Trampoline {
+                Fentry "dequeue_iter_f" on "skb_copy_datagram_iter" ("struct sk_buff *") DequeueFired;
+            }
+            Kprobe {
+                Kprobe "dequeue_iter_k" on "skb_copy_datagram_iter" ("struct sk_buff *") DequeueFired;
+            }
         },
-        Hop::Copy | Hop::Attach | Hop::Detach | Hop::Receive => &[],
+        Hop::Detach => candidates! {
+            Trampoline {
+                Fentry "detach_fds_f" on "scm_detach_fds" ("struct msghdr *", "struct scm_cookie *") DetachFired;
+            }
+            Kprobe {
+                Kprobe "detach_fds_k" on "scm_detach_fds" ("struct msghdr *", "struct scm_cookie *") DetachFired;
+            }
+        },
+        Hop::Receive => candidates! {
+            Trampoline {
+                Fentry "receive_fd_f" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") ReceiveFired;
+            }
+            Trampoline {
+                Fentry "receive_fd_f" on "receive_fd" ("struct file *", "int *", "unsigned int") ReceiveFired;
+            }
+            Trampoline {
+                Fentry "receive_fd_f" on "__receive_fd" ("struct file *", "int *", "unsigned int") ReceiveFired;
+            }
+            Trampoline {
+                Fentry "receive_fd_f" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") ReceiveFired;
+            }
+            Kprobe {
+                Kprobe "receive_fd_k" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") ReceiveFired;
+            }
+            Kprobe {
+                Kprobe "receive_fd_k" on "receive_fd" ("struct file *", "int *", "unsigned int") ReceiveFired;
+            }
+            Kprobe {
+                Kprobe "receive_fd_k" on "__receive_fd" ("struct file *", "int *", "unsigned int") ReceiveFired;
+            }
+            Kprobe {
+                Kprobe "receive_fd_k" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") ReceiveFired;
+            }
+        },
+        Hop::Install => candidates! {
+            Trampoline {
+                Fexit "install_4_f" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") InstallFired;
+            }
+            Trampoline {
+                Fexit "install_3_f" on "receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
+            }
+            Trampoline {
+                Fexit "install_3_f" on "__receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
+            }
+            Trampoline {
+                Fexit "install_4_f" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") InstallFired;
+            }
+            Kprobe {
+                Kprobe "install_4_k" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool");
+                Kretprobe "install_4_r" on "scm_recv_one_fd" () InstallFired;
+            }
+            Kprobe {
+                Kprobe "install_3_k" on "receive_fd" ("struct file *", "int *", "unsigned int");
+                Kretprobe "install_3_r" on "receive_fd" () InstallFired;
+            }
+            Kprobe {
+                Kprobe "install_3_k" on "__receive_fd" ("struct file *", "int *", "unsigned int");
+                Kretprobe "install_3_r" on "__receive_fd" () InstallFired;
+            }
+            Kprobe {
+                Kprobe "install_4_k" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int");
+                Kretprobe "install_4_r" on "__receive_fd" () InstallFired;
+            }
+            Tracepoint {
+                RawTracepoint "install_sock_recv_length" on "sock_recv_length" ("struct sock *", "int", "int") InstallFired;
+            }
+        },
+        Hop::End => candidates! {
+            Trampoline {
+                Fentry "end_scm_destroy_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
+                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+            }
+            Kprobe {
+                Kprobe "end_scm_destroy_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
+                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+            }
+            Tracepoint {
+                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+            }
+        },
     }
 }
 
-/// Why a hop without candidates has none.
-pub(super) fn why_no_candidate(hop: Hop) -> &'static str {
+/// What takes a hop's place where only tracepoints are left.
+pub(super) fn instead(hop: Hop) -> Option<&'static str> {
     match hop {
-        Hop::Copy => {
+        Hop::Copy => Some(
             "no tracepoint is on it but every allocation's; \
-             the sender's numbers and table are read at queue"
-        }
-        Hop::Attach => "no tracepoint is on it; the list is next seen at queue",
-        Hop::Detach => "no tracepoint is on it; the list is last seen at dequeue",
-        Hop::Receive => "no tracepoint is on it; its outcome is seen at install",
-        Hop::Queue | Hop::Dequeue | Hop::Install | Hop::End => "it has no candidate",
+             the sender's numbers and table are read at queue",
+        ),
+        Hop::Attach => Some("no tracepoint is on it; the list is next seen at queue"),
+        Hop::Detach => Some("no tracepoint is on it; the list is last seen at dequeue"),
+        Hop::Receive => Some("no tracepoint is on it; its outcome is seen at install"),
+        Hop::Queue | Hop::Dequeue | Hop::Install | Hop::End => None,
     }
 }

@@ -10,7 +10,7 @@ mod offsets;
 
 use std::fmt;
 
-pub use hooks::{Hook, Hop, Mechanism};
+pub use hooks::{Hook, Hop, Kind, Mechanism};
 pub use offsets::{Fact, OffsetError, Offsets};
 
 use crate::kernel::{KernelView, TypeError};
@@ -94,11 +94,19 @@ pub enum PlanError {
 /// If a structure that programs read is missing, ambiguous or of another size, or if the
 /// mechanism asked for shows nothing at all.
 pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
-    let offsets = Offsets::resolve(&view.types)?;
+    let mut offsets = Offsets::resolve(view)?;
     let mut hops = Vec::with_capacity(Hop::ALL.len());
     for hop in Hop::ALL {
         hops.push(plan_hop(hop, view, attach)?);
     }
+    let by_table = hops.iter().any(|planned| {
+        planned.hop == Hop::Install
+            && planned
+                .hooks
+                .iter()
+                .any(|hook| hook.kind == Kind::RawTracepoint)
+    });
+    offsets.set("INSTALL_BY_TABLE", u32::from(by_table));
     let plan = Plan {
         release: view.release.clone(),
         offsets,
@@ -124,35 +132,64 @@ fn forced(attach: Attach) -> Option<Mechanism> {
 }
 
 fn plan_hop(hop: Hop, view: &KernelView, attach: Attach) -> Result<PlannedHop, TypeError> {
-    let mut refused = Vec::new();
+    let mut refused: Vec<String> = Vec::new();
     for candidate in hooks::candidates(hop) {
-        if !attach.allows(candidate.mechanism) {
-            refused.push(format!("--attach leaves out {}", candidate.mechanism));
-            continue;
-        }
-        let mut fitting = Vec::new();
-        for hook in candidate.hooks {
-            match hook.unfit(view)? {
-                None => fitting.push(hook),
-                Some(why) => refused.push(why),
+        let fitting = match unavailable(candidate.mechanism, view) {
+            _ if !attach.allows(candidate.mechanism) => continue,
+            Some(why) => Err(why),
+            None => fitting_hooks(candidate, view, attach)?,
+        };
+        match fitting {
+            Ok(hooks) => {
+                let why = (!refused.is_empty()).then(|| refused.join("; "));
+                return Ok(PlannedHop { hop, hooks, why });
             }
-        }
-        if !fitting.is_empty() {
-            return Ok(PlannedHop {
-                hop,
-                hooks: fitting,
-                why: (!refused.is_empty()).then(|| refused.join("; ")),
-            });
+            Err(why) if refused.contains(&why) => {}
+            Err(why) => refused.push(why),
         }
     }
+    if attach.allows(Mechanism::Tracepoint) {
+        refused.extend(hooks::instead(hop).map(str::to_owned));
+    }
     if refused.is_empty() {
-        refused.push(hooks::why_no_candidate(hop).to_owned());
+        refused.push(format!("no {attach} shows it"));
     }
     Ok(PlannedHop {
         hop,
         hooks: Vec::new(),
         why: Some(refused.join("; ")),
     })
+}
+
+/// Why a mechanism cannot be used at all here.
+fn unavailable(mechanism: Mechanism, view: &KernelView) -> Option<String> {
+    match mechanism {
+        Mechanism::Trampoline => view.no_trampolines.clone(),
+        Mechanism::Kprobe => view.no_kprobes.clone(),
+        Mechanism::Tracepoint => None,
+    }
+}
+
+/// The candidate's hooks, or why one that it cannot do without does not fit. Hooks of other
+/// mechanisms than the candidate's own are a bonus.
+fn fitting_hooks(
+    candidate: &'static hooks::Candidate,
+    view: &KernelView,
+    attach: Attach,
+) -> Result<Result<Vec<&'static Hook>, String>, TypeError> {
+    let mut fitting = Vec::new();
+    for hook in candidate.hooks {
+        let bonus = hook.kind.mechanism() != candidate.mechanism;
+        if bonus && !attach.allows(hook.kind.mechanism()) {
+            continue;
+        }
+        match hook.unfit(view)? {
+            None => fitting.push(hook),
+            Some(_) if bonus => {}
+            Some(why) => return Ok(Err(why)),
+        }
+    }
+    Ok(Ok(fitting))
 }
 
 impl Plan {
@@ -172,9 +209,13 @@ impl Plan {
     /// Takes `hook` out of the plan because it does not work here, and says so.
     pub fn strike_out(&mut self, hook: &Hook, why: &str) {
         for planned in &mut self.hops {
-            let before = planned.hooks.len();
-            planned.hooks.retain(|kept| kept.program != hook.program);
-            if planned.hooks.len() < before {
+            if planned
+                .hooks
+                .iter()
+                .any(|kept| kept.program == hook.program)
+            {
+                // A kretprobe is nothing without its kprobe, nor the other way round.
+                planned.hooks.retain(|kept| kept.target != hook.target);
                 planned.why = Some(format!("{} {why}", hook.target));
             }
         }

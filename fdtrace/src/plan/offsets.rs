@@ -1,6 +1,6 @@
 //! The offsets that programs read kernel structures with, resolved from BTF.
 
-use crate::kernel::{TypeError, Types};
+use crate::kernel::{KernelView, TypeError, Types};
 
 /// A constant for the programs: an offset in bytes, or a yes or no.
 pub type Fact = (&'static str, u32);
@@ -32,7 +32,8 @@ impl Offsets {
     ///
     /// # Errors
     /// Names the member that is missing, ambiguous or of another size than the programs read.
-    pub fn resolve(types: &Types) -> Result<Self, OffsetError> {
+    pub fn resolve(view: &KernelView) -> Result<Self, OffsetError> {
+        let types = &view.types;
         let mut facts = Vec::with_capacity(TABLE.len() + 3);
         for (name, path, size) in TABLE {
             let member = types.member(path)?;
@@ -53,7 +54,21 @@ impl Offsets {
             .tracepoint("consume_skb")?
             .is_some_and(|prototype| prototype.params.len() > 1);
         facts.push(("CONSUME_SKB_HAS_LOCATION", u32::from(location)));
+        let number_first = types.function("__receive_fd")?.is_some_and(|prototype| {
+            prototype
+                .params
+                .first()
+                .is_some_and(|param| param.ty == "int")
+        });
+        facts.push(("RECEIVE_FD_FIRST_IS_NUMBER", u32::from(number_first)));
+        let pt_regs = view.symbols.exact("bpf_task_pt_regs").is_some();
+        facts.push(("HAS_TASK_PT_REGS", u32::from(pt_regs)));
         Ok(Self(facts))
+    }
+
+    /// Sets a fact that only the plan knows.
+    pub(super) fn set(&mut self, name: &'static str, value: u32) {
+        self.0.push((name, value));
     }
 
     /// The constants, in the order of the table.

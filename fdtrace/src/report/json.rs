@@ -122,8 +122,8 @@ pub(crate) fn plan(plan: &Plan) -> Vec<schema::PlanEntry> {
         for hook in &planned.hooks {
             entries.push(schema::PlanEntry {
                 hop: entry.hop.clone(),
-                mechanism: Some(hook.mechanism.name().to_owned()),
-                kind: Some(hook.kind.to_owned()),
+                mechanism: Some(hook.kind.mechanism().name().to_owned()),
+                kind: Some(hook.kind.name().to_owned()),
                 target: Some(hook.target.to_owned()),
                 skipped: false,
                 why: entry.why.clone(),

@@ -180,7 +180,7 @@ impl<W: io::Write> Report for Text<W> {
 fn watched(plan: &Plan) -> String {
     let mut mechanisms: Vec<(&str, Vec<&str>)> = Vec::new();
     for planned in plan.hops.iter().filter(|planned| planned.is_watched()) {
-        let mechanism = planned.hooks[0].mechanism.name();
+        let mechanism = planned.hooks[0].kind.mechanism().name();
         match mechanisms.iter_mut().find(|(name, _)| *name == mechanism) {
             Some((_, hops)) => hops.push(planned.hop.name()),
             None => mechanisms.push((mechanism, vec![planned.hop.name()])),
@@ -287,8 +287,8 @@ pub(crate) fn write_plan(out: &mut impl io::Write, plan: &Plan) -> io::Result<()
             writeln!(
                 out,
                 "  {GREEN}✓{GREEN:#} {hop:<8} {:<10} {:<6} {}",
-                hook.mechanism,
-                hook.kind,
+                hook.kind.mechanism(),
+                hook.kind.name(),
                 targets.join(", ")
             )?;
             if let Some(why) = &planned.why {

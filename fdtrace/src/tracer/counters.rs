@@ -5,11 +5,12 @@ use std::{io, os::fd::AsRawFd as _};
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
+    programs::{Program, ProgramError, ProgramFd},
 };
 use fdtrace_common::counters::Counter;
 
 use super::TracerError;
-use crate::plan::{Hop, Plan};
+use crate::plan::{Hook, Hop, Plan};
 
 /// What went unseen, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,33 +56,30 @@ fn value(map: &PerCpuArray<&MapData, u64>, counter: Counter) -> Result<u64, Trac
     Ok(per_cpu.iter().sum())
 }
 
-/// Programs whose hook has fired, with the counter that tells.
-const FIRED: [(&str, Counter); 5] = [
-    ("queue_sk_data_ready", Counter::QueueFired),
-    ("dequeue_skb_copy_datagram_iovec", Counter::DequeueFired),
-    ("install_sock_recv_length", Counter::InstallFired),
-    ("end_kfree_skb", Counter::EndKfreeFired),
-    ("end_consume_skb", Counter::EndConsumeFired),
-];
-
-/// The programs that have seen a list so far.
-pub(super) fn fired(ebpf: &Ebpf) -> Result<Vec<&'static str>, TracerError> {
+/// The hooks that have seen nothing so far, of those that would have counted it.
+pub(super) fn silent(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, TracerError> {
     let map = map(ebpf)?;
-    let mut fired = Vec::new();
-    for (program, counter) in FIRED {
-        if value(&map, counter)? > 0 {
-            fired.push(program);
+    let mut silent = Vec::new();
+    for hook in plan.hooks() {
+        if let Some(counter) = hook.fired
+            && value(&map, counter)? == 0
+        {
+            silent.push(hook);
         }
     }
-    Ok(fired)
+    Ok(silent)
 }
 
 pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
     let map = map(ebpf)?;
     let mut events = Vec::new();
     for (hop, counter) in [
+        (Hop::Copy, Counter::CopyLost),
+        (Hop::Attach, Counter::AttachLost),
         (Hop::Queue, Counter::QueueLost),
         (Hop::Dequeue, Counter::DequeueLost),
+        (Hop::Detach, Counter::DetachLost),
+        (Hop::Receive, Counter::ReceiveLost),
         (Hop::Install, Counter::InstallLost),
         (Hop::End, Counter::EndLost),
     ] {
@@ -92,7 +90,7 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
         let program = ebpf
             .program(hook.program)
             .ok_or(TracerError::Missing(hook.program))?;
-        let fd = program.fd().map_err(|source| TracerError::Load {
+        let fd = program_fd(program).map_err(|source| TracerError::Load {
             program: hook.program,
             target: hook.target,
             source: Box::new(source),
@@ -111,7 +109,7 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
 }
 
 /// `bpf_prog_info.recursion_misses` (5.12 and later; zero before), which aya does not show.
-fn program_recursion_misses(program: &aya::programs::ProgramFd) -> io::Result<u64> {
+fn program_recursion_misses(program: &ProgramFd) -> io::Result<u64> {
     use std::os::fd::AsFd as _;
 
     use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
@@ -134,4 +132,14 @@ fn program_recursion_misses(program: &aya::programs::ProgramFd) -> io::Result<u6
         return Err(io::Error::last_os_error());
     }
     Ok(info.recursion_misses)
+}
+
+fn program_fd(program: &Program) -> Result<&ProgramFd, ProgramError> {
+    match program {
+        Program::RawTracePoint(program) => program.fd(),
+        Program::FEntry(program) => program.fd(),
+        Program::FExit(program) => program.fd(),
+        Program::KProbe(program) => program.fd(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }

@@ -12,9 +12,9 @@ mod task_files;
 use std::{io, time::Duration};
 
 use aya::{
-    Ebpf, EbpfError,
+    Btf, Ebpf, EbpfError,
     maps::{MapData, MapError, RingBuf},
-    programs::{ProgramError, RawTracePoint},
+    programs::{Program, ProgramError},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -117,24 +117,32 @@ impl TracerError {
 impl Tracer {
     /// Loads and attaches every hook of the plan, passes descriptors to itself, and strikes out
     /// of the plan what did not fire. The ring buffer gets `buffer_bytes`, rounded up to a power
-    /// of two.
+    /// of two. Trampolines need the kernel's BTF as aya has it.
     ///
     /// # Errors
     /// If the object cannot be loaded, a program is refused, or nothing at all fired.
-    pub fn start(mut plan: Plan, buffer_bytes: u32) -> Result<Self, TracerError> {
+    pub fn start(
+        mut plan: Plan,
+        buffer_bytes: u32,
+        btf: Option<&Btf>,
+    ) -> Result<Self, TracerError> {
         let mut ebpf = object::load(&plan, buffer_bytes)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
+        let attacher = Attacher { btf };
         for hook in plan.hooks() {
-            attach(&mut ebpf, hook)?;
+            attacher.attach(&mut ebpf, hook)?;
         }
-        let fired = self_test::run(&ebpf)?;
-        let silent: Vec<&Hook> = plan
-            .hooks()
-            .filter(|hook| !fired.contains(&hook.program))
-            .collect();
+        let silent = self_test::run(&ebpf, &plan)?;
         for hook in silent {
-            detach(&mut ebpf, hook)?;
+            // With its partner, if it is half of a kprobe and a kretprobe.
+            for partner in plan
+                .hooks()
+                .filter(|other| other.target == hook.target)
+                .collect::<Vec<_>>()
+            {
+                detach(&mut ebpf, partner)?;
+            }
             plan.strike_out(hook, "was attached and did not fire in the self-test");
         }
         if plan.hooks().next().is_none() {
@@ -207,7 +215,7 @@ impl Tracer {
     ///
     /// # Errors
     /// If the kernel refuses the iterator.
-    pub fn prepare_snapshots(&mut self, btf: &[u8]) -> Result<(), SnapshotError> {
+    pub fn prepare_snapshots(&mut self, btf: &Btf) -> Result<(), SnapshotError> {
         self.task_files = Some(TaskFiles::load(&mut self.ebpf, btf)?);
         Ok(())
     }
@@ -226,44 +234,70 @@ impl Tracer {
     }
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
-    let program = raw_tracepoint(ebpf, hook)?;
-    let refused = |source| TracerError::Load {
-        program: hook.program,
-        target: hook.target,
-        source: Box::new(source),
-    };
-    for attempt in 1.. {
-        match program.load() {
-            Ok(()) => break,
-            // The verifier gives way to signals and asks for another try.
-            Err(ProgramError::LoadError { io_error, .. })
-                if io_error.kind() == io::ErrorKind::WouldBlock && attempt < LOAD_TRIES =>
-            {
-                std::thread::sleep(Duration::from_millis(u64::from(attempt)));
-            }
-            Err(error) => return Err(refused(error)),
-        }
-    }
-    program.attach(hook.target).map_err(refused)?;
-    Ok(())
+/// What programs of one kind need to be loaded and attached.
+struct Attacher<'a> {
+    /// The kernel's BTF, for trampolines.
+    btf: Option<&'a Btf>,
 }
 
-fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
-    raw_tracepoint(ebpf, hook)?
-        .unload()
-        .map_err(|source| TracerError::Load {
+impl Attacher<'_> {
+    fn attach(&self, ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
+        let refused = |source| TracerError::Load {
             program: hook.program,
             target: hook.target,
             source: Box::new(source),
-        })
+        };
+        let program = ebpf
+            .program_mut(hook.program)
+            .ok_or(TracerError::Missing(hook.program))?;
+        for attempt in 1.. {
+            match self.load(program, hook) {
+                Ok(()) => break,
+                // The verifier gives way to signals and asks for another try.
+                Err(ProgramError::LoadError { io_error, .. })
+                    if io_error.kind() == io::ErrorKind::WouldBlock && attempt < LOAD_TRIES =>
+                {
+                    std::thread::sleep(Duration::from_millis(u64::from(attempt)));
+                }
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        match program {
+            Program::RawTracePoint(program) => program.attach(hook.target).map(drop),
+            Program::FEntry(program) => program.attach().map(drop),
+            Program::FExit(program) => program.attach().map(drop),
+            Program::KProbe(program) => program.attach(hook.target, 0).map(drop),
+            _ => return Err(TracerError::Missing(hook.program)),
+        }
+        .map_err(refused)
+    }
+
+    fn load(&self, program: &mut Program, hook: &Hook) -> Result<(), ProgramError> {
+        let btf = self.btf.ok_or(ProgramError::NotLoaded);
+        match program {
+            Program::RawTracePoint(program) => program.load(),
+            Program::FEntry(program) => program.load(hook.target, btf?),
+            Program::FExit(program) => program.load(hook.target, btf?),
+            Program::KProbe(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        }
+    }
 }
 
-fn raw_tracepoint<'a>(
-    ebpf: &'a mut Ebpf,
-    hook: &Hook,
-) -> Result<&'a mut RawTracePoint, TracerError> {
-    ebpf.program_mut(hook.program)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(TracerError::Missing(hook.program))
+fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or(TracerError::Missing(hook.program))?;
+    match program {
+        Program::RawTracePoint(program) => program.unload(),
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        _ => return Err(TracerError::Missing(hook.program)),
+    }
+    .map_err(|source| TracerError::Load {
+        program: hook.program,
+        target: hook.target,
+        source: Box::new(source),
+    })
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap as Map, io::Read as _};
 
 use aya::{
-    Btf, BtfError, Ebpf, Endianness,
+    Btf, Ebpf,
     maps::{HashMap, MapData, MapError},
     programs::{Iter, ProgramError},
 };
@@ -15,9 +15,6 @@ const PROGRAM: &str = "snapshot_task_file";
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The kernel's BTF does not parse.
-    #[error("cannot read the kernel's BTF for iter/task_file")]
-    Btf(#[from] BtfError),
     /// The kernel refuses the iterator.
     #[error("cannot run iter/task_file")]
     Program(#[from] Box<ProgramError>),
@@ -41,13 +38,12 @@ pub(super) struct TaskFiles {
 pub type Snapshot = Map<(u32, i32), u64>;
 
 impl TaskFiles {
-    pub(super) fn load(ebpf: &mut Ebpf, btf: &[u8]) -> Result<Self, SnapshotError> {
-        let btf = Btf::parse(btf, Endianness::default())?;
+    pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<Self, SnapshotError> {
         let pids = ebpf
             .take_map("SNAPSHOT_PIDS")
             .ok_or(SnapshotError::Missing("map SNAPSHOT_PIDS"))?;
         let pids = HashMap::try_from(pids)?;
-        program(ebpf)?.load("task_file", &btf).map_err(Box::new)?;
+        program(ebpf)?.load("task_file", btf).map_err(Box::new)?;
         Ok(Self { pids })
     }
 

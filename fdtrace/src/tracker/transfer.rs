@@ -235,10 +235,14 @@ pub enum Fate {
     Peeked,
     /// The receiver took the message but had no room for this file.
     Truncated,
+    /// The receiver's kernel refused to install it.
+    Refused,
     /// The list went away without a receiver for it.
     Discarded,
     /// The garbage collector took the sockets that held it.
     Collected,
+    /// It never got into a queue.
+    Failed,
     /// It is still in the queue.
     Queued,
     /// Its end was not seen.
@@ -253,7 +257,9 @@ impl Fate {
             Self::Delivered => "delivered",
             Self::Peeked => "peeked",
             Self::Truncated => "truncated",
+            Self::Refused => "refused",
             Self::Discarded => "discarded",
+            Self::Failed => "failed",
             Self::Collected => "collected",
             Self::Queued => "queued",
             Self::Unknown => "unknown",
@@ -272,6 +278,12 @@ impl fmt::Display for Fate {
 pub enum Cause {
     /// The control buffer was too small, or there was none.
     NoControlRoom,
+    /// The receiver has as many descriptors as it may.
+    RlimitNofile,
+    /// A security module, or another check at the receiver, said no.
+    Lsm,
+    /// The send ended without queueing it.
+    NotSent,
     /// The data was taken by a call that cannot take descriptors.
     PlainRead,
     /// The receive failed after it had taken the message.
@@ -292,6 +304,9 @@ impl Cause {
     pub fn name(self) -> &'static str {
         match self {
             Self::NoControlRoom => "no-control-room",
+            Self::RlimitNofile => "rlimit-nofile",
+            Self::Lsm => "lsm",
+            Self::NotSent => "not-sent",
             Self::PlainRead => "plain-read",
             Self::ReceiveFailed => "receive-failed",
             Self::ReceiverClosed => "receiver-closed",
@@ -370,7 +385,7 @@ pub struct HopSeen {
 }
 
 impl HopSeen {
-    pub(super) fn new(hop: Hop, head: &Head, file: Option<&FileSeen>) -> Self {
+    pub(super) fn new(hop: Hop, head: &Head, file: &FileSeen) -> Self {
         Self {
             hop,
             t_ns: head.t_ns,
@@ -378,10 +393,10 @@ impl HopSeen {
             pid: head.pid,
             tid: head.tid,
             comm: comm(head),
-            file: file.map_or(0, |file| file.file),
+            file: file.file,
             skb: head.skb,
             list: head.list,
-            refs: file.map(|file| file.refs),
+            refs: Some(file.refs),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Fact, Mistakable, Record, Scenario};
 use crate::{
-    plan::Plan,
+    plan::{Hop, Plan},
     tracker::{Fate, Transfer},
     verdict::{self, Verdict},
     witness::{Testimony, Witness},
@@ -310,15 +310,17 @@ fn accounts_agree(
     };
     let within =
         |hop: &crate::tracker::HopSeen, span: (u64, u64)| (span.0..=span.1).contains(&hop.t_ns);
-    let at = |name| transfer.hops.iter().find(|seen| seen.hop.name() == name);
+    let at = |hop| transfer.hops.iter().find(|seen| seen.hop == hop);
+    let sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
     usize::from(transfer.index) == index
         && usize::from(transfer.count) == sent.fds.len()
         && sender.pid == sent.pid
         && sender.fd == Some(sent.fds[index])
         && receiver.pid == received.pid
         && receiver.fd == Some(received.fds[index])
-        && at("queue").is_some_and(|hop| within(hop, sent.span))
-        && at("install").is_some_and(|hop| within(hop, received.span))
+        && sent_hops.clone().next().is_some()
+        && sent_hops.clone().all(|hop| within(hop, sent.span))
+        && at(Hop::Install).is_some_and(|hop| within(hop, received.span))
 }
 
 fn check_transfer(message: &str, judged: &Judged, received: &Account<'_>, findings: &mut Findings) {

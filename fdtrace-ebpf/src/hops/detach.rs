@@ -1,0 +1,41 @@
+//! `detach`: the list has left its skb, and its files are about to be installed.
+//!
+//! Seen as `scm_detach_fds` is entered, which happens only if the receiver has a control buffer.
+//! It also opens the span in which [`super::receive`] takes what is installed for a transfer.
+
+use fdtrace_common::{counters::Counter, records::RecordKind};
+
+use super::on_entry;
+use crate::{
+    calls,
+    emit::{self, Program, Slot},
+    kernel::Cookie,
+    ring,
+};
+
+on_entry! {
+    detached(1) fentry detach_fds_f kprobe detach_fds_k
+}
+
+#[inline(always)]
+fn detached(cookie: u64) {
+    let list = Cookie(cookie).list();
+    if list.0 == 0 {
+        return;
+    }
+    ring::count(Counter::DetachFired);
+    let Some(scratch) = emit::begin(Program::Detach, RecordKind::ListDetached) else {
+        return;
+    };
+    scratch.head.list = list.0;
+    scratch.head.count = list.count();
+    let total = u32::from(scratch.head.count);
+    calls::begin_detach(list.0, total);
+    emit::files(
+        scratch,
+        total,
+        Counter::DetachLost,
+        |_, index| (list.file(index), Slot::UNKNOWN),
+        || 0,
+    );
+}

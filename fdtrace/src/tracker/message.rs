@@ -1,0 +1,345 @@
+//! One message: what each hop saw of its list, file by file, and what that comes to.
+
+use std::collections::HashMap;
+
+use fdtrace_common::records::{FileSeen, Head, LIST_MAX};
+
+use super::transfer::{
+    Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer,
+};
+use crate::{event::Sighting, plan::Hop};
+
+/// The one call whose control message the programs read from the receiver's memory.
+const SYS_RECVMSG: i32 = 47;
+
+/// A message on its way.
+#[derive(Clone)]
+pub(super) struct Message {
+    pub(super) id: u64,
+    pub(super) socket_name: Option<Vec<u8>>,
+    count: u16,
+    /// The heads of all sightings.
+    heads: Vec<(Hop, Head)>,
+    files: Vec<File>,
+    /// Records of the receive that is returning, until all have come.
+    returned: Vec<FileSeen>,
+}
+
+/// One file of a message.
+#[derive(Clone, Default)]
+struct File {
+    seen: Vec<Seen>,
+    /// Why it was not installed: a negative errno.
+    refused: Option<i32>,
+    /// Its number was not told but found by the file behind it.
+    inferred: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    hop: Hop,
+    /// Index of its head in the message's.
+    head: usize,
+    file: FileSeen,
+}
+
+impl Message {
+    pub(super) fn new(id: u64, count: u16) -> Self {
+        Self {
+            id,
+            socket_name: None,
+            count,
+            heads: Vec::new(),
+            files: vec![File::default(); usize::from(count).min(LIST_MAX)],
+            returned: Vec::new(),
+        }
+    }
+
+    /// The latest sighting at `hop`.
+    fn head(&self, hop: Hop) -> Option<&Head> {
+        self.heads
+            .iter()
+            .rev()
+            .find(|(at, _)| *at == hop)
+            .map(|(_, head)| head)
+    }
+
+    pub(super) fn has(&self, hop: Hop) -> bool {
+        self.head(hop).is_some()
+    }
+
+    /// The hop furthest along the path.
+    pub(super) fn latest_hop(&self) -> Option<Hop> {
+        self.heads.iter().map(|(hop, _)| *hop).max()
+    }
+
+    /// Whether `head` is another record of a sighting that is already here.
+    pub(super) fn same_sighting(&self, hop: Hop, head: &Head) -> bool {
+        self.head(hop)
+            .is_some_and(|here| (here.t_ns, here.tid) == (head.t_ns, head.tid))
+    }
+
+    /// Whether a receiver has begun with it.
+    pub(super) fn is_being_received(&self) -> bool {
+        self.has(Hop::Dequeue) || self.has(Hop::Detach)
+    }
+
+    /// Whether it got as far as a receive queue.
+    pub(super) fn was_queued(&self) -> bool {
+        self.has(Hop::Queue)
+    }
+
+    /// Whether the skb of a late look at the queue is the one that is being read already.
+    pub(super) fn is_read_before_queue(&self, queued: &Head) -> bool {
+        !self.was_queued()
+            && self.head(Hop::Dequeue).is_some_and(|dequeued| {
+                dequeued.skb == queued.skb && dequeued.count == queued.count
+            })
+    }
+
+    /// Whether the list that is being read can be this message's: same size, same skb.
+    pub(super) fn is_on(&self, dequeued: &Head) -> bool {
+        let other_skb = [Hop::Attach, Hop::Queue]
+            .into_iter()
+            .filter_map(|hop| self.head(hop))
+            .any(|head| head.skb != 0 && head.skb != dequeued.skb);
+        self.count == dequeued.count && !other_skb
+    }
+
+    /// Drops what an earlier sighting at `hop` left, unless this is a part of it.
+    pub(super) fn forget_unless_same(&mut self, hop: Hop, head: &Head) {
+        if !self.same_sighting(hop, head) {
+            for file in &mut self.files {
+                file.seen.retain(|seen| seen.hop != hop);
+            }
+        }
+    }
+
+    /// Notes a sighting's files at their places in the list.
+    pub(super) fn record(&mut self, hop: Hop, seen: &Sighting) {
+        let head = self.note_head(hop, seen.head);
+        let first = usize::from(seen.head.first);
+        for (file, sight) in self.files.iter_mut().skip(first).zip(&seen.files) {
+            file.seen.push(Seen {
+                hop,
+                head,
+                file: *sight,
+            });
+        }
+    }
+
+    fn note_head(&mut self, hop: Hop, head: Head) -> usize {
+        let known = self
+            .heads
+            .iter()
+            .rposition(|(at, here)| *at == hop && (here.t_ns, here.tid) == (head.t_ns, head.tid));
+        known.unwrap_or_else(|| {
+            self.heads.push((hop, head));
+            self.heads.len() - 1
+        })
+    }
+
+    /// Whether the records of a list's sighting are complete with this one.
+    pub(super) fn is_last_of_sighting(&self, seen: &Sighting) -> bool {
+        usize::from(seen.head.first) + seen.files.len() >= usize::from(seen.head.total)
+    }
+
+    /// Notes that a file was not installed.
+    pub(super) fn refuse(&mut self, index: usize, errno: i32) {
+        if let Some(file) = self.files.get_mut(index) {
+            file.refused = Some(errno);
+        }
+    }
+
+    pub(super) fn refusal(&self, index: usize) -> Option<i32> {
+        self.files.get(index)?.refused
+    }
+
+    pub(super) fn is_installed(&self, index: usize) -> bool {
+        self.files
+            .get(index)
+            .is_some_and(|file| file.at(Hop::Install).is_some())
+    }
+
+    /// Gathers what a receiver's table gained; gives it once every record has come.
+    pub(super) fn collect_returned(&mut self, seen: Sighting) -> Option<Vec<FileSeen>> {
+        if seen.head.first == 0 {
+            self.returned.clear();
+        }
+        self.returned.extend(seen.files);
+        let whole = self.returned.len() >= usize::from(seen.head.total);
+        whole.then(|| std::mem::take(&mut self.returned))
+    }
+
+    /// Finds each file's new descriptor among those that the receiver's table gained.
+    ///
+    /// The receiver's control message says which number belongs to which file, in order; the
+    /// table says what is behind it. A number that is not new is left over from an earlier
+    /// receive. In calls whose control message is not where fdtrace looks, a new descriptor that
+    /// holds the file is taken for its own.
+    pub(super) fn install(&mut self, returned: &Head, gained: &[FileSeen]) {
+        let head = self.note_head(Hop::Install, *returned);
+        let told: Vec<i32> = gained
+            .iter()
+            .map(|file| file.told)
+            .filter(|told| *told >= 0)
+            .collect();
+        let by_number: HashMap<i32, &FileSeen> = gained
+            .iter()
+            .filter(|file| file.file != 0)
+            .map(|file| (file.fd, file))
+            .collect();
+        let mut taken = vec![false; gained.len()];
+        for (index, file) in self.files.iter_mut().enumerate() {
+            let found = if returned.syscall == SYS_RECVMSG {
+                told.get(index)
+                    .and_then(|fd| by_number.get(fd))
+                    .map(|file| **file)
+            } else {
+                let wanted = file
+                    .at(Hop::Dequeue)
+                    .or(file.at(Hop::Queue))
+                    .map(|seen| seen.file.file);
+                let at =
+                    (0..gained.len()).find(|at| !taken[*at] && Some(gained[*at].file) == wanted);
+                file.inferred = at.is_some();
+                at.map(|at| {
+                    taken[at] = true;
+                    gained[at]
+                })
+            };
+            if let Some(found) = found {
+                file.seen.push(Seen {
+                    hop: Hop::Install,
+                    head,
+                    file: found,
+                });
+            }
+        }
+    }
+
+    /// A transfer for each file for which `fate` has one.
+    pub(super) fn transfers(
+        &self,
+        fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
+    ) -> Vec<Transfer> {
+        let Some((_, last)) = self.heads.last() else {
+            return Vec::new();
+        };
+        let socket = Socket::of(self.head(Hop::Queue), last, self.socket_name.as_deref());
+        let queued_ns = self.time_between(Hop::Queue, Hop::Dequeue);
+        let mut transfers = Vec::new();
+        for (index, file) in self.files.iter().enumerate() {
+            let (Some((fate, cause)), Some(known)) = (fate(index), file.seen.first()) else {
+                // Not asked for, or every record with this file was lost: the counters have it.
+                continue;
+            };
+            let mut hops: Vec<HopSeen> = file
+                .seen
+                .iter()
+                .map(|seen| HopSeen::new(seen.hop, &self.heads[seen.head].1, &seen.file))
+                .collect();
+            // The order of the path is also the order of time, unless the receiver was faster
+            // than the sender's own look at the queue.
+            hops.sort_by_key(|seen| seen.t_ns);
+            let time_of = |hop| {
+                hops.iter()
+                    .find(|seen| seen.hop == hop)
+                    .map(|seen| seen.t_ns)
+            };
+            let total_ns = time_of(Hop::Install)
+                .zip(time_of(Hop::Copy))
+                .map(|(install, copy)| install.saturating_sub(copy));
+            transfers.push(Transfer {
+                id: 0,
+                message: self.id,
+                index: index as u16,
+                count: self.count,
+                file: FileIdentity::of(&known.file),
+                sender: self.sender(file),
+                receiver: self.receiver(file, fate, last),
+                socket: socket.clone(),
+                fate,
+                cause,
+                chain: self.chain(file),
+                queued_ns,
+                total_ns,
+                hops,
+            });
+        }
+        transfers
+    }
+
+    /// Nanoseconds from one hop to another; clock skew between CPUs counts as none.
+    fn time_between(&self, from: Hop, to: Hop) -> Option<u64> {
+        Some(self.head(to)?.t_ns.saturating_sub(self.head(from)?.t_ns))
+    }
+
+    /// The sender, with its numbers from where they were seen first.
+    fn sender(&self, file: &File) -> Option<Sender> {
+        let hop = [Hop::Copy, Hop::Queue]
+            .into_iter()
+            .find(|hop| self.has(*hop))?;
+        Some(Sender::of(
+            self.head(hop)?,
+            file.at(hop).map(|seen| &seen.file),
+        ))
+    }
+
+    fn receiver(&self, file: &File, fate: Fate, last: &Head) -> Option<Receiver> {
+        if fate == Fate::Queued || !self.is_being_received() {
+            // Whoever destroyed the list is no receiver.
+            return None;
+        }
+        let install = file.at(Hop::Install);
+        let head = install.map_or(last, |seen| &self.heads[seen.head].1);
+        Some(Receiver::of(
+            head,
+            install.map(|seen| (&seen.file, file.inferred)),
+        ))
+    }
+
+    /// Whether the file can be followed, without a gap, from the sender's number to the
+    /// receiver's.
+    fn chain(&self, file: &File) -> Chain {
+        let mut path: Vec<&Seen> = file.seen.iter().collect();
+        path.sort_by_key(|seen| seen.hop);
+        if let Some(first) = path.first()
+            && let Some(other) = path.iter().find(|seen| seen.file.file != first.file.file)
+        {
+            return Chain::Differs { hop: other.hop };
+        }
+        let mut epochs = path.iter().map(|seen| self.heads[seen.head].1.epoch);
+        let first_epoch = epochs.next();
+        if epochs.any(|epoch| Some(epoch) != first_epoch) {
+            return Chain::LossBetween;
+        }
+        // One hop on each side holds the chain together; more only add witnesses.
+        for (side, hop) in [
+            (&[Hop::Copy, Hop::Attach, Hop::Queue][..], Hop::Queue),
+            (&[Hop::Dequeue, Hop::Detach, Hop::Receive], Hop::Dequeue),
+            (&[Hop::Install], Hop::Install),
+        ] {
+            if side.iter().all(|hop| file.at(*hop).is_none()) {
+                return Chain::Gap { hop };
+            }
+        }
+        // At copy the kernel itself says which number became which file. Later the number is
+        // believed if the sender's table still agrees.
+        let copied = file.at(Hop::Copy).is_some_and(|seen| seen.file.fd >= 0);
+        let queued = file
+            .at(Hop::Queue)
+            .is_some_and(|seen| seen.file.fd >= 0 && seen.file.slot == seen.file.file);
+        if copied || queued {
+            Chain::Whole
+        } else {
+            Chain::SenderUnknown
+        }
+    }
+}
+
+impl File {
+    fn at(&self, hop: Hop) -> Option<&Seen> {
+        self.seen.iter().rev().find(|seen| seen.hop == hop)
+    }
+}
