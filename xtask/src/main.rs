@@ -15,6 +15,7 @@ mod summary;
 mod test;
 mod toolchain;
 mod verify;
+mod vm;
 mod workspace;
 
 /// Build and test tasks of fdtrace.
@@ -35,6 +36,8 @@ enum Task {
     Test(test::Args),
     /// Build fdtrace and run `fdtrace verify` as root.
     Verify(verify::Args),
+    /// Boot a kernel, or all of them, in QEMU and run fdtrace in it.
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Fixture(args) => fixture::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Test(args) => test::run(&args),
         Task::Verify(args) => verify::run(&args),
+        Task::Vm(args) => vm::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

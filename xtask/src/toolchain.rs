@@ -321,7 +321,8 @@ pub(crate) fn install() -> Result<()> {
     Toolchain::find().map(drop)
 }
 
-fn apt_get(args: &[&str]) -> Result<()> {
+/// Runs Debian's apt-get as root, asking nothing.
+pub(crate) fn apt_get(args: &[&str]) -> Result<()> {
     let mut command = process::as_root("env")?;
     command
         .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])

@@ -1,0 +1,262 @@
+//! What one command in one VM amounts to: a cell of the matrix and what has to be said below it.
+//!
+//! Pure: exit status and output go in.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Longer complaints are cut in the middle; the files have them whole.
+const NOTE_LINES: usize = 24;
+
+/// fdtrace's exit codes, a contract of its own.
+const PASSED: u8 = 0;
+const FAILED: u8 = 1;
+const CANNOT: u8 = 2;
+const INCONCLUSIVE: u8 = 3;
+
+/// What a command left behind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) code: u8,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: Vec<u8>,
+}
+
+/// From best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Result {
+    Passed,
+    /// This mechanism does not exist on this kernel, which is no failure when it was asked for by
+    /// name.
+    Cannot,
+    Inconclusive,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) result: Result,
+    /// What stands in the table.
+    pub(crate) text: String,
+    /// What stands below it.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Cell {
+    /// The VM did not get that far.
+    pub(crate) fn none() -> Self {
+        Self {
+            result: Result::Failed,
+            text: "no result".to_owned(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Of `fdtrace verify --format json`. With `--attach auto` it has to run on every kernel.
+    pub(crate) fn of_verify(ended: &Ended, auto: bool) -> Self {
+        let scenarios = Scenarios::read(&ended.out);
+        let result = match ended.code {
+            PASSED if scenarios.count("pass") > 0 => Result::Passed,
+            CANNOT if !auto => Result::Cannot,
+            INCONCLUSIVE => Result::Inconclusive,
+            _ => Result::Failed,
+        };
+        let text = match (ended.code, scenarios.to_string()) {
+            (CANNOT, counts) if counts.is_empty() => "cannot".to_owned(),
+            (PASSED | FAILED | INCONCLUSIVE, counts) if !counts.is_empty() => counts,
+            (code, counts) => format!("exit {code} {counts}").trim_end().to_owned(),
+        };
+        let mut notes = scenarios.reasons();
+        notes.extend(complaint(&ended.err));
+        Self {
+            result,
+            text,
+            notes,
+        }
+    }
+
+    /// Of any other command, of which only its status is known.
+    pub(crate) fn of_command(ended: &Ended) -> Self {
+        if ended.code == 0 {
+            return Self {
+                result: Result::Passed,
+                text: "passed".to_owned(),
+                notes: Vec::new(),
+            };
+        }
+        // Test harnesses say on stdout what failed.
+        let notes = complaint(&ended.out)
+            .into_iter()
+            .chain(complaint(&ended.err));
+        Self {
+            result: Result::Failed,
+            text: format!("exit {}", ended.code),
+            notes: notes.collect(),
+        }
+    }
+}
+
+/// The scenarios that are told about, by how they went; those that did not pass with their reason.
+#[derive(Default)]
+struct Scenarios {
+    counts: BTreeMap<&'static str, usize>,
+    reasons: BTreeMap<(&'static str, String), Vec<String>>,
+}
+
+/// As printed, and the order of it.
+const WORDS: [(&str, &str); 5] = [
+    ("pass", "passed"),
+    ("fail", "failed"),
+    ("inconclusive", "inconclusive"),
+    ("skip", "skipped"),
+    ("?", "unknown"),
+];
+
+impl Scenarios {
+    fn read(lines: &[u8]) -> Self {
+        let mut scenarios = Self::default();
+        let lines = String::from_utf8_lossy(lines);
+        let lines = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        for line in lines.filter(|line: &Value| line["type"] == "scenario") {
+            let how = match line["result"].as_str() {
+                Some("pass") => "pass",
+                Some("fail") => "fail",
+                Some("skip") if line["inconclusive"] == true => "inconclusive",
+                Some("skip") => "skip",
+                _ => "?",
+            };
+            *scenarios.counts.entry(how).or_default() += 1;
+            if how != "pass" {
+                let reason = line["reason"].as_str().unwrap_or("no reason").to_owned();
+                let name = line["name"].as_str().unwrap_or("?").to_owned();
+                scenarios
+                    .reasons
+                    .entry((how, reason))
+                    .or_default()
+                    .push(name);
+            }
+        }
+        scenarios
+    }
+
+    fn count(&self, how: &str) -> usize {
+        self.counts.get(how).copied().unwrap_or(0)
+    }
+
+    /// One line per reason, however many scenarios have it.
+    fn reasons(&self) -> Vec<String> {
+        let line = |((how, reason), names): (&(&str, String), &Vec<String>)| {
+            format!("{how}: {reason}: {}", names.join(", "))
+        };
+        self.reasons.iter().map(line).collect()
+    }
+}
+
+impl std::fmt::Display for Scenarios {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counted = WORDS
+            .iter()
+            .filter(|(how, _)| self.count(how) > 0)
+            .map(|(how, word)| format!("{} {word}", self.count(how)));
+        f.write_str(&counted.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// What a program said, without its middle when it said too much.
+fn complaint(said: &[u8]) -> Vec<String> {
+    let said = String::from_utf8_lossy(said);
+    let mut lines: Vec<String> = said
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(str::to_owned)
+        .collect();
+    if lines.len() > NOTE_LINES {
+        let cut = lines.len() - NOTE_LINES;
+        let half = NOTE_LINES / 2;
+        lines.splice(half..half + cut, [format!("… {cut} lines …")]);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUT: &str = r#"{"type":"start","schema_version":1}
+{"type":"transfer","id":1,"fate":"delivered"}
+{"type":"scenario","name":"a","result":"pass","reason":null,"inconclusive":false}
+{"type":"scenario","name":"b","result":"fail","reason":"it differs","inconclusive":false}
+{"type":"scenario","name":"c","result":"skip","reason":"no queue","inconclusive":true}
+{"type":"scenario","name":"d","result":"skip","reason":"no queue","inconclusive":true}
+"#;
+
+    fn ended(code: u8, out: &str, err: &str) -> Ended {
+        Ended {
+            code,
+            out: out.into(),
+            err: err.into(),
+        }
+    }
+
+    #[test]
+    fn scenarios_are_counted_and_their_reasons_joined() {
+        let cell = Cell::of_verify(&ended(1, OUT, ""), false);
+        assert_eq!(cell.result, Result::Failed);
+        assert_eq!(cell.text, "1 passed, 1 failed, 2 inconclusive");
+        assert_eq!(
+            cell.notes,
+            ["fail: it differs: b", "inconclusive: no queue: c, d"]
+        );
+    }
+
+    #[test]
+    fn a_mechanism_may_be_missing_but_auto_may_not() {
+        let cannot = ended(2, "", "fdtrace: no kprobes here\nhint: none\n");
+        let cell = Cell::of_verify(&cannot, false);
+        assert_eq!(
+            (cell.result, cell.text.as_str()),
+            (Result::Cannot, "cannot")
+        );
+        assert_eq!(cell.notes, ["fdtrace: no kprobes here", "hint: none"]);
+        assert_eq!(Cell::of_verify(&cannot, true).result, Result::Failed);
+    }
+
+    #[test]
+    fn success_without_a_scenario_is_no_success() {
+        assert_eq!(
+            Cell::of_verify(&ended(0, "", ""), false).result,
+            Result::Failed
+        );
+    }
+
+    #[test]
+    fn a_crash_is_a_failure_with_its_status() {
+        let cell = Cell::of_verify(&ended(139, OUT, ""), false);
+        assert_eq!(cell.result, Result::Failed);
+        assert_eq!(cell.text, "exit 139 1 passed, 1 failed, 2 inconclusive");
+    }
+
+    #[test]
+    fn other_commands_pass_or_fail() {
+        assert_eq!(Cell::of_command(&ended(0, "x", "")).text, "passed");
+        let cell = Cell::of_command(&ended(101, "test a ... FAILED\n", "panicked\n"));
+        assert_eq!(
+            (cell.result, cell.text.as_str()),
+            (Result::Failed, "exit 101")
+        );
+        assert_eq!(cell.notes, ["test a ... FAILED", "panicked"]);
+    }
+
+    #[test]
+    fn a_long_complaint_keeps_its_ends() {
+        let long: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        let lines = complaint(long.as_bytes());
+        assert_eq!(lines.len(), NOTE_LINES + 1);
+        assert_eq!(lines[0], "line 0");
+        assert_eq!(lines[NOTE_LINES / 2], "… 76 lines …");
+        assert_eq!(lines[NOTE_LINES], "line 99");
+    }
+}

@@ -1,0 +1,202 @@
+//! What a VM boots into: static binaries, and the job for its first process.
+//!
+//! The binaries come from one Cargo run with a target directory of its own, because other flags
+//! than usual would make Cargo build everything anew each time.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{BufWriter, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use object::read::elf::{ElfFile64, ProgramHeader as _};
+use vm_init::{JOB, Job};
+
+use super::cpio::Archive;
+use crate::{process, workspace};
+
+/// Static binaries need the target named: Cargo would otherwise build macros with their flags.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A program that the VM will have in /bin.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    name: String,
+    path: PathBuf,
+}
+
+impl Program {
+    /// `NAME=FILE`, or a file that keeps its name.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let path = Path::new(text.split_once('=').map_or(text, |(_, path)| path));
+        let own = path.file_name().map(|name| name.to_string_lossy());
+        let name = match text.split_once('=') {
+            Some((name, _)) if !name.contains('/') => name.to_owned(),
+            Some(_) => return Err(format!("{text}: a program's name has no slash")),
+            None => own.ok_or("it names no file")?.into_owned(),
+        };
+        Ok(Self {
+            name,
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// Builds fdtrace, init and the integration tests called `tests`, all static.
+pub(crate) fn build(tests: &[String]) -> Result<Vec<Program>> {
+    process::run(cargo("build").args(["-p", "fdtrace", "-p", "vm-init"]))?;
+    let built = directory().join(TARGET).join("release");
+    let mut programs: Vec<Program> = ["fdtrace", "vm-init"]
+        .map(|name| Program {
+            name: name.to_owned(),
+            path: built.join(name),
+        })
+        .into();
+    for name in tests {
+        programs.push(Program {
+            name: name.clone(),
+            path: build_test(name)?,
+        });
+    }
+    Ok(programs)
+}
+
+/// The test binary's name has a hash in it, so Cargo has to say where it is.
+fn build_test(name: &str) -> Result<PathBuf> {
+    let mut cargo = cargo("test");
+    cargo
+        .args(["-p", "fdtrace", "--no-run", "--test", name])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    eprintln!("$ {}", process::shown(&cargo));
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cannot build the test {name}");
+    }
+    executable(&String::from_utf8_lossy(&output.stdout), name)
+        .with_context(|| format!("cargo did not say where the test {name} is"))
+}
+
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let named = message["target"]["name"] == name && message["target"]["kind"][0] == "test";
+        let path = message["executable"].as_str().filter(|_| named)?;
+        Some(PathBuf::from(path))
+    })
+}
+
+fn directory() -> PathBuf {
+    workspace::target().join("vm")
+}
+
+fn cargo(subcommand: &str) -> Command {
+    let mut cargo = process::cargo();
+    cargo
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .args([subcommand, "--release", "--target", TARGET, "--target-dir"])
+        .arg(directory());
+    cargo
+}
+
+/// Writes the initramfs with these programs and this job to `path`.
+pub(crate) fn write(path: &Path, programs: &[Program], job: &Job) -> Result<()> {
+    let file = fs::File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let mut archive = Archive::new(BufWriter::new(file));
+    for dir in ["bin", "dev", "proc", "run", "sys", "tmp"] {
+        archive.directory(dir)?;
+    }
+    // Without these a program begins with no stdout, or ends before its first line.
+    archive.device("dev/console", 0o600, (5, 1))?;
+    archive.device("dev/null", 0o666, (1, 3))?;
+    for program in programs {
+        let data = fs::read(&program.path)
+            .with_context(|| format!("cannot read {}", program.path.display()))?;
+        if wants_interpreter(&data) {
+            bail!(
+                "{} is not static: the VM has no shared libraries",
+                program.path.display()
+            );
+        }
+        archive.file(&format!("bin/{}", program.name), 0o755, &data)?;
+    }
+    archive.symlink("init", "bin/vm-init")?;
+    if programs.iter().any(|program| program.name == "busybox") {
+        archive.symlink("bin/sh", "busybox")?;
+    }
+    archive.file(JOB.trim_start_matches('/'), 0o644, &job.encode())?;
+    archive
+        .finish()
+        .and_then(|mut out| out.flush())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Whether this is a program that needs a dynamic linker. Scripts are none.
+fn wants_interpreter(data: &[u8]) -> bool {
+    let Ok(elf) = ElfFile64::<object::Endianness>::parse(data) else {
+        return false;
+    };
+    let endian = elf.endian();
+    elf.elf_program_headers()
+        .iter()
+        .any(|header| header.p_type(endian) == object::elf::PT_INTERP)
+}
+
+/// The busybox that gives `--shell` its shell.
+pub(crate) fn busybox() -> Result<Program> {
+    let path = super::find_or_install("busybox", "busybox-static")?;
+    Ok(Program {
+        name: "busybox".to_owned(),
+        path,
+    })
+}
+
+/// Starts a shell that finds busybox's other commands.
+pub(crate) fn shell() -> Vec<OsString> {
+    let script = "busybox --install -s /bin; exec sh -l";
+    ["sh", "-c", script].map(OsString::from).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_keeps_its_name_unless_it_gets_another() {
+        let program = Program::parse("target/debug/live-0123").unwrap();
+        assert_eq!(program.name, "live-0123");
+        let program = Program::parse("live=target/debug/live-0123").unwrap();
+        assert_eq!(
+            (program.name.as_str(), program.path.to_str()),
+            ("live", Some("target/debug/live-0123"))
+        );
+        assert!(Program::parse("a/b=c").is_err());
+        assert!(Program::parse("/").is_err());
+    }
+
+    #[test]
+    fn cargo_says_where_a_test_is() {
+        let messages = r#"
+{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"live"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"fdtrace"},"executable":"/t/fdtrace"}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"live"},"executable":"/t/live-01"}
+{"reason":"build-finished","success":true}
+"#;
+        assert_eq!(executable(messages, "live"), Some("/t/live-01".into()));
+        assert_eq!(executable(messages, "kernel"), None);
+    }
+
+    #[test]
+    fn this_test_is_dynamic_and_a_script_is_not() {
+        let own = fs::read("/proc/self/exe").unwrap();
+        assert_eq!(
+            wants_interpreter(&own),
+            cfg!(not(target_feature = "crt-static"))
+        );
+        assert!(!wants_interpreter(b"#!/bin/sh\n"));
+    }
+}

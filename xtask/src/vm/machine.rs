@@ -1,0 +1,282 @@
+//! One VM from its first to its last moment.
+//!
+//! A boot is watched from two sides: init's frames say how far the job is, the kernel's log says
+//! whether there is still a kernel. Emulated kernels crash in early boot now and then, for reasons
+//! that are QEMU's, so a boot that never reached init is tried once more. Anything later is a
+//! result, and is reported as it is.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{self, Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::{prctl::set_pdeathsig, signal::Signal};
+use vm_init::{Decoder, Frame, Job};
+
+use super::{
+    image::{self, Program},
+    kernel::Kernel,
+    qemu::{Boot, Qemu},
+    trouble,
+};
+
+/// How often the kernel's log is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a kernel in trouble may go on to describe it.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// A boot takes 10 to 20 seconds, on a busy machine more.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// How much of the kernel's log is shown when something went wrong.
+const TAIL: usize = 40;
+
+/// A VM that can be run.
+pub(crate) struct Machine<'a> {
+    /// What to call it in messages, and in its folder's name.
+    pub(crate) name: &'a str,
+    pub(crate) qemu: &'a Qemu,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) programs: &'a [Program],
+    pub(crate) job: &'a Job,
+    pub(crate) append: &'a str,
+    pub(crate) timeout: Duration,
+    /// Below it the initramfs and the log get a folder.
+    pub(crate) runs: &'a Path,
+}
+
+/// How a VM that reached init came up.
+#[derive(Clone, Debug)]
+pub(crate) struct Up {
+    pub(crate) release: String,
+    pub(crate) after: Duration,
+}
+
+/// Why a boot came to nothing.
+enum End {
+    /// Before init: nothing was tested yet.
+    Early(String),
+    Late(String),
+}
+
+impl Machine<'_> {
+    /// Runs the job to its end; `hear` gets every frame, and an error is a VM that did not finish.
+    pub(crate) fn run(&self, mut hear: impl FnMut(&Frame, &Up)) -> Result<()> {
+        let dir = RunDir::new(self.runs, self.name)?;
+        image::write(&dir.initramfs(), self.programs, self.job)?;
+        let mut end = self.boot(&dir, &mut hear)?;
+        if let Err(End::Early(why)) = &end {
+            eprintln!(
+                "{}: the boot crashed before its first line ({why}); trying once more",
+                self.name
+            );
+            end = self.boot(&dir, &mut hear)?;
+        }
+        let (Err(End::Early(why)) | Err(End::Late(why))) = end else {
+            return dir.remove();
+        };
+        let log = dir.log();
+        eprint!("{}", read_lossy(&dir.said()));
+        eprintln!("{}: end of the kernel's log:", self.name);
+        eprintln!("{}", trouble::tail(&read_lossy(&log), TAIL));
+        bail!("{why} (the kernel's log: {})", log.display())
+    }
+
+    fn boot(&self, dir: &RunDir, hear: &mut impl FnMut(&Frame, &Up)) -> Result<Result<(), End>> {
+        let log = dir.log();
+        fs::write(&log, "").with_context(|| format!("cannot make {}", log.display()))?;
+        let mut command = self.qemu.command(&Boot {
+            kernel: &self.kernel.image,
+            initramfs: &dir.initramfs(),
+            log: &log,
+            append: self.append,
+        });
+        let said = File::create(dir.said()).context("cannot make a file for what QEMU says")?;
+        let mut vm = Running::start(&mut command, said)?;
+        if self.job.terminal.is_some() {
+            vm.give_keyboard();
+        }
+        Ok(self.watch(&mut vm, dir, hear))
+    }
+
+    fn watch(
+        &self,
+        vm: &mut Running,
+        dir: &RunDir,
+        hear: &mut impl FnMut(&Frame, &Up),
+    ) -> Result<(), End> {
+        let mut up: Option<Up> = None;
+        let mut ended = 0;
+        let mut decoder = Decoder::default();
+        let mut looked = Instant::now();
+        let mut doomed: Option<(Instant, String)> = None;
+        loop {
+            let mut over = None;
+            match vm.heard.recv_timeout(LOOK) {
+                Ok(bytes) => decoder.push(&bytes),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => over = Some("QEMU ended".to_owned()),
+            }
+            loop {
+                let frame = match decoder.next_frame() {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => break,
+                    Err(garbled) => return Err(End::Late(garbled.to_string())),
+                };
+                if let Frame::Hello(release) = &frame {
+                    up = Some(Up {
+                        release: release.clone(),
+                        after: vm.started.elapsed(),
+                    });
+                }
+                if let Some(up) = &up {
+                    hear(&frame, up);
+                }
+                ended += usize::from(matches!(frame, Frame::Exit(_)));
+            }
+            if looked.elapsed() >= LOOK || over.is_some() || ended == self.job.commands.len() {
+                looked = Instant::now();
+                if doomed.is_none() {
+                    doomed = [dir.log(), dir.said()]
+                        .iter()
+                        .find_map(|file| trouble::find(&read_lossy(file)).map(str::to_owned))
+                        .map(|line| (Instant::now(), line));
+                }
+            }
+            if let Some((_, line)) = &doomed
+                && over.is_some()
+            {
+                over = Some(line.clone());
+            }
+            over = over.or_else(|| self.overdue(vm, up.is_some()));
+            if let Some((since, line)) = &doomed
+                && since.elapsed() >= LAST_WORDS
+            {
+                over = Some(line.clone());
+            }
+            match over {
+                _ if ended == self.job.commands.len() && doomed.is_none() => return Ok(()),
+                Some(why) if up.is_none() => return Err(End::Early(why)),
+                Some(why) => return Err(End::Late(why)),
+                None => {}
+            }
+        }
+    }
+
+    fn overdue(&self, vm: &Running, up: bool) -> Option<String> {
+        // Nobody has to type within a time.
+        if up && self.job.terminal.is_some() {
+            return None;
+        }
+        let limit = if up {
+            self.timeout
+        } else {
+            self.timeout.min(BOOT_LIMIT)
+        };
+        let what = if up { "the command" } else { "the boot" };
+        (vm.started.elapsed() >= limit)
+            .then(|| format!("{what} has not ended after {} s", limit.as_secs()))
+    }
+}
+
+/// A QEMU, which does not outlive this value.
+struct Running {
+    child: Child,
+    keyboard: Option<ChildStdin>,
+    heard: Receiver<Vec<u8>>,
+    started: Instant,
+}
+
+impl Running {
+    fn start(command: &mut Command, said: File) -> Result<Self> {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(said);
+        // SAFETY: prctl is a system call that is safe between fork and exec.
+        unsafe {
+            // When this process is killed, nobody else would end the VM.
+            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+        }
+        let started = Instant::now();
+        let mut child = command.spawn().context("cannot start QEMU")?;
+        let keyboard = child.stdin.take();
+        let mut port = child.stdout.take().context("QEMU without a stdout")?;
+        let (sender, heard) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            while let Ok(count @ 1..) = port.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            keyboard,
+            heard,
+            started,
+        })
+    }
+
+    /// Sends what comes from stdin to the VM, and the end of it as Ctrl-D.
+    fn give_keyboard(&mut self) {
+        let Some(mut keyboard) = self.keyboard.take() else {
+            return;
+        };
+        thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock(), &mut keyboard);
+            let _ = keyboard.write_all(b"\x04").and_then(|()| keyboard.flush());
+            // Closed, it would be the end of the VM's port in both directions.
+            loop {
+                thread::park();
+            }
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The folder of one run, which stays only if the run went wrong.
+struct RunDir(PathBuf);
+
+impl RunDir {
+    fn new(runs: &Path, name: &str) -> Result<Self> {
+        let dir = runs.join(format!("{name}-{}", process::id()));
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(Self(dir))
+    }
+
+    fn initramfs(&self) -> PathBuf {
+        self.0.join("initramfs.cpio")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("console.log")
+    }
+
+    /// QEMU's own words.
+    fn said(&self) -> PathBuf {
+        self.0.join("qemu.log")
+    }
+
+    fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.0).with_context(|| format!("cannot remove {}", self.0.display()))
+    }
+}
+
+fn read_lossy(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

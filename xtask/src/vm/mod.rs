@@ -1,0 +1,277 @@
+//! `cargo xtask vm`: fdtrace on kernels that this machine does not run.
+//!
+//! A kernel of Debian's or the user's is booted in QEMU from an initramfs that holds static
+//! binaries and nothing else. Init (the crate `vm-init`) runs the commands and sends their output
+//! over the second serial port; the first is the kernel's console. So the steps are:
+//!
+//! 1. `kernel` finds the image; `series` knows which package that is, `archive` asks apt for it.
+//! 2. `image` builds the binaries and writes them with the job as a `cpio` archive.
+//! 3. `machine` starts `qemu`, follows init's frames, and looks for `trouble` in the kernel's log.
+//! 4. The output goes to the user as it comes, or with `--all` into a `cell` of the `matrix`.
+
+mod archive;
+mod cell;
+mod cpio;
+mod image;
+mod kernel;
+mod machine;
+mod matrix;
+mod qemu;
+mod series;
+mod table;
+mod trouble;
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use vm_init::{Frame, Job};
+
+use crate::{process, toolchain, workspace};
+use image::Program;
+use kernel::Choice;
+use machine::{Machine, Up};
+use matrix::Columns;
+use qemu::{Accelerator, Qemu};
+use series::Series;
+
+/// What is booted when nobody says what: the kernel of Debian's stable release.
+const DEFAULT_KERNEL: &str = "6.12";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Kernels come from Debian's archive through this machine's apt, with their signatures checked, and \
+are kept in .cache/vm. Without /dev/kvm a boot takes 10 to 20 seconds.
+
+The exit status is the command's. With --all it is 1 if anything failed or --attach auto could not \
+run, 3 if a question stayed open, and 0 otherwise.
+
+Examples:
+  cargo xtask vm --kernel 5.10
+  cargo xtask vm --kernel 7.3 -- fdtrace doctor
+  cargo xtask vm --kernel path/to/bzImage --append lsm=bpf
+  cargo xtask vm --all
+  cargo xtask vm --all --test live -- live --test-threads=1")]
+pub(crate) struct Args {
+    /// A kernel series that Debian has, or the path of a bzImage; with --all, more than one.
+    #[arg(long, value_name = "SERIES|PATH")]
+    kernel: Vec<Choice>,
+    /// Run `fdtrace verify` with each mechanism, or the command, on 5.10, 6.1, 6.12, 6.18 and 7.3.
+    #[arg(long)]
+    all: bool,
+    /// VMs that --all runs at a time.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "all")]
+    jobs: usize,
+    /// Open a prompt in the VM.
+    #[arg(long, conflicts_with_all = ["all", "command"])]
+    shell: bool,
+    /// Put a static program or a script into the VM's /bin.
+    #[arg(long, value_name = "[NAME=]FILE", value_parser = Program::parse)]
+    with: Vec<Program>,
+    /// Build one of fdtrace's integration tests and put it into the VM's /bin.
+    #[arg(long, value_name = "NAME")]
+    test: Vec<String>,
+    /// Set a variable for the command.
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+    /// More kernel parameters.
+    #[arg(long, value_name = "PARAMETERS", default_value = "")]
+    append: String,
+    /// How to run the VM's instructions [default: kvm if it works here, else tcg]
+    #[arg(long, value_enum)]
+    accel: Option<Accelerator>,
+    /// Time that a VM may take, boot included.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// Look for newer packages than those in the cache.
+    #[arg(long)]
+    refresh: bool,
+    /// What to run in the VM [default: fdtrace verify]
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+/// Exits with what the command exits with.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("the VMs are for x86_64, and so are the binaries that Cargo builds for them here");
+    }
+    // Before the build, so that a missing QEMU does not cost minutes to find out.
+    let qemu = Qemu::find(args.accel)?;
+    let shell = args.shell.then(image::busybox).transpose()?;
+    let columns = Columns::of(args);
+    let mut session = Session {
+        qemu,
+        cache: workspace::root().join(".cache/vm"),
+        refresh: args.refresh,
+        append: args.append.clone(),
+        timeout: Duration::from_secs(args.timeout),
+        job: Job {
+            env: args.env.clone(),
+            ..Job::default()
+        },
+        programs: Vec::new(),
+    };
+    let kernels = args.kernels()?;
+    session.programs = image::build(&args.test)?;
+    session.programs.extend(args.with.iter().cloned());
+    session.programs.extend(shell);
+    if args.all {
+        session.job.commands = columns.commands();
+        return matrix::run(&session, &kernels, &columns, args.jobs);
+    }
+    let Some(kernel) = kernels.first() else {
+        bail!("no kernel");
+    };
+    if args.shell {
+        session.job.commands = vec![image::shell()];
+        session.job.env.push("TERM=linux".into());
+        session.job.terminal = Some(terminal_size().unwrap_or((24, 80)));
+        let _raw = RawTerminal::set();
+        return stream(&session, kernel);
+    }
+    session.job.commands = match columns {
+        Columns::Command(command) => vec![command],
+        Columns::Verify => vec![["fdtrace", "verify"].map(OsString::from).into()],
+    };
+    stream(&session, kernel)
+}
+
+impl Args {
+    fn kernels(&self) -> Result<Vec<Choice>> {
+        match (self.kernel.as_slice(), self.all) {
+            ([], true) => Ok(Series::all().map(Choice::Series).collect()),
+            ([], false) => Ok(DEFAULT_KERNEL.parse().into_iter().collect()),
+            ([_, _, ..], false) => bail!("more than one kernel: add --all"),
+            (kernels, _) => Ok(kernels.to_vec()),
+        }
+    }
+}
+
+impl Columns {
+    fn of(args: &Args) -> Self {
+        if args.command.is_empty() {
+            Self::Verify
+        } else {
+            Self::Command(args.command.clone())
+        }
+    }
+}
+
+/// All that is the same for every kernel of one run of this task.
+struct Session {
+    qemu: Qemu,
+    cache: PathBuf,
+    refresh: bool,
+    append: String,
+    timeout: Duration,
+    job: Job,
+    programs: Vec<Program>,
+}
+
+impl Session {
+    /// Runs the job on `choice`; an error is a VM that did not come to its end.
+    fn run(&self, choice: &Choice, mut hear: impl FnMut(&Frame, &Up)) -> Result<()> {
+        let name = choice.to_string();
+        let kernel = choice.kernel(&self.cache, self.refresh)?;
+        eprintln!("{name}: booting {}", kernel.origin);
+        let machine = Machine {
+            name: &name,
+            qemu: &self.qemu,
+            kernel: &kernel,
+            programs: &self.programs,
+            job: &self.job,
+            append: &self.append,
+            timeout: self.timeout,
+            runs: &self.cache.join("runs"),
+        };
+        machine.run(|frame, up| {
+            if let Frame::Hello(release) = frame {
+                eprint!(
+                    "{name}: {release} is up after {:.1} s ({})\r\n",
+                    up.after.as_secs_f64(),
+                    self.qemu.accelerator
+                );
+            }
+            hear(frame, up);
+        })
+    }
+}
+
+/// Runs one command and hands its output on as it comes.
+fn stream(session: &Session, kernel: &Choice) -> Result<ExitCode> {
+    let mut status = None;
+    session.run(kernel, |frame, _| {
+        // A reader that has gone away does not stop the VM: its exit status is still wanted.
+        match frame {
+            Frame::Hello(_) => {}
+            Frame::Out(bytes) => {
+                let mut stdout = io::stdout().lock();
+                let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+            }
+            Frame::Err(bytes) => drop(io::stderr().lock().write_all(bytes)),
+            Frame::Trouble(what) => eprint!("init: {what}\r\n"),
+            Frame::Exit(code) => status = Some(*code),
+        }
+    })?;
+    Ok(ExitCode::from(status.unwrap_or(u8::MAX)))
+}
+
+/// The program's path; as root on Debian, its package is installed first when it is missing.
+fn find_or_install(program: &str, package: &str) -> Result<PathBuf> {
+    let installable = process::is_root() && process::find("apt-get").is_some();
+    if process::find(program).is_none() && installable {
+        toolchain::apt_get(&["update"])?;
+        toolchain::apt_get(&["install", "-y", "--no-install-recommends", package])?;
+    }
+    match process::find(program) {
+        Some(path) => Ok(path),
+        None => {
+            bail!("no {program}: install {package}, on Debian with `apt-get install {package}`")
+        }
+    }
+}
+
+/// The user's terminal in raw mode, so that Ctrl-C goes to the VM; as it was when dropped.
+struct RawTerminal {
+    before: String,
+}
+
+impl RawTerminal {
+    fn set() -> Option<Self> {
+        let before = stty(&["-g"])?;
+        stty(&["raw", "-echo"]).map(|_| Self { before })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        stty(&[&self.before]);
+    }
+}
+
+/// What `stty` says about stdin; `None` when that is no terminal.
+fn stty(args: &[&str]) -> Option<String> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let output = Command::new("stty")
+        .args(args)
+        .stdin(Stdio::inherit())
+        .output()
+        .ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(said)
+}
+
+/// Rows and columns.
+fn terminal_size() -> Option<(u16, u16)> {
+    let said = stty(&["size"])?;
+    let (rows, columns) = said.split_once(' ')?;
+    Some((rows.parse().ok()?, columns.parse().ok()?))
+}

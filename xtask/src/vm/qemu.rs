@@ -1,0 +1,153 @@
+//! QEMU: found or installed, and told what machine to be.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+/// What Debian calls it, which other systems do too.
+const PROGRAM: &str = "qemu-system-x86_64";
+const PACKAGE: &str = "qemu-system-x86";
+
+/// Kernel parameters: all messages to the first serial port, from the very beginning, and an end
+/// instead of a wait when the kernel cannot go on.
+const PARAMETERS: &str = "console=ttyS0 earlyprintk=ttyS0 panic=-1 rdinit=/init";
+
+/// How the machine's instructions are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Accelerator {
+    /// By the processor.
+    Kvm,
+    /// By QEMU.
+    Tcg,
+}
+
+impl Accelerator {
+    /// The best that this machine has.
+    ///
+    /// A KVM on a processor without virtualisation is one inside a VM that stands in for the
+    /// hardware, and does not know all of its instructions.
+    fn find() -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        // It may be there and not for us.
+        let usable = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_ok();
+        if usable && virtualises(&cpu) {
+            Self::Kvm
+        } else {
+            Self::Tcg
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
+
+fn virtualises(cpu: &str) -> bool {
+    cpu.lines()
+        .filter(|line| line.starts_with("flags"))
+        .any(|flags| {
+            flags
+                .split_whitespace()
+                .any(|flag| matches!(flag, "vmx" | "svm"))
+        })
+}
+
+/// A QEMU that works here.
+#[derive(Clone, Debug)]
+pub(crate) struct Qemu {
+    program: PathBuf,
+    pub(crate) accelerator: Accelerator,
+}
+
+/// What it boots.
+pub(crate) struct Boot<'a> {
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    /// Where the kernel's messages go.
+    pub(crate) log: &'a Path,
+    /// More kernel parameters.
+    pub(crate) append: &'a str,
+}
+
+impl Qemu {
+    /// With `accelerator`, or the best there is.
+    pub(crate) fn find(accelerator: Option<Accelerator>) -> Result<Self> {
+        Ok(Self {
+            program: super::find_or_install(PROGRAM, PACKAGE)?,
+            accelerator: accelerator.unwrap_or_else(Accelerator::find),
+        })
+    }
+
+    /// A machine whose first serial port is a file, and the second its stdin and stdout.
+    pub(crate) fn command(&self, boot: &Boot<'_>) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none", "-machine", "pc"])
+            .args(["-accel", &self.accelerator.to_string(), "-cpu", "max"])
+            .args(["-smp", "2", "-m", "1024"])
+            .arg("-serial")
+            .arg(format!("file:{}", boot.log.display()))
+            .args(["-chardev", "stdio,id=init,signal=off"])
+            .args(["-serial", "chardev:init"])
+            .arg("-kernel")
+            .arg(boot.kernel)
+            .arg("-initrd")
+            .arg(boot.initramfs)
+            .args(["-append", format!("{PARAMETERS} {}", boot.append).trim()]);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_processor_that_virtualises_has_a_kvm_worth_using() {
+        assert!(virtualises("model name : x\nflags\t\t: fpu vmx sse\n"));
+        assert!(virtualises("flags : svm\n"));
+        assert!(!virtualises(
+            "flags : fpu sse hypervisor\nvmx flags : vnmi\n"
+        ));
+    }
+
+    #[test]
+    fn the_log_is_the_first_port_and_the_commands_have_the_second() {
+        let qemu = Qemu {
+            program: "qemu".into(),
+            accelerator: Accelerator::Tcg,
+        };
+        let command = qemu.command(&Boot {
+            kernel: Path::new("vmlinuz"),
+            initramfs: Path::new("cpio"),
+            log: Path::new("console.log"),
+            append: "lsm=bpf",
+        });
+        let args: Vec<_> = command
+            .get_args()
+            .map(|arg| arg.to_string_lossy())
+            .collect();
+        let ports: Vec<_> = args
+            .windows(2)
+            .filter(|pair| pair[0] == "-serial")
+            .map(|pair| pair[1].as_ref())
+            .collect();
+        assert_eq!(ports, ["file:console.log", "chardev:init"]);
+        assert!(args.iter().any(|arg| arg.ends_with("rdinit=/init lsm=bpf")));
+    }
+}
