@@ -20,14 +20,22 @@ on_entry! {
     received(0, 1) fentry receive_fd_f kprobe receive_fd_k
 }
 
+// `scm_recv_one_fd(file, user_fd, flags, notrunc)`
 on_return! {
-    installed_3(0, 1, 2) -> 3 as Program::Install;
-    fexit install_3_f kprobe install_3_k kretprobe install_3_r
+    told(0, 1) -> 4 as Program::Install;
+    fexit install_one_fd_f kprobe install_one_fd_k kretprobe install_one_fd_r
 }
 
+// `receive_fd(file, user_fd, flags)` and `__receive_fd` with the same
 on_return! {
-    installed_4(0, 1, 2, 3) -> 4 as Program::Install;
-    fexit install_4_f kprobe install_4_k kretprobe install_4_r
+    returned(0) -> 3 as Program::Install;
+    fexit install_fd_f kprobe install_fd_k kretprobe install_fd_r
+}
+
+// `__receive_fd(fd, file, user_fd, flags)` of 5.10, where a program may not look at `user_fd`
+on_return! {
+    returned(1) -> 4 as Program::Install;
+    fexit install_number_f kprobe install_number_k kretprobe install_number_r
 }
 
 #[inline(always)]
@@ -56,22 +64,26 @@ fn received(first: u64, second: u64) {
     );
 }
 
+/// Does not return the number: the receiver is told it, or a refusal as a negative errno.
 #[inline(always)]
-fn installed_3([file, user_fd, _flags]: [u64; 3], result: i64) {
-    installed(file, user_fd, result);
-}
-
-#[inline(always)]
-fn installed_4([first, second, third, _last]: [u64; 4], result: i64) {
-    if RECEIVE_FD_FIRST_IS_NUMBER.load() == 1 {
-        installed(second, third, result);
+fn told([file, user_fd]: [u64; 2], result: i64) {
+    let result = result as i32;
+    let fd = if result < 0 {
+        result
     } else {
-        installed(first, second, result);
-    }
+        kernel::read_user(user_fd)
+    };
+    installed(File(file), result, fd);
+}
+
+/// Returns the number, or a refusal as a negative errno.
+#[inline(always)]
+fn returned([file]: [u64; 1], result: i64) {
+    installed(File(file), result as i32, result as i32);
 }
 
 #[inline(always)]
-fn installed(file: u64, user_fd: u64, result: i64) {
+fn installed(file: File, result: i32, fd: i32) {
     let Some(detaching) = calls::detaching() else {
         return;
     };
@@ -83,18 +95,10 @@ fn installed(file: u64, user_fd: u64, result: i64) {
         return;
     };
     let table = FdTable::current();
-    let result = result as i32;
     scratch.head.list = list;
     scratch.head.count = count as u16;
     scratch.head.first = index as u16;
     scratch.head.result = result;
-    // The number is what the receiver is told. Not all of these functions return it, and a
-    // refusal may be told there too, as a negative errno.
-    let fd = if result < 0 {
-        result
-    } else {
-        kernel::read_user(user_fd)
-    };
     emit::files(
         scratch,
         1,
@@ -102,7 +106,7 @@ fn installed(file: u64, user_fd: u64, result: i64) {
         |_, _| {
             let mut slot = Slot::of(fd, &table);
             slot.told = fd;
-            (File(file), slot)
+            (file, slot)
         },
         || 0,
     );

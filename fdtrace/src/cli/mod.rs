@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::from(EXIT_OK),
         Err(error) => {
-            complain(&error);
+            complain(&error, args.common.verbose);
             ExitCode::from(EXIT_CANNOT)
         }
     }
@@ -59,12 +59,24 @@ fn print_schema(common: &args::Common) -> anyhow::Result<u8> {
 }
 
 /// One line: what, where, and why; and one more if the user can do something about it.
-fn complain(error: &anyhow::Error) {
+///
+/// With `verbose`, also how the verifier's log ends, where it refused a program.
+fn complain(error: &anyhow::Error, verbose: bool) {
     let mut stderr = anstream::stderr().lock();
     // Nobody to tell that stderr is closed.
     let _ = writeln!(stderr, "fdtrace: {}", one_line(error));
     if let Some(hint) = hint(error) {
         let _ = writeln!(stderr, "hint: {hint}");
+    }
+    let log = error
+        .downcast_ref::<TracerError>()
+        .and_then(TracerError::verifier_log);
+    if let (true, Some(log)) = (verbose, log) {
+        const LINES: usize = 40;
+        let lines: Vec<&str> = log.trim_end().lines().collect();
+        for line in &lines[lines.len().saturating_sub(LINES)..] {
+            let _ = writeln!(stderr, "verifier: {line}");
+        }
     }
 }
 

@@ -309,32 +309,32 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
         },
         Hop::Install => candidates! {
             Trampoline {
-                Fexit "install_4_f" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") InstallFired;
+                Fexit "install_one_fd_f" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") InstallFired;
             }
             Trampoline {
-                Fexit "install_3_f" on "receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
+                Fexit "install_fd_f" on "receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
             }
             Trampoline {
-                Fexit "install_3_f" on "__receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
+                Fexit "install_fd_f" on "__receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
             }
             Trampoline {
-                Fexit "install_4_f" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") InstallFired;
+                Fexit "install_number_f" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") InstallFired;
             }
             Kprobe {
-                Kprobe "install_4_k" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool");
-                Kretprobe "install_4_r" on "scm_recv_one_fd" () InstallFired;
+                Kprobe "install_one_fd_k" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool");
+                Kretprobe "install_one_fd_r" on "scm_recv_one_fd" () InstallFired;
             }
             Kprobe {
-                Kprobe "install_3_k" on "receive_fd" ("struct file *", "int *", "unsigned int");
-                Kretprobe "install_3_r" on "receive_fd" () InstallFired;
+                Kprobe "install_fd_k" on "receive_fd" ("struct file *", "int *", "unsigned int");
+                Kretprobe "install_fd_r" on "receive_fd" () InstallFired;
             }
             Kprobe {
-                Kprobe "install_3_k" on "__receive_fd" ("struct file *", "int *", "unsigned int");
-                Kretprobe "install_3_r" on "__receive_fd" () InstallFired;
+                Kprobe "install_fd_k" on "__receive_fd" ("struct file *", "int *", "unsigned int");
+                Kretprobe "install_fd_r" on "__receive_fd" () InstallFired;
             }
             Kprobe {
-                Kprobe "install_4_k" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int");
-                Kretprobe "install_4_r" on "__receive_fd" () InstallFired;
+                Kprobe "install_number_k" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int");
+                Kretprobe "install_number_r" on "__receive_fd" () InstallFired;
             }
             Tracepoint {
                 RawTracepoint "install_sock_recv_length" on "sock_recv_length" ("struct sock *", "int", "int") InstallFired;

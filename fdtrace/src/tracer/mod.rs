@@ -104,11 +104,26 @@ impl TracerError {
             },
             _ => None,
         };
-        match io_error.map(io::Error::kind) {
-            Some(io::ErrorKind::OutOfMemory) => Some("a smaller --buffer may do"),
-            Some(io::ErrorKind::PermissionDenied) => Some(
+        match io_error.map(|error| (error.kind(), error.raw_os_error())) {
+            Some((io::ErrorKind::OutOfMemory, _)) => Some("a smaller --buffer may do"),
+            Some((_, Some(libc::EPERM))) => Some(
                 "the kernel's lockdown or this container's policy forbids it; `fdtrace doctor` shows what is left",
             ),
+            Some((_, Some(libc::EACCES | libc::EINVAL | libc::E2BIG))) => Some(
+                "the kernel's verifier refuses the program: report this with the output of --verbose",
+            ),
+            _ => None,
+        }
+    }
+
+    /// What the verifier said of a program that it refused.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Load { source, .. } => match source.as_ref() {
+                ProgramError::LoadError { verifier_log, .. } => Some(verifier_log.to_string()),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -88,7 +88,10 @@ pub(super) fn judge(
             transfer,
         })
         .collect();
-    let mut findings = Findings::default();
+    let mut findings = Findings {
+        unwatched: unwatched(plan),
+        ..Findings::default()
+    };
     let mut outcome = Outcome {
         name: scenario.name,
         result: Result::Pass,
@@ -118,9 +121,11 @@ pub(super) fn judge(
     }
     outcome.witnesses = hear(record, &mut findings);
 
-    let (result, reasons) = if !findings.failed.is_empty() && (lossless || !findings.loss_explains)
-    {
+    let explained = findings.only_missing && (!lossless || findings.unwatched.is_some());
+    let (result, reasons) = if !findings.failed.is_empty() && !explained {
         (Result::Fail, findings.failed)
+    } else if let (true, Some(unwatched)) = (explained, findings.unwatched) {
+        (Result::Inconclusive, vec![unwatched])
     } else if !findings.failed.is_empty() || !findings.open.is_empty() {
         findings.open.extend(findings.failed);
         (Result::Inconclusive, findings.open)
@@ -140,8 +145,26 @@ struct Findings {
     failed: Vec<String>,
     open: Vec<String>,
     skipped: Vec<String>,
-    /// All that failed is something missing, which lost events would explain.
-    loss_explains: bool,
+    /// All that failed is something missing, which losses or a blind spot would explain.
+    only_missing: bool,
+    /// What the plan does not show that every scenario needs.
+    unwatched: Option<String>,
+}
+
+/// Says which of the hops are not watched without which no descriptor can be followed from one
+/// number to another.
+fn unwatched(plan: &Plan) -> Option<String> {
+    let sender = plan.watches(Hop::Copy) || plan.watches(Hop::Queue);
+    let receiver = plan.watches(Hop::Install);
+    let hops = match (sender, receiver) {
+        (true, true) => return None,
+        (false, true) => "queue is",
+        (true, false) => "install is",
+        (false, false) => "queue and install are",
+    };
+    Some(format!(
+        "{hops} not watched here: `fdtrace doctor` says why"
+    ))
 }
 
 impl Findings {
@@ -158,13 +181,13 @@ impl Findings {
 
     /// Something is not in the trace.
     fn missing(&mut self, text: String) {
-        self.loss_explains |= self.failed.is_empty();
+        self.only_missing |= self.failed.is_empty();
         self.failed.push(text);
     }
 
     /// Something contradicts the trace, whatever was lost.
     fn wrong(&mut self, text: String) {
-        self.loss_explains = false;
+        self.only_missing = false;
         self.failed.push(text);
     }
 }

@@ -121,8 +121,16 @@ fn reused_number(stage: &Stage) -> Result<()> {
     stage.mistakable(number, "m", 0)
 }
 
-/// Kernels before 6.7 free files after a grace period, so an address may take a while to return.
+/// An address usually comes back at the first try; other files may take it first.
 const REUSE_TRIES: usize = 50;
+
+/// Kernels before 6.7 free a file only after an RCU grace period: wait for one, and with it for
+/// everything that was to be freed before.
+fn wait_for_grace_period() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: takes no memory of ours. Where it is missing, addresses come back a little later.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+}
 
 fn reused_pointer(stage: &Stage) -> Result<()> {
     // A freed file's address goes to the next file of the same CPU.
@@ -145,6 +153,8 @@ fn reused_pointer(stage: &Stage) -> Result<()> {
             if name == &names[1] {
                 stage.mistakable(received.fds[0].as_raw_fd(), &names[0], 0)?;
             }
+            drop(received);
+            wait_for_grace_period();
         }
         if stage.address_reused(&names[0], &names[1])? {
             return Ok(());
