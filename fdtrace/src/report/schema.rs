@@ -55,8 +55,8 @@ pub struct PlanEntry {
     /// The function or tracepoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The hop is not watched.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// The hop is not watched; absent where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
     /// Why it is not, or why a better candidate was passed over.
     #[serde(skip_serializing_if = "Option::is_none")]
