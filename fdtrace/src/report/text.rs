@@ -259,13 +259,17 @@ pub(crate) fn duration(ns: u64) -> String {
     format!("{ns} ns")
 }
 
-/// Text from the traced system, made harmless: control characters and those that turn the
-/// direction of writing are shown by their code.
+/// Text from the traced system, made harmless: control characters, those that end a line or a
+/// paragraph, and those that turn the direction of writing are shown by their code.
 pub(crate) fn sanitize(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for char in text.chars() {
-        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if char.is_control() || turns {
+        // All of Unicode's Bidi_Control, and the two separators, which are not control characters.
+        let ends_or_turns = matches!(
+            char,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if char.is_control() || ends_or_turns {
             let _ = write!(safe, "{}", char.escape_unicode());
         } else {
             safe.push(char);
