@@ -238,6 +238,8 @@ pub struct Summary {
     pub recursion_misses: u64,
     /// Sends that were not seen in the queue because the receiver was faster.
     pub raced: u64,
+    /// Receives for which there was no room to remember them by: their installs went unseen.
+    pub window_full: u64,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
     /// What fdtrace exits with.
