@@ -94,7 +94,10 @@ impl<W: io::Write> Report for Text<W> {
         if let Some(first) = outcome.transfers.first() {
             let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
         }
-        let _ = write!(line, "  {DIM}{}{DIM:#}", witnesses(outcome));
+        let agreed = witnesses(outcome);
+        if !agreed.is_empty() {
+            let _ = write!(line, "  {DIM}{agreed}{DIM:#}");
+        }
         writeln!(self.out, "{}", line.trim_end())?;
         if let Some(reason) = &outcome.reason {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
