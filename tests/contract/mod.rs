@@ -5,6 +5,8 @@
 //! cannot pass what it does not understand. The validators on crates.io bring some forty crates
 //! each, a third of what all of fdtrace has.
 
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
 use serde_json::{Map, Value};
 
 /// What the design promises of each type of line; `a.b` is a field of a field.
