@@ -4,11 +4,11 @@
 
 use std::{
     env,
-    fs::OpenOptions,
-    io::Write as _,
+    fs::{File, OpenOptions},
+    io::{Read as _, Seek as _, Write as _},
     os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
 };
 
 /// The command under test.
@@ -41,19 +41,42 @@ pub(crate) fn at(program: &Path, args: &[&str]) -> Command {
 
 /// Runs it to its end. It must end by itself, and never by a panic.
 pub(crate) fn run(command: &mut Command) -> Run {
-    let output = command.output().expect("fdtrace can be started");
-    Run::of(&output)
+    // Files and no pipes: whatever it left behind would keep a pipe open, and this waiting.
+    let (mut stdout, mut stderr) = (file(), file());
+    let status = command
+        .stdout(stdout.try_clone().expect("it is open"))
+        .stderr(stderr.try_clone().expect("it is open"))
+        .status()
+        .expect("fdtrace can be started");
+    Run::ended(status, written(&mut stdout), written(&mut stderr))
+}
+
+fn file() -> File {
+    tempfile::tempfile().expect("there is room for a file")
+}
+
+/// All that was written to a file.
+pub(crate) fn written(file: &mut File) -> String {
+    let mut text = String::new();
+    file.rewind().expect("it is a file");
+    file.read_to_string(&mut text)
+        .expect("fdtrace writes UTF-8");
+    text
 }
 
 impl Run {
     pub(crate) fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("fdtrace writes UTF-8");
+        Self::ended(output.status, text(&output.stdout), text(&output.stderr))
+    }
+
+    fn ended(status: ExitStatus, stdout: String, stderr: String) -> Self {
         let run = Self {
-            code: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
+            code: status.code(),
+            stdout,
+            stderr,
         };
-        assert_eq!(output.status.signal(), None, "{run:?}");
+        assert_eq!(status.signal(), None, "{run:?}");
         for sign in ["panicked", "stack backtrace", "RUST_BACKTRACE"] {
             assert!(!run.stderr.contains(sign), "{}", run.stderr);
         }
