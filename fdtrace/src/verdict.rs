@@ -48,7 +48,8 @@ pub fn of_transfer(transfer: &Transfer, plan: &Plan, lossless: bool) -> Option<V
     match transfer.fate {
         Fate::Delivered | Fate::Peeked => {}
         Fate::Unknown if lossless => return Some(Verdict::Unverified),
-        Fate::Unknown => return Some(Verdict::Lost),
+        // What looks as if it were still queued may have been received in records that are lost.
+        Fate::Unknown | Fate::Queued if !lossless => return Some(Verdict::Lost),
         _ => return None,
     }
     Some(match transfer.chain {

@@ -108,11 +108,13 @@ pub(super) struct Doctor {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
+    /// A century or so: a deadline this far off can still be told from now.
+    const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
     let seconds: f64 = text
         .parse()
         .map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
-        Ok(limit) if !limit.is_zero() => Ok(limit),
+        Ok(limit) if !limit.is_zero() && limit <= LONGEST => Ok(limit),
         _ => Err("not a time that can pass".to_owned()),
     }
 }

@@ -77,6 +77,7 @@ impl<W: io::Write> Report for Json<W> {
             lost_events: named(&summary.losses.events, Hop::name),
             recursion_misses: summary.losses.recursion_misses,
             raced: summary.losses.raced,
+            window_full: summary.losses.window_full,
             interrupted: summary.interrupted,
             exit_code: summary.exit_code,
         }))

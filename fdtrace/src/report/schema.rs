@@ -55,8 +55,8 @@ pub struct PlanEntry {
     /// The function or tracepoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The hop is not watched.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// The hop is not watched; absent where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
     /// Why it is not, or why a better candidate was passed over.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -238,6 +238,8 @@ pub struct Summary {
     pub recursion_misses: u64,
     /// Sends that were not seen in the queue because the receiver was faster.
     pub raced: u64,
+    /// Receives for which there was no room to remember them by: their installs went unseen.
+    pub window_full: u64,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
     /// What fdtrace exits with.

@@ -94,7 +94,10 @@ impl<W: io::Write> Report for Text<W> {
         if let Some(first) = outcome.transfers.first() {
             let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
         }
-        let _ = write!(line, "  {DIM}{}{DIM:#}", witnesses(outcome));
+        let agreed = witnesses(outcome);
+        if !agreed.is_empty() {
+            let _ = write!(line, "  {DIM}{agreed}{DIM:#}");
+        }
         writeln!(self.out, "{}", line.trim_end())?;
         if let Some(reason) = &outcome.reason {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
@@ -259,13 +262,17 @@ pub(crate) fn duration(ns: u64) -> String {
     format!("{ns} ns")
 }
 
-/// Text from the traced system, made harmless: control characters and those that turn the
-/// direction of writing are shown by their code.
+/// Text from the traced system, made harmless: control characters, those that end a line or a
+/// paragraph, and those that turn the direction of writing are shown by their code.
 pub(crate) fn sanitize(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for char in text.chars() {
-        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if char.is_control() || turns {
+        // All of Unicode's Bidi_Control, and the two separators, which are not control characters.
+        let ends_or_turns = matches!(
+            char,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if char.is_control() || ends_or_turns {
             let _ = write!(safe, "{}", char.escape_unicode());
         } else {
             safe.push(char);

@@ -1,0 +1,394 @@
+//! The plan for each recorded kernel: how each hop is watched there, or why it is not. No kernel
+//! needs to run for this, and no privilege.
+//!
+//! The snapshots were read against the kernels' own lists of tracepoints. A change in one of them
+//! is a change in what fdtrace can say on that kernel, so it needs the same reading.
+
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use fdtrace::{
+    kernel::{KernelView, Types},
+    plan::{Attach, Hop, Mechanism, Plan, PlanError, plan},
+};
+
+const KERNELS: [&str; 6] = ["5.10", "6.1", "6.12", "6.18", "6.18-locked", "7.3"];
+
+fn directory(kernel: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/kernels")
+        .join(kernel)
+}
+
+fn fixture(kernel: &str) -> KernelView {
+    KernelView::fixture(&directory(kernel)).unwrap_or_else(|error| panic!("{kernel}: {error}"))
+}
+
+/// The view of `kernel` after `change` to its BTF.
+fn changed(kernel: &str, change: impl FnOnce(&mut [u8])) -> KernelView {
+    let mut btf = fs::read(directory(kernel).join("btf")).expect("the fixture is there");
+    change(&mut btf);
+    KernelView {
+        types: Types::from_bytes(&btf).expect("it is still BTF"),
+        ..fixture(kernel)
+    }
+}
+
+/// Word `index` of the BTF's header: where types begin and their length, then the strings.
+fn header(btf: &[u8], index: usize) -> usize {
+    const TYPE_OFF: usize = 8;
+    let at = TYPE_OFF + 4 * index;
+    u32::from_le_bytes(btf[at..at + 4].try_into().expect("four bytes")) as usize
+}
+
+/// Where the handlers' typedef of this tracepoint has its name.
+fn typedef_of(btf: &[u8], tracepoint: &str) -> usize {
+    const HEADER_LEN: usize = 24;
+    const TYPEDEF: u32 = 8 << 24;
+    let strings = HEADER_LEN + header(btf, 2);
+    let name = format!("\0btf_trace_{tracepoint}\0").into_bytes();
+    let offset = (0..header(btf, 3)).find(|at| btf[strings + at..].starts_with(&name));
+    let offset = offset.expect("the BTF has the name") as u32 + 1;
+    let mut record = offset.to_le_bytes().to_vec();
+    record.extend(TYPEDEF.to_le_bytes());
+    let types = HEADER_LEN..HEADER_LEN + header(btf, 1);
+    let mut places = types
+        .step_by(4)
+        .filter(|at| btf[*at..].starts_with(&record));
+    let place = places.next().expect("the BTF has the typedef");
+    assert_eq!(places.next(), None, "it has one");
+    place
+}
+
+/// Exchanges the names of two tracepoints, so that each has the other's prototype.
+fn exchange(btf: &mut [u8], one: &str, other: &str) {
+    let (one, other) = (typedef_of(btf, one), typedef_of(btf, other));
+    for byte in 0..4 {
+        btf.swap(one + byte, other + byte);
+    }
+}
+
+fn auto(view: &KernelView) -> Plan {
+    plan(view, Attach::Auto).expect("every recorded kernel can be planned for")
+}
+
+fn why(plan: &Plan, hop: Hop) -> Option<&str> {
+    let planned = plan.hops.iter().find(|planned| planned.hop == hop);
+    planned.expect("every hop is planned").why.as_deref()
+}
+
+fn fact(plan: &Plan, name: &str) -> u32 {
+    let mut facts = plan.offsets.facts().iter();
+    let (_, value) = facts
+        .find(|(known, _)| *known == name)
+        .expect("it is known");
+    *value
+}
+
+/// A plan in as few words as tell it from any other.
+fn render(planned: &Result<Plan, PlanError>) -> String {
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => return format!("  error: {error}\n"),
+    };
+    let mut text = String::new();
+    for planned in &plan.hops {
+        let mut line = format!("  {:<8}", planned.hop);
+        match planned.hooks.first() {
+            Some(hook) => {
+                let targets: Vec<&str> = planned.hooks.iter().map(|hook| hook.target).collect();
+                let _ = write!(
+                    line,
+                    "{} {} {}",
+                    hook.mechanism,
+                    hook.kind,
+                    targets.join(", ")
+                );
+                if let Some(why) = &planned.why {
+                    let _ = write!(line, " ({why})");
+                }
+            }
+            None => {
+                let _ = write!(line, "– {}", planned.why.as_deref().unwrap_or("no reason"));
+            }
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn each_kernel_has_its_plan() {
+    for kernel in KERNELS {
+        let view = fixture(kernel);
+        let mut text = format!("{}\n", view.release);
+        let by_itself = render(&plan(&view, Attach::Auto));
+        for attach in [
+            Attach::Auto,
+            Attach::Tracepoint,
+            Attach::Trampoline,
+            Attach::Kprobe,
+        ] {
+            let planned = render(&plan(&view, attach));
+            if attach != Attach::Auto && planned == by_itself {
+                let _ = writeln!(text, "--attach {attach}: as with auto");
+            } else {
+                let _ = write!(text, "--attach {attach}\n{planned}");
+            }
+        }
+        insta::assert_snapshot!(kernel, text);
+    }
+}
+
+#[test]
+fn every_hop_is_in_the_plan_in_the_order_of_the_path_watched_or_with_a_reason() {
+    for kernel in KERNELS {
+        let plan = auto(&fixture(kernel));
+        let hops: Vec<Hop> = plan.hops.iter().map(|planned| planned.hop).collect();
+        assert_eq!(hops, Hop::ALL, "{kernel}");
+        for planned in &plan.hops {
+            assert_eq!(planned.is_watched(), plan.watches(planned.hop));
+            let reason = planned.why.as_deref().unwrap_or_default();
+            assert!(
+                planned.is_watched() || !reason.is_empty(),
+                "{kernel}: {} has no reason",
+                planned.hop
+            );
+        }
+    }
+}
+
+#[test]
+fn kernels_before_the_tracepoints_of_queue_and_install_say_which_one_they_lack() {
+    for kernel in KERNELS {
+        let view = fixture(kernel);
+        let plan = auto(&view);
+        let lacks = ["5.10", "6.1"].contains(&kernel);
+        for (hop, tracepoint) in [
+            (Hop::Queue, "sk_data_ready"),
+            (Hop::Install, "sock_recv_length"),
+        ] {
+            assert_eq!(plan.watches(hop), !lacks, "{kernel}: {hop}");
+            let reason = format!("kernel {} has no tracepoint {tracepoint}", view.release);
+            assert_eq!(
+                why(&plan, hop),
+                lacks.then_some(reason.as_str()),
+                "{kernel}: {hop}"
+            );
+        }
+        // The other two do not depend on the kernel's age.
+        assert!(
+            plan.watches(Hop::Dequeue) && plan.watches(Hop::End),
+            "{kernel}"
+        );
+    }
+}
+
+#[test]
+fn a_mechanism_without_hooks_is_an_error_that_names_it() {
+    for kernel in KERNELS {
+        let view = fixture(kernel);
+        for (attach, expected) in [
+            (Attach::Trampoline, Mechanism::Trampoline),
+            (Attach::Kprobe, Mechanism::Kprobe),
+        ] {
+            let error = plan(&view, attach).expect_err("nothing uses it");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("--attach {} shows no hop here: ", expected.name())),
+                "{error}"
+            );
+            let PlanError::NothingToAttach { mechanism, why } = error else {
+                panic!("{kernel}: {error}");
+            };
+            assert_eq!(mechanism, expected, "{kernel}");
+            assert!(!why.is_empty(), "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn auto_never_fails_for_want_of_hooks() {
+    let view = changed("5.10", |btf| {
+        for name in ["kfree_skb", "consume_skb", "skb_copy_datagram_iovec"] {
+            // Nobody asks for a type without a name.
+            let place = typedef_of(btf, name);
+            btf[place..place + 4].fill(0);
+        }
+    });
+    let plan_by_itself = auto(&view);
+    assert_eq!(plan_by_itself.hooks().count(), 0);
+    // The same mechanism asked for by name is an error.
+    assert!(matches!(
+        plan(&view, Attach::Tracepoint),
+        Err(PlanError::NothingToAttach {
+            mechanism: Mechanism::Tracepoint,
+            ..
+        })
+    ));
+    assert!(plan(&fixture("5.10"), Attach::Tracepoint).is_ok());
+}
+
+#[test]
+fn a_hook_whose_arguments_differ_is_refused_with_both_types() {
+    let view = changed("6.12", |btf| {
+        exchange(btf, "kfree_skb", "sys_enter");
+    });
+    let plan = auto(&view);
+    assert_eq!(
+        why(&plan, Hop::End),
+        Some("tracepoint kfree_skb passes `struct pt_regs *` where `struct sk_buff *` is expected")
+    );
+    // Its other hook goes on, so the hop is still watched, and says what it lacks.
+    let targets: Vec<&str> = plan.hooks().map(|hook| hook.target).collect();
+    assert!(plan.watches(Hop::End));
+    assert!(targets.contains(&"consume_skb") && !targets.contains(&"kfree_skb"));
+    // The control: with its own prototype there is nothing to say.
+    assert_eq!(why(&auto(&fixture("6.12")), Hop::End), None);
+}
+
+#[test]
+fn a_hop_whose_only_hook_is_refused_is_not_watched() {
+    let view = changed("7.3", |btf| {
+        exchange(btf, "sk_data_ready", "sys_exit");
+    });
+    let plan = auto(&view);
+    assert!(!plan.watches(Hop::Queue));
+    assert_eq!(
+        why(&plan, Hop::Queue),
+        Some(
+            "tracepoint sk_data_ready passes `struct pt_regs *` where `struct sock *` is expected"
+        )
+    );
+    // What is wrong with one hop leaves the others as they were.
+    assert!(
+        [Hop::Dequeue, Hop::Install, Hop::End]
+            .iter()
+            .all(|hop| plan.watches(*hop))
+    );
+}
+
+#[test]
+fn a_hook_with_too_few_arguments_is_refused() {
+    // sk_data_ready passes the socket and nothing more; install reads two numbers after it.
+    let view = changed("6.18", |btf| {
+        exchange(btf, "sock_recv_length", "sk_data_ready");
+    });
+    let plan = auto(&view);
+    assert!(!plan.watches(Hop::Install));
+    assert_eq!(
+        why(&plan, Hop::Install),
+        Some("tracepoint sock_recv_length passes nothing where `int` is expected")
+    );
+    // The other way round the kernel passes more than is read, which is fine.
+    assert!(plan.watches(Hop::Queue));
+}
+
+#[test]
+fn a_hook_that_is_struck_out_leaves_its_reason_and_its_sibling() {
+    let mut plan = auto(&fixture("7.3"));
+    let hook = |plan: &Plan, target: &str| {
+        let mut hooks = plan.hooks();
+        hooks
+            .find(|hook| hook.target == target)
+            .expect("it is planned")
+    };
+
+    let kfree = hook(&plan, "kfree_skb");
+    plan.strike_out(kfree, "did not fire");
+    assert!(plan.watches(Hop::End));
+    assert_eq!(why(&plan, Hop::End), Some("kfree_skb did not fire"));
+
+    let consume = hook(&plan, "consume_skb");
+    plan.strike_out(consume, "did not fire either");
+    assert!(!plan.watches(Hop::End));
+    assert_eq!(
+        why(&plan, Hop::End),
+        Some("consume_skb did not fire either")
+    );
+
+    // Nothing else has changed, and striking out again changes nothing.
+    let before = format!("{plan:?}");
+    plan.strike_out(consume, "is not there");
+    assert_eq!(format!("{plan:?}"), before);
+    let untouched = auto(&fixture("7.3"));
+    for hop in Hop::ALL.into_iter().filter(|hop| *hop != Hop::End) {
+        assert_eq!(plan.watches(hop), untouched.watches(hop), "{hop}");
+        assert_eq!(why(&plan, hop), why(&untouched, hop), "{hop}");
+    }
+}
+
+#[test]
+fn every_offset_and_every_fact_is_resolved_once() {
+    macro_rules! names {
+        ($($name:ident $path:literal $size:literal;)*) => { [$(stringify!($name)),*] };
+    }
+    macro_rules! facts {
+        ($($name:ident;)*) => { [$(stringify!($name)),*] };
+    }
+    let expected: Vec<&str> = fdtrace_common::for_each_offset!(names)
+        .into_iter()
+        .chain(fdtrace_common::for_each_fact!(facts))
+        .collect();
+    for kernel in KERNELS {
+        let plan = auto(&fixture(kernel));
+        let found: Vec<&str> = plan.offsets.facts().iter().map(|(name, _)| *name).collect();
+        assert_eq!(found, expected, "{kernel}");
+    }
+}
+
+#[test]
+fn the_reference_count_is_read_as_each_kernel_keeps_it() {
+    for kernel in KERNELS {
+        let view = fixture(kernel);
+        let plan = auto(&view);
+        let counts_from_zero = !["5.10", "6.1", "6.12"].contains(&kernel);
+        let member = if counts_from_zero {
+            "file.f_ref"
+        } else {
+            "file.f_count"
+        };
+        assert_eq!(
+            fact(&plan, "FILE_REFS_BIAS"),
+            u32::from(counts_from_zero),
+            "{kernel}"
+        );
+        let offset = view
+            .types
+            .member(member)
+            .expect("it has one of them")
+            .offset;
+        assert_eq!(fact(&plan, "FILE__REFS"), offset, "{kernel}");
+    }
+}
+
+#[test]
+fn consume_skb_tells_its_caller_only_where_it_passes_one() {
+    for kernel in KERNELS {
+        let passes = !["5.10", "6.1"].contains(&kernel);
+        let plan = auto(&fixture(kernel));
+        assert_eq!(
+            fact(&plan, "CONSUME_SKB_HAS_LOCATION"),
+            u32::from(passes),
+            "{kernel}"
+        );
+    }
+}
+
+#[test]
+fn programs_have_names_that_the_kernel_can_tell_apart() {
+    const NAME_BYTES: usize = 15;
+    let mut seen = std::collections::HashSet::new();
+    for hook in auto(&fixture("7.3")).hooks() {
+        let cut = &hook.program[..hook.program.len().min(NAME_BYTES)];
+        assert!(seen.insert(cut), "{cut} is there twice");
+        let hop = hook.program.split('_').next().unwrap_or_default();
+        assert!(
+            Hop::ALL.iter().any(|known| known.name() == hop),
+            "{}",
+            hook.program
+        );
+    }
+    assert_eq!(seen.len(), 5);
+}

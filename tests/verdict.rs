@@ -1,0 +1,113 @@
+//! The trace's verdict for every way in which a transfer can end and be followed.
+
+use std::path::PathBuf;
+
+use fdtrace::{
+    kernel::KernelView,
+    plan::{Attach, Hop, Plan, plan},
+    tracker::{Chain, Fate, FileIdentity, Socket, Transfer},
+    verdict::{Verdict, of_transfer},
+};
+
+const FATES: [Fate; 7] = [
+    Fate::Delivered,
+    Fate::Peeked,
+    Fate::Truncated,
+    Fate::Discarded,
+    Fate::Collected,
+    Fate::Queued,
+    Fate::Unknown,
+];
+
+/// Every fate with every way to be followed.
+fn transfers() -> Vec<Transfer> {
+    let mut chains = vec![Chain::Whole, Chain::LossBetween, Chain::SenderUnknown];
+    for hop in [Hop::Queue, Hop::Dequeue, Hop::Install] {
+        chains.extend([Chain::Differs { hop }, Chain::Gap { hop }]);
+    }
+    let pairs = FATES
+        .into_iter()
+        .flat_map(|fate| chains.iter().map(move |chain| (fate, *chain)));
+    pairs.map(|(fate, chain)| transfer(fate, chain)).collect()
+}
+
+fn transfer(fate: Fate, chain: Chain) -> Transfer {
+    Transfer {
+        id: 1,
+        message: 1,
+        index: 0,
+        count: 1,
+        file: FileIdentity {
+            ptr: 0xffff_8881_0427_0780,
+            ino: 4711,
+            dev: 1,
+            rdev: 0,
+            mode: 0o100_644,
+            flags: 0,
+            magic: 0,
+        },
+        sender: None,
+        receiver: None,
+        socket: Socket::default(),
+        fate,
+        cause: None,
+        chain,
+        queued_ns: None,
+        total_ns: None,
+        hops: Vec::new(),
+    }
+}
+
+/// 5.10 watches neither queue nor install, 7.3 both.
+fn plan_of(kernel: &str) -> Plan {
+    let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/kernels")
+        .join(kernel);
+    let view = KernelView::fixture(&fixture).expect("the fixture is there");
+    plan(&view, Attach::Auto).expect("it can be planned for")
+}
+
+#[test]
+fn only_a_whole_chain_to_a_descriptor_is_the_same() {
+    for plan in [plan_of("5.10"), plan_of("7.3")] {
+        for transfer in transfers() {
+            for lossless in [true, false] {
+                let came_out = matches!(transfer.fate, Fate::Delivered | Fate::Peeked);
+                let verdict = of_transfer(&transfer, &plan, lossless);
+                assert_eq!(
+                    verdict == Some(Verdict::Same),
+                    came_out && transfer.chain == Chain::Whole,
+                    "{transfer:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loss_can_only_weaken_a_verdict() {
+    for plan in [plan_of("5.10"), plan_of("7.3")] {
+        let (mut kept, mut weakened) = (0, 0);
+        for transfer in transfers() {
+            let clean = of_transfer(&transfer, &plan, true);
+            let lossy = of_transfer(&transfer, &plan, false);
+            assert_ne!(lossy, Some(Verdict::Different), "{transfer:?}");
+            if lossy == clean {
+                kept += 1;
+            } else {
+                assert_eq!(lossy, Some(Verdict::Lost), "{transfer:?}");
+                weakened += 1;
+            }
+        }
+        assert!(kept > 0 && weakened > 0);
+    }
+}
+
+#[test]
+fn a_list_that_seems_to_be_queued_may_be_one_whose_receive_was_lost() {
+    let plan = plan_of("7.3");
+    let queued = transfer(Fate::Queued, Chain::Gap { hop: Hop::Dequeue });
+    assert_eq!(of_transfer(&queued, &plan, false), Some(Verdict::Lost));
+    // With every record there, it is just that.
+    assert_eq!(of_transfer(&queued, &plan, true), None);
+}
