@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Longer complaints are cut in the middle; the files have them whole.
+/// Longer complaints are cut in the middle, and longer lines at their end; the files have both
+/// whole.
 const NOTE_LINES: usize = 24;
+const NOTE_WIDTH: usize = 160;
 
 /// fdtrace's exit codes, a contract of its own.
 const PASSED: u8 = 0;
@@ -146,12 +148,12 @@ impl Scenarios {
         self.counts.get(how).copied().unwrap_or(0)
     }
 
-    /// One line per reason, however many scenarios have it.
+    /// One line for each reason, however many scenarios have it.
     fn reasons(&self) -> Vec<String> {
         let line = |((how, reason), names): (&(&str, String), &Vec<String>)| {
-            format!("{how}: {reason}: {}", names.join(", "))
+            format!("{how} {}: {reason}", names.join(", "))
         };
-        self.reasons.iter().map(line).collect()
+        cut(self.reasons.iter().map(line).collect())
     }
 }
 
@@ -165,18 +167,25 @@ impl std::fmt::Display for Scenarios {
     }
 }
 
-/// What a program said, without its middle when it said too much.
+/// What a program said, but for empty lines.
 fn complaint(said: &[u8]) -> Vec<String> {
     let said = String::from_utf8_lossy(said);
-    let mut lines: Vec<String> = said
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(str::to_owned)
-        .collect();
+    let lines = said.lines().filter(|line| !line.trim().is_empty());
+    cut(lines.map(str::to_owned).collect())
+}
+
+/// `lines` without what is too much of them.
+fn cut(mut lines: Vec<String>) -> Vec<String> {
     if lines.len() > NOTE_LINES {
         let cut = lines.len() - NOTE_LINES;
         let half = NOTE_LINES / 2;
         lines.splice(half..half + cut, [format!("… {cut} lines …")]);
+    }
+    for line in &mut lines {
+        if let Some((end, _)) = line.char_indices().nth(NOTE_WIDTH) {
+            line.truncate(end);
+            line.push('…');
+        }
     }
     lines
 }
@@ -208,7 +217,7 @@ mod tests {
         assert_eq!(cell.text, "1 passed, 1 failed, 2 inconclusive");
         assert_eq!(
             cell.notes,
-            ["fail: it differs: b", "inconclusive: no queue: c, d"]
+            ["fail b: it differs", "inconclusive c, d: no queue"]
         );
     }
 
@@ -258,5 +267,13 @@ mod tests {
         assert_eq!(lines[0], "line 0");
         assert_eq!(lines[NOTE_LINES / 2], "… 76 lines …");
         assert_eq!(lines[NOTE_LINES], "line 99");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let lines = complaint("ä".repeat(NOTE_WIDTH + 1).as_bytes());
+        assert_eq!(lines, ["ä".repeat(NOTE_WIDTH) + "…"]);
+        let fits = "ä".repeat(NOTE_WIDTH);
+        assert_eq!(complaint(fits.as_bytes()), [fits]);
     }
 }

@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::{prctl::set_pdeathsig, signal::Signal};
-use vm_init::{Decoder, Frame, Job};
+use vm_init::{Decoder, Frame, Garbled, Job};
 
 use super::{
     image::{self, Program},
@@ -68,15 +68,10 @@ impl Machine<'_> {
     /// Runs the job to its end; `hear` gets every frame, and an error is a VM that did not finish.
     pub(crate) fn run(&self, mut hear: impl FnMut(&Frame, &Up)) -> Result<()> {
         let dir = RunDir::new(self.runs, self.name)?;
-        image::write(&dir.initramfs(), self.programs, self.job)?;
-        let mut end = self.boot(&dir, &mut hear)?;
-        if let Err(End::Early(why)) = &end {
-            eprintln!(
-                "{}: the boot crashed before its first line ({why}); trying once more",
-                self.name
-            );
-            end = self.boot(&dir, &mut hear)?;
-        }
+        let end = self.boot_twice(&dir, &mut hear);
+        // A failed run leaves logs, not megabytes.
+        dir.remove_initramfs();
+        let end = end?;
         let (Err(End::Early(why)) | Err(End::Late(why))) = end else {
             return dir.remove();
         };
@@ -85,6 +80,23 @@ impl Machine<'_> {
         eprintln!("{}: end of the kernel's log:", self.name);
         eprintln!("{}", trouble::tail(&read_lossy(&log), TAIL));
         bail!("{why} (the kernel's log: {})", log.display())
+    }
+
+    fn boot_twice(
+        &self,
+        dir: &RunDir,
+        hear: &mut impl FnMut(&Frame, &Up),
+    ) -> Result<Result<(), End>> {
+        image::write(&dir.initramfs(), self.programs, self.job)?;
+        let end = self.boot(dir, hear)?;
+        let Err(End::Early(why)) = &end else {
+            return Ok(end);
+        };
+        eprintln!(
+            "{}: the boot crashed before its first line ({why}); trying once more",
+            self.name
+        );
+        self.boot(dir, hear)
     }
 
     fn boot(&self, dir: &RunDir, hear: &mut impl FnMut(&Frame, &Up)) -> Result<Result<(), End>> {
@@ -98,9 +110,6 @@ impl Machine<'_> {
         });
         let said = File::create(dir.said()).context("cannot make a file for what QEMU says")?;
         let mut vm = Running::start(&mut command, said)?;
-        if self.job.terminal.is_some() {
-            vm.give_keyboard();
-        }
         Ok(self.watch(&mut vm, dir, hear))
     }
 
@@ -110,61 +119,42 @@ impl Machine<'_> {
         dir: &RunDir,
         hear: &mut impl FnMut(&Frame, &Up),
     ) -> Result<(), End> {
-        let mut up: Option<Up> = None;
-        let mut ended = 0;
-        let mut decoder = Decoder::default();
-        let mut looked = Instant::now();
-        let mut doomed: Option<(Instant, String)> = None;
+        let mut progress = Progress::default();
+        let mut logs = Logs::new(dir);
         loop {
-            let mut over = None;
-            match vm.heard.recv_timeout(LOOK) {
-                Ok(bytes) => decoder.push(&bytes),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => over = Some("QEMU ended".to_owned()),
-            }
-            loop {
-                let frame = match decoder.next_frame() {
-                    Ok(Some(frame)) => frame,
-                    Ok(None) => break,
-                    Err(garbled) => return Err(End::Late(garbled.to_string())),
-                };
-                if let Frame::Hello(release) = &frame {
-                    up = Some(Up {
-                        release: release.clone(),
-                        after: vm.started.elapsed(),
-                    });
+            let gone = match vm.heard.recv_timeout(LOOK) {
+                Ok(bytes) => {
+                    progress.decoder.push(&bytes);
+                    false
                 }
-                if let Some(up) = &up {
-                    hear(&frame, up);
-                }
-                ended += usize::from(matches!(frame, Frame::Exit(_)));
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            let heard = progress.listen(vm.started, hear);
+            let done = progress.exits == self.job.commands.len();
+            logs.look(gone || done);
+            if done && logs.trouble.is_none() {
+                return Ok(());
             }
-            if looked.elapsed() >= LOOK || over.is_some() || ended == self.job.commands.len() {
-                looked = Instant::now();
-                if doomed.is_none() {
-                    doomed = [dir.log(), dir.said()]
-                        .iter()
-                        .find_map(|file| trouble::find(&read_lossy(file)).map(str::to_owned))
-                        .map(|line| (Instant::now(), line));
-                }
+            let up = progress.up.is_some();
+            // Earlier, the port would lose what is typed.
+            if up && self.job.terminal.is_some() {
+                vm.give_keyboard();
             }
-            if let Some((_, line)) = &doomed
-                && over.is_some()
-            {
-                over = Some(line.clone());
-            }
-            over = over.or_else(|| self.overdue(vm, up.is_some()));
-            if let Some((since, line)) = &doomed
-                && since.elapsed() >= LAST_WORDS
-            {
-                over = Some(line.clone());
-            }
-            match over {
-                _ if ended == self.job.commands.len() && doomed.is_none() => return Ok(()),
-                Some(why) if up.is_none() => return Err(End::Early(why)),
-                Some(why) => return Err(End::Late(why)),
-                None => {}
-            }
+            let over = match (heard, &logs.trouble) {
+                (_, Some((line, since))) if gone || since.elapsed() >= LAST_WORDS => line.clone(),
+                (Err(garbled), None) => garbled.to_string(),
+                (Ok(()), None) if gone => "QEMU ended".to_owned(),
+                _ => match self.overdue(vm, up) {
+                    Some(why) => why,
+                    None => continue,
+                },
+            };
+            return Err(if up {
+                End::Late(over)
+            } else {
+                End::Early(over)
+            });
         }
     }
 
@@ -181,6 +171,68 @@ impl Machine<'_> {
         let what = if up { "the command" } else { "the boot" };
         (vm.started.elapsed() >= limit)
             .then(|| format!("{what} has not ended after {} s", limit.as_secs()))
+    }
+}
+
+/// How far init says that the job is.
+#[derive(Default)]
+struct Progress {
+    decoder: Decoder,
+    up: Option<Up>,
+    exits: usize,
+}
+
+impl Progress {
+    /// Hands every frame that has come to `hear`.
+    fn listen(
+        &mut self,
+        started: Instant,
+        hear: &mut impl FnMut(&Frame, &Up),
+    ) -> Result<(), Garbled> {
+        while let Some(frame) = self.decoder.next_frame()? {
+            if let Frame::Hello(release) = &frame {
+                self.up = Some(Up {
+                    release: release.clone(),
+                    after: started.elapsed(),
+                });
+            }
+            self.exits += usize::from(matches!(frame, Frame::Exit(_)));
+            if let Some(up) = &self.up {
+                hear(&frame, up);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel and QEMU complain about.
+struct Logs {
+    files: [PathBuf; 2],
+    looked: Instant,
+    /// The first line that is trouble, and when it was seen.
+    trouble: Option<(String, Instant)>,
+}
+
+impl Logs {
+    fn new(dir: &RunDir) -> Self {
+        Self {
+            files: [dir.log(), dir.said()],
+            looked: Instant::now(),
+            trouble: None,
+        }
+    }
+
+    /// Looks into the files, at most once in a while unless `now` is set.
+    fn look(&mut self, now: bool) {
+        if self.trouble.is_some() || !(now || self.looked.elapsed() >= LOOK) {
+            return;
+        }
+        self.looked = Instant::now();
+        self.trouble = self
+            .files
+            .iter()
+            .find_map(|file| trouble::find(&read_lossy(file)).map(str::to_owned))
+            .map(|line| (line, self.looked));
     }
 }
 
@@ -224,14 +276,17 @@ impl Running {
         })
     }
 
-    /// Sends what comes from stdin to the VM, and the end of it as Ctrl-D.
+    /// Sends what comes from stdin to the VM, and the end of it as Ctrl-D on a line of its own.
+    /// Once is enough.
     fn give_keyboard(&mut self) {
         let Some(mut keyboard) = self.keyboard.take() else {
             return;
         };
         thread::spawn(move || {
             let _ = io::copy(&mut io::stdin().lock(), &mut keyboard);
-            let _ = keyboard.write_all(b"\x04").and_then(|()| keyboard.flush());
+            let _ = keyboard
+                .write_all(b"\n\x04")
+                .and_then(|()| keyboard.flush());
             // Closed, it would be the end of the VM's port in both directions.
             loop {
                 thread::park();
@@ -269,6 +324,12 @@ impl RunDir {
     /// QEMU's own words.
     fn said(&self) -> PathBuf {
         self.0.join("qemu.log")
+    }
+
+    fn remove_initramfs(&self) {
+        // It may not have come that far.
+        let _ = fs::remove_file(self.initramfs());
+        let _ = fs::remove_dir(&self.0);
     }
 
     fn remove(self) -> Result<()> {

@@ -174,18 +174,27 @@ fn table(rows: &[Row], names: &[String]) -> Table {
     table
 }
 
-/// All that is not a pass, in the order of the table.
+/// All that is not a pass, in the order of the table. What several cells have to say alike is said
+/// once.
 fn notes(rows: &[Row], names: &[String]) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut said: Vec<(&Cell, Vec<String>)> = Vec::new();
     for row in rows {
         for (name, cell) in names.iter().zip(&row.cells) {
-            // The reason of a missing result is the row's.
-            if cell.notes.is_empty() {
-                continue;
+            let place = format!("{} {name}", row.kernel);
+            match said.iter_mut().find(|(other, _)| *other == cell) {
+                Some((_, places)) => places.push(place),
+                // The reason of a missing result is the row's.
+                None if cell.notes.is_empty() => {}
+                None => said.push((cell, vec![place])),
             }
-            notes.push(format!("\n{} {name}: {}", row.kernel, cell.text));
-            notes.extend(cell.notes.iter().map(|note| format!("  {note}")));
         }
+    }
+    let mut notes = Vec::new();
+    for (cell, places) in said {
+        notes.push(format!("\n{}: {}", places.join(", "), cell.text));
+        notes.extend(cell.notes.iter().map(|note| format!("  {note}")));
+    }
+    for row in rows {
         if let Some(error) = &row.error {
             notes.push(format!("\n{}: {error}", row.kernel));
         }
@@ -261,6 +270,18 @@ mod tests {
                 "  fdtrace: no hop",
                 "\n7.3: Kernel panic"
             ]
+        );
+    }
+
+    #[test]
+    fn what_two_kernels_say_alike_is_said_once() {
+        let mut rows = rows();
+        rows[1].cells = rows[0].cells.clone();
+        rows[1].error = None;
+        let names = ["auto", "kprobe"].map(str::to_owned);
+        assert_eq!(
+            notes(&rows, &names),
+            ["\n6.12 kprobe, 7.3 kprobe: cannot", "  fdtrace: no hop"]
         );
     }
 

@@ -132,7 +132,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         session.job.commands = vec![image::shell()];
         session.job.env.push("TERM=linux".into());
         session.job.terminal = Some(terminal_size().unwrap_or((24, 80)));
-        let _raw = RawTerminal::set();
         return stream(&session, kernel);
     }
     session.job.commands = match columns {
@@ -206,9 +205,12 @@ impl Session {
 /// Runs one command and hands its output on as it comes.
 fn stream(session: &Session, kernel: &Choice) -> Result<ExitCode> {
     let mut status = None;
+    // Only while there is somebody to send Ctrl-C to.
+    let mut raw = None;
     session.run(kernel, |frame, _| {
         // A reader that has gone away does not stop the VM: its exit status is still wanted.
         match frame {
+            Frame::Hello(_) if session.job.terminal.is_some() => raw = RawTerminal::set(),
             Frame::Hello(_) => {}
             Frame::Out(bytes) => {
                 let mut stdout = io::stdout().lock();
@@ -216,7 +218,10 @@ fn stream(session: &Session, kernel: &Choice) -> Result<ExitCode> {
             }
             Frame::Err(bytes) => drop(io::stderr().lock().write_all(bytes)),
             Frame::Trouble(what) => eprint!("init: {what}\r\n"),
-            Frame::Exit(code) => status = Some(*code),
+            Frame::Exit(code) => {
+                status = Some(*code);
+                raw.take();
+            }
         }
     })?;
     Ok(ExitCode::from(status.unwrap_or(u8::MAX)))
