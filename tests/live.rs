@@ -448,7 +448,9 @@ fn nothing_is_lost_in_a_buffer_of_the_usual_size() {
     let lost = summary["lost_events"].as_object().expect("counts");
     assert_eq!(
         set(&Value::from(lost.keys().cloned().collect::<Vec<_>>())),
-        BTreeSet::from(["queue", "dequeue", "install", "end"])
+        BTreeSet::from([
+            "copy", "attach", "queue", "dequeue", "detach", "receive", "install", "end"
+        ])
     );
     for (hop, count) in lost {
         assert_eq!(*count, 0, "{hop}: {summary}");

@@ -7,7 +7,7 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use fdtrace::{
-    kernel::{KernelView, Types},
+    kernel::{KernelView, Symbols, Types},
     plan::{Attach, Hop, Mechanism, Plan, PlanError, plan},
 };
 
@@ -71,6 +71,18 @@ fn auto(view: &KernelView) -> Plan {
     plan(view, Attach::Auto).expect("every recorded kernel can be planned for")
 }
 
+fn tracepoints(view: &KernelView) -> Plan {
+    plan(view, Attach::Tracepoint).expect("every recorded kernel has some tracepoints")
+}
+
+fn targets(plan: &Plan, hop: Hop) -> Vec<&'static str> {
+    let planned = plan.hops.iter().find(|planned| planned.hop == hop);
+    let hooks = &planned.expect("every hop is planned").hooks;
+    let mut targets: Vec<&str> = hooks.iter().map(|hook| hook.target).collect();
+    targets.dedup();
+    targets
+}
+
 fn why(plan: &Plan, hop: Hop) -> Option<&str> {
     let planned = plan.hops.iter().find(|planned| planned.hop == hop);
     planned.expect("every hop is planned").why.as_deref()
@@ -93,22 +105,18 @@ fn render(planned: &Result<Plan, PlanError>) -> String {
     let mut text = String::new();
     for planned in &plan.hops {
         let mut line = format!("  {:<8}", planned.hop);
-        match planned.hooks.first() {
-            Some(hook) => {
-                let targets: Vec<&str> = planned.hooks.iter().map(|hook| hook.target).collect();
-                let _ = write!(
-                    line,
-                    "{} {} {}",
-                    hook.mechanism,
-                    hook.kind,
-                    targets.join(", ")
-                );
-                if let Some(why) = &planned.why {
-                    let _ = write!(line, " ({why})");
-                }
+        let hooks: Vec<String> = planned
+            .hooks
+            .iter()
+            .map(|hook| format!("{} {}", hook.kind.name(), hook.target))
+            .collect();
+        match (hooks.is_empty(), &planned.why) {
+            (false, None) => line += &hooks.join(", "),
+            (false, Some(why)) => {
+                let _ = write!(line, "{} ({why})", hooks.join(", "));
             }
-            None => {
-                let _ = write!(line, "– {}", planned.why.as_deref().unwrap_or("no reason"));
+            (true, why) => {
+                let _ = write!(line, "– {}", why.as_deref().unwrap_or("no reason"));
             }
         }
         text += line.trim_end();
@@ -162,7 +170,7 @@ fn every_hop_is_in_the_plan_in_the_order_of_the_path_watched_or_with_a_reason() 
 fn kernels_before_the_tracepoints_of_queue_and_install_say_which_one_they_lack() {
     for kernel in KERNELS {
         let view = fixture(kernel);
-        let plan = auto(&view);
+        let plan = tracepoints(&view);
         let lacks = ["5.10", "6.1"].contains(&kernel);
         for (hop, tracepoint) in [
             (Hop::Queue, "sk_data_ready"),
@@ -185,40 +193,116 @@ fn kernels_before_the_tracepoints_of_queue_and_install_say_which_one_they_lack()
 }
 
 #[test]
-fn a_mechanism_without_hooks_is_an_error_that_names_it() {
-    for kernel in KERNELS {
+fn functions_show_every_hop_wherever_the_kernel_lets_them() {
+    for kernel in KERNELS
+        .into_iter()
+        .filter(|kernel| *kernel != "6.18-locked")
+    {
         let view = fixture(kernel);
-        for (attach, expected) in [
+        for (attach, mechanism) in [
             (Attach::Trampoline, Mechanism::Trampoline),
             (Attach::Kprobe, Mechanism::Kprobe),
         ] {
-            let error = plan(&view, attach).expect_err("nothing uses it");
-            assert!(
-                error
-                    .to_string()
-                    .starts_with(&format!("--attach {} shows no hop here: ", expected.name())),
-                "{error}"
-            );
-            let PlanError::NothingToAttach { mechanism, why } = error else {
-                panic!("{kernel}: {error}");
-            };
-            assert_eq!(mechanism, expected, "{kernel}");
-            assert!(!why.is_empty(), "{kernel}");
+            let plan = plan(&view, attach).expect("it has functions");
+            for hop in Hop::ALL {
+                assert!(plan.watches(hop), "{kernel}: {hop} by {mechanism}");
+            }
+            assert!(plan.hooks().all(|hook| hook.kind.mechanism() == mechanism));
         }
+    }
+}
+
+/// The functions that everybody names are not the ones that run.
+#[test]
+fn the_function_that_installs_is_the_one_that_this_path_calls() {
+    // receive_fd exists on 6.1, with other arguments, and on 7.3, with the same: for others.
+    for (kernel, function) in [
+        ("5.10", "__receive_fd"),
+        ("6.1", "__receive_fd"),
+        ("6.12", "receive_fd"),
+        ("6.18", "receive_fd"),
+        ("7.3", "scm_recv_one_fd"),
+    ] {
+        let plan = auto(&fixture(kernel));
+        assert_eq!(targets(&plan, Hop::Receive), [function], "{kernel}");
+        assert_eq!(targets(&plan, Hop::Install), [function], "{kernel}");
+    }
+}
+
+#[test]
+fn inlined_functions_are_passed_over_for_those_that_contain_them() {
+    for (kernel, function) in [
+        ("5.10", "unix_attach_fds"),
+        ("6.1", "unix_scm_to_skb"),
+        ("7.3", "unix_scm_to_skb"),
+    ] {
+        let plan = auto(&fixture(kernel));
+        assert_eq!(
+            targets(&plan, Hop::Attach),
+            [function, "scm_fp_dup"],
+            "{kernel}"
+        );
+        assert_eq!(targets(&plan, Hop::Copy), ["__scm_send"], "{kernel}");
+    }
+    // unix_add_edges came with the garbage collector of 6.1.141 and 6.10.
+    assert_eq!(
+        targets(&auto(&fixture("5.10")), Hop::Queue),
+        ["skb_queue_tail"]
+    );
+    assert_eq!(
+        targets(&auto(&fixture("6.1")), Hop::Queue),
+        ["unix_add_edges"]
+    );
+}
+
+#[test]
+fn a_function_of_which_only_a_clone_is_left_is_refused_by_its_name() {
+    let kallsyms = fs::read_to_string(directory("6.12").join("kallsyms")).expect("it is there");
+    let cloned = kallsyms.replace(" __scm_send\n", " __scm_send.constprop.0\n");
+    assert_ne!(kallsyms, cloned);
+    let view = KernelView {
+        symbols: Symbols::parse(cloned.as_bytes()).expect("it is still kallsyms"),
+        ..fixture("6.12")
+    };
+    let plan = auto(&view);
+    assert!(!plan.watches(Hop::Copy));
+    let reason = why(&plan, Hop::Copy).expect("it has one");
+    assert!(reason.starts_with("only __scm_send.constprop.0 is left of function __scm_send"));
+}
+
+#[test]
+fn a_mechanism_that_the_kernel_refuses_is_an_error_that_says_so() {
+    let view = fixture("6.18-locked");
+    for (attach, expected, reason) in [
+        (
+            Attach::Trampoline,
+            Mechanism::Trampoline,
+            "Operation not permitted",
+        ),
+        (Attach::Kprobe, Mechanism::Kprobe, "has no kprobes"),
+    ] {
+        let error = plan(&view, attach).expect_err("nothing can use it");
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("--attach {} shows no hop here: ", expected.name())),
+            "{text}"
+        );
+        assert!(text.contains(reason), "{text}");
     }
 }
 
 #[test]
 fn auto_never_fails_for_want_of_hooks() {
-    let view = changed("5.10", |btf| {
+    let mut view = changed("5.10", |btf| {
         for name in ["kfree_skb", "consume_skb", "skb_copy_datagram_iovec"] {
             // Nobody asks for a type without a name.
             let place = typedef_of(btf, name);
             btf[place..place + 4].fill(0);
         }
     });
-    let plan_by_itself = auto(&view);
-    assert_eq!(plan_by_itself.hooks().count(), 0);
+    view.no_trampolines = Some("not today".to_owned());
+    view.no_kprobes = Some("not today either".to_owned());
+    assert_eq!(auto(&view).hooks().count(), 0);
     // The same mechanism asked for by name is an error.
     assert!(matches!(
         plan(&view, Attach::Tracepoint),
@@ -235,7 +319,7 @@ fn a_hook_whose_arguments_differ_is_refused_with_both_types() {
     let view = changed("6.12", |btf| {
         exchange(btf, "kfree_skb", "sys_enter");
     });
-    let plan = auto(&view);
+    let plan = tracepoints(&view);
     assert_eq!(
         why(&plan, Hop::End),
         Some("tracepoint kfree_skb passes `struct pt_regs *` where `struct sk_buff *` is expected")
@@ -245,7 +329,7 @@ fn a_hook_whose_arguments_differ_is_refused_with_both_types() {
     assert!(plan.watches(Hop::End));
     assert!(targets.contains(&"consume_skb") && !targets.contains(&"kfree_skb"));
     // The control: with its own prototype there is nothing to say.
-    assert_eq!(why(&auto(&fixture("6.12")), Hop::End), None);
+    assert_eq!(why(&tracepoints(&fixture("6.12")), Hop::End), None);
 }
 
 #[test]
@@ -253,7 +337,7 @@ fn a_hop_whose_only_hook_is_refused_is_not_watched() {
     let view = changed("7.3", |btf| {
         exchange(btf, "sk_data_ready", "sys_exit");
     });
-    let plan = auto(&view);
+    let plan = tracepoints(&view);
     assert!(!plan.watches(Hop::Queue));
     assert_eq!(
         why(&plan, Hop::Queue),
@@ -275,7 +359,7 @@ fn a_hook_with_too_few_arguments_is_refused() {
     let view = changed("6.18", |btf| {
         exchange(btf, "sock_recv_length", "sk_data_ready");
     });
-    let plan = auto(&view);
+    let plan = tracepoints(&view);
     assert!(!plan.watches(Hop::Install));
     assert_eq!(
         why(&plan, Hop::Install),
@@ -287,7 +371,7 @@ fn a_hook_with_too_few_arguments_is_refused() {
 
 #[test]
 fn a_hook_that_is_struck_out_leaves_its_reason_and_its_sibling() {
-    let mut plan = auto(&fixture("7.3"));
+    let mut plan = tracepoints(&fixture("7.3"));
     let hook = |plan: &Plan, target: &str| {
         let mut hooks = plan.hooks();
         hooks
@@ -312,7 +396,7 @@ fn a_hook_that_is_struck_out_leaves_its_reason_and_its_sibling() {
     let before = format!("{plan:?}");
     plan.strike_out(consume, "is not there");
     assert_eq!(format!("{plan:?}"), before);
-    let untouched = auto(&fixture("7.3"));
+    let untouched = tracepoints(&fixture("7.3"));
     for hop in Hop::ALL.into_iter().filter(|hop| *hop != Hop::End) {
         assert_eq!(plan.watches(hop), untouched.watches(hop), "{hop}");
         assert_eq!(why(&plan, hop), why(&untouched, hop), "{hop}");
@@ -380,15 +464,27 @@ fn consume_skb_tells_its_caller_only_where_it_passes_one() {
 fn programs_have_names_that_the_kernel_can_tell_apart() {
     const NAME_BYTES: usize = 15;
     let mut seen = std::collections::HashSet::new();
-    for hook in auto(&fixture("7.3")).hooks() {
-        let cut = &hook.program[..hook.program.len().min(NAME_BYTES)];
+    let mut programs: Vec<&str> = Vec::new();
+    for kernel in KERNELS {
+        let view = fixture(kernel);
+        for attach in [Attach::Auto, Attach::Trampoline, Attach::Kprobe] {
+            let Ok(plan) = plan(&view, attach) else {
+                continue;
+            };
+            programs.extend(plan.hooks().map(|hook| hook.program));
+        }
+    }
+    programs.sort_unstable();
+    programs.dedup();
+    for program in &programs {
+        let cut = &program[..program.len().min(NAME_BYTES)];
         assert!(seen.insert(cut), "{cut} is there twice");
-        let hop = hook.program.split('_').next().unwrap_or_default();
+        let hop = program.split('_').next().unwrap_or_default();
         assert!(
             Hop::ALL.iter().any(|known| known.name() == hop),
-            "{}",
-            hook.program
+            "{program}"
         );
     }
-    assert_eq!(seen.len(), 5);
+    // Six hops by fentry, fexit, kprobe and kretprobe, two more by tracepoints.
+    assert!(seen.len() > 20, "{programs:?}");
 }

@@ -14,8 +14,8 @@ use super::{
     args::{Common, Format, Verify},
 };
 use crate::{
-    kernel::{KernelView, Types},
-    plan::plan,
+    kernel::KernelView,
+    plan::{Mechanism, plan},
     report::{Json, Pointers, Report, Start, Summary, Text},
     tracer::Tracer,
     tracker::Tracker,
@@ -83,11 +83,24 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         kptr_restrict,
         ..
     } = view;
-    let btf = aya_btf(types)?;
-    let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024), Some(&btf))?;
+    let bytes = types.raw().context("cannot read the kernel's BTF")?;
+    // One copy of the types at a time is enough in memory.
+    drop(types);
+    let parse =
+        || Btf::parse(&bytes, Endianness::default()).context("cannot parse the kernel's BTF");
+    // Trampolines need it now, the iterator not before the first scenario.
+    let mut btf = None;
+    if plan
+        .hooks()
+        .any(|hook| hook.kind.mechanism() == Mechanism::Trampoline)
+    {
+        btf = Some(parse()?);
+    }
+    let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024), btf.as_ref())?;
     let attached = begin.elapsed();
+    let btf = btf.map_or_else(parse, Ok)?;
     tracer.prepare_snapshots(&btf)?;
-    drop(btf);
+    drop((btf, bytes));
     if common.verbose {
         eprintln!(
             "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",
@@ -140,14 +153,6 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         );
     }
     Ok(summary.exit_code)
-}
-
-/// The kernel's BTF as aya needs it for trampolines and iterators, from the bytes that were read
-/// already. Ours goes first: one at a time is enough in memory.
-fn aya_btf(types: Types) -> Result<Btf> {
-    let bytes = types.raw().context("cannot read the kernel's BTF")?;
-    drop(types);
-    Btf::parse(&bytes, Endianness::default()).context("cannot parse the kernel's BTF")
 }
 
 fn check_privileges(view: &KernelView) -> Result<()> {

@@ -152,12 +152,15 @@ pub struct Hook {
 impl Hook {
     /// Why this hook cannot work on the kernel that `view` shows; `None` if it can.
     pub(super) fn unfit(&self, view: &KernelView) -> Result<Option<String>, TypeError> {
-        let (what, prototype) = match self.kind {
-            Kind::RawTracepoint => ("tracepoint", view.types.tracepoint(self.target)?),
-            _ => ("function", view.types.function(self.target)?),
+        let (what, passes, prototype) = match self.kind {
+            Kind::RawTracepoint => ("tracepoint", "passes", view.types.tracepoint(self.target)?),
+            _ => ("function", "takes", view.types.function(self.target)?),
         };
         let Some(prototype) = prototype else {
-            return Ok(Some(format!("there is no {what} {} here", self.target)));
+            return Ok(Some(format!(
+                "kernel {} has no {what} {}",
+                view.release, self.target
+            )));
         };
         // BTF also lists functions of which only a clone is left (`.isra.0`, `.constprop.0`):
         // the arguments of those are anybody's guess.
@@ -172,7 +175,7 @@ impl Hook {
             let found = prototype.params.get(index).map(|param| param.ty.as_str());
             if found != Some(expected) {
                 return Ok(Some(format!(
-                    "{what} {} takes {} where `{expected}` is expected",
+                    "{what} {} {passes} {} where `{expected}` is expected",
                     self.target,
                     found.map_or("nothing".to_owned(), |found| format!("`{found}`")),
                 )));

@@ -136,16 +136,23 @@ fn plan_hop(hop: Hop, view: &KernelView, attach: Attach) -> Result<PlannedHop, T
     for candidate in hooks::candidates(hop) {
         let fitting = match unavailable(candidate.mechanism, view) {
             _ if !attach.allows(candidate.mechanism) => continue,
-            Some(why) => Err(why),
+            Some(why) => Fitting {
+                hooks: Vec::new(),
+                unfit: vec![why],
+            },
             None => fitting_hooks(candidate, view, attach)?,
         };
-        match fitting {
-            Ok(hooks) => {
-                let why = (!refused.is_empty()).then(|| refused.join("; "));
-                return Ok(PlannedHop { hop, hooks, why });
+        for why in fitting.unfit {
+            if !refused.contains(&why) {
+                refused.push(why);
             }
-            Err(why) if refused.contains(&why) => {}
-            Err(why) => refused.push(why),
+        }
+        if !fitting.hooks.is_empty() {
+            return Ok(PlannedHop {
+                hop,
+                hooks: fitting.hooks,
+                why: (!refused.is_empty()).then(|| refused.join("; ")),
+            });
         }
     }
     if attach.allows(Mechanism::Tracepoint) {
@@ -170,26 +177,42 @@ fn unavailable(mechanism: Mechanism, view: &KernelView) -> Option<String> {
     }
 }
 
-/// The candidate's hooks, or why one that it cannot do without does not fit. Hooks of other
-/// mechanisms than the candidate's own are a bonus.
+/// What of a candidate fits, and why the rest does not.
+struct Fitting {
+    hooks: Vec<&'static Hook>,
+    unfit: Vec<String>,
+}
+
+/// The candidate's hooks, if there are those that it cannot do without: all of its functions, or
+/// one of its tracepoints. Hooks of other mechanisms than its own only add to it.
 fn fitting_hooks(
     candidate: &'static hooks::Candidate,
     view: &KernelView,
     attach: Attach,
-) -> Result<Result<Vec<&'static Hook>, String>, TypeError> {
-    let mut fitting = Vec::new();
+) -> Result<Fitting, TypeError> {
+    let mut own = Vec::new();
+    let mut bonus = Vec::new();
+    let mut unfit = Vec::new();
     for hook in candidate.hooks {
-        let bonus = hook.kind.mechanism() != candidate.mechanism;
-        if bonus && !attach.allows(hook.kind.mechanism()) {
+        let is_own = hook.kind.mechanism() == candidate.mechanism;
+        if !attach.allows(hook.kind.mechanism()) {
             continue;
         }
         match hook.unfit(view)? {
-            None => fitting.push(hook),
-            Some(_) if bonus => {}
-            Some(why) => return Ok(Err(why)),
+            None if is_own => own.push(hook),
+            None => bonus.push(hook),
+            Some(why) => unfit.push((is_own, why)),
         }
     }
-    Ok(Ok(fitting))
+    let own_unfit = unfit.iter().any(|(is_own, _)| *is_own);
+    let whole = !own_unfit || candidate.mechanism == Mechanism::Tracepoint;
+    let mut hooks = Vec::new();
+    if whole && !own.is_empty() {
+        hooks = own;
+        hooks.extend(bonus);
+    }
+    let unfit = unfit.into_iter().map(|(_, why)| why).collect();
+    Ok(Fitting { hooks, unfit })
 }
 
 impl Plan {

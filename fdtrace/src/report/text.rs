@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::{Pointers, Report, Start, Summary};
 use crate::{
     plan::{Hop, Plan},
-    verdict::Verdict,
+    verdict::{Verdict, missing_hops},
     verify::{Judged, Outcome, ScenarioResult},
 };
 
@@ -205,11 +205,16 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
         Some(receiver) => number(receiver.fd),
         None => "·".to_owned(),
     };
-    let hops: Vec<&str> = transfer.hops.iter().map(|seen| seen.hop.name()).collect();
+    let hops = if missing_hops(transfer).is_empty() {
+        "all 8 hops".to_owned()
+    } else {
+        let names: Vec<&str> = transfer.hops.iter().map(|seen| seen.hop.name()).collect();
+        names.join(" ▸ ")
+    };
     let mut text = format!(
         "{from:>3} → {to:<3} {} {} {:>7}",
         pointers.show("file", transfer.file.ptr),
-        hops.join(" ▸ "),
+        hops,
         transfer.queued_ns.map_or("?".to_owned(), duration),
     );
     let more = outcome.transfers.len() - 1;

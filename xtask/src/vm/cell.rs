@@ -29,8 +29,8 @@ pub(crate) struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Result {
     Passed,
-    /// This mechanism does not exist on this kernel, which is no failure when it was asked for by
-    /// name.
+    /// This mechanism does not exist on this kernel, or does not show what every answer needs,
+    /// which is no failure when it was asked for by name.
     Cannot,
     Inconclusive,
     Failed,
@@ -61,9 +61,17 @@ impl Cell {
         let result = match ended.code {
             PASSED if scenarios.count("pass") > 0 => Result::Passed,
             CANNOT if !auto => Result::Cannot,
+            INCONCLUSIVE if !auto && scenarios.blind_spot().is_some() => Result::Cannot,
             INCONCLUSIVE => Result::Inconclusive,
             _ => Result::Failed,
         };
+        if let (Result::Cannot, Some(hops)) = (result, scenarios.blind_spot()) {
+            return Self {
+                result,
+                text: hops.to_owned(),
+                notes: Vec::new(),
+            };
+        }
         let text = match (ended.code, scenarios.to_string()) {
             (CANNOT, counts) if counts.is_empty() => "cannot".to_owned(),
             (PASSED | FAILED | INCONCLUSIVE, counts) if !counts.is_empty() => counts,
@@ -142,6 +150,19 @@ impl Scenarios {
             }
         }
         scenarios
+    }
+
+    /// The hops that are not watched, if that is why no scenario at all has an answer.
+    fn blind_spot(&self) -> Option<&str> {
+        const SAYS: &str = " not watched here";
+        let mut reasons = self.reasons.keys();
+        match (reasons.next(), reasons.next(), self.counts.len()) {
+            (Some(("inconclusive", reason)), None, 1) => {
+                let end = reason.find(SAYS)?;
+                reason.get(..end + " not watched".len())
+            }
+            _ => None,
+        }
     }
 
     fn count(&self, how: &str) -> usize {
@@ -231,6 +252,17 @@ mod tests {
         );
         assert_eq!(cell.notes, ["fdtrace: no kprobes here", "hint: none"]);
         assert_eq!(Cell::of_verify(&cannot, true).result, Result::Failed);
+
+        const BLIND: &str = r#"{"type":"scenario","name":"a","result":"skip","reason":"queue is not watched here: ask","inconclusive":true}"#;
+        let blind = ended(3, BLIND, "");
+        let cell = Cell::of_verify(&blind, false);
+        assert_eq!(
+            (cell.result, cell.text.as_str()),
+            (Result::Cannot, "queue is not watched")
+        );
+        assert_eq!(Cell::of_verify(&blind, true).result, Result::Inconclusive);
+        let mixed = ended(3, &format!("{BLIND}\n{OUT}"), "");
+        assert_eq!(Cell::of_verify(&mixed, false).result, Result::Inconclusive);
     }
 
     #[test]
