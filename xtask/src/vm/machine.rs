@@ -31,7 +31,7 @@ use super::{
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a kernel in trouble may go on to describe it.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// A boot takes 10 to 20 seconds, on a busy machine more.
+/// A boot takes a few seconds under TCG, on a slow and busy machine many times that.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How much of the kernel's log is shown when something went wrong.
 const TAIL: usize = 40;

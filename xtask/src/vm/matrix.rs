@@ -114,6 +114,9 @@ pub(crate) fn run(
 fn row(session: &Session, choice: &Choice, columns: &Columns) -> Row {
     let kernel = choice.to_string();
     let names = columns.names();
+    let results = session.cache.join("results").join(&kernel);
+    // Those of another run would look like this one's; there may be none.
+    let _ = fs::remove_dir_all(&results);
     let mut up = None;
     let mut cells = Vec::new();
     let mut ended = Ended::default();
@@ -129,7 +132,7 @@ fn row(session: &Session, choice: &Choice, columns: &Columns) -> Row {
             };
             let cell = columns.cell(name, &ended);
             eprintln!("{kernel}: {name}: {}", cell.text);
-            if let Err(error) = keep(&session.cache.join("results").join(&kernel), name, &ended) {
+            if let Err(error) = keep(&results, name, &ended) {
                 eprintln!("{error:#}");
             }
             cells.push(cell);

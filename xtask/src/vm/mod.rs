@@ -46,7 +46,7 @@ const DEFAULT_KERNEL: &str = "6.12";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Kernels come from Debian's archive through this machine's apt, with their signatures checked, and \
-are kept in .cache/vm. Without /dev/kvm a boot takes 10 to 20 seconds.
+are kept in .cache/vm. Even without KVM a boot takes seconds.
 
 The exit status is the command's. With --all it is 1 if anything failed or --attach auto could not \
 run, 3 if a question stayed open, and 0 otherwise.
