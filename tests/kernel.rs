@@ -316,7 +316,7 @@ fn this_kernel_gives_every_offset_that_the_programs_read() {
     }
     assert!(view.symbols.exact("__scm_send").is_some());
     assert!(view.symbols.len() > 10_000);
-    let raw = view.types.raw().expect("there is memory");
+    let raw = view.types.into_raw().read().expect("there is memory");
     let sysfs = fs::read("/sys/kernel/btf/vmlinux").expect("there is BTF");
     assert!(
         raw == sysfs,
@@ -327,7 +327,11 @@ fn this_kernel_gives_every_offset_that_the_programs_read() {
 #[test]
 fn the_loader_reads_the_same_btf() {
     for kernel in KERNELS {
-        let raw = fixture(kernel).types.raw().expect("there is memory");
+        let raw = fixture(kernel)
+            .types
+            .into_raw()
+            .read()
+            .expect("there is memory");
         aya::Btf::parse(&raw, aya::Endianness::default())
             .unwrap_or_else(|error| panic!("{kernel}: {error}"));
     }

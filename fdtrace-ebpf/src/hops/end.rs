@@ -70,7 +70,7 @@ fn freed(skb: Skb, location: impl Fn() -> u64, program: Program, fired: Counter)
 }
 
 on_entry! {
-    released(0) fentry end_scm_destroy_f kprobe end_scm_destroy_k
+    released(0) fentry end_release_f kprobe end_release_k
 }
 
 on_entry! {

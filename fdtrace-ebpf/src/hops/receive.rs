@@ -23,7 +23,7 @@ on_entry! {
 // `scm_recv_one_fd(file, user_fd, flags, notrunc)`
 on_return! {
     told(0, 1) -> 4 as Program::Install;
-    fexit install_one_fd_f kprobe install_one_fd_k kretprobe install_one_fd_r
+    fexit install_one_f kprobe install_one_k kretprobe install_one_r
 }
 
 // `receive_fd(file, user_fd, flags)` and `__receive_fd` with the same
@@ -35,7 +35,7 @@ on_return! {
 // `__receive_fd(fd, file, user_fd, flags)` of 5.10, where a program may not look at `user_fd`
 on_return! {
     returned(1) -> 4 as Program::Install;
-    fexit install_number_f kprobe install_number_k kretprobe install_number_r
+    fexit install_num_f kprobe install_num_k kretprobe install_num_r
 }
 
 #[inline(always)]

@@ -83,11 +83,12 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         kptr_restrict,
         ..
     } = view;
-    let bytes = types.raw().context("cannot read the kernel's BTF")?;
     // One copy of the types at a time is enough in memory.
-    drop(types);
-    let parse =
-        || Btf::parse(&bytes, Endianness::default()).context("cannot parse the kernel's BTF");
+    let raw_types = types.into_raw();
+    let parse = || -> Result<Btf> {
+        let bytes = raw_types.read().context("cannot read the kernel's BTF")?;
+        Btf::parse(&bytes, Endianness::default()).context("cannot parse the kernel's BTF")
+    };
     // Trampolines need it now, the iterator not before the first scenario.
     let mut btf = None;
     if plan
@@ -100,7 +101,7 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let attached = begin.elapsed();
     let btf = btf.map_or_else(parse, Ok)?;
     tracer.prepare_snapshots(&btf)?;
-    drop((btf, bytes));
+    drop((btf, raw_types));
     if common.verbose {
         eprintln!(
             "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",

@@ -36,6 +36,25 @@ pub struct Types {
     len: usize,
 }
 
+/// The BTF itself, for loaders that parse it themselves.
+pub struct RawTypes {
+    blob: fs::File,
+    len: usize,
+}
+
+impl RawTypes {
+    /// Copies it to memory.
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for a copy.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len];
+        self.blob.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
 /// Where a member is and how much room it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -156,15 +175,14 @@ impl Types {
         })
     }
 
-    /// The BTF that this was read from, for loaders that parse it themselves.
-    ///
-    /// # Errors
-    ///
-    /// When there is no memory for a copy.
-    pub fn raw(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len];
-        self.blob.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
+    /// Gives up the types for the BTF that they were read from, which takes no memory of this
+    /// process until it is read.
+    #[must_use]
+    pub fn into_raw(self) -> RawTypes {
+        RawTypes {
+            blob: self.blob,
+            len: self.len,
+        }
     }
 
     /// Finds a member by a dotted path that starts with a type: `sock.__sk_common.skc_family`.

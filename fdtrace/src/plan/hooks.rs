@@ -312,7 +312,7 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
         },
         Hop::Install => candidates! {
             Trampoline {
-                Fexit "install_one_fd_f" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") InstallFired;
+                Fexit "install_one_f" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") InstallFired;
             }
             Trampoline {
                 Fexit "install_fd_f" on "receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
@@ -321,11 +321,11 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Fexit "install_fd_f" on "__receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
             }
             Trampoline {
-                Fexit "install_number_f" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") InstallFired;
+                Fexit "install_num_f" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") InstallFired;
             }
             Kprobe {
-                Kprobe "install_one_fd_k" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool");
-                Kretprobe "install_one_fd_r" on "scm_recv_one_fd" () InstallFired;
+                Kprobe "install_one_k" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool");
+                Kretprobe "install_one_r" on "scm_recv_one_fd" () InstallFired;
             }
             Kprobe {
                 Kprobe "install_fd_k" on "receive_fd" ("struct file *", "int *", "unsigned int");
@@ -336,8 +336,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kretprobe "install_fd_r" on "__receive_fd" () InstallFired;
             }
             Kprobe {
-                Kprobe "install_number_k" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int");
-                Kretprobe "install_number_r" on "__receive_fd" () InstallFired;
+                Kprobe "install_num_k" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int");
+                Kretprobe "install_num_r" on "__receive_fd" () InstallFired;
             }
             Tracepoint {
                 RawTracepoint "install_sock_recv_length" on "sock_recv_length" ("struct sock *", "int", "int") InstallFired;
@@ -345,13 +345,13 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
         },
         Hop::End => candidates! {
             Trampoline {
-                Fentry "end_scm_destroy_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
                 RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Kprobe {
-                Kprobe "end_scm_destroy_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
                 RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;

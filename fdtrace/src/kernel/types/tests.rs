@@ -425,6 +425,7 @@ fn the_raw_bytes_can_be_read_again() {
     let mut blob = Blob::new();
     blob.int("int", 4);
     let types = blob.types();
-    assert_eq!(types.raw().expect("there is memory"), blob.bytes());
-    assert_eq!(types.raw().expect("there is memory"), blob.bytes());
+    let raw = types.into_raw();
+    assert_eq!(raw.read().expect("there is memory"), blob.bytes());
+    assert_eq!(raw.read().expect("there is memory"), blob.bytes());
 }
