@@ -27,7 +27,7 @@ fn plan_of(kernel: &str) -> Plan {
         .join("../tests/fixtures/kernels")
         .join(kernel);
     let view = KernelView::fixture(&fixture).expect("the fixture is there");
-    plan(&view, Attach::Auto).expect("it can be planned for")
+    plan(&view, Attach::Tracepoint).expect("it can be planned for")
 }
 
 fn hop(hop: Hop, t_ns: u64, file: u64, refs: Option<i64>) -> HopSeen {
@@ -74,6 +74,7 @@ fn delivered(id: u64, index: u16, count: u16) -> Judged {
                 comm: "stage".to_owned(),
                 fd: Some(9 + i32::from(index)),
                 socket_fd: Some(3),
+                t_ns: 1_000,
             }),
             receiver: Some(Receiver {
                 pid: 200,

@@ -320,13 +320,72 @@ fn a_senders_number_that_stands_for_another_file_by_now_proves_nothing() {
     );
 }
 
+/// What a sender's hook reports when the list has left the queue.
+fn raced(message: &Passing, t_ns: u64) -> Vec<Event> {
+    let mut events = message.queued(t_ns);
+    for event in &mut events {
+        let head = head_mut(event);
+        head.flags |= FLAG_RACED;
+        (head.list, head.skb) = (0, 0);
+        for file in files_mut(event) {
+            file.file = 0;
+        }
+    }
+    events
+}
+
 #[test]
-fn a_record_that_the_receiver_overtook_is_not_believed() {
-    let mut events = Passing::one().delivered(1);
-    head_mut(&mut events[0]).flags |= FLAG_RACED;
-    let transfers = track(events);
-    assert_eq!(transfers[0].sender, None);
-    assert_eq!(transfers[0].chain, Chain::Gap { hop: Hop::Queue });
+fn a_sender_that_the_receiver_overtook_is_found_by_socket_and_files() {
+    let files: Vec<u64> = (1..40).map(|file| file << 8).collect();
+    let message = Passing {
+        files,
+        ..Passing::one()
+    };
+    let received = [message.dequeued(10), message.returned(20, 39)].concat();
+    // Before the receive has returned, and after.
+    for events in [
+        [
+            message.dequeued(10),
+            raced(&message, 15),
+            message.returned(20, 39),
+        ]
+        .concat(),
+        [received, raced(&message, 25)].concat(),
+    ] {
+        let transfers = track(events);
+        assert_eq!(transfers.len(), 39);
+        for transfer in &transfers {
+            assert_eq!(transfer.chain, Chain::Whole);
+            assert_eq!(
+                transfer.sender.as_ref().unwrap().fd,
+                Some(4 + i32::from(transfer.index))
+            );
+            // Known from the sender, not seen in the queue.
+            assert!(transfer.hops.iter().all(|seen| seen.hop != Hop::Queue));
+        }
+    }
+}
+
+#[test]
+fn a_sender_with_other_files_or_another_socket_is_not_taken() {
+    let message = Passing::one();
+    let received = [message.dequeued(10), message.returned(20, 1)].concat();
+    let other_files = Passing {
+        files: vec![0x666],
+        ..message.clone()
+    };
+    let mut other_socket = raced(&message, 25);
+    head_mut(&mut other_socket[0]).sender_sock = 0x777;
+    for late in [raced(&other_files, 25), other_socket, raced(&message, 5)] {
+        let transfers = track([received.clone(), late].concat());
+        assert_eq!(transfers[0].sender, None);
+        assert_eq!(transfers[0].chain, Chain::Gap { hop: Hop::Queue });
+        let plan = tracepoint_plan();
+        assert_eq!(
+            verdict::of_transfer(&transfers[0], &plan, true),
+            Some(Verdict::Unverified)
+        );
+    }
 }
 
 #[test]

@@ -170,27 +170,32 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
         skb = skb.prev();
     }
     if list.0 == 0 {
-        if passed > 0 {
-            debug!(ctx, "the list of {} descriptors has left the queue", passed);
-            ring::count(Counter::QueueRaced);
+        if passed == 0 {
+            return;
         }
-        return;
+        // Who sent what under which number is known all the same, and reported without a list.
+        debug!(ctx, "the list of {} descriptors has left the queue", passed);
+        ring::count(Counter::QueueRaced);
+        scratch.head.sender_sock = sender.0;
+        scratch.head.count = passed as u16;
     }
     report(receiver, skb, list, scratch, &table);
 }
 
 #[inline(always)]
 fn report(receiver: Sock, skb: Skb, list: List, scratch: &mut Scratch, table: &FdTable) {
-    ring::count(Counter::QueueFired);
-    let sender = skb.sock();
     let head = &mut scratch.head;
-    head.list = list.0;
-    head.skb = skb.0;
+    if list.0 != 0 {
+        ring::count(Counter::QueueFired);
+        head.list = list.0;
+        head.skb = skb.0;
+        head.sender_sock = skb.sock().0;
+        head.count = list.count();
+    }
+    let sender = Sock(head.sender_sock);
     head.receiver_sock = receiver.0;
-    head.sender_sock = sender.0;
     head.receiver_ino = receiver.ino();
     head.sender_ino = sender.ino();
-    head.count = list.count();
     head.socket_type = receiver.kind();
 
     // A connected stream's client is unnamed: the path it connected to is its peer's name.
@@ -215,6 +220,12 @@ fn report(receiver: Sock, skb: Skb, list: List, scratch: &mut Scratch, table: &F
             (list.file(index), Slot::of(fd, table))
         },
         // Still attached after the reads: then no receiver had begun to take it apart.
-        || if skb.list() == list { 0 } else { FLAG_RACED },
+        || {
+            if list.0 != 0 && skb.list() == list {
+                0
+            } else {
+                FLAG_RACED
+            }
+        },
     );
 }

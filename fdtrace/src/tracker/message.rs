@@ -23,6 +23,38 @@ pub(super) struct Message {
     files: Vec<File>,
     /// Records of the receive that is returning, until all have come.
     returned: Vec<FileSeen>,
+    /// The sender's numbers, where the list had left the queue before it was looked for.
+    late_sender: Option<LateSender>,
+}
+
+/// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
+/// known; that they belong to this message is shown by socket and files.
+#[derive(Clone)]
+pub(super) struct LateSender {
+    head: Head,
+    files: Vec<FileSeen>,
+}
+
+impl LateSender {
+    pub(super) fn new(head: Head) -> Self {
+        Self {
+            head,
+            files: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, seen: &Sighting) {
+        self.files.extend(&seen.files);
+    }
+
+    /// Whether `head` is another record of the same look.
+    pub(super) fn is_of(&self, head: &Head) -> bool {
+        (self.head.t_ns, self.head.tid) == (head.t_ns, head.tid)
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.files.len() >= usize::from(self.head.total)
+    }
 }
 
 /// One file of a message.
@@ -52,7 +84,42 @@ impl Message {
             heads: Vec::new(),
             files: vec![File::default(); usize::from(count).min(LIST_MAX)],
             returned: Vec::new(),
+            late_sender: None,
         }
+    }
+
+    /// Whether a receiver has read it and nothing is known of its sender.
+    pub(super) fn lacks_sender(&self) -> bool {
+        self.has(Hop::Dequeue) && self.late_sender.is_none() && self.latest_sender_hop().is_none()
+    }
+
+    fn latest_sender_hop(&self) -> Option<Hop> {
+        self.heads
+            .iter()
+            .map(|(hop, _)| *hop)
+            .filter(|hop| *hop <= Hop::Queue)
+            .max()
+    }
+
+    /// Takes `late` for its sender if everything that both know agrees: the sending socket, and
+    /// every file, in order. The list held the files when it was read, and the sender's table
+    /// holds the same ones under these numbers.
+    pub(super) fn claim(&mut self, late: &LateSender) -> bool {
+        let agrees = self.lacks_sender()
+            && self.head(Hop::Dequeue).is_some_and(|dequeued| {
+                dequeued.sender_sock == late.head.sender_sock
+                    && dequeued.count == late.head.count
+                    && dequeued.t_ns <= late.head.t_ns
+            })
+            && self.files.len() == late.files.len()
+            && self.files.iter().zip(&late.files).all(|(file, sent)| {
+                file.at(Hop::Dequeue)
+                    .is_some_and(|seen| seen.file.file == sent.slot)
+            });
+        if agrees {
+            self.late_sender = Some(late.clone());
+        }
+        agrees
     }
 
     /// The latest sighting at `hop`.
@@ -256,7 +323,7 @@ impl Message {
                 index: index as u16,
                 count: self.count,
                 file: FileIdentity::of(&known.file),
-                sender: self.sender(file),
+                sender: self.sender(index, file),
                 receiver: self.receiver(file, fate, last),
                 socket: socket.clone(),
                 fate,
@@ -276,7 +343,10 @@ impl Message {
     }
 
     /// The sender, with its numbers from where they were seen first.
-    fn sender(&self, file: &File) -> Option<Sender> {
+    fn sender(&self, index: usize, file: &File) -> Option<Sender> {
+        if let Some(late) = &self.late_sender {
+            return Some(Sender::of(&late.head, late.files.get(index)));
+        }
         let hop = [Hop::Copy, Hop::Queue]
             .into_iter()
             .find(|hop| self.has(*hop))?;
@@ -309,7 +379,11 @@ impl Message {
         {
             return Chain::Differs { hop: other.hop };
         }
-        let mut epochs = path.iter().map(|seen| self.heads[seen.head].1.epoch);
+        let late = self.late_sender.as_ref();
+        let mut epochs = path
+            .iter()
+            .map(|seen| self.heads[seen.head].1.epoch)
+            .chain(late.map(|late| late.head.epoch));
         let first_epoch = epochs.next();
         if epochs.any(|epoch| Some(epoch) != first_epoch) {
             return Chain::LossBetween;
@@ -320,7 +394,8 @@ impl Message {
             (&[Hop::Dequeue, Hop::Detach, Hop::Receive], Hop::Dequeue),
             (&[Hop::Install], Hop::Install),
         ] {
-            if side.iter().all(|hop| file.at(*hop).is_none()) {
+            let late = late.is_some() && hop == Hop::Queue;
+            if !late && side.iter().all(|hop| file.at(*hop).is_none()) {
                 return Chain::Gap { hop };
             }
         }
@@ -330,7 +405,7 @@ impl Message {
         let queued = file
             .at(Hop::Queue)
             .is_some_and(|seen| seen.file.fd >= 0 && seen.file.slot == seen.file.file);
-        if copied || queued {
+        if copied || queued || late.is_some() {
             Chain::Whole
         } else {
             Chain::SenderUnknown

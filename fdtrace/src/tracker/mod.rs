@@ -10,11 +10,11 @@
 mod message;
 mod transfer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, Head};
 
-use message::Message;
+use message::{LateSender, Message};
 pub use transfer::{
     Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer,
 };
@@ -27,6 +27,10 @@ use crate::{
 /// Names the kernel function that an address lies in; the tracker itself knows no kernel.
 pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
 
+/// Messages without a sender that are kept, at most: a hook that lost its race tells within
+/// microseconds.
+const ORPHANS_MAX: usize = 64;
+
 /// Follows lists from their first hop to their end.
 pub struct Tracker {
     /// Messages whose list is alive, by its address.
@@ -35,6 +39,10 @@ pub struct Tracker {
     peeks: HashMap<u64, Message>,
     /// Duplicates that have neither been attached nor detached yet, with their origin.
     duplicates: HashMap<u64, u64>,
+    /// Messages that were received before their sender's hook had looked: it may still tell.
+    orphans: VecDeque<(Message, Head)>,
+    /// A sender whose list was gone, until all its records have come.
+    late: Option<LateSender>,
     /// Socket names that came ahead of their list, by the list's address.
     names: HashMap<u64, Vec<u8>>,
     closed: Vec<Transfer>,
@@ -51,6 +59,8 @@ impl Tracker {
             open: HashMap::new(),
             peeks: HashMap::new(),
             duplicates: HashMap::new(),
+            orphans: VecDeque::new(),
+            late: None,
             names: HashMap::new(),
             closed: Vec::new(),
             messages: 0,
@@ -89,6 +99,9 @@ impl Tracker {
     /// Closes every message that is still open. One that was never read is `queued`; of one that
     /// was, the end went unseen.
     pub fn close_open(&mut self) {
+        while !self.orphans.is_empty() {
+            self.give_up_orphan();
+        }
         let mut open: Vec<Message> = self.open.drain().map(|(_, message)| message).collect();
         open.sort_by_key(|message| message.id);
         for message in open {
@@ -99,6 +112,7 @@ impl Tracker {
             };
             self.close(&message, |_| (fate, None));
         }
+        self.late = None;
         self.peeks.clear();
         self.duplicates.clear();
         self.names.clear();
@@ -151,7 +165,7 @@ impl Tracker {
 
     fn queued(&mut self, seen: &Sighting) {
         if seen.head.flags & FLAG_RACED != 0 {
-            // The list was gone before it was read; what the record holds may be anybody's.
+            self.sent_late(seen);
             return;
         }
         self.sent(Hop::Queue, seen);
@@ -160,6 +174,34 @@ impl Tracker {
         {
             message.socket_name = Some(name);
         }
+    }
+
+    /// A sender whose list had left the queue: finds the message by what else is known.
+    fn sent_late(&mut self, seen: &Sighting) {
+        let head = seen.head;
+        let mut late = match self.late.take() {
+            Some(late) if late.is_of(&head) => late,
+            _ => LateSender::new(head),
+        };
+        late.add(seen);
+        if !late.is_whole() {
+            self.late = Some(late);
+            return;
+        }
+        // The oldest first: that is the order in which one socket's messages are read.
+        if let Some(at) = self
+            .orphans
+            .iter_mut()
+            .position(|(message, _)| message.claim(&late))
+        {
+            if let Some((message, last)) = self.orphans.remove(at) {
+                self.end_receive(&message, &last);
+            }
+            return;
+        }
+        let mut open: Vec<&mut Message> = self.open.values_mut().collect();
+        open.sort_by_key(|message| message.id);
+        let _ = open.into_iter().any(|message| message.claim(&late));
     }
 
     fn dequeued(&mut self, seen: &Sighting) {
@@ -230,7 +272,14 @@ impl Tracker {
             self.end_peek(&peek);
         } else if let Some(mut message) = self.open.remove(&head.list) {
             message.install(&head, &gained);
-            self.end_receive(&message, &head);
+            if message.lacks_sender() {
+                self.orphans.push_back((message, head));
+                if self.orphans.len() > ORPHANS_MAX {
+                    self.give_up_orphan();
+                }
+            } else {
+                self.end_receive(&message, &head);
+            }
         }
     }
 
@@ -278,6 +327,13 @@ impl Tracker {
         let ended = transfer::cause_of_destruction(function.as_deref(), &comm(&head));
         if let Some(message) = self.open.remove(&head.list) {
             self.close(&message, |_| ended);
+        }
+    }
+
+    /// Ends the oldest message that still has no sender, without one.
+    fn give_up_orphan(&mut self) {
+        if let Some((message, last)) = self.orphans.pop_front() {
+            self.end_receive(&message, &last);
         }
     }
 

@@ -115,6 +115,8 @@ pub struct Sender {
     pub fd: Option<i32>,
     /// The socket it sent on; `None` likewise.
     pub socket_fd: Option<i32>,
+    /// When it was seen sending: CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
 }
 
 impl Sender {
@@ -125,6 +127,7 @@ impl Sender {
             comm: comm(queued),
             fd: file.map(|file| file.fd).filter(|fd| *fd >= 0),
             socket_fd: Some(queued.socket_fd).filter(|fd| *fd >= 0),
+            t_ns: queued.t_ns,
         }
     }
 }

@@ -334,15 +334,15 @@ fn accounts_agree(
     let within =
         |hop: &crate::tracker::HopSeen, span: (u64, u64)| (span.0..=span.1).contains(&hop.t_ns);
     let at = |hop| transfer.hops.iter().find(|seen| seen.hop == hop);
-    let sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
+    let mut sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
     usize::from(transfer.index) == index
         && usize::from(transfer.count) == sent.fds.len()
         && sender.pid == sent.pid
         && sender.fd == Some(sent.fds[index])
         && receiver.pid == received.pid
         && receiver.fd == Some(received.fds[index])
-        && sent_hops.clone().next().is_some()
-        && sent_hops.clone().all(|hop| within(hop, sent.span))
+        && (sent.span.0..=sent.span.1).contains(&sender.t_ns)
+        && sent_hops.all(|hop| within(hop, sent.span))
         && at(Hop::Install).is_some_and(|hop| within(hop, received.span))
 }
 
