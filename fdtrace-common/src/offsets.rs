@@ -8,7 +8,9 @@
 /// Calls `$each! { NAME "type.member.path" SIZE; … }` with every offset the programs read.
 ///
 /// `SIZE` is the member's expected size in bytes. A member of another size means that its type
-/// changed under the programs, which is an error, not something to read anyway.
+/// changed under the programs, which is an error, not something to read anyway. 0 stands for a
+/// member of which only the place matters: a flexible array, or a struct with a lock in it, whose
+/// size depends on the kernel's configuration (PREEMPT_RT).
 #[macro_export]
 macro_rules! for_each_offset {
     ($each:ident) => {
@@ -26,12 +28,12 @@ macro_rules! for_each_offset {
             SOCK__FAMILY "sock.__sk_common.skc_family" 2;
             SOCK__TYPE "sock.sk_type" 2;
             SOCK__SOCKET "sock.sk_socket" 8;
-            SOCK__RECEIVE_QUEUE "sock.sk_receive_queue" 24;
+            SOCK__RECEIVE_QUEUE "sock.sk_receive_queue" 0;
             UNIX_SOCK__ADDR "unix_sock.addr" 8;
             UNIX_ADDRESS__LEN "unix_address.len" 4;
             UNIX_ADDRESS__NAME "unix_address.name" 0;
             SOCKET__SK "socket.sk" 8;
-            SOCKET_ALLOC__SOCKET "socket_alloc.socket" 128;
+            SOCKET_ALLOC__SOCKET "socket_alloc.socket" 0;
             SOCKET_ALLOC__INODE__INO "socket_alloc.vfs_inode.i_ino" 8;
             FILE__FLAGS "file.f_flags" 4;
             FILE__INODE "file.f_inode" 8;

@@ -39,3 +39,9 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| home().map(|home| home.join(".cargo")))
 }
+
+/// Where downloads are kept: the folder that `FDTRACE_CACHE` names, which may outlive the checkout,
+/// or one in the checkout.
+pub(crate) fn cache() -> PathBuf {
+    env::var_os("FDTRACE_CACHE").map_or_else(|| root().join(".cache"), PathBuf::from)
+}

@@ -210,14 +210,15 @@ impl Types {
         unanimous(found, path, count)?.ok_or_else(no_such_member)
     }
 
-    /// Like [`Types::member`], for a member that must take `expected` bytes.
+    /// Like [`Types::member`], for a member that must take `expected` bytes; 0 expects nothing, for
+    /// members of which only the place matters.
     ///
     /// # Errors
     ///
     /// All.
     pub fn member_of_size(&self, path: &str, expected: u32) -> Result<Member, TypeError> {
         let member = self.member(path)?;
-        if member.size == expected {
+        if expected == 0 || member.size == expected {
             Ok(member)
         } else {
             Err(TypeError::Resized {

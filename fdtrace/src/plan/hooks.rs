@@ -344,15 +344,39 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
             }
         },
         Hop::End => candidates! {
+            // The skb's destructor changes within stable series: 6.1.192, 6.12.117 and 7.0.14 wrap or
+            // inline unix_destruct_scm in unix_wfree.
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
                 RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
+            Trampoline {
+                Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Fentry "end_destruct_f" on "unix_wfree" ("struct sk_buff *") DestructFired;
+                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+            }
+            Trampoline {
+                Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+            }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
+                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+            }
+            Kprobe {
+                Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Kprobe "end_destruct_k" on "unix_wfree" ("struct sk_buff *") DestructFired;
+                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+            }
+            Kprobe {
+                Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }

@@ -36,15 +36,7 @@ impl Offsets {
         let types = &view.types;
         let mut facts = Vec::with_capacity(TABLE.len() + 3);
         for (name, path, size) in TABLE {
-            let member = types.member(path)?;
-            if member.size != *size {
-                return Err(TypeError::Resized {
-                    path: (*path).to_owned(),
-                    expected: *size,
-                    found: member.size,
-                }
-                .into());
-            }
+            let member = types.member_of_size(path, *size)?;
             facts.push((*name, member.offset));
         }
         let (refs, bias) = file_refs(types)?;

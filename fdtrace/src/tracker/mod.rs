@@ -105,12 +105,23 @@ impl Tracker {
         let mut open: Vec<Message> = self.open.drain().map(|(_, message)| message).collect();
         open.sort_by_key(|message| message.id);
         for message in open {
-            let fate = if message.is_being_received() {
+            let unless_installed = if message.is_being_received() {
                 Fate::Unknown
             } else {
                 Fate::Queued
             };
-            self.close(&message, |_| (fate, None));
+            self.close(&message, |index| {
+                // Installed is installed, whether or not the list's end was seen too.
+                let installed = message.is_installed(index);
+                (
+                    if installed {
+                        Fate::Delivered
+                    } else {
+                        unless_installed
+                    },
+                    None,
+                )
+            });
         }
         self.late = None;
         self.peeks.clear();
@@ -129,7 +140,17 @@ impl Tracker {
     /// Ends the message that had this list's address before, whose end went unseen.
     fn retire(&mut self, list: u64) {
         if let Some(stale) = self.open.remove(&list) {
-            self.close(&stale, |_| (Fate::Unknown, None));
+            self.close(&stale, |index| {
+                let installed = stale.is_installed(index);
+                (
+                    if installed {
+                        Fate::Delivered
+                    } else {
+                        Fate::Unknown
+                    },
+                    None,
+                )
+            });
         }
     }
 

@@ -17,12 +17,22 @@ const FAILED: u8 = 1;
 const CANNOT: u8 = 2;
 const INCONCLUSIVE: u8 = 3;
 
+/// What fdtrace says where a mechanism does not exist. A program that the verifier refuses is
+/// another matter.
+const NOTHING_TO_ATTACH: &str = "shows no hop here";
+
 /// What a command left behind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ended {
     pub(crate) code: u8,
     pub(crate) out: Vec<u8>,
     pub(crate) err: Vec<u8>,
+}
+
+impl Ended {
+    fn says(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.err).contains(text)
+    }
 }
 
 /// From best to worst.
@@ -60,7 +70,7 @@ impl Cell {
         let scenarios = Scenarios::read(&ended.out);
         let result = match ended.code {
             PASSED if scenarios.count("pass") > 0 => Result::Passed,
-            CANNOT if !auto => Result::Cannot,
+            CANNOT if !auto && ended.says(NOTHING_TO_ATTACH) => Result::Cannot,
             INCONCLUSIVE if !auto && scenarios.blind_spot().is_some() => Result::Cannot,
             INCONCLUSIVE => Result::Inconclusive,
             _ => Result::Failed,
@@ -244,14 +254,21 @@ mod tests {
 
     #[test]
     fn a_mechanism_may_be_missing_but_auto_may_not() {
-        let cannot = ended(2, "", "fdtrace: no kprobes here\nhint: none\n");
+        let cannot = ended(
+            2,
+            "",
+            "fdtrace: --attach kprobe shows no hop here: none\nhint: none\n",
+        );
         let cell = Cell::of_verify(&cannot, false);
         assert_eq!(
             (cell.result, cell.text.as_str()),
             (Result::Cannot, "cannot")
         );
-        assert_eq!(cell.notes, ["fdtrace: no kprobes here", "hint: none"]);
+        assert_eq!(cell.notes.len(), 2);
         assert_eq!(Cell::of_verify(&cannot, true).result, Result::Failed);
+        // A program that the verifier refuses is a failure, however it was asked for.
+        let refused = ended(2, "", "fdtrace: cannot load program a for b: EACCES\n");
+        assert_eq!(Cell::of_verify(&refused, false).result, Result::Failed);
 
         const BLIND: &str = r#"{"type":"scenario","name":"a","result":"skip","reason":"queue is not watched here: ask","inconclusive":true}"#;
         let blind = ended(3, BLIND, "");

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use vm_init::Frame;
 
 use super::{
@@ -74,12 +74,20 @@ struct Row {
     error: Option<String>,
 }
 
-/// Boots each of `kernels`, up to `jobs` at a time, and prints the table.
+/// Where a page has the table.
+const PAGE_MARKS: [&str; 2] = [
+    "<!-- matrix: written by cargo xtask vm --all --page -->\n",
+    "<!-- end of matrix -->",
+];
+
+/// Boots each of `kernels`, up to `jobs` at a time, and prints the table; `page` gets it too,
+/// between its marks.
 pub(crate) fn run(
     session: &Session,
     kernels: &[Choice],
     columns: &Columns,
     jobs: usize,
+    page: Option<&Path>,
 ) -> Result<ExitCode> {
     let waiting = Mutex::new(kernels.iter().enumerate());
     let next = || {
@@ -108,7 +116,28 @@ pub(crate) fn run(
         println!("{line}");
     }
     println!("\nwhat the commands printed: {}", results.display());
+    if let Some(page) = page {
+        write_page(page, &table(&rows, &columns.names()))?;
+    }
     Ok(ExitCode::from(exit_code(&rows)))
+}
+
+/// Replaces what is between the marks of a page.
+fn write_page(page: &Path, table: &Table) -> Result<()> {
+    let text =
+        fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let [begin, end] = PAGE_MARKS;
+    let parts = text
+        .split_once(begin)
+        .and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let Some((before, after)) = parts else {
+        bail!(
+            "{} has no place for the table: it needs {begin:?} and {end:?}",
+            page.display()
+        );
+    };
+    let text = format!("{before}{begin}\n{}\n{end}{after}", table.markdown());
+    fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
 fn row(session: &Session, choice: &Choice, columns: &Columns) -> Row {

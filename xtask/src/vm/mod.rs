@@ -46,7 +46,7 @@ const DEFAULT_KERNEL: &str = "6.12";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Kernels come from Debian's archive through this machine's apt, with their signatures checked, and \
-are kept in .cache/vm. Even without KVM a boot takes seconds.
+are kept in .cache/vm, or in vm below the folder that FDTRACE_CACHE names. Even without KVM a boot takes seconds.
 
 The exit status is the command's. With --all it is 1 if anything failed or --attach auto could not \
 run, 3 if a question stayed open, and 0 otherwise.
@@ -91,6 +91,9 @@ pub(crate) struct Args {
     /// Look for newer packages than those in the cache.
     #[arg(long)]
     refresh: bool,
+    /// With --all, put the table into this Markdown page, between its marks.
+    #[arg(long, value_name = "FILE", requires = "all")]
+    page: Option<PathBuf>,
     /// What to run in the VM [default: fdtrace verify]
     #[arg(last = true)]
     command: Vec<OsString>,
@@ -107,7 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let columns = Columns::of(args);
     let mut session = Session {
         qemu,
-        cache: workspace::root().join(".cache/vm"),
+        cache: workspace::cache().join("vm"),
         refresh: args.refresh,
         append: args.append.clone(),
         timeout: Duration::from_secs(args.timeout),
@@ -123,7 +126,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     session.programs.extend(shell);
     if args.all {
         session.job.commands = columns.commands();
-        return matrix::run(&session, &kernels, &columns, args.jobs);
+        return matrix::run(
+            &session,
+            &kernels,
+            &columns,
+            args.jobs,
+            args.page.as_deref(),
+        );
     }
     let Some(kernel) = kernels.first() else {
         bail!("no kernel");

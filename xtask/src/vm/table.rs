@@ -17,6 +17,18 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// The same for a Markdown page.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            text += &format!("| {} |\n", row.join(" | "));
+            if index == 0 {
+                text += &format!("|{}\n", " --- |".repeat(row.len()));
+            }
+        }
+        text
+    }
+
     fn width(&self, column: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -47,5 +59,8 @@ mod tests {
         table.row(vec!["6.12.95-long".to_owned(), "✓".to_owned()]);
         let expected = "kernel        auto\n5.10          cannot\n6.12.95-long  ✓\n";
         assert_eq!(table.to_string(), expected);
+        let expected =
+            "| kernel | auto |\n| --- | --- |\n| 5.10 | cannot |\n| 6.12.95-long | ✓ |\n";
+        assert_eq!(table.markdown(), expected);
     }
 }
