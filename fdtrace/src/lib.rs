@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod event;
 pub mod kernel;
+pub mod ledger;
 pub mod passing;
 pub mod plan;
 pub mod report;

@@ -4,8 +4,9 @@ use std::io;
 
 use super::{Pointers, Report, Start, Summary, schema};
 use crate::{
+    ledger::{self, Entry},
     plan::{Hop, Plan},
-    tracker::{Fate, HopSeen, Transfer},
+    tracker::{Fate, Transfer},
     verdict::{Verdict, missing_hops},
     verify::{Judged, Outcome, ScenarioResult},
 };
@@ -35,8 +36,8 @@ impl<W: io::Write> Json<W> {
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
         if self.hops {
-            for seen in &judged.transfer.hops {
-                let hop = hop(judged.transfer.id, seen, &mut self.pointers);
+            for entry in ledger::entries(&judged.transfer) {
+                let hop = hop(&judged.transfer, &entry, &mut self.pointers);
                 self.line(&schema::Line::Hop(hop))?;
             }
         }
@@ -134,19 +135,21 @@ pub(crate) fn plan(plan: &Plan) -> Vec<schema::PlanEntry> {
     entries
 }
 
-fn hop(transfer: u64, seen: &HopSeen, pointers: &mut Pointers) -> schema::Hop {
+fn hop(transfer: &Transfer, entry: &Entry<'_>, pointers: &mut Pointers) -> schema::Hop {
+    let seen = entry.seen;
     schema::Hop {
-        transfer,
+        transfer: transfer.id,
         hop: seen.hop.name().to_owned(),
         t_ns: seen.t_ns,
         cpu: seen.cpu,
         pid: seen.pid,
         tid: seen.tid,
         comm: seen.comm.clone(),
-        file: pointers.show("file", seen.file),
+        file: pointers.file_at(transfer, seen),
         skb: pointers.show("skb", seen.skb),
         fpl: pointers.show("list", seen.list),
         refs: seen.refs,
+        expected_refs: entry.expected,
     }
 }
 
@@ -164,7 +167,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         index: judged.transfer.index,
         count: judged.transfer.count,
         file: schema::File {
-            ptr: pointers.show("file", file.ptr),
+            ptr: pointers.file(file),
             kind: file.kind().to_owned(),
             dev: file.device(),
             ino: file.ino,

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::tracker::{FileIdentity, HopSeen, Transfer};
+
 /// How to show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PointerStyle {
@@ -13,11 +15,15 @@ pub enum PointerStyle {
     Alias,
 }
 
+/// What an alias stands for: a kind of object, its address, and for files the inode and device,
+/// because a file's address is another's as soon as it is gone.
+type Key = (&'static str, u64, (u64, u32));
+
 /// Turns addresses to text.
 #[derive(Debug)]
 pub struct Pointers {
     raw: bool,
-    aliases: HashMap<(&'static str, u64), usize>,
+    aliases: HashMap<Key, usize>,
     counts: HashMap<&'static str, usize>,
 }
 
@@ -38,13 +44,32 @@ impl Pointers {
         }
     }
 
-    /// The address of a `kind` of object (`file`, `skb`, `list`).
+    /// The address of a transfer's file.
+    pub fn file(&mut self, file: &FileIdentity) -> String {
+        self.alias(("file", file.ptr, (file.ino, file.dev)))
+    }
+
+    /// The address of the file that was seen at a hop, which is the transfer's but for a fault.
+    pub fn file_at(&mut self, transfer: &Transfer, seen: &HopSeen) -> String {
+        if seen.file == transfer.file.ptr {
+            self.file(&transfer.file)
+        } else {
+            self.show("file", seen.file)
+        }
+    }
+
+    /// The address of a `kind` of object (`skb`, `list`).
     pub fn show(&mut self, kind: &'static str, address: u64) -> String {
+        self.alias((kind, address, (0, 0)))
+    }
+
+    fn alias(&mut self, key: Key) -> String {
+        let (kind, address, _) = key;
         if self.raw {
             return format!("{address:#018x}");
         }
         let count = self.counts.entry(kind).or_default();
-        let alias = self.aliases.entry((kind, address)).or_insert_with(|| {
+        let alias = self.aliases.entry(key).or_insert_with(|| {
             *count += 1;
             *count
         });

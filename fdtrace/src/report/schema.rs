@@ -88,6 +88,9 @@ pub struct Hop {
     pub fpl: String,
     /// The file's reference count as read there.
     pub refs: Option<i64>,
+    /// What the count should be, going by the hop before and this kernel's source, if nobody else
+    /// took or gave up a reference in between; null at the first hop.
+    pub expected_refs: Option<i64>,
 }
 
 /// One file's way in one message.

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Pointers, Report, Start, Summary};
 use crate::{
+    ledger::{self, Entry},
     plan::{Hop, Plan},
     verdict::{Verdict, missing_hops},
     verify::{Judged, Outcome, ScenarioResult},
@@ -40,17 +41,25 @@ impl<W: io::Write> Text<W> {
         let Some(begin) = judged.transfer.hops.first().map(|seen| seen.t_ns) else {
             return Ok(());
         };
-        for seen in &judged.transfer.hops {
+        for Entry { seen, expected } in ledger::entries(&judged.transfer) {
+            let number = |refs: Option<i64>| refs.map_or("?".to_owned(), |refs| refs.to_string());
+            // Only where others have moved the count too is there more to say than the count.
+            let note = match expected {
+                Some(expected) if seen.refs != Some(expected) => {
+                    format!(" ({expected} by this path alone)")
+                }
+                _ => String::new(),
+            };
             writeln!(
                 self.out,
-                "      {DIM}{:<8} +{:<9} cpu {} {:<15} {:>7} {} refs {}{DIM:#}",
+                "      {DIM}{:<8} +{:<9} cpu {} {:<15} {:>7} {} refs {}{note}{DIM:#}",
                 seen.hop,
                 duration(seen.t_ns.saturating_sub(begin)),
                 seen.cpu,
                 sanitize(&seen.comm),
                 seen.pid,
-                self.pointers.show("file", seen.file),
-                seen.refs.map_or("?".to_owned(), |refs| refs.to_string()),
+                self.pointers.file_at(&judged.transfer, seen),
+                number(seen.refs),
             )?;
         }
         Ok(())
@@ -213,7 +222,7 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
     };
     let mut text = format!(
         "{from:>3} → {to:<3} {} {} {:>7}",
-        pointers.show("file", transfer.file.ptr),
+        pointers.file(&transfer.file),
         hops,
         transfer.queued_ns.map_or("?".to_owned(), duration),
     );

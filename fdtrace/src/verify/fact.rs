@@ -89,6 +89,12 @@ pub enum Fact {
         /// The count.
         refs: i64,
     },
+    /// Nobody but the kernel's path takes or gives up references to the message's files while it
+    /// is under way, so the ledger must come out even.
+    Undisturbed {
+        /// Name of the message.
+        message: String,
+    },
     /// Checkpoint, with a question: did the kernel give two files, one after the other, the same
     /// address?
     AddressReused {

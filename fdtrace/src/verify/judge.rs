@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Fact, Mistakable, Record, Scenario};
 use crate::{
+    ledger,
     plan::{Hop, Plan},
     tracker::{Fate, Transfer},
     verdict::{self, Verdict},
@@ -373,23 +374,36 @@ fn check_transfer(message: &str, judged: &Judged, received: &Account<'_>, findin
     }
 }
 
+/// Holds reference counts to what the scenario says of them.
 fn check_refs(record: &Record, transfers: &[Judged], matched: &Matched, findings: &mut Findings) {
+    let of = |message: &String| {
+        let places = matched.get(message).into_iter().flatten().flatten();
+        places.map(|place| &transfers[*place].transfer)
+    };
     for fact in &record.facts {
-        let Fact::Refs { message, hop, refs } = fact else {
-            continue;
-        };
-        for place in matched.get(message).into_iter().flatten().flatten() {
-            let seen = transfers[*place]
-                .transfer
-                .hops
-                .iter()
-                .find(|seen| seen.hop.name() == hop);
-            let found = seen.and_then(|seen| seen.refs);
-            if found != Some(*refs) {
-                findings.wrong(format!(
-                    "{message} has {found:?} references at {hop}, not {refs}"
-                ));
+        match fact {
+            Fact::Refs { message, hop, refs } => {
+                for transfer in of(message) {
+                    let seen = transfer.hops.iter().find(|seen| seen.hop.name() == hop);
+                    let found = seen.and_then(|seen| seen.refs);
+                    if found != Some(*refs) {
+                        findings.wrong(format!(
+                            "{message} has {found:?} references at {hop}, not {refs}"
+                        ));
+                    }
+                }
             }
+            Fact::Undisturbed { message } => {
+                for entry in of(message).flat_map(ledger::entries) {
+                    if entry.expected.is_some() && entry.seen.refs != entry.expected {
+                        findings.wrong(format!(
+                            "{message} has {:?} references at {}, and {:?} follow from the hop before",
+                            entry.seen.refs, entry.seen.hop, entry.expected
+                        ));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 }

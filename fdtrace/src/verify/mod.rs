@@ -303,6 +303,7 @@ impl Verifier {
             Fact::Joined { .. }
             | Fact::Sent { .. }
             | Fact::Refs { .. }
+            | Fact::Undisturbed { .. }
             | Fact::Skipped { .. }
             | Fact::Failed { .. } => {}
         }

@@ -351,6 +351,16 @@ impl Stage {
         })
     }
 
+    /// Says that nobody else touches the reference counts of the message's files on its way.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn undisturbed(&self, message: &str) -> Result<()> {
+        say(&Fact::Undisturbed {
+            message: message.to_owned(),
+        })
+    }
+
     /// Asks the verifier whether the files of the two messages had the same address.
     ///
     /// # Errors

@@ -245,6 +245,12 @@ fn other_fates_references_and_flags_fail() {
             refs: 1,
         });
     });
+    assert_fails("follow from the hop before", |record, transfers| {
+        record.facts.push(Fact::Undisturbed {
+            message: "m".into(),
+        });
+        transfers[0].hops[2].refs = Some(3);
+    });
     assert_fails("close-on-exec", |_, transfers| {
         transfers[0].receiver.as_mut().unwrap().cloexec = Some(true);
     });

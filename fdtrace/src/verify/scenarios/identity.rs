@@ -77,6 +77,7 @@ fn one_fd(stage: &Stage, kind: SockType) -> Result<()> {
     let file = stage.file(CONTENT)?;
     stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
     stage.in_flight(&receiver, 1)?;
+    stage.undisturbed("m")?;
     sent.pass()?;
     role.done()
 }

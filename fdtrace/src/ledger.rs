@@ -1,0 +1,136 @@
+//! Ledger: a file's reference count from hop to hop, beside what the kernel's source makes of it.
+//!
+//! Each hop gives or takes references in a known way; whoever else holds the file may do so at any
+//! time. So the ledger says what the count should be *if nobody else did anything since the hop
+//! before*, and leaves a difference to the reader, who may know that the sender has closed it.
+
+use crate::{
+    plan::Hop,
+    tracker::{HopSeen, Transfer},
+};
+
+/// A hop with what its count should be.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The hop.
+    pub seen: &'a HopSeen,
+    /// The count that follows from the hop before; `None` at the first.
+    pub expected: Option<i64>,
+}
+
+/// The hops of a transfer in order of time, each with the count that follows from the one before.
+///
+/// A message that has the same file more than once moves its count by more than one at a time;
+/// the entries are those of a file that is in it once.
+pub fn entries(transfer: &Transfer) -> impl Iterator<Item = Entry<'_>> {
+    let rules = Rules::of(transfer);
+    let before = std::iter::once(None).chain(transfer.hops.iter().map(Some));
+    transfer
+        .hops
+        .iter()
+        .zip(before)
+        .map(move |(seen, before)| Entry {
+            seen,
+            expected: before
+                .and_then(|before| Some(before.refs? + rules.change(before.hop, seen.hop)?)),
+        })
+}
+
+/// How this kernel, watched in this way, moves the count.
+struct Rules {
+    /// `attach` duplicates the list (up to 6.9), which takes a reference, and the sender gives its
+    /// own list's back as `sendmsg` ends, after `queue`. Later the list itself moves to the skb.
+    /// The list's address tells, so no version is asked for.
+    duplicated: bool,
+    /// The install is seen in the function that does it, while the list still has its reference,
+    /// and not later in the receiver's table, when that is gone.
+    installed_by_function: bool,
+}
+
+impl Rules {
+    fn of(transfer: &Transfer) -> Self {
+        let list = |hop| {
+            transfer
+                .hops
+                .iter()
+                .find(|seen| seen.hop == hop)
+                .map(|seen| seen.list)
+        };
+        Self {
+            duplicated: matches!(
+                (list(Hop::Copy), list(Hop::Attach)),
+                (Some(copied), Some(attached)) if copied != attached
+            ),
+            installed_by_function: list(Hop::Receive).is_some(),
+        }
+    }
+
+    /// What happens to the count from one hop to a later one; `None` if they are not in that order.
+    fn change(&self, from: Hop, to: Hop) -> Option<i64> {
+        let passes = |hop: Hop| from < hop && hop <= to;
+        let mut change = 0;
+        if self.duplicated && passes(Hop::Attach) {
+            change += 1;
+        }
+        if self.duplicated && from <= Hop::Queue && to > Hop::Queue {
+            change -= 1;
+        }
+        if self.installed_by_function && passes(Hop::Install) {
+            change += 1;
+        }
+        (from < to).then_some(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: [Hop; 8] = Hop::ALL;
+
+    fn counts(rules: &Rules, hops: &[Hop]) -> Vec<i64> {
+        let mut count = 2;
+        let steps = hops.windows(2).map(|pair| {
+            count += rules.change(pair[0], pair[1]).expect("they are in order");
+            count
+        });
+        std::iter::once(2).chain(steps).collect()
+    }
+
+    #[test]
+    fn a_list_that_moves_takes_nothing_until_the_install() {
+        let rules = Rules {
+            duplicated: false,
+            installed_by_function: true,
+        };
+        assert_eq!(counts(&rules, &PATH), [2, 2, 2, 2, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn a_list_that_is_duplicated_holds_the_file_twice_until_the_send_is_over() {
+        let rules = Rules {
+            duplicated: true,
+            installed_by_function: true,
+        };
+        assert_eq!(counts(&rules, &PATH), [2, 3, 3, 2, 2, 2, 3, 3]);
+        // Hops that are not watched in between change nothing in the end.
+        assert_eq!(
+            counts(&rules, &[Hop::Copy, Hop::Dequeue, Hop::End]),
+            [2, 2, 3]
+        );
+    }
+
+    #[test]
+    fn in_the_table_an_install_is_seen_when_the_list_is_gone() {
+        let rules = Rules {
+            duplicated: false,
+            installed_by_function: false,
+        };
+        assert_eq!(
+            counts(&rules, &[Hop::Queue, Hop::Dequeue, Hop::Install]),
+            [2, 2, 2]
+        );
+        // A receiver that was faster than the sender's hook: nothing follows from that.
+        assert_eq!(rules.change(Hop::Dequeue, Hop::Queue), None);
+    }
+}
