@@ -175,6 +175,81 @@ impl Passing {
         runs(head, files.collect(), Event::ListDestroyed)
     }
 
+    /// The sender's numbers have become a list.
+    pub fn copied(&self, t_ns: u64) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListCopied, t_ns, self.sender);
+        head.socket_fd = 3;
+        head.skb = 0;
+        let files =
+            (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
+        runs(head, files.collect(), Event::ListCopied)
+    }
+
+    /// The list is on its skb; `origin` is the list it was duplicated from, or 0.
+    pub fn attached(&self, t_ns: u64, origin: u64) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListAttached, t_ns, self.sender);
+        head.origin = origin;
+        self.bare(head, Event::ListAttached)
+    }
+
+    /// The list was made from `origin`.
+    pub fn duplicated(&self, t_ns: u64, origin: u64) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListDuplicated, t_ns, self.sender);
+        head.origin = origin;
+        runs(head, Vec::new(), Event::ListDuplicated)
+    }
+
+    /// The list is in the queue, seen by a function that knows no numbers and no skb.
+    pub fn edged(&self, t_ns: u64) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListQueued, t_ns, self.sender);
+        head.skb = 0;
+        self.bare(head, Event::ListQueued)
+    }
+
+    /// The list is about to be installed.
+    pub fn detached(&self, t_ns: u64) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListDetached, t_ns, self.receiver);
+        head.skb = 0;
+        self.bare(head, Event::ListDetached)
+    }
+
+    /// File `index` is received and installed with `result`, as the function returns it.
+    pub fn installed(&self, t_ns: u64, index: usize, result: i32) -> Vec<Event> {
+        let mut head = self.head(RecordKind::FileReceived, t_ns, self.receiver);
+        (head.skb, head.first, head.files, head.total) = (0, index as u16, 1, 1);
+        let received = Sighting {
+            head,
+            files: vec![self.seen(index, -1)],
+        };
+        head.t_ns = t_ns + 1;
+        head.kind = RecordKind::FdInstalled as u16;
+        head.result = result;
+        let file = FileSeen {
+            told: result,
+            ..self.seen(index, result)
+        };
+        vec![
+            Event::FileReceived(received),
+            Event::FdInstalled(Sighting {
+                head,
+                files: vec![file],
+            }),
+        ]
+    }
+
+    /// A call of `pid` is done with the list.
+    pub fn released(&self, t_ns: u64, pid: u32, syscall: i32) -> Vec<Event> {
+        let mut head = self.head(RecordKind::ListReleased, t_ns, pid);
+        head.skb = 0;
+        head.syscall = syscall;
+        self.bare(head, Event::ListReleased)
+    }
+
+    fn bare(&self, head: Head, wrap: fn(Sighting) -> Event) -> Vec<Event> {
+        let files = (0..self.files.len()).map(|index| self.seen(index, -1));
+        runs(head, files.collect(), wrap)
+    }
+
     /// The whole way of a delivered message.
     pub fn delivered(&self, t_ns: u64) -> Vec<Event> {
         let mut events = self.queued(t_ns);
