@@ -148,6 +148,63 @@ fn each_kernel_has_its_plan() {
     }
 }
 
+/// The page's table: for each hop, where each mechanism sees it on each kernel.
+fn table_of_hops() -> String {
+    let mut text = String::new();
+    for (attach, title) in [
+        (Attach::Trampoline, "By trampolines (fentry, fexit)"),
+        (Attach::Kprobe, "By kprobes and kretprobes"),
+        (Attach::Tracepoint, "By tracepoints"),
+    ] {
+        let kernels: Vec<&str> = KERNELS
+            .into_iter()
+            .filter(|kernel| plan(&fixture(kernel), attach).is_ok())
+            .collect();
+        let _ = writeln!(text, "### {title}\n\n| hop | {} |", kernels.join(" | "));
+        let _ = writeln!(text, "|{}", " --- |".repeat(kernels.len() + 1));
+        for hop in Hop::ALL {
+            let cells = kernels.iter().map(|kernel| {
+                let plan = plan(&fixture(kernel), attach).expect("it was filtered");
+                let targets = targets(&plan, hop);
+                match targets.is_empty() {
+                    true => "–".to_owned(),
+                    false => format!("`{}`", targets.join("`, `")),
+                }
+            });
+            let _ = writeln!(
+                text,
+                "| {hop} | {} |",
+                cells.collect::<Vec<_>>().join(" | ")
+            );
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Set to write the page's table anew instead of comparing it.
+const UPDATE: &str = "FDTRACE_UPDATE_DOCS";
+
+#[test]
+fn the_page_on_the_path_says_what_the_plans_say() {
+    const MARKS: [&str; 2] = [
+        "<!-- plans: written by tests/plan.rs -->\n\n",
+        "<!-- end of plans -->",
+    ];
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/kernel-path.md");
+    let page = fs::read_to_string(&path).expect("the page is there");
+    let (before, rest) = page
+        .split_once(MARKS[0])
+        .expect("the page has a place for the plans");
+    let (plans, after) = rest.split_once(MARKS[1]).expect("the place has an end");
+    if std::env::var_os(UPDATE).is_some() {
+        let page = format!("{before}{}{}{}{after}", MARKS[0], table_of_hops(), MARKS[1]);
+        fs::write(&path, page).expect("the page can be written");
+    } else {
+        assert_eq!(plans, table_of_hops(), "{UPDATE}=1 writes the page anew");
+    }
+}
+
 #[test]
 fn every_hop_is_in_the_plan_in_the_order_of_the_path_watched_or_with_a_reason() {
     for kernel in KERNELS {
