@@ -62,7 +62,7 @@ impl Unprivileged {
         let dir = tempfile::tempdir().expect("there is a temporary directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("it is ours");
         let copy = dir.path().join("fdtrace");
-        fs::copy(FDTRACE, &copy).expect("there is room for a copy");
+        fs::copy(FDTRACE.as_str(), &copy).expect("there is room for a copy");
         fs::set_permissions(&copy, Permissions::from_mode(0o755)).expect("it is ours");
         Self { dir }
     }
@@ -255,7 +255,7 @@ fn output_that_cannot_be_written_is_one_line_with_the_name_asked_for() {
     let dir = dir.expect("there is a temporary directory");
     let folder = dir.path().to_str().expect("its name is text");
     let missing = format!("{folder}/missing/report");
-    let under_a_file = format!("{FDTRACE}/report");
+    let under_a_file = format!("{}/report", FDTRACE.as_str());
     for path in [missing.as_str(), folder, under_a_file.as_str()] {
         for command in [&["schema"][..], &["verify", "--list"]] {
             let refused = run(fdtrace(command).args(["-o", path]));
@@ -368,7 +368,7 @@ fn a_reader_of_one_line_is_success() {
 fn a_closed_stdout_is_no_crash() {
     for redirection in [">&-", "2>&-", "<&- >&- 2>&-"] {
         let script = format!("exec \"$0\" schema {redirection}");
-        let ended = run(Command::new("sh").args(["-c", &script, FDTRACE]));
+        let ended = run(Command::new("sh").args(["-c", &script, FDTRACE.as_str()]));
         assert_eq!(ended.code, Some(0), "{redirection}");
     }
 }

@@ -106,6 +106,10 @@ fn obstacle() -> Option<&'static str> {
         .as_deref()
 }
 
+const ALL_HOPS: [&str; 8] = [
+    "copy", "attach", "queue", "dequeue", "detach", "receive", "install", "end",
+];
+
 /// Holds this machine's turn until it is dropped.
 struct Turn {
     _lock: File,
@@ -428,15 +432,27 @@ fn sender_and_receiver_are_two_processes_where_they_are_two() {
 #[test]
 fn every_transfer_is_seen_at_each_hop_that_is_watched_and_missed_at_the_others() {
     let _turn = turn!();
+    // Of what tracepoints show, the end of a delivered list is not part.
+    let by_tracepoint = |entry: &Value| entry["mechanism"] == "tracepoint";
+    let start = everything()
+        .of_type("start")
+        .next()
+        .expect("it comes first");
+    let plan = start["plan"].as_array().expect("the plan is a list");
+    let (watched, unwatched): (Vec<_>, Vec<_>) = ALL_HOPS.into_iter().partition(|hop| {
+        plan.iter().any(|entry| {
+            entry["hop"] == *hop
+                && entry["skipped"] != true
+                && !(*hop == "end" && by_tracepoint(entry))
+        })
+    });
+    assert!(watched.len() >= 3, "{start}");
     for transfer in everything().of_type("transfer") {
         assert_eq!(
             set(&transfer["hops"]),
-            BTreeSet::from(["queue", "dequeue", "install"])
+            watched.iter().copied().collect::<BTreeSet<_>>()
         );
-        assert_eq!(
-            transfer["missing"],
-            serde_json::json!(["copy", "attach", "detach", "receive", "end"])
-        );
+        assert_eq!(transfer["missing"], serde_json::json!(unwatched));
         assert!(transfer["queued_ns"].is_u64(), "{transfer}");
     }
 }
@@ -448,9 +464,7 @@ fn nothing_is_lost_in_a_buffer_of_the_usual_size() {
     let lost = summary["lost_events"].as_object().expect("counts");
     assert_eq!(
         set(&Value::from(lost.keys().cloned().collect::<Vec<_>>())),
-        BTreeSet::from([
-            "copy", "attach", "queue", "dequeue", "detach", "receive", "install", "end"
-        ])
+        BTreeSet::from(ALL_HOPS)
     );
     for (hop, count) in lost {
         assert_eq!(*count, 0, "{hop}: {summary}");
@@ -561,11 +575,15 @@ fn hops_show_one_file_with_its_references_at_each() {
     };
     for transfer in lines.of_type("transfer") {
         let hops = hops(transfer);
-        assert_eq!(hops.len(), 3, "{transfer}");
+        let seen = transfer["hops"].as_array().expect("a list").len();
+        assert_eq!(hops.len(), seen, "{transfer}");
         for hop in hops {
             assert!(hop["refs"].as_i64() >= Some(1), "{hop}");
             assert_eq!(hop["file"], transfer["file"]["ptr"], "{hop}");
-            let side = if hop["hop"] == "queue" {
+            let side = if ["copy", "attach", "queue"]
+                .iter()
+                .any(|sent| hop["hop"] == *sent)
+            {
                 "sender"
             } else {
                 "receiver"
@@ -600,7 +618,7 @@ fn aliases_hide_every_address() {
     let args = ["--hops", "relay", "--pointers"];
     let aliased = verify(&[&args[..], &["alias"]].concat());
     assert_eq!(aliased.code, Some(0), "{aliased:?}");
-    assert!(!aliased.stdout.contains("0xffff"), "{aliased:?}");
+    assert!(!aliased.stdout.contains("0xff"), "{aliased:?}");
     let lines = Lines::of(&aliased);
     let files: Vec<&Value> = lines
         .of_type("transfer")
@@ -609,7 +627,7 @@ fn aliases_hide_every_address() {
     // The relayed file is one, so it has one name.
     assert_eq!(files, ["file#1", "file#1"]);
     let raw = verify(&[&args[..], &["raw"]].concat());
-    assert!(raw.stdout.contains("0xffff"), "{raw:?}");
+    assert!(raw.stdout.contains("0xff"), "{raw:?}");
 }
 
 #[test]
@@ -759,15 +777,8 @@ impl Session {
         wait_until("a stage is on", || stages(&session.mark) > 0);
         session.programs = programs_of(session.child.id());
         let names = loaded(&session.programs);
-        // The kernel keeps 15 bytes of a name.
-        for name in [
-            "queue_sk_data_r",
-            "dequeue_skb_cop",
-            "install_sock_re",
-            "end_kfree_skb",
-            "end_consume_skb",
-            "snapshot_task_f",
-        ] {
+        // The kernel keeps 15 bytes of a name. These are there whatever else the plan has.
+        for name in ["end_kfree_skb", "end_consume_skb", "snapshot_task_f"] {
             assert!(names.contains(name), "no {name} in {names:?}");
         }
         session
@@ -993,8 +1004,7 @@ fn memory_stays_within_bounds() {
 fn an_object_that_is_none_is_an_error_in_one_line() {
     let _turn = turn!();
     let dir = tempfile::tempdir().expect("there is a temporary directory");
-    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf/fdtrace.bpf.o");
-    let object = fs::read(object).expect("it is committed");
+    let object = include_bytes!("../fdtrace/bpf/fdtrace.bpf.o");
     let attempt = |path: &Path| -> Run {
         run(fdtrace(&["verify", "stream-one-fd"]).env("FDTRACE_BPF_OBJECT", path))
     };
@@ -1015,12 +1025,12 @@ fn an_object_that_is_none_is_an_error_in_one_line() {
     with(b"garbage, and a line\nand another\n").assert_complaint(cannot, None);
     with(&[0xff; 4096]).assert_complaint(cannot, None);
     // ELF, but not for eBPF.
-    attempt(Path::new(FDTRACE)).assert_complaint("", None);
+    attempt(Path::new(FDTRACE.as_str())).assert_complaint("", None);
     attempt(&dir.path().join("missing")).assert_complaint("missing", None);
     attempt(dir.path()).assert_complaint(cannot, None);
 
     // The control: the whole object is one.
-    let whole = with(&object);
+    let whole = with(object);
     assert_eq!(whole.code, Some(0), "{whole:?}");
 }
 

@@ -9,10 +9,14 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Command, ExitStatus, Output, Stdio},
+    sync::LazyLock,
 };
 
-/// The command under test.
-pub(crate) const FDTRACE: &str = env!("CARGO_BIN_EXE_fdtrace");
+/// The command under test: the one that Cargo built with the tests or, where these run on another
+/// machine, the one that `FDTRACE_BIN` names.
+pub(crate) static FDTRACE: LazyLock<String> = LazyLock::new(|| {
+    env::var("FDTRACE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_fdtrace").to_owned())
+});
 
 /// What a run left.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub(crate) struct Run {
 
 /// The command, as a script would start it.
 pub(crate) fn fdtrace(args: &[&str]) -> Command {
-    at(Path::new(FDTRACE), args)
+    at(Path::new(FDTRACE.as_str()), args)
 }
 
 /// Likewise, from a copy.

@@ -40,6 +40,9 @@ use matrix::Columns;
 use qemu::{Accelerator, Qemu};
 use series::Series;
 
+/// Tells tests that were built elsewhere which fdtrace to test.
+const TESTED: &str = "FDTRACE_BIN=/bin/fdtrace";
+
 /// What is booted when nobody says what: the kernel of Debian's stable release.
 const DEFAULT_KERNEL: &str = "6.12";
 
@@ -115,7 +118,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         append: args.append.clone(),
         timeout: Duration::from_secs(args.timeout),
         job: Job {
-            env: args.env.clone(),
+            env: std::iter::once(TESTED.into())
+                .chain(args.env.clone())
+                .collect(),
             ..Job::default()
         },
         programs: Vec::new(),
