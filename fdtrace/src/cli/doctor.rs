@@ -4,7 +4,6 @@
 use std::io::Write as _;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use super::{
     EXIT_CANNOT, EXIT_OK, Output,
@@ -15,23 +14,6 @@ use crate::{
     plan::plan,
     report::{self, schema},
 };
-
-/// What doctor found, as one JSON object.
-#[derive(Serialize)]
-struct Findings {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    schema_version: u32,
-    fdtrace: &'static str,
-    kernel: String,
-    plan: Vec<schema::PlanEntry>,
-    offsets: std::collections::BTreeMap<String, u32>,
-    lsms: Vec<String>,
-    lockdown: Option<String>,
-    kptr_restrict: u8,
-    /// What keeps fdtrace from running, a line each; empty if nothing does.
-    obstacles: Vec<String>,
-}
 
 pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
     let view = KernelView::live()?;
@@ -46,10 +28,9 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
     let mut out = Output::open(common.output.as_deref())?;
     match args.format {
         Format::Json => {
-            let findings = Findings {
-                kind: "doctor",
+            let findings = schema::Line::Doctor(schema::Doctor {
                 schema_version: schema::SCHEMA_VERSION,
-                fdtrace: env!("CARGO_PKG_VERSION"),
+                fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
                 kernel: view.release.clone(),
                 plan: report::plan_entries(&plan),
                 offsets: plan
@@ -62,7 +43,7 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                 lockdown: view.lockdown.clone(),
                 kptr_restrict: view.kptr_restrict,
                 obstacles: obstacles.clone(),
-            };
+            });
             serde_json::to_writer(&mut out, &findings)?;
             writeln!(out)?;
         }

@@ -24,6 +24,8 @@ pub enum Line {
     Scenario(Scenario),
     /// The last line.
     Summary(Summary),
+    /// What `fdtrace doctor` found, its only line.
+    Doctor(Doctor),
 }
 
 /// What runs, and where.
@@ -39,6 +41,29 @@ pub struct Start {
     pub wall_ns: u64,
     /// How each hop is watched, in the order of the path; a hop with two hooks has two entries.
     pub plan: Vec<PlanEntry>,
+}
+
+/// What stands where, and what stands in the way.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Doctor {
+    /// Version of this contract.
+    pub schema_version: u32,
+    /// Version of fdtrace.
+    pub fdtrace: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// How each hop would be watched, before any self-test.
+    pub plan: Vec<PlanEntry>,
+    /// The constants that the programs take, by name.
+    pub offsets: std::collections::BTreeMap<String, u32>,
+    /// Security modules in force; empty where that is not visible.
+    pub lsms: Vec<String>,
+    /// Lockdown mode; null where that is not visible.
+    pub lockdown: Option<String>,
+    /// `kernel.kptr_restrict`.
+    pub kptr_restrict: u8,
+    /// What keeps fdtrace from running; empty if nothing does.
+    pub obstacles: Vec<String>,
 }
 
 /// How one hop is watched, or why not.
@@ -112,8 +137,8 @@ pub struct Transfer {
     pub receiver: Option<Receiver>,
     /// The sockets between them.
     pub socket: Socket,
-    /// `delivered`, `peeked`, `truncated`, `refused`, `discarded`, `collected`, `failed` or
-    /// `queued`.
+    /// `delivered`, `peeked`, `truncated`, `refused`, `discarded`, `collected`, `failed`, `queued`,
+    /// or `unknown` where the end was not seen.
     pub fate: String,
     /// Why, unless it was delivered or is queued.
     pub cause: Option<String>,
