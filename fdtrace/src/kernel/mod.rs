@@ -86,13 +86,17 @@ impl KernelView {
         });
 
         let types = types?;
+        let capabilities = Capabilities::current().map_err(KernelError::Capabilities)?;
         Ok(Self {
-            no_trampolines: mechanisms::no_trampolines(&types),
+            no_trampolines: match capabilities.lacking_for_tracing() {
+                None => mechanisms::no_trampolines(&types),
+                Some(lacking) => Some(format!("fentry programs cannot be tried without {lacking}")),
+            },
             no_kprobes: mechanisms::no_kprobes(),
             release: read(OSRELEASE)?.trim().to_owned(),
             types,
             symbols: symbols.map_err(unreadable(KALLSYMS))?,
-            capabilities: Capabilities::current().map_err(KernelError::Capabilities)?,
+            capabilities,
             lsms: read(LSM).map(|list| split_lsms(&list)).unwrap_or_default(),
             kptr_restrict: read(KPTR_RESTRICT)
                 .ok()
