@@ -195,6 +195,43 @@ fn a_list_address_that_is_queued_again_is_another_message() {
 }
 
 #[test]
+fn a_list_address_that_is_queued_again_before_the_receive_returns_keeps_both() {
+    // The kernel frees the list before the receive is over, and gives its address to the next.
+    let files = |base: u64| (1..20).map(|file| base + (file << 8)).collect::<Vec<_>>();
+    let first = Passing {
+        files: files(0x10_0000),
+        ..Passing::one()
+    };
+    let second = Passing {
+        skb: 0xb0b0,
+        sender_fd: 104,
+        receiver_fd: 109,
+        files: files(0x20_0000),
+        ..first.clone()
+    };
+    let events = [
+        first.queued(1),
+        first.dequeued(10),
+        second.queued(20),
+        first.returned(30, 19),
+        second.dequeued(40),
+        second.returned(50, 19),
+    ];
+    let transfers = track(events.concat());
+    assert_eq!(transfers.len(), 38);
+    for (place, transfer) in transfers.iter().enumerate() {
+        assert_eq!(
+            (transfer.fate, transfer.chain),
+            (Fate::Delivered, Chain::Whole)
+        );
+        let first_fd = if place < 19 { 4 } else { 104 };
+        let fd = transfer.sender.as_ref().unwrap().fd.unwrap();
+        assert_eq!(fd, first_fd + i32::from(transfer.index));
+        assert_eq!(transfer.receiver.as_ref().unwrap().fd, Some(fd + 5));
+    }
+}
+
+#[test]
 fn halves_of_two_messages_with_a_loss_between_are_lost() {
     // Same list, same skb, same file: nothing but the loss tells the two apart.
     let first = Passing::one();
@@ -643,6 +680,7 @@ fn interleave(course: &[(Vec<u64>, End, bool, u8)]) -> Vec<Event> {
             files: files.clone(),
             sender_fd: 1000 + number,
             receiver_fd: 5000 + number,
+            read_at: std::cell::Cell::new(0),
         };
         number += files.len() as i32;
         let mut step = || {
@@ -695,7 +733,7 @@ fn interleave(course: &[(Vec<u64>, End, bool, u8)]) -> Vec<Event> {
 
 /// Loses record `at`, as a full ring buffer does: the rest of its hop goes too, and whatever is
 /// begun later knows that something was lost.
-fn lose(events: &mut Vec<Event>, at: usize, epoch: u64) {
+fn lose(events: &mut Vec<Event>, at: usize) {
     let lost = *head_mut(&mut events[at]);
     let mut index = 0;
     events.retain_mut(|event| {
@@ -703,7 +741,8 @@ fn lose(events: &mut Vec<Event>, at: usize, epoch: u64) {
         let same_hop = (head.t_ns, head.kind, head.list) == (lost.t_ns, lost.kind, lost.list);
         let keep = index < at || !same_hop;
         if index > at && !same_hop && head.t_ns > lost.t_ns {
-            head.epoch = epoch;
+            // The last loss before it, in whatever order they are made here.
+            head.epoch = head.epoch.max(lost.t_ns);
         }
         index += 1;
         keep
@@ -754,10 +793,10 @@ proptest! {
     ) {
         let plan = tracepoint_plan();
         let mut events = interleave(&course);
-        for (epoch, at) in losses.iter().enumerate() {
+        for at in &losses {
             if !events.is_empty() {
                 let at = at.index(events.len());
-                lose(&mut events, at, epoch as u64 + 1);
+                lose(&mut events, at);
             }
         }
         for transfer in track(events) {

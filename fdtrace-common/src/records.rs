@@ -69,7 +69,8 @@ pub struct Head {
     pub epoch: u64,
     /// Address of the `scm_fp_list`.
     pub list: u64,
-    /// Address of the list that this one was duplicated from, or 0.
+    /// Where this comes from: the address of the list that this one was duplicated from, or 0; in
+    /// `ReceiveReturned`, the time of the `ListDequeued` that it belongs to.
     pub origin: u64,
     /// Address of the skb that carries the list.
     pub skb: u64,

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Whether two descriptors are one file object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The same file object.
     Same,

@@ -6,6 +6,8 @@
     reason = "tests may unwrap, and each test file uses its own part"
 )]
 
+use std::cell::Cell;
+
 use fdtrace::{
     event::{Event, Sighting},
     plan::{Attach, Plan, plan},
@@ -57,6 +59,8 @@ pub struct Passing {
     pub sender_fd: i32,
     /// First of the receiver's numbers.
     pub receiver_fd: i32,
+    /// When it was last read, which a returning receive refers to.
+    pub read_at: Cell<u64>,
 }
 
 impl Passing {
@@ -70,6 +74,8 @@ impl Passing {
             files: vec![0xffff_8881_2000_0000],
             sender_fd: 4,
             receiver_fd: 9,
+            // Where a test makes the return before the dequeue, it reads at 2.
+            read_at: Cell::new(2),
         }
     }
 
@@ -133,6 +139,7 @@ impl Passing {
 
     /// A receiver reads it.
     pub fn dequeued(&self, t_ns: u64) -> Vec<Event> {
+        self.read_at.set(t_ns);
         let head = self.head(RecordKind::ListDequeued, t_ns, self.receiver);
         let files = (0..self.files.len()).map(|index| self.seen(index, -1));
         runs(head, files.collect(), Event::ListDequeued)
@@ -162,6 +169,7 @@ impl Passing {
         files: Vec<FileSeen>,
     ) -> Vec<Event> {
         let mut head = self.head(RecordKind::ReceiveReturned, t_ns, self.receiver);
+        head.origin = self.read_at.get();
         head.syscall = syscall;
         head.flags = flags;
         runs(head, files, Event::ReceiveReturned)

@@ -28,6 +28,8 @@ use crate::{
 pub(crate) struct Window {
     pub(crate) list: u64,
     pub(crate) skb: u64,
+    /// Time of the dequeue's record, which tells one receive from another.
+    pub(crate) t_ns: u64,
     /// First word of the bitmap that `before` holds.
     pub(crate) base: u32,
     pub(crate) count: u32,
@@ -37,6 +39,7 @@ pub(crate) struct Window {
 static EMPTY: Window = Window {
     list: 0,
     skb: 0,
+    t_ns: 0,
     base: 0,
     count: 0,
     before: [0; WINDOW_WORDS],
@@ -79,7 +82,7 @@ fn being_read(skb: u64) {
     scratch.head.sender_sock = sender.0;
     scratch.head.count = count;
     if INSTALL_BY_TABLE.load() == 1 {
-        open_window(list.0, skb.0, count);
+        open_window(list.0, skb.0, count, scratch.head.t_ns);
     }
     emit::files(
         scratch,
@@ -91,7 +94,7 @@ fn being_read(skb: u64) {
 }
 
 #[inline(always)]
-fn open_window(list: u64, skb: u64, count: u16) {
+fn open_window(list: u64, skb: u64, count: u16, t_ns: u64) {
     let tid = bpf_get_current_pid_tgid() as u32;
     if WINDOWS.insert(&tid, &EMPTY, 0).is_err() {
         ring::count(Counter::WindowFull);
@@ -106,6 +109,7 @@ fn open_window(list: u64, skb: u64, count: u16) {
     unsafe {
         (*window).list = list;
         (*window).skb = skb;
+        (*window).t_ns = t_ns;
         (*window).base = base;
         (*window).count = u32::from(count);
         table.copy_open_words(base, (&raw mut (*window).before).cast());

@@ -59,6 +59,7 @@ fn report(receiver: Sock, window: *const Window, result: i32, flags: i32) {
     let head = &mut scratch.head;
     head.list = window.list;
     head.skb = window.skb;
+    head.origin = window.t_ns;
     head.count = window.count as u16;
     head.receiver_sock = receiver.0;
     head.receiver_ino = receiver.ino();

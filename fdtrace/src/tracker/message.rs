@@ -151,6 +151,17 @@ impl Message {
         self.has(Hop::Dequeue) || self.has(Hop::Detach)
     }
 
+    /// The thread that is reading it.
+    pub(super) fn reader(&self) -> Option<u32> {
+        self.head(Hop::Dequeue).map(|head| head.tid)
+    }
+
+    /// Whether the receive that returned is the one that is reading it.
+    pub(super) fn is_read_by(&self, returned: &Head) -> bool {
+        self.head(Hop::Dequeue)
+            .is_some_and(|read| read.tid == returned.tid && read.t_ns == returned.origin)
+    }
+
     /// Whether it got as far as a receive queue.
     pub(super) fn was_queued(&self) -> bool {
         self.has(Hop::Queue)

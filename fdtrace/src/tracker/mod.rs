@@ -39,6 +39,9 @@ pub struct Tracker {
     peeks: HashMap<u64, Message>,
     /// Duplicates that have neither been attached nor detached yet, with their origin.
     duplicates: HashMap<u64, u64>,
+    /// Messages that are being received and whose list's address is another's by now, by the
+    /// reading thread, with that address.
+    returning: HashMap<u32, (u64, Message)>,
     /// Messages that were received before their sender's hook had looked: it may still tell.
     orphans: VecDeque<(Message, Head)>,
     /// A sender whose list was gone, until all its records have come.
@@ -59,6 +62,7 @@ impl Tracker {
             open: HashMap::new(),
             peeks: HashMap::new(),
             duplicates: HashMap::new(),
+            returning: HashMap::new(),
             orphans: VecDeque::new(),
             late: None,
             names: HashMap::new(),
@@ -102,26 +106,17 @@ impl Tracker {
         while !self.orphans.is_empty() {
             self.give_up_orphan();
         }
-        let mut open: Vec<Message> = self.open.drain().map(|(_, message)| message).collect();
+        let waiting = self.returning.drain().map(|(_, (_, message))| message);
+        let mut open: Vec<Message> = waiting.collect();
+        open.extend(self.open.drain().map(|(_, message)| message));
         open.sort_by_key(|message| message.id);
         for message in open {
-            let unless_installed = if message.is_being_received() {
+            let otherwise = if message.is_being_received() {
                 Fate::Unknown
             } else {
                 Fate::Queued
             };
-            self.close(&message, |index| {
-                // Installed is installed, whether or not the list's end was seen too.
-                let installed = message.is_installed(index);
-                (
-                    if installed {
-                        Fate::Delivered
-                    } else {
-                        unless_installed
-                    },
-                    None,
-                )
-            });
+            self.close_unseen(&message, otherwise);
         }
         self.late = None;
         self.peeks.clear();
@@ -137,21 +132,44 @@ impl Tracker {
         })
     }
 
-    /// Ends the message that had this list's address before, whose end went unseen.
+    /// Makes room for another message at this list's address.
+    ///
+    /// Where installs are looked for in the receiver's table, that is after the list was freed: its
+    /// address may be queued anew before the receive has returned. The message then waits for its
+    /// reader. Otherwise its end went unseen.
     fn retire(&mut self, list: u64) {
-        if let Some(stale) = self.open.remove(&list) {
-            self.close(&stale, |index| {
-                let installed = stale.is_installed(index);
-                (
-                    if installed {
-                        Fate::Delivered
-                    } else {
-                        Fate::Unknown
-                    },
-                    None,
-                )
-            });
+        let Some(stale) = self.open.remove(&list) else {
+            return;
+        };
+        match stale.reader() {
+            Some(tid) => {
+                self.end_waiting(tid);
+                self.returning.insert(tid, (list, stale));
+            }
+            None => self.close_unseen(&stale, Fate::Unknown),
         }
+    }
+
+    /// A thread that begins another receive is done with the one before, whose return went unseen.
+    fn end_waiting(&mut self, tid: u32) {
+        if let Some((_, message)) = self.returning.remove(&tid) {
+            self.close_unseen(&message, Fate::Unknown);
+        }
+    }
+
+    /// Ends a message whose end went unseen. What was installed is delivered all the same.
+    fn close_unseen(&mut self, message: &Message, otherwise: Fate) {
+        self.close(message, |index| {
+            let installed = message.is_installed(index);
+            (
+                if installed {
+                    Fate::Delivered
+                } else {
+                    otherwise
+                },
+                None,
+            )
+        });
     }
 
     /// A hop on the sender's side. These come once and in order, so one that does not fit the
@@ -227,6 +245,7 @@ impl Tracker {
 
     fn dequeued(&mut self, seen: &Sighting) {
         let head = &seen.head;
+        self.end_waiting(head.tid);
         if self
             .open
             .get(&head.list)
@@ -280,19 +299,30 @@ impl Tracker {
     /// A receive is over whose installs were looked for in the receiver's table.
     fn returned(&mut self, seen: Sighting) {
         let head = seen.head;
-        let Some(message) = self.open.get_mut(&head.list) else {
+        let waiting = self
+            .returning
+            .get(&head.tid)
+            .is_some_and(|(_, message)| message.is_read_by(&head));
+        let message = if waiting {
+            self.returning.remove(&head.tid).map(|(_, message)| message)
+        } else if self
+            .open
+            .get(&head.list)
+            .is_some_and(|message| message.is_read_by(&head))
+        {
+            self.open.remove(&head.list)
+        } else {
+            // The address is another message's by now, and what this belongs to was not seen.
+            None
+        };
+        let Some(mut message) = message else {
             return;
         };
-        let Some(gained) = message.collect_returned(seen) else {
-            return;
-        };
-        if head.flags & FLAG_PEEK != 0 {
-            // A peek installs duplicates and leaves the message in the queue.
-            let mut peek = message.clone();
-            peek.install(&head, &gained);
-            self.end_peek(&peek);
-        } else if let Some(mut message) = self.open.remove(&head.list) {
-            message.install(&head, &gained);
+        let gained = message.collect_returned(seen);
+        if let Some(gained) = &gained
+            && head.flags & FLAG_PEEK == 0
+        {
+            message.install(&head, gained);
             if message.lacks_sender() {
                 self.orphans.push_back((message, head));
                 if self.orphans.len() > ORPHANS_MAX {
@@ -301,6 +331,18 @@ impl Tracker {
             } else {
                 self.end_receive(&message, &head);
             }
+            return;
+        }
+        if let Some(gained) = gained {
+            // A peek installs duplicates and leaves the message in the queue.
+            let mut peek = message.clone();
+            peek.install(&head, &gained);
+            self.end_peek(&peek);
+        }
+        if waiting {
+            self.returning.insert(head.tid, (head.list, message));
+        } else {
+            self.open.insert(head.list, message);
         }
     }
 
