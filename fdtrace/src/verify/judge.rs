@@ -107,6 +107,13 @@ pub(super) fn judge(
         match fact {
             Fact::Failed { why } => findings.failed.push(why.clone()),
             Fact::Skipped { why } => findings.skipped.push(why.clone()),
+            Fact::Received {
+                message,
+                truncated: true,
+                ..
+            } => findings
+                .failed
+                .push(format!("{message} came with MSG_CTRUNC")),
             _ => {}
         }
     }

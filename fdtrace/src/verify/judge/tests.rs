@@ -268,6 +268,13 @@ fn what_actors_say_counts() {
             .facts
             .retain(|fact| !matches!(fact, Fact::Received { .. }));
     });
+    assert_fails("MSG_CTRUNC", |record, _| {
+        for fact in &mut record.facts {
+            if let Fact::Received { truncated, .. } = fact {
+                *truncated = true;
+            }
+        }
+    });
     assert_fails("out of time", |record, _| {
         record.trouble.push("out of time".into());
     });
