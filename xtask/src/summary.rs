@@ -61,7 +61,7 @@ mod tests {
 running 2 tests
 test tests::a ... ok
 test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
-     Running tests/live.rs (target/debug/deps/live-0123)
+     Running tests/live/main.rs (target/debug/deps/live-0123)
 test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 3 filtered out; finished in 1.00s
 ";
 
