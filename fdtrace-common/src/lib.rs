@@ -7,4 +7,6 @@
 
 pub mod counters;
 pub mod offsets;
+pub mod paths;
+pub mod queues;
 pub mod records;

@@ -5,6 +5,8 @@
 //! read that faults yields zero, as the helper leaves it: an object that cannot be read looks
 //! like a null pointer, and callers test for zero where it matters.
 
+pub(crate) mod path;
+
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
@@ -16,7 +18,10 @@ use aya_ebpf::{
         },
     },
 };
-use fdtrace_common::records::{FileSeen, WINDOW_WORDS};
+use fdtrace_common::{
+    queues::{BoundName, Creds, SocketSeen},
+    records::{FileSeen, WINDOW_WORDS},
+};
 
 use crate::offsets::*;
 
@@ -134,6 +139,66 @@ impl Skb {
     pub(crate) fn prev(self) -> Skb {
         Skb(read(self.0, &SK_BUFF__PREV))
     }
+
+    /// The neighbour towards the tail. A queue's head has it in the same place.
+    #[inline(always)]
+    pub(crate) fn next(self) -> Skb {
+        Skb(read(self.0, &SK_BUFF__NEXT))
+    }
+
+    /// Bytes that nobody has read yet; only of Unix sockets.
+    #[inline(always)]
+    pub(crate) fn unread(self) -> u64 {
+        let len: u32 = read(self.0, &SK_BUFF__LEN);
+        let consumed: u32 = read(self.control(), &UNIX_SKB_PARMS__CONSUMED);
+        u64::from(len).wrapping_sub(u64::from(consumed))
+    }
+
+    /// `skb->tstamp`.
+    #[inline(always)]
+    pub(crate) fn stamp(self) -> u64 {
+        read(self.0, &SK_BUFF__TSTAMP)
+    }
+
+    /// Writes who sent it, as `UNIXCB` has it.
+    ///
+    /// # Safety
+    /// `creds` can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn describe_sender(self, creds: *mut Creds) {
+        let control = self.control();
+        // SAFETY: the caller's promise; every read fits its field.
+        unsafe {
+            describe_pid(read(control, &UNIX_SKB_PARMS__PID), creds);
+            read_to(&raw mut (*creds).uid, control, &UNIX_SKB_PARMS__UID);
+            read_to(&raw mut (*creds).gid, control, &UNIX_SKB_PARMS__GID);
+        }
+    }
+
+    #[inline(always)]
+    fn control(self) -> u64 {
+        self.0 + u64::from(SK_BUFF__CB.load())
+    }
+}
+
+/// Writes the number of a `struct pid *` and whether any process still has it.
+///
+/// # Safety
+/// `creds` can be written.
+#[inline(always)]
+unsafe fn describe_pid(pid: u64, creds: *mut Creds) {
+    /// `PIDTYPE_TGID`: the list of what has this number as its process id is the second one.
+    const PROCESSES: u64 = 8;
+    let (mut number, mut first) = (0_u32, 0_u64);
+    if pid != 0 {
+        number = read_at(pid + u64::from(PID__NUMBERS.load()) + u64::from(UPID__NR.load()));
+        first = read_at(pid + u64::from(PID__TASKS.load()) + PROCESSES);
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*creds).pid = number;
+        (*creds).alive = u32::from(first != 0);
+    }
 }
 
 /// A `struct sock *`.
@@ -185,6 +250,50 @@ impl Sock {
         read(alloc, &SOCKET_ALLOC__INODE__INO)
     }
 
+    /// Things in the receive queue.
+    #[inline(always)]
+    pub(crate) fn queued(self) -> u32 {
+        read(self.queue_head().0, &SK_BUFF_HEAD__QLEN)
+    }
+
+    /// Writes what a Unix socket looks like at this moment.
+    ///
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn describe(self, seen: *mut SocketSeen) {
+        const TCP_LISTEN: u8 = 10;
+        let socket: u64 = read(self.0, &SOCK__SOCKET);
+        let file = File(if socket == 0 {
+            0
+        } else {
+            read(socket, &SOCKET__FILE)
+        });
+        let peer = Sock(read(self.0, &UNIX_SOCK__PEER));
+        let state: u8 = read(self.0, &SOCK__STATE);
+        // SAFETY: the caller's promise; every read fits its field.
+        unsafe {
+            (*seen).sock = self.0;
+            (*seen).file = file.0;
+            (*seen).file_refs = if file.0 == 0 { 0 } else { file.refs() };
+            (*seen).ino = self.ino();
+            (*seen).peer = peer.0;
+            (*seen).peer_ino = peer.ino();
+            let creds = &raw mut (*seen).peer_creds;
+            describe_pid(read(self.0, &SOCK__PEER_PID), creds);
+            let cred: u64 = read(self.0, &SOCK__PEER_CRED);
+            read_to(&raw mut (*creds).uid, cred, &CRED__EUID);
+            read_to(&raw mut (*creds).gid, cred, &CRED__EGID);
+            read_to(&raw mut (*seen).scm_fds, self.0, &UNIX_SOCK__SCM_FDS);
+            (*seen).messages = self.queued();
+            (*seen).kind = self.kind();
+            (*seen).listens = u16::from(state == TCP_LISTEN);
+            (*seen).reserved = 0;
+            copy_bound_name(self.address(), &raw mut (*seen).name);
+            copy_bound_name(peer.address(), &raw mut (*seen).peer_name);
+        }
+    }
+
     /// The `struct unix_address *` that the socket is bound to, or 0.
     #[inline(always)]
     pub(crate) fn address(self) -> u64 {
@@ -210,6 +319,22 @@ pub(crate) fn copy_socket_name(address: u64, name: *mut u8, room: usize) -> u32 
     // SAFETY: `name` has `room` bytes, and no more than that is copied.
     unsafe { bpf_probe_read_kernel(name.cast(), len, from as *const _) };
     len
+}
+
+/// # Safety
+/// `name` can be written.
+#[inline(always)]
+unsafe fn copy_bound_name(address: u64, name: *mut BoundName) {
+    const SUN_PATH: usize = 108;
+    // SAFETY: the caller's promise, and there is room for a `sun_path`.
+    unsafe {
+        (*name).reserved = 0;
+        (*name).len = if address == 0 {
+            0
+        } else {
+            copy_socket_name(address, (&raw mut (*name).name).cast(), SUN_PATH)
+        };
+    }
 }
 
 /// A `struct scm_fp_list *`.
@@ -292,6 +417,33 @@ impl File {
     #[inline(always)]
     pub(crate) fn refs(self) -> i64 {
         read::<i64>(self.0, &FILE__REFS).wrapping_add(i64::from(FILE_REFS_BIAS.load()))
+    }
+
+    /// Address of its inode.
+    #[inline(always)]
+    pub(crate) fn inode(self) -> u64 {
+        read(self.0, &FILE__INODE)
+    }
+
+    /// Names that its inode has.
+    #[inline(always)]
+    pub(crate) fn links(self) -> u32 {
+        let inode: u64 = read(self.0, &FILE__INODE);
+        read(inode, &INODE__NLINK)
+    }
+
+    /// The `sock` behind the file if that is a Unix socket, or a null one. A socket's place in a
+    /// directory, opened with O_PATH, is none: its inode is of another file system.
+    #[inline(always)]
+    pub(crate) fn unix_sock(self) -> Sock {
+        const SOCKFS_MAGIC: u64 = 0x534f_434b;
+        let inode: u64 = read(self.0, &FILE__INODE);
+        let sb: u64 = read(inode, &INODE__SB);
+        if read::<u64>(sb, &SUPER_BLOCK__MAGIC) != SOCKFS_MAGIC {
+            return Sock(0);
+        }
+        let sock = self.sock();
+        if sock.is_unix() { sock } else { Sock(0) }
     }
 
     /// The `sock` behind a socket's file. The caller knows that it is a socket.
@@ -417,4 +569,10 @@ impl SyscallRegs {
 #[inline(always)]
 pub(crate) fn task_pid(task: u64) -> u32 {
     read(task, &TASK_STRUCT__TGID)
+}
+
+/// The name of such a task.
+#[inline(always)]
+pub(crate) fn task_comm(task: u64) -> [u8; 16] {
+    read(task, &TASK_STRUCT__COMM)
 }

@@ -18,6 +18,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod hops;
 #[cfg(target_arch = "bpf")]
+mod inflight;
+#[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod log;

@@ -15,17 +15,17 @@ static SNAPSHOT_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 /// `struct bpf_iter__task_file`, whose members the kernel aligns to 8 bytes each.
 #[repr(C)]
 pub(crate) struct Visit {
-    meta: *const Meta,
-    task: u64,
-    fd: u32,
+    pub(crate) meta: *const Meta,
+    pub(crate) task: u64,
+    pub(crate) fd: u32,
     _pad: u32,
-    file: u64,
+    pub(crate) file: u64,
 }
 
 /// `struct bpf_iter_meta`.
 #[repr(C)]
-struct Meta {
-    seq: *mut aya_ebpf::bindings::seq_file,
+pub(crate) struct Meta {
+    pub(crate) seq: *mut aya_ebpf::bindings::seq_file,
 }
 
 /// Writes one [`TaskFile`] for every descriptor of a process in `SNAPSHOT_PIDS`.

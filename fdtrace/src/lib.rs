@@ -2,9 +2,11 @@
 
 pub mod cli;
 pub mod event;
+pub mod inflight;
 pub mod kernel;
 pub mod ledger;
 pub mod passing;
+pub mod path;
 pub mod plan;
 pub mod report;
 pub mod tracer;

@@ -6,6 +6,7 @@ mod counters;
 mod object;
 #[cfg(feature = "log")]
 mod program_log;
+mod queues;
 mod self_test;
 mod task_files;
 
@@ -19,6 +20,7 @@ use aya::{
 use tokio::io::unix::AsyncFd;
 
 pub use counters::Losses;
+pub use queues::{QueueError, Queues, UnixIterator};
 use task_files::TaskFiles;
 pub use task_files::{Snapshot, SnapshotError};
 
@@ -141,7 +143,7 @@ impl Tracer {
         buffer_bytes: u32,
         btf: Option<&Btf>,
     ) -> Result<Self, TracerError> {
-        let mut ebpf = object::load(&plan, buffer_bytes)?;
+        let mut ebpf = object::load(&plan.offsets, buffer_bytes)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
         let attacher = Attacher { btf };

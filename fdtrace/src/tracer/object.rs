@@ -3,7 +3,7 @@
 use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError};
 
 use super::TracerError;
-use crate::plan::Plan;
+use crate::plan::Offsets;
 
 /// The object as `cargo xtask ebpf` committed it.
 static OBJECT: &[u8] =
@@ -16,13 +16,13 @@ pub(super) const RING: &str = "EVENTS";
 const OBJECT_VARIABLE: &str = "FDTRACE_BPF_OBJECT";
 
 /// Creates the maps, with this kernel's constants in place. Programs are loaded one by one later.
-pub(super) fn load(plan: &Plan, buffer_bytes: u32) -> Result<Ebpf, TracerError> {
+pub(super) fn load(offsets: &Offsets, buffer_bytes: u32) -> Result<Ebpf, TracerError> {
     let mut loader = EbpfLoader::new();
     // Constants stand for CO-RE relocations, so aya need not parse the kernel's BTF itself.
     loader.btf(None);
     let bytes = buffer_bytes.next_power_of_two();
     loader.map_max_entries(RING, bytes);
-    for (name, value) in plan.offsets.facts() {
+    for (name, value) in offsets.facts() {
         loader.override_global(name, value, true);
     }
     let loaded = match std::env::var_os(OBJECT_VARIABLE) {

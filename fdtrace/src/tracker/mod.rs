@@ -15,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, Head};
 
 use message::{LateSender, Message};
+pub(crate) use transfer::socket_name;
 pub use transfer::{
     Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer,
 };

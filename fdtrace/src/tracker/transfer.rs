@@ -59,7 +59,7 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    pub(super) fn of(seen: &FileSeen) -> Self {
+    pub(crate) fn of(seen: &FileSeen) -> Self {
         Self {
             ptr: seen.file,
             ino: seen.ino,
@@ -174,6 +174,16 @@ pub enum SocketType {
 }
 
 impl SocketType {
+    /// The type that the kernel has this number for.
+    pub(crate) fn of(number: u16) -> Option<Self> {
+        match number {
+            1 => Some(Self::Stream),
+            2 => Some(Self::Dgram),
+            5 => Some(Self::Seqpacket),
+            _ => None,
+        }
+    }
+
     /// The type's name in commands and output.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -203,12 +213,7 @@ impl Socket {
     pub(super) fn of(queued: Option<&Head>, last: &Head, name: Option<&[u8]>) -> Self {
         let known = |ino: u64| Some(ino).filter(|ino| *ino != 0);
         Self {
-            kind: queued.and_then(|queued| match queued.socket_type {
-                1 => Some(SocketType::Stream),
-                2 => Some(SocketType::Dgram),
-                5 => Some(SocketType::Seqpacket),
-                _ => None,
-            }),
+            kind: queued.and_then(|queued| SocketType::of(queued.socket_type)),
             path: name.map(socket_name),
             sender_ino: queued.and_then(|queued| known(queued.sender_ino)),
             receiver_ino: queued
@@ -219,7 +224,7 @@ impl Socket {
 }
 
 /// `sun_path` as users write it: up to the first NUL, or `@` and the name if it begins with one.
-fn socket_name(name: &[u8]) -> String {
+pub(crate) fn socket_name(name: &[u8]) -> String {
     match name.split_first() {
         Some((0, rest)) => format!("@{}", String::from_utf8_lossy(rest)),
         _ => {

@@ -1,0 +1,99 @@
+//! The name of an open file, found as the kernel's own `d_path` finds it: from the file's dentry
+//! up to the root of its mount, from there on from the place where that is mounted, and so on.
+//!
+//! Nothing is locked, so a rename in the middle can mix two names: whoever needs the name for
+//! certain reads it twice. Dentries and mounts are freed by RCU, and programs run within it, so
+//! what is read was such an object at the time.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use fdtrace_common::paths::{
+    NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
+};
+
+use super::{File, read};
+use crate::offsets::*;
+
+/// The most bytes of a name that one component has.
+const NAME_MAX: u32 = 255;
+
+/// Writes the names on the way from `file` to the root of its mount namespace to `names`, which
+/// has `ROOM + NAME_ROOM` bytes, the last one first and each ended by a NUL; `head` tells how many
+/// bytes that took and what is odd about them.
+///
+/// It takes at most `STEPS` steps, each a name or a mount. `head` is in a map, so that the
+/// verifier, which does not follow what is in there, takes all ways through a step for one.
+///
+/// # Safety
+/// `head` and `names` can be written, and `names` has the room.
+#[inline(always)]
+pub(crate) unsafe fn walk<const STEPS: usize, const ROOM: u64>(
+    file: File,
+    head: *mut PathHead,
+    names: *mut u8,
+) {
+    // SAFETY: the caller's promise.
+    let head = unsafe { &mut *head };
+    head.dentry = read(file.0, &FILE__DENTRY);
+    head.mount = read(file.0, &FILE__MNT);
+    head.inode = read(file.0, &FILE__INODE);
+    head.len = 0;
+    head.flags = 0;
+    head.mount_id = read(mount(head.mount), &MOUNT__ID);
+    let hashed: u64 = read(head.dentry, &DENTRY__HASH__PPREV);
+    // A root is never hashed, and never unlinked.
+    if hashed == 0 && head.dentry != read(head.dentry, &DENTRY__PARENT) {
+        head.flags = PATH_UNLINKED;
+    }
+    for _ in 0..STEPS {
+        let dentry = head.dentry;
+        let parent: u64 = read(dentry, &DENTRY__PARENT);
+        if dentry == read(head.mount, &VFSMOUNT__ROOT) {
+            let mount = mount(head.mount);
+            let above: u64 = read(mount, &MOUNT__PARENT);
+            if above == mount || above == 0 {
+                // The top of a namespace, or of what was taken out of one.
+                let namespace: u64 = read(mount, &MOUNT__NS);
+                if namespace == 0 {
+                    head.flags |= PATH_DETACHED;
+                }
+                return;
+            }
+            head.dentry = read(mount, &MOUNT__MOUNTPOINT);
+            head.mount = above + u64::from(MOUNT__MNT.load());
+            continue;
+        }
+        let at = head.len;
+        if at > ROOM {
+            break;
+        }
+        let len: u32 = read(dentry, &DENTRY__NAME__LEN);
+        let mut len = len;
+        if len > NAME_MAX {
+            len = NAME_MAX;
+            head.flags |= PATH_CUT;
+        }
+        let name: u64 = read(dentry, &DENTRY__NAME__NAME);
+        // SAFETY: `at` is at most ROOM, and a name and its NUL take no more than NAME_ROOM.
+        unsafe {
+            let to = names.add(at as usize);
+            bpf_probe_read_kernel(to.cast(), len, name as *const _);
+            *to.add((len & NAME_MAX) as usize) = 0;
+        }
+        head.len = at + u64::from(len) + 1;
+        if parent == dentry || parent == 0 {
+            // The only one of its tree, without a place in any: a pipe, a socket, an eventfd.
+            head.flags |= PATH_ROOTLESS;
+            return;
+        }
+        head.dentry = parent;
+    }
+    head.flags |= PATH_CUT;
+}
+
+/// The `struct mount` around a `struct vfsmount`.
+#[inline(always)]
+fn mount(vfsmount: u64) -> u64 {
+    vfsmount - u64::from(MOUNT__MNT.load())
+}
+
+const _: () = assert!(NAME_MAX as usize + 1 <= NAME_ROOM);

@@ -1,0 +1,418 @@
+//! Queues: walks the receive queues of all Unix sockets, without attaching anything.
+//!
+//! Two iterators say where to look: `iter/task_file` names the sockets that processes hold, and
+//! who holds them, `iter/unix` (5.15 and later) those that nobody holds too. From there a program
+//! reads one page of a queue at a time, called by hand; sockets that are found in a queue are read
+//! in their turn.
+
+use std::{
+    collections::HashSet,
+    io::{self, Read as _},
+};
+
+use aya::{
+    Btf, Ebpf, Pod,
+    maps::{Array, MapData, MapError},
+    programs::{Iter, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+use fdtrace_common::queues::{
+    HolderSeen, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
+};
+use zerocopy::FromBytes as _;
+
+use super::{TracerError, object};
+use crate::{
+    inflight::{Pass, Queue, QueuedFile, UnixSocket, holders},
+    kernel::{KernelView, TypeError},
+    path::FilePath,
+    plan::Offsets,
+};
+
+const QUEUE: &str = "inflight_queue";
+const PATH: &str = "inflight_path";
+const SOCKETS: &str = "inflight_unix";
+const HOLDERS: &str = "inflight_holders";
+const QUEUE_PAGE: &str = "QUEUE_PAGE";
+const PATH_PAGE: &str = "PATH_PAGE";
+
+/// How often a queue is read that keeps changing.
+const TRIES: usize = 32;
+
+/// Pages of one queue, each of 64 files or 256 messages.
+const PAGES_MAX: usize = 4096;
+
+/// Files of one pass.
+const FILES_MAX: usize = 1 << 18;
+
+/// A page of the ring buffer is the least there is; the walk does not use it.
+const RING_BYTES: u32 = 4096;
+
+/// Why queues cannot be walked.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The kernel refuses a program.
+    #[error("cannot load program {name}")]
+    Load {
+        /// The program.
+        name: &'static str,
+        /// The kernel's answer.
+        source: Box<ProgramError>,
+    },
+    /// The kernel does not run a program.
+    #[error("cannot run program {name}")]
+    Run {
+        /// The program.
+        name: &'static str,
+        /// The kernel's answer.
+        source: Box<ProgramError>,
+    },
+    /// Reading an iterator failed.
+    #[error("cannot read iterator {name}")]
+    Read {
+        /// Its program.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A map is not what the programs declare.
+    #[error("cannot use the map {name}")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// Why.
+        source: MapError,
+    },
+    /// The object is not the one this fdtrace was built with.
+    #[error("the eBPF object has no {0}")]
+    Missing(&'static str),
+    /// The object cannot be loaded.
+    #[error(transparent)]
+    Object(#[from] TracerError),
+    /// The kernel's type information cannot be read.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+}
+
+/// Walks queues, with an eBPF object of its own.
+pub struct Queues {
+    ebpf: Ebpf,
+    walk: Walk,
+}
+
+impl Queues {
+    /// Loads what walking takes.
+    ///
+    /// # Errors
+    /// If the object or a program cannot be loaded.
+    pub fn open(offsets: &Offsets, btf: &Btf, iterator: UnixIterator) -> Result<Self, QueueError> {
+        let mut ebpf = object::load(offsets, RING_BYTES)?;
+        let walk = Walk::load(&mut ebpf, btf, iterator)?;
+        Ok(Self { ebpf, walk })
+    }
+
+    /// Walks all queues once.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run a program, or an iterator breaks off.
+    pub fn pass(&mut self) -> Result<Pass, QueueError> {
+        self.walk.pass(&mut self.ebpf)
+    }
+
+    /// The inode and the mount of an open descriptor of this process.
+    ///
+    /// # Errors
+    /// As [`Queues::pass`].
+    pub fn place(&mut self, file: u64) -> Result<Option<(u64, FilePath)>, QueueError> {
+        let path = self.walk.path(&self.ebpf, [file, 0, 0, 0, 0])?;
+        Ok(path.map(|(page, path)| (page.head.inode, path)))
+    }
+}
+
+/// Whether this kernel can list Unix sockets that nobody holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnixIterator {
+    /// It has `iter/unix`.
+    Present,
+    /// It has not.
+    Absent,
+}
+
+impl UnixIterator {
+    /// Looks for it.
+    ///
+    /// # Errors
+    /// If the kernel's types cannot be read.
+    pub fn of(view: &KernelView) -> Result<Self, TypeError> {
+        let found = view.types.function("bpf_iter_unix")?;
+        Ok(match found {
+            Some(_) => Self::Present,
+            None => Self::Absent,
+        })
+    }
+}
+
+/// A walk over the queues, with the programs of some loaded object.
+pub(super) struct Walk {
+    queue_page: Array<MapData, Raw<QueuePage>>,
+    path_page: Array<MapData, Raw<PathPage>>,
+    iterator: UnixIterator,
+}
+
+/// What a map holds.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Raw<T>(T);
+
+// SAFETY: both are plain integers without padding, of which any bytes are a value.
+unsafe impl Pod for Raw<QueuePage> {}
+// SAFETY: likewise.
+unsafe impl Pod for Raw<PathPage> {}
+
+impl Walk {
+    pub(super) fn load(
+        ebpf: &mut Ebpf,
+        btf: &Btf,
+        iterator: UnixIterator,
+    ) -> Result<Self, QueueError> {
+        for name in [QUEUE, PATH] {
+            let program: &mut RawTracePoint = ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or(QueueError::Missing(name))?;
+            program.load().map_err(|source| QueueError::Load {
+                name,
+                source: Box::new(source),
+            })?;
+        }
+        let load = |ebpf: &mut Ebpf, name, target| {
+            iter(ebpf, name)?
+                .load(target, btf)
+                .map_err(|source| QueueError::Load {
+                    name,
+                    source: Box::new(source),
+                })
+        };
+        load(ebpf, HOLDERS, "task_file")?;
+        if iterator == UnixIterator::Present {
+            load(ebpf, SOCKETS, "unix")?;
+        }
+        Ok(Self {
+            queue_page: take(ebpf, QUEUE_PAGE)?,
+            path_page: take(ebpf, PATH_PAGE)?,
+            iterator,
+        })
+    }
+
+    pub(super) fn pass(&mut self, ebpf: &mut Ebpf) -> Result<Pass, QueueError> {
+        let rows = read(ebpf, HOLDERS)?;
+        let rows: Vec<HolderSeen> = rows
+            .chunks_exact(size_of::<HolderSeen>())
+            .filter_map(|row| HolderSeen::read_from_bytes(row).ok())
+            .collect();
+        let mut next: Vec<u64> = rows
+            .iter()
+            .filter(|row| row.queued != 0)
+            .map(|row| row.sock)
+            .collect();
+        let mut pass = Pass {
+            holders: holders(&rows),
+            ..Pass::default()
+        };
+        drop(rows);
+        match self.iterator {
+            UnixIterator::Absent => pass.gaps.no_iterator = true,
+            UnixIterator::Present => next.extend(
+                read(ebpf, SOCKETS)?
+                    .chunks_exact(size_of::<u64>())
+                    .filter_map(|row| u64::read_from_bytes(row).ok()),
+            ),
+        }
+        // Last come, first read; a queue's own sockets right after it.
+        next.reverse();
+        let mut seen = HashSet::new();
+        let mut files = 0;
+        while let Some(sock) = next.pop() {
+            if !seen.insert(sock) {
+                continue;
+            }
+            let room = FILES_MAX - files;
+            let Some(queue) = self.read_queue(ebpf, sock, room, &mut pass)? else {
+                continue;
+            };
+            files += queue.files.len();
+            next.extend(queue.connections.iter().rev());
+            let carried = queue.files.iter().map(|file| file.sock);
+            next.extend(carried.rev().filter(|sock| *sock != 0));
+            if !queue.files.is_empty() || !queue.connections.is_empty() {
+                pass.queues.push(queue);
+            }
+        }
+        Ok(pass)
+    }
+
+    /// Reads the whole queue of a socket, in one piece or not at all.
+    fn read_queue(
+        &self,
+        ebpf: &Ebpf,
+        sock: u64,
+        room: usize,
+        pass: &mut Pass,
+    ) -> Result<Option<Queue>, QueueError> {
+        for _ in 0..TRIES {
+            match self.try_queue(ebpf, sock, room)? {
+                Attempt::Read(queue, cut) => {
+                    pass.gaps.long_queues += u64::from(cut);
+                    return Ok(Some(queue));
+                }
+                Attempt::Full => {
+                    pass.gaps.too_many_files += 1;
+                    return Ok(None);
+                }
+                Attempt::Gone => return Ok(None),
+                Attempt::Changed => {}
+            }
+        }
+        pass.gaps.restless += 1;
+        Ok(None)
+    }
+
+    fn try_queue(&self, ebpf: &Ebpf, sock: u64, room: usize) -> Result<Attempt, QueueError> {
+        let mut socket: Option<UnixSocket> = None;
+        let mut files = Vec::new();
+        let mut connections = Vec::new();
+        for number in 0..PAGES_MAX {
+            run(ebpf, QUEUE, &[sock, u64::from(number > 0)])?;
+            let Raw(page) = entry(&self.queue_page, QUEUE_PAGE)?;
+            match page.state {
+                PAGE_GONE => return Ok(Attempt::Gone),
+                PAGE_CHANGED => return Ok(Attempt::Changed),
+                _ => {}
+            }
+            let seen = UnixSocket::of(&page.socket);
+            // Nothing pins the socket between two pages: its address could be another's by now.
+            if let Some(before) = &socket
+                && (before.ino, before.kind, &before.name) != (seen.ino, seen.kind, &seen.name)
+            {
+                return Ok(Attempt::Changed);
+            }
+            let items = page.items.iter().take(page.len as usize);
+            for item in items {
+                if page.socket.listens != 0 {
+                    connections.push(item.sock);
+                } else if files.len() >= room {
+                    return Ok(Attempt::Full);
+                } else {
+                    let Some(path) = self.path_of(ebpf, item)? else {
+                        return Ok(Attempt::Changed);
+                    };
+                    files.push(QueuedFile::of(item, Some(path)));
+                }
+            }
+            let whole = page.state == PAGE_END;
+            if whole || number + 1 == PAGES_MAX {
+                let queue = Queue {
+                    socket: seen,
+                    files,
+                    connections,
+                };
+                return Ok(Attempt::Read(queue, !whole));
+            }
+            socket = Some(seen);
+        }
+        Ok(Attempt::Changed)
+    }
+
+    fn path_of(&self, ebpf: &Ebpf, item: &Queued) -> Result<Option<FilePath>, QueueError> {
+        let arguments = [
+            item.file.file,
+            item.inode,
+            item.skb,
+            item.list,
+            u64::from(item.index),
+        ];
+        Ok(self.path(ebpf, arguments)?.map(|(_, path)| path))
+    }
+
+    fn path(
+        &self,
+        ebpf: &Ebpf,
+        arguments: [u64; 5],
+    ) -> Result<Option<(PathPage, FilePath)>, QueueError> {
+        if run(ebpf, PATH, &arguments)? != 0 {
+            return Ok(None);
+        }
+        let Raw(page) = entry(&self.path_page, PATH_PAGE)?;
+        let path = FilePath::of(&page.head, &page.names);
+        Ok(Some((page, path)))
+    }
+}
+
+/// What came of reading a queue.
+enum Attempt {
+    /// It was read; true if not to its end.
+    Read(Queue, bool),
+    /// It changed meanwhile.
+    Changed,
+    /// There is no such socket any more.
+    Gone,
+    /// There is no room for what is in it.
+    Full,
+}
+
+fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<Array<MapData, Raw<T>>, QueueError>
+where
+    Raw<T>: Pod,
+{
+    let map = ebpf.take_map(name).ok_or(QueueError::Missing(name))?;
+    Array::try_from(map).map_err(|source| QueueError::Map { name, source })
+}
+
+fn entry<T>(map: &Array<MapData, Raw<T>>, name: &'static str) -> Result<Raw<T>, QueueError>
+where
+    Raw<T>: Pod,
+{
+    map.get(&0, 0)
+        .map_err(|source| QueueError::Map { name, source })
+}
+
+/// Calls a program once; returns what it returned.
+fn run(ebpf: &Ebpf, name: &'static str, arguments: &[u64]) -> Result<u32, QueueError> {
+    let program: &RawTracePoint = ebpf
+        .program(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(QueueError::Missing(name))?;
+    let mut options = RawTracePointRunOptions::new();
+    for (slot, argument) in options.args.iter_mut().zip(arguments) {
+        *slot = *argument;
+    }
+    let result = program
+        .test_run(options)
+        .map_err(|source| QueueError::Run {
+            name,
+            source: Box::new(source),
+        })?;
+    Ok(result.return_value)
+}
+
+/// Reads an iterator to its end.
+fn read(ebpf: &mut Ebpf, name: &'static str) -> Result<Vec<u8>, QueueError> {
+    let failed = |source: ProgramError| QueueError::Run {
+        name,
+        source: Box::new(source),
+    };
+    let program = iter(ebpf, name)?;
+    let link = program.attach().map_err(failed)?;
+    let link = program.take_link(link).map_err(failed)?;
+    let mut rows = Vec::new();
+    link.into_file()
+        .map_err(|error| io::Error::other(error.to_string()))
+        .and_then(|mut file| file.read_to_end(&mut rows))
+        .map_err(|source| QueueError::Read { name, source })?;
+    Ok(rows)
+}
+
+fn iter<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, QueueError> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(QueueError::Missing(name))
+}
