@@ -18,38 +18,46 @@ use nix::unistd::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The catalogue's first two groups, in its own order.
-const IDENTITY: [&str; 22] = [
-    "stream-one-fd",
-    "dgram-one-fd",
-    "seqpacket-one-fd",
-    "child-to-parent-file",
-    "accept-handoff",
-    "sibling-broadcast",
-    "unrelated-path",
-    "unrelated-abstract",
-    "two-fds",
-    "three-fds",
-    "max-fds",
-    "same-fd-twice",
-    "sender-keeps",
-    "sender-closes-first",
-    "sender-socket-closed-first",
-    "two-messages",
-    "two-cmsgs-merge",
-    "shared-offset",
-    "relay",
-    "concurrent-receive",
-    "pid-namespace",
-    "libuv-handle",
-];
-const NEGATIVE_CONTROLS: [&str; 6] = [
-    "reopened-path",
-    "number-as-data",
-    "pipe-cannot",
-    "inet-carries-none",
-    "reused-number",
-    "reused-pointer",
+/// The catalogue, group by group.
+const CATALOGUE: &[(&str, &[&str])] = &[
+    (
+        "identity",
+        &[
+            "stream-one-fd",
+            "dgram-one-fd",
+            "seqpacket-one-fd",
+            "child-to-parent-file",
+            "accept-handoff",
+            "sibling-broadcast",
+            "unrelated-path",
+            "unrelated-abstract",
+            "two-fds",
+            "three-fds",
+            "max-fds",
+            "same-fd-twice",
+            "sender-keeps",
+            "sender-closes-first",
+            "sender-socket-closed-first",
+            "two-messages",
+            "two-cmsgs-merge",
+            "shared-offset",
+            "relay",
+            "concurrent-receive",
+            "pid-namespace",
+            "libuv-handle",
+        ],
+    ),
+    (
+        "negative-control",
+        &[
+            "reopened-path",
+            "number-as-data",
+            "pipe-cannot",
+            "inet-carries-none",
+            "reused-number",
+            "reused-pointer",
+        ],
+    ),
 ];
 
 /// fdtrace in a place where anybody may run it.
@@ -201,29 +209,110 @@ fn list_shows_the_catalogue() {
     assert_eq!((list.code, list.stderr.as_str()), (Some(0), ""), "{list:?}");
     insta::assert_snapshot!("list", list.stdout);
 
-    let names = |group: &str| -> Vec<&str> {
-        let lines = list
-            .stdout
-            .lines()
-            .skip_while(|line| *line != group)
-            .skip(1);
-        let mut names: Vec<&str> = lines
-            .map_while(|line| line.strip_prefix("  "))
-            .filter_map(|line| line.split(' ').next())
+    let mut lines = list.stdout.lines().peekable();
+    for (group, names) in CATALOGUE {
+        assert_eq!(lines.next(), Some(*group));
+        let mut listed: Vec<&str> = std::iter::from_fn(|| lines.next_if(|line| !line.is_empty()))
+            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
             .collect();
-        names.sort_unstable();
-        names
+        let mut expected = names.to_vec();
+        listed.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(listed, expected);
+        let gap = lines.next();
+        assert!(gap.is_none_or(str::is_empty), "{gap:?}");
+    }
+    assert_eq!(lines.next(), None);
+}
+
+#[test]
+fn list_is_a_line_of_json_too() {
+    let list = run(&mut fdtrace(&["verify", "--list", "--format", "json"]));
+    assert_eq!((list.code, list.stderr.as_str()), (Some(0), ""), "{list:?}");
+    let schema = Schema::parse(&run(&mut fdtrace(&["schema"])).stdout);
+    let lines = schema.assert_lines(&list.stdout);
+    assert_eq!(lines.len(), 1);
+    let scenarios = lines[0]["scenarios"].as_array().expect("it is a list");
+    let count: usize = CATALOGUE.iter().map(|(_, names)| names.len()).sum();
+    assert_eq!(scenarios.len(), count);
+    let find = |name: &str| scenarios.iter().find(|scenario| scenario["name"] == name);
+    let scenario = find("pid-namespace").expect("it is listed");
+    assert_eq!(scenario["group"], "identity");
+    assert_eq!(scenario["needs"][0], "a pid namespace of its own");
+    assert_eq!(
+        find("relay").expect("it is listed")["needs"].as_array(),
+        Some(&vec![])
+    );
+}
+
+#[test]
+fn a_list_is_no_report() {
+    for format in ["junit", "tap"] {
+        let refused = run(&mut fdtrace(&["verify", "--list", "--format", format]));
+        refused.assert_complaint("a list is no report", Some("text and json"));
+    }
+}
+
+#[test]
+fn groups_and_patterns_select_what_they_say_in_the_catalogues_order() {
+    let list = |words: &[&str]| {
+        let list = run(fdtrace(&["verify", "--list", "--format", "json"]).args(words));
+        let scenarios = json(&list)["scenarios"].clone();
+        let names = scenarios.as_array().expect("it is a list").iter();
+        let names = names.map(|scenario| scenario["name"].as_str().unwrap_or_default().to_owned());
+        names.collect::<Vec<_>>()
     };
-    let sorted = |names: &[&'static str]| -> Vec<&str> {
-        let mut names = names.to_vec();
-        names.sort_unstable();
-        names
-    };
-    assert_eq!(names("identity"), sorted(&IDENTITY));
-    assert_eq!(names("negative-control"), sorted(&NEGATIVE_CONTROLS));
-    // And nothing else: two headings, a blank line, and the names.
-    let expected = IDENTITY.len() + NEGATIVE_CONTROLS.len() + 3;
-    assert_eq!(list.stdout.lines().count(), expected);
+    assert_eq!(
+        list(&["reused-*", "*-one-fd"]),
+        [
+            "stream-one-fd",
+            "dgram-one-fd",
+            "seqpacket-one-fd",
+            "reused-number",
+            "reused-pointer"
+        ]
+    );
+    let mut group = list(&["negative-control"]);
+    group.sort_unstable();
+    let (_, names) = CATALOGUE
+        .iter()
+        .find(|(name, _)| *name == "negative-control")
+        .expect("it is in the catalogue");
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    assert_eq!(group, names);
+}
+
+#[test]
+fn what_selects_nothing_is_refused_with_what_was_meant() {
+    let refused = run(&mut fdtrace(&["verify", "steam-one-fd"]));
+    refused.assert_complaint(
+        "there is no scenario or group \"steam-one-fd\"; did you mean \"stream-one-fd\"?",
+        Some("fdtrace verify --list"),
+    );
+    let refused = run(&mut fdtrace(&["verify", "no-such-*"]));
+    refused.assert_complaint("no scenario matches", Some("fdtrace verify --list"));
+    let refused = run(&mut fdtrace(&["verify", "{a"]));
+    refused.assert_complaint("\"{a\" is no pattern: ", Some("fdtrace verify --list"));
+    let refused = run(&mut fdtrace(&["verify", "evil\u{1b}[31m\n"]));
+    refused.assert_complaint("is no pattern: ", Some("fdtrace verify --list"));
+    assert!(!refused.stderr.contains('\u{1b}'), "{refused:?}");
+}
+
+#[test]
+fn a_report_names_its_format_and_a_file_of_its_own() {
+    for (report, what) in [
+        ("junit", "FORMAT=FILE"),
+        ("junit=", "FORMAT=FILE"),
+        ("xml=a", "invalid variant"),
+    ] {
+        assert_usage_error(&run(&mut fdtrace(&["verify", "--report", report])), what);
+    }
+    let refused = run(&mut fdtrace(&[
+        "verify", "--report", "junit=a", "--report", "tap=a",
+    ]));
+    refused.assert_complaint("two reports cannot both be a", Some("a file of its own"));
+    assert!(!Path::new("a").exists());
 }
 
 #[test]
@@ -238,7 +327,7 @@ fn list_shows_only_what_is_named() {
 
 #[test]
 fn an_unknown_scenario_is_named_with_a_way_to_find_others() {
-    for name in ["no-such", "", "relay ", "RELAY", "evil\u{1b}[31m\n"] {
+    for name in ["no-such", "", "relay ", "RELAY", "evil\u{1b}31m\n"] {
         let refused = run(&mut fdtrace(&["verify", "relay", name]));
         refused.assert_complaint("there is no scenario", Some("fdtrace verify --list"));
         assert!(!refused.stderr.contains('\u{1b}'), "{refused:?}");

@@ -1,6 +1,6 @@
 //! The arguments, as typed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -79,16 +79,63 @@ pub(super) enum Format {
     Json,
 }
 
+/// What verify's results can be written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For people.
+    Text,
+    /// JSON Lines; `fdtrace schema` describes them.
+    Json,
+    /// JUnit XML, for CI.
+    Junit,
+    /// TAP 14, for CI.
+    Tap,
+}
+
+/// A report beside the one on stdout: `FORMAT=FILE`.
+#[derive(Clone, Debug)]
+pub(super) struct ExtraReport {
+    pub(super) format: ReportFormat,
+    pub(super) file: PathBuf,
+}
+
+impl FromStr for ExtraReport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((format, file)) if !file.is_empty() => Ok(Self {
+                format: ReportFormat::from_str(format, false)?,
+                file: file.into(),
+            }),
+            _ => Err("not of the form FORMAT=FILE".to_owned()),
+        }
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct Verify {
-    /// Scenarios to play; all of them if none is named.
+    /// Scenarios to play, by name, group or pattern ('kind-*'); all of them if none is named.
+    #[arg(value_name = "SCENARIO")]
     pub(super) scenarios: Vec<String>,
     /// List the scenarios and exit.
     #[arg(long)]
     pub(super) list: bool,
     /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(super) format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(super) format: ReportFormat,
+    /// Write another report too, such as `junit=verify.xml`; may be given several times.
+    #[arg(long, value_name = "FORMAT=FILE", conflicts_with = "list")]
+    pub(super) report: Vec<ExtraReport>,
+    /// Play all of it this many times.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) repeat: u32,
+    /// Play this many scenarios at a time.
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) jobs: u32,
+    /// Begin no other scenario once one has failed.
+    #[arg(long)]
+    pub(super) fail_fast: bool,
     /// Print every hop of every transfer.
     #[arg(long)]
     pub(super) hops: bool,

@@ -5,6 +5,8 @@
 mod args;
 mod doctor;
 mod output;
+mod programme;
+mod reports;
 mod verify;
 
 use std::{
@@ -17,7 +19,10 @@ use clap::Parser as _;
 use args::{Args, Command};
 pub use output::Output;
 
-use crate::{kernel::KernelError, plan::PlanError, report::schema, tracer::TracerError};
+use crate::{
+    kernel::KernelError, plan::PlanError, report::schema, tracer::TracerError,
+    verify::SelectionError,
+};
 
 /// Every check passed, or nothing contradicted.
 pub const EXIT_OK: u8 = 0;
@@ -109,6 +114,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             error.hint()
         } else if let Some(PlanError::NothingToAttach { .. }) = cause.downcast_ref::<PlanError>() {
             Some("`fdtrace doctor` shows what can be watched here")
+        } else if cause.is::<SelectionError>() {
+            Some("`fdtrace verify --list` shows them all")
         } else {
             cause.downcast_ref::<CannotRun>().map(|error| error.hint)
         }

@@ -1,7 +1,7 @@
 //! `fdtrace verify`: the whole line, from the kernel's types to the exit code.
 
 use std::{
-    io::Write as _,
+    io::Write,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,21 +11,23 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
-    args::{Common, Format, Verify},
+    args::{Common, ReportFormat, Verify},
+    programme::Programme,
+    reports::Outputs,
 };
 use crate::{
     kernel::KernelView,
     plan::{Mechanism, plan},
-    report::{Json, Pointers, Report, Start, Summary, Text},
+    report::{self, Report as _, Start, Summary},
     tracer::Tracer,
     tracker::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
 };
 
 pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
-    let scenarios = select(&args.scenarios)?;
+    let scenarios = verify::select(&args.scenarios)?;
     if args.list {
-        return list(&scenarios, common);
+        return list(&scenarios, args.format, common);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -34,26 +36,26 @@ pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
     runtime.block_on(play(&scenarios, args, common))
 }
 
-fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    if names.is_empty() {
-        return Ok(verify::all().collect());
+fn list(scenarios: &[&Scenario], format: ReportFormat, common: &Common) -> Result<u8> {
+    if matches!(format, ReportFormat::Junit | ReportFormat::Tap) {
+        return Err(CannotRun {
+            what: "a list is no report".to_owned(),
+            hint: "`--list` has --format text and json",
+        }
+        .into());
     }
-    names
-        .iter()
-        .map(|name| {
-            verify::find(name).ok_or_else(|| {
-                CannotRun {
-                    what: format!("there is no scenario {name:?}"),
-                    hint: "`fdtrace verify --list` shows them all",
-                }
-                .into()
-            })
-        })
-        .collect()
+    let mut out = Output::open(common.output.as_deref())?;
+    if format == ReportFormat::Json {
+        serde_json::to_writer(&mut out, &report::catalogue(scenarios))?;
+        writeln!(out)?;
+    } else {
+        write_list(&mut out, scenarios)?;
+    }
+    out.finish()?;
+    Ok(EXIT_OK)
 }
 
-fn list(scenarios: &[&Scenario], common: &Common) -> Result<u8> {
-    let mut out = Output::open(common.output.as_deref())?;
+fn write_list(out: &mut impl Write, scenarios: &[&Scenario]) -> Result<()> {
     let mut group = None;
     for scenario in scenarios {
         if group != Some(scenario.group) {
@@ -61,17 +63,20 @@ fn list(scenarios: &[&Scenario], common: &Common) -> Result<u8> {
             writeln!(out, "{gap}{}", scenario.group.name())?;
             group = Some(scenario.group);
         }
-        writeln!(out, "  {:<27} {}", scenario.name, scenario.summary)?;
+        write!(out, "  {:<27} {}", scenario.name, scenario.summary)?;
+        match scenario.needs {
+            [] => writeln!(out)?,
+            needs => writeln!(out, " (needs {})", needs.join(", "))?,
+        }
     }
-    out.finish()?;
-    Ok(EXIT_OK)
+    Ok(())
 }
 
 async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
     let begin = Instant::now();
     // Both before anything is attached: neither may fail with work half done.
     let mut interrupt = Interrupt::new()?;
-    let mut out = Output::open(common.output.as_deref())?;
+    let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
 
     let view = KernelView::live()?;
     check_privileges(&view)?;
@@ -110,15 +115,11 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         );
     }
 
-    let pointers = Pointers::new(common.pointers, kptr_restrict);
     let tracker = Tracker::new(Box::new(move |address| {
         symbols.symbolize(address).map(|(name, _)| name.to_owned())
     }));
     let mut verifier = Verifier::new(tracer, tracker, args.time_limit);
-    let mut report: Box<dyn Report> = match args.format {
-        Format::Text => Box::new(Text::new(&mut out, pointers, args.hops)),
-        Format::Json => Box::new(Json::new(&mut out, pointers, args.hops)),
-    };
+    let mut report = outputs.reports(common.pointers, kptr_restrict, args.hops);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -130,23 +131,39 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
 
     let first = Instant::now();
     let mut summary = Summary::default();
-    for scenario in scenarios {
-        let outcome = tokio::select! {
-            outcome = verifier.play(scenario) => outcome?,
+    let mut programme = Programme::new(scenarios, args);
+    loop {
+        while verifier.under_way() < args.jobs as usize
+            && let Some(scenario) = programme.next()
+        {
+            verifier.begin(scenario)?;
+        }
+        let ended = tokio::select! {
+            ended = verifier.next() => ended?,
             () = interrupt.received() => {
                 summary.interrupted = true;
                 break;
             }
         };
+        let Some((number, outcome)) = ended else {
+            break;
+        };
+        for outcome in programme.ended(number, outcome) {
+            summary.add(&outcome);
+            report.scenario(&outcome)?;
+        }
+    }
+    for outcome in programme.rest() {
         summary.add(&outcome);
         report.scenario(&outcome)?;
     }
+    summary.unplayed = programme.asked_for() - summary.played();
     summary.elapsed_ns = u64::try_from(first.elapsed().as_nanos())?;
     summary.losses = verifier.losses()?;
     summary.exit_code = exit_code(&summary);
     report.summary(&summary)?;
     drop(report);
-    out.finish()?;
+    outputs.finish()?;
     if verifier.undecodable() > 0 {
         bail!(
             "{} records could not be decoded: the eBPF object is not this fdtrace's",

@@ -8,7 +8,7 @@ use crate::{
     plan::{Hop, Plan},
     tracker::{Fate, Transfer},
     verdict::{Verdict, missing_hops},
-    verify::{Judged, Outcome, ScenarioResult},
+    verify::{Judged, Outcome, Scenario, ScenarioResult},
 };
 
 /// Writes a line as soon as it is known.
@@ -80,9 +80,24 @@ impl<W: io::Write> Report for Json<W> {
             raced: summary.losses.raced,
             window_full: summary.losses.window_full,
             interrupted: summary.interrupted,
+            unplayed: summary.unplayed,
             exit_code: summary.exit_code,
         }))
     }
+}
+
+/// The scenarios as `--list` has them.
+pub(crate) fn catalogue(scenarios: &[&Scenario]) -> schema::Line {
+    let listed = |scenario: &&Scenario| schema::Listed {
+        name: scenario.name.to_owned(),
+        group: scenario.group.name().to_owned(),
+        summary: scenario.summary.to_owned(),
+        needs: scenario.needs.iter().map(|&need| need.to_owned()).collect(),
+    };
+    schema::Line::Catalogue(schema::Catalogue {
+        schema_version: schema::SCHEMA_VERSION,
+        scenarios: scenarios.iter().map(listed).collect(),
+    })
 }
 
 fn named<T: Copy>(
@@ -228,6 +243,8 @@ fn scenario(outcome: &Outcome) -> schema::Scenario {
     });
     schema::Scenario {
         name: outcome.name.to_owned(),
+        group: outcome.group.name().to_owned(),
+        round: outcome.round,
         result: result_name(outcome.result).to_owned(),
         reason: outcome.reason.clone(),
         inconclusive: outcome.result == ScenarioResult::Inconclusive,

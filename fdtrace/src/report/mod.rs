@@ -4,15 +4,21 @@
 //! system controls (names, paths) reaches a format only through that format's own escaping.
 
 mod json;
+mod junit;
 mod pointers;
 pub mod schema;
+mod several;
+mod tap;
 mod text;
 
 use std::io;
 
 pub use json::Json;
-pub(crate) use json::plan as plan_entries;
+pub(crate) use json::{catalogue, plan as plan_entries};
+pub use junit::Junit;
 pub use pointers::{PointerStyle, Pointers};
+pub use several::Several;
+pub use tap::Tap;
 pub use text::Text;
 pub(crate) use text::write_plan;
 
@@ -48,6 +54,9 @@ pub struct Summary {
     pub losses: Losses,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
+    /// Scenarios that were asked for and not played, because it was interrupted or was to end at
+    /// the first failure.
+    pub unplayed: u64,
     /// Time from the first scenario to the last, nanoseconds.
     pub elapsed_ns: u64,
     /// What fdtrace exits with.
@@ -64,6 +73,12 @@ impl Summary {
                 count(&mut self.verdicts, verdict);
             }
         }
+    }
+
+    /// Scenarios that ended, however.
+    #[must_use]
+    pub fn played(&self) -> u64 {
+        self.scenarios.iter().map(|(_, count)| count).sum()
     }
 
     /// Scenarios that ended so.

@@ -26,6 +26,8 @@ pub enum Line {
     Summary(Summary),
     /// What `fdtrace doctor` found, its only line.
     Doctor(Doctor),
+    /// What `fdtrace verify --list` lists, its only line.
+    Catalogue(Catalogue),
 }
 
 /// What runs, and where.
@@ -64,6 +66,28 @@ pub struct Doctor {
     pub kptr_restrict: u8,
     /// What keeps fdtrace from running; empty if nothing does.
     pub obstacles: Vec<String>,
+}
+
+/// The scenarios that there are.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Catalogue {
+    /// Version of this contract.
+    pub schema_version: u32,
+    /// In the order in which they are played.
+    pub scenarios: Vec<Listed>,
+}
+
+/// One scenario of the catalogue.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Listed {
+    /// Its name, which will not change.
+    pub name: String,
+    /// The group it is in, which selects all of it.
+    pub group: String,
+    /// What it shows, in a line.
+    pub summary: String,
+    /// What it needs that not every machine has; where that is lacking, it is skipped.
+    pub needs: Vec<String>,
 }
 
 /// How one hop is watched, or why not.
@@ -225,6 +249,10 @@ pub struct Socket {
 pub struct Scenario {
     /// Its name.
     pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Which time it was played, from 1.
+    pub round: u32,
     /// `pass`, `fail` or `skip`.
     pub result: String,
     /// Why, unless it passed.
@@ -270,6 +298,8 @@ pub struct Summary {
     pub window_full: u64,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
+    /// Scenarios that were asked for and not played.
+    pub unplayed: u64,
     /// What fdtrace exits with.
     pub exit_code: u8,
 }

@@ -8,6 +8,7 @@ use super::{Pointers, Report, Start, Summary};
 use crate::{
     ledger::{self, Entry},
     plan::{Hop, Plan},
+    tracer::Losses,
     verdict::{Verdict, missing_hops},
     verify::{Judged, Outcome, ScenarioResult},
 };
@@ -99,7 +100,7 @@ impl<W: io::Write> Report for Text<W> {
             ScenarioResult::Skip => (YELLOW, "skip"),
             ScenarioResult::Inconclusive => (YELLOW, "open"),
         };
-        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", outcome.name);
+        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", name(outcome));
         if let Some(first) = outcome.transfers.first() {
             let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
         }
@@ -157,39 +158,57 @@ impl<W: io::Write> Report for Text<W> {
                 verdicts.join(", ")
             )?;
         }
-        let losses = &summary.losses;
-        let mut lost: Vec<String> = losses
-            .events
-            .iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(hop, count)| format!("{count} at {hop}"))
-            .collect();
-        for (count, what) in [
-            (losses.recursion_misses, "skipped by the kernel"),
-            (losses.window_full, "receives not remembered"),
-            (losses.raced, "sends gone before they were read"),
-        ] {
-            if count > 0 {
-                lost.push(format!("{count} {what}"));
-            }
-        }
+        let lost = losses(&summary.losses);
         if lost.is_empty() {
             writeln!(self.out, "lost       nothing")?;
         } else {
             writeln!(self.out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))?;
         }
-        if summary.interrupted {
-            writeln!(
-                self.out,
-                "{YELLOW}interrupted before all was done{YELLOW:#}"
-            )?;
+        if let Some(unplayed) = unplayed(summary) {
+            writeln!(self.out, "{YELLOW}{unplayed}{YELLOW:#}")?;
         }
         self.out.flush()
     }
 }
 
+/// What went unseen, if anything did.
+pub(super) fn losses(losses: &Losses) -> Vec<String> {
+    let mut lost: Vec<String> = losses
+        .events
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(hop, count)| format!("{count} at {hop}"))
+        .collect();
+    for (count, what) in [
+        (losses.recursion_misses, "skipped by the kernel"),
+        (losses.window_full, "receives not remembered"),
+        (losses.raced, "sends gone before they were read"),
+    ] {
+        if count > 0 {
+            lost.push(format!("{count} {what}"));
+        }
+    }
+    lost
+}
+
+/// Why not all was played, if it was not.
+pub(super) fn unplayed(summary: &Summary) -> Option<String> {
+    let left = match summary.unplayed {
+        0 if summary.interrupted => return Some("interrupted before all was done".to_owned()),
+        0 => return None,
+        1 => "1 scenario was not played".to_owned(),
+        count => format!("{count} scenarios were not played"),
+    };
+    let why = if summary.interrupted {
+        "interrupted"
+    } else {
+        "ended at the first failure"
+    };
+    Some(format!("{why}: {left}"))
+}
+
 /// `queue, dequeue and install by tracepoint`.
-fn watched(plan: &Plan) -> String {
+pub(super) fn watched(plan: &Plan) -> String {
     let mut mechanisms: Vec<(&str, Vec<&str>)> = Vec::new();
     for planned in plan.hops.iter().filter(|planned| planned.is_watched()) {
         let mechanism = planned.hooks[0].kind.mechanism().name();
@@ -232,6 +251,38 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
         _ => write!(text, " {:<5}", format!("+{more}")),
     };
     text
+}
+
+/// `3 delivered, 1 truncated (no-control-room); same by trace, kcmp`: what became of a scenario's
+/// transfers and who vouches for it.
+pub(super) fn account(outcome: &Outcome) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for judged in &outcome.transfers {
+        let transfer = &judged.transfer;
+        let ended = match transfer.cause {
+            Some(cause) => format!("{} ({cause})", transfer.fate),
+            None => transfer.fate.to_string(),
+        };
+        match counts.iter_mut().find(|(known, _)| *known == ended) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((ended, 1)),
+        }
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(ended, count)| format!("{count} {ended}"))
+        .collect();
+    let parts = [counts.join(", "), witnesses(outcome)];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("; ")
+}
+
+/// A scenario's name, with the round where it was played several times.
+pub(super) fn name(outcome: &Outcome) -> String {
+    match outcome.round {
+        1 => outcome.name.to_owned(),
+        round => format!("{}#{round}", outcome.name),
+    }
 }
 
 /// `same by trace, kcmp; told apart by trace, kcmp`: who agrees. Who does not is in the reason.

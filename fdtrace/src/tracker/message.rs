@@ -122,6 +122,12 @@ impl Message {
         agrees
     }
 
+    /// The processes that were seen with it.
+    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
+        let late = self.late_sender.iter().map(|late| late.head.pid);
+        self.heads.iter().map(|(_, head)| head.pid).chain(late)
+    }
+
     /// The latest sighting at `hop`.
     fn head(&self, hop: Hop) -> Option<&Head> {
         self.heads

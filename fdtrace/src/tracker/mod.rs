@@ -104,12 +104,33 @@ impl Tracker {
     /// Closes every message that is still open. One that was never read is `queued`; of one that
     /// was, the end went unseen.
     pub fn close_open(&mut self) {
-        while !self.orphans.is_empty() {
-            self.give_up_orphan();
+        self.close_open_where(|_| true);
+        self.late = None;
+        self.peeks.clear();
+        self.duplicates.clear();
+        self.names.clear();
+    }
+
+    /// Closes the open messages in which one of these processes had a part, likewise.
+    pub fn close_open_of(&mut self, is_one: impl Fn(u32) -> bool) {
+        self.close_open_where(|message| message.pids().any(&is_one));
+    }
+
+    fn close_open_where(&mut self, is_meant: impl Fn(&Message) -> bool) {
+        let orphans = std::mem::take(&mut self.orphans);
+        let (meant, others): (VecDeque<_>, _) = orphans
+            .into_iter()
+            .partition(|(message, _)| is_meant(message));
+        self.orphans = others;
+        for (message, last) in meant {
+            self.end_receive(&message, &last);
         }
-        let waiting = self.returning.drain().map(|(_, (_, message))| message);
-        let mut open: Vec<Message> = waiting.collect();
-        open.extend(self.open.drain().map(|(_, message)| message));
+        let returning = self
+            .returning
+            .extract_if(|_, (_, message)| is_meant(message));
+        let mut open: Vec<Message> = returning.map(|(_, (_, message))| message).collect();
+        let queued = self.open.extract_if(|_, message| is_meant(message));
+        open.extend(queued.map(|(_, message)| message));
         open.sort_by_key(|message| message.id);
         for message in open {
             let otherwise = if message.is_being_received() {
@@ -119,10 +140,6 @@ impl Tracker {
             };
             self.close_unseen(&message, otherwise);
         }
-        self.late = None;
-        self.peeks.clear();
-        self.duplicates.clear();
-        self.names.clear();
     }
 
     fn open_message(&mut self, head: &Head) -> &mut Message {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Fact, Mistakable, Record, Scenario};
+use super::{Fact, Group, Mistakable, Record, Scenario, is_of};
 use crate::{
     ledger,
     plan::{Hop, Plan},
@@ -53,6 +53,10 @@ pub struct WitnessReport {
 pub struct Outcome {
     /// The scenario.
     pub name: &'static str,
+    /// Its group.
+    pub group: Group,
+    /// Which time it was played, from 1.
+    pub round: u32,
     /// How it ended.
     pub result: Result,
     /// Why, unless it passed.
@@ -83,7 +87,10 @@ pub(super) fn judge(
     lossless: bool,
     elapsed: Duration,
 ) -> Outcome {
-    let transfers = ours(record, transfers)
+    let pids = record.pids();
+    let transfers = transfers
+        .into_iter()
+        .filter(|transfer| is_of(transfer, &pids))
         .map(|transfer| Judged {
             verdict: verdict::of_transfer(&transfer, plan, lossless),
             transfer,
@@ -95,6 +102,8 @@ pub(super) fn judge(
     };
     let mut outcome = Outcome {
         name: scenario.name,
+        group: scenario.group,
+        round: 1,
         result: Result::Pass,
         reason: None,
         transfers,
@@ -198,28 +207,6 @@ impl Findings {
         self.only_missing = false;
         self.failed.push(text);
     }
-}
-
-/// The transfers that the scenario's own processes had a part in.
-fn ours(record: &Record, transfers: Vec<Transfer>) -> impl Iterator<Item = Transfer> {
-    let pids: Vec<u32> = record
-        .facts
-        .iter()
-        .filter_map(|fact| match fact {
-            Fact::Joined { actor } => Some(actor.pid),
-            _ => None,
-        })
-        .collect();
-    transfers.into_iter().filter(move |transfer| {
-        transfer
-            .sender
-            .as_ref()
-            .is_some_and(|sender| pids.contains(&sender.pid))
-            || transfer
-                .receiver
-                .as_ref()
-                .is_some_and(|receiver| pids.contains(&receiver.pid))
-    })
 }
 
 /// For each message, where its transfers are, in the order of its descriptors.

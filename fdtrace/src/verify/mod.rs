@@ -10,29 +10,27 @@
 pub mod fact;
 mod judge;
 mod scenarios;
+mod selection;
 pub mod stage;
+mod stage_process;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     io,
-    path::Path,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, Command},
-    time::timeout_at,
-};
+use tokio::sync::mpsc;
 
 use fact::{Actor, Answer, Fact};
 pub use judge::{Judged, Outcome, Result as ScenarioResult, WitnessReport};
 pub use scenarios::{Group, Scenario, all, find};
+pub use selection::{SelectionError, select};
+use stage_process::{Said, StageProcess};
 
 use crate::{
     plan::Plan,
-    tracer::{Snapshot, Tracer},
+    tracer::{Losses, Snapshot, Tracer, TracerError},
     tracker::{Tracker, Transfer},
     verdict::Verdict,
     witness::{self, Originals, Testimony, Witness},
@@ -44,12 +42,25 @@ pub const STAGE_ARGUMENT: &str = "__stage";
 /// How long actors that were killed may take to be gone.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Plays scenarios, one after the other.
+/// Lines that stages may be ahead of the verifier.
+const LINES_WAITING: usize = 64;
+
+/// Plays scenarios, one or several at a time, in front of one tracer.
+///
+/// All that is known is in one place and changes in one loop ([`Verifier::next`]): lines from the
+/// stages come through a channel, records from the ring buffer. What the tracer sees is kept apart
+/// by process id, for each stage has processes of its own.
 pub struct Verifier {
     tracer: Tracer,
     tracker: Tracker,
-    /// Closed transfers of the scenario under way.
-    transfers: Vec<Transfer>,
+    /// The scenarios under way, by the order in which they began.
+    plays: BTreeMap<u64, Play>,
+    begun: u64,
+    /// Transfers that have ended while something was under way, each with how many had before it.
+    closed: Vec<(u64, Transfer)>,
+    closed_in_all: u64,
+    /// Where stages speak to the verifier, and where it listens.
+    said: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
     undecodable: u64,
     limit: Duration,
 }
@@ -67,7 +78,25 @@ pub enum VerifyError {
     },
     /// The counters cannot be read.
     #[error(transparent)]
-    Tracer(#[from] crate::tracer::TracerError),
+    Tracer(#[from] TracerError),
+}
+
+/// A scenario under way.
+struct Play {
+    scenario: &'static Scenario,
+    stage: StageProcess,
+    record: Record,
+    /// By message, what was sent.
+    originals: HashMap<String, Originals>,
+    begin: Instant,
+    /// When it must have ended; and once it is late, when its actors must be gone.
+    deadline: tokio::time::Instant,
+    late: bool,
+    /// What had gone wrong before.
+    losses: Losses,
+    undecodable: u64,
+    /// How many transfers had ended before.
+    closed_before: u64,
 }
 
 /// What was gathered while a scenario played.
@@ -82,6 +111,27 @@ struct Record {
     in_flight: Vec<Testimony>,
     /// What the verifier itself could not do.
     trouble: Vec<String>,
+}
+
+impl Record {
+    /// The scenario's own processes.
+    fn pids(&self) -> HashSet<u32> {
+        let joined = self.facts.iter().filter_map(|fact| match fact {
+            Fact::Joined { actor } => Some(actor.pid),
+            _ => None,
+        });
+        joined.collect()
+    }
+}
+
+/// Whether one of these processes had a part in the transfer.
+fn is_of(transfer: &Transfer, pids: &HashSet<u32>) -> bool {
+    let sender = transfer.sender.as_ref().map(|sender| sender.pid);
+    let receiver = transfer.receiver.as_ref().map(|receiver| receiver.pid);
+    [sender, receiver]
+        .into_iter()
+        .flatten()
+        .any(|pid| pids.contains(&pid))
 }
 
 /// A descriptor that is not what it might be taken for, and what the witnesses said of that.
@@ -101,7 +151,11 @@ impl Verifier {
         Self {
             tracer,
             tracker,
-            transfers: Vec::new(),
+            plays: BTreeMap::new(),
+            begun: 0,
+            closed: Vec::new(),
+            closed_in_all: 0,
+            said: mpsc::channel(LINES_WAITING),
             undecodable: 0,
             limit,
         }
@@ -117,7 +171,7 @@ impl Verifier {
     ///
     /// # Errors
     /// If the counters cannot be read.
-    pub fn losses(&self) -> Result<crate::tracer::Losses, VerifyError> {
+    pub fn losses(&self) -> Result<Losses, VerifyError> {
         Ok(self.tracer.losses()?)
     }
 
@@ -127,98 +181,170 @@ impl Verifier {
         self.undecodable
     }
 
-    /// Plays one scenario. When this is dropped before it is done, the stage dies with it.
-    ///
-    /// # Errors
-    /// If the stage cannot be started, or the tracer's counters not be read. What goes wrong
-    /// within the scenario is its outcome, not an error.
-    pub async fn play(&mut self, scenario: &'static Scenario) -> Result<Outcome, VerifyError> {
-        let begin = Instant::now();
-        let lost_before = self.tracer.losses()?;
-        let undecodable_before = self.undecodable;
-        let mut stage = StageProcess::start(scenario.name)?;
-        let mut record = Record::default();
-        let in_time = self.follow(&mut stage, &mut record).await?;
-        stage.end().await;
-        self.drain();
-        // The actors are gone, and with them every socket that could still deliver.
-        self.tracker.close_open();
-        self.transfers.extend(self.tracker.take_closed());
-        if !in_time {
-            record.trouble.push(format!(
-                "it was not done after {} s and was ended",
-                self.limit.as_secs_f64()
-            ));
-        }
-        let lossless =
-            self.tracer.losses()?.same_gaps(&lost_before) && self.undecodable == undecodable_before;
-        let transfers = std::mem::take(&mut self.transfers);
-        Ok(judge::judge(
-            scenario,
-            &record,
-            transfers,
-            self.tracer.plan(),
-            lossless,
-            begin.elapsed(),
-        ))
+    /// How many scenarios are under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.plays.len()
     }
 
-    /// Takes in facts and events until every actor has ended; false if time ran out first.
-    async fn follow(
-        &mut self,
-        stage: &mut StageProcess,
-        record: &mut Record,
-    ) -> Result<bool, VerifyError> {
-        let deadline = tokio::time::Instant::now() + self.limit;
-        let mut originals = HashMap::new();
-        let mut line = String::new();
-        loop {
-            // The timeout below yields to a line that is there already: an actor that never stops
-            // talking would never run out of time.
+    /// Begins a scenario and gives the number that [`Verifier::next`] will name it by.
+    ///
+    /// # Errors
+    /// If the stage cannot be started, or the tracer's counters not be read.
+    pub fn begin(&mut self, scenario: &'static Scenario) -> Result<u64, VerifyError> {
+        let losses = self.tracer.losses()?;
+        let number = self.begun;
+        let stage = StageProcess::start(scenario.name, number, self.said.0.clone())?;
+        self.plays.insert(
+            number,
+            Play {
+                scenario,
+                stage,
+                record: Record::default(),
+                originals: HashMap::new(),
+                begin: Instant::now(),
+                deadline: tokio::time::Instant::now() + self.limit,
+                late: false,
+                losses,
+                undecodable: self.undecodable,
+                closed_before: self.closed_in_all,
+            },
+        );
+        self.begun += 1;
+        Ok(number)
+    }
+
+    /// Waits until one of the scenarios under way has ended, and judges it; `None` if none is.
+    /// When this is dropped together with the verifier, every stage dies with it.
+    ///
+    /// # Errors
+    /// If a stage cannot be talked to, or the tracer's counters not be read. What goes wrong
+    /// within a scenario is its outcome, not an error.
+    pub async fn next(&mut self) -> Result<Option<(u64, Outcome)>, VerifyError> {
+        while let Some(deadline) = self.plays.values().map(|play| play.deadline).min() {
+            // The select below may prefer what is there already: a stage that never stops talking
+            // would never run out of time.
             if tokio::time::Instant::now() >= deadline {
-                return Ok(false);
-            }
-            line.clear();
-            let next = timeout_at(deadline, async {
-                loop {
-                    tokio::select! {
-                        read = stage.facts.read_line(&mut line) => break read,
-                        ready = self.tracer.readable() => {
-                            ready?;
-                            drain(&mut self.tracer, &mut self.tracker, &mut self.undecodable);
-                            self.transfers.extend(self.tracker.take_closed());
-                        }
-                    }
+                if let Some(number) = self.end_late() {
+                    return self.finish(number).await.map(Some);
                 }
-            });
-            match next.await {
-                Err(_) => return Ok(false),
-                Ok(Ok(0)) => return Ok(true),
-                Ok(Ok(_)) => {}
-                Ok(Err(source)) => {
-                    return Err(VerifyError::Stage {
-                        action: "read an actor's facts",
+                continue;
+            }
+            let ended = tokio::select! {
+                said = self.said.1.recv() => match said {
+                    Some(said) => self.hear(said).await?,
+                    None => None,
+                },
+                ready = self.tracer.readable() => {
+                    ready.map_err(|source| TracerError::System {
+                        action: "wait for the ring buffer",
                         source,
-                    });
+                    })?;
+                    self.drain();
+                    None
                 }
-            }
-            let fact: Fact = match serde_json::from_str(&line) {
-                Ok(fact) => fact,
-                Err(error) => {
-                    record
-                        .trouble
-                        .push(format!("an actor said {line:?}: {error}"));
-                    continue;
-                }
+                () = tokio::time::sleep_until(deadline) => None,
             };
-            let checkpoint = fact.is_checkpoint();
-            let answer = self.look(&fact, &mut originals, record);
-            record.facts.push(fact);
-            if checkpoint {
-                // An actor that died meanwhile will never read it.
-                let _ = stage.answers.write_all(&[answer as u8]).await;
+            if let Some(number) = ended {
+                return self.finish(number).await.map(Some);
             }
         }
+        Ok(None)
+    }
+
+    /// Kills the stages that are over their time. Gives one that did not go even then.
+    fn end_late(&mut self) -> Option<u64> {
+        let now = tokio::time::Instant::now();
+        let limit = self.limit;
+        for (number, play) in &mut self.plays {
+            if now < play.deadline {
+                continue;
+            }
+            if play.late {
+                return Some(*number);
+            }
+            play.late = true;
+            play.deadline = now + REAP_LIMIT;
+            play.record.trouble.push(format!(
+                "it was not done after {} s and was ended",
+                limit.as_secs_f64()
+            ));
+            play.stage.kill();
+        }
+        None
+    }
+
+    /// Takes in what a stage said. Gives its number if that was its last word.
+    async fn hear(&mut self, said: Said) -> Result<Option<u64>, VerifyError> {
+        // One whose stage did not go in time is finished with.
+        let Some(mut play) = self.plays.remove(&said.number) else {
+            return Ok(None);
+        };
+        let line = match said.line {
+            Ok(Some(line)) => line,
+            Ok(None) => {
+                self.plays.insert(said.number, play);
+                return Ok(Some(said.number));
+            }
+            Err(source) => {
+                return Err(VerifyError::Stage {
+                    action: "read an actor's facts",
+                    source,
+                });
+            }
+        };
+        match serde_json::from_str::<Fact>(&line) {
+            Ok(fact) => {
+                let answer = self.look(&fact, &mut play.originals, &mut play.record);
+                let checkpoint = fact.is_checkpoint();
+                play.record.facts.push(fact);
+                if checkpoint {
+                    play.stage.answer(answer).await;
+                }
+            }
+            Err(error) => {
+                let trouble = format!("an actor said {line:?}: {error}");
+                play.record.trouble.push(trouble);
+            }
+        }
+        self.plays.insert(said.number, play);
+        Ok(None)
+    }
+
+    /// Ends a scenario whose actors are gone, and judges it.
+    async fn finish(&mut self, number: u64) -> Result<(u64, Outcome), VerifyError> {
+        let Some(mut play) = self.plays.remove(&number) else {
+            unreachable!("it is under way");
+        };
+        play.stage.end().await;
+        self.drain();
+        let pids = play.record.pids();
+        // The actors are gone, and with them every socket that could still deliver.
+        if self.plays.is_empty() {
+            self.tracker.close_open();
+        } else {
+            self.tracker.close_open_of(|pid| pids.contains(&pid));
+        }
+        self.collect_closed();
+        let lossless =
+            self.tracer.losses()?.same_gaps(&play.losses) && self.undecodable == play.undecodable;
+        let (own, others) = std::mem::take(&mut self.closed)
+            .into_iter()
+            .partition(|(_, transfer)| is_of(transfer, &pids));
+        self.closed = others;
+        // What ended before any of the others began can be nobody's.
+        let earliest = self.plays.values().map(|play| play.closed_before).min();
+        self.closed
+            .retain(|(before, _)| earliest.is_some_and(|earliest| *before >= earliest));
+        let outcome = judge::judge(
+            play.scenario,
+            &play.record,
+            own.into_iter().map(|(_, transfer)| transfer).collect(),
+            self.tracer.plan(),
+            lossless,
+            play.begin.elapsed(),
+        );
+        Ok((number, outcome))
     }
 
     /// What the verifier does at a fact, while the actor stands still.
@@ -318,16 +444,20 @@ impl Verifier {
     }
 
     fn drain(&mut self) {
-        drain(&mut self.tracer, &mut self.tracker, &mut self.undecodable);
-        self.transfers.extend(self.tracker.take_closed());
+        let (tracker, undecodable) = (&mut self.tracker, &mut self.undecodable);
+        self.tracer.drain(|event| match event {
+            Ok(event) => tracker.apply(event),
+            Err(_) => *undecodable += 1,
+        });
+        self.collect_closed();
     }
-}
 
-fn drain(tracer: &mut Tracer, tracker: &mut Tracker, undecodable: &mut u64) {
-    tracer.drain(|event| match event {
-        Ok(event) => tracker.apply(event),
-        Err(_) => *undecodable += 1,
-    });
+    fn collect_closed(&mut self) {
+        for transfer in self.tracker.take_closed() {
+            self.closed.push((self.closed_in_all, transfer));
+            self.closed_in_all += 1;
+        }
+    }
 }
 
 /// An error with its causes, in one line.
@@ -339,49 +469,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The processes of one scenario.
-struct StageProcess {
-    child: Child,
-    facts: BufReader<tokio::process::ChildStdout>,
-    answers: tokio::process::ChildStdin,
-}
-
-impl StageProcess {
-    fn start(scenario: &str) -> Result<Self, VerifyError> {
-        let failed = |action| move |source| VerifyError::Stage { action, source };
-        let mut child = Command::new(Path::new("/proc/self/exe"))
-            .arg(STAGE_ARGUMENT)
-            .arg(scenario)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Of its own, so that a Ctrl-C at the terminal is the verifier's to handle.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed("start fdtrace again as a stage"))?;
-        match (child.stdout.take(), child.stdin.take()) {
-            (Some(facts), Some(answers)) => Ok(Self {
-                child,
-                facts: BufReader::new(facts),
-                answers,
-            }),
-            _ => Err(failed("talk to the stage")(
-                io::ErrorKind::BrokenPipe.into(),
-            )),
-        }
-    }
-
-    /// Ends the stage, if it has not ended, and waits until all of its actors are gone: each dies
-    /// with its parent, and then nobody holds the pipe for facts any more.
-    async fn end(mut self) {
-        let _ = self.child.start_kill();
-        let all_gone = async {
-            let _ = self.child.wait().await;
-            let mut rest = Vec::new();
-            let _ = self.facts.read_to_end(&mut rest).await;
-        };
-        let _ = tokio::time::timeout(REAP_LIMIT, all_gone).await;
-    }
 }

@@ -59,7 +59,7 @@ scenarios! { Identity:
     "concurrent-receive" concurrent_receive,
         "received by a thread that was already blocked in recvmsg";
     "pid-namespace" pid_namespace,
-        "received in another pid namespace";
+        "received in another pid namespace", needs "a pid namespace of its own";
     "libuv-handle" libuv_handle,
         "one byte and one handle, received close-on-exec, as libuv does it";
 }

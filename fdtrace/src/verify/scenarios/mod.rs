@@ -18,6 +18,9 @@ pub enum Group {
 }
 
 impl Group {
+    /// Every group, in the catalogue's order.
+    pub const ALL: [Self; 2] = [Self::Identity, Self::NegativeControl];
+
     /// The group's name in commands and output.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -36,6 +39,8 @@ pub struct Scenario {
     pub group: Group,
     /// What it shows, in a line.
     pub summary: &'static str,
+    /// What it needs that not every machine has; where it is lacking, the scenario is skipped.
+    pub needs: &'static [&'static str],
     /// The actors' part.
     pub(super) play: fn(&Stage) -> Result<()>,
 }
@@ -53,13 +58,15 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
     all().find(|scenario| scenario.name == name)
 }
 
-/// Declares a group's table; each entry is a function of the module.
+/// Declares a group's table; each entry is a function of the module, and may end with what the
+/// scenario needs that not every machine has: `needs "a pid namespace"`.
 macro_rules! scenarios {
-    ($group:ident: $($name:literal $play:expr, $summary:literal;)*) => {
+    ($group:ident: $($name:literal $play:expr, $summary:literal $(, needs $($need:literal),+)?;)*) => {
         pub(super) const SCENARIOS: &[super::Scenario] = &[$(super::Scenario {
             name: $name,
             group: super::Group::$group,
             summary: $summary,
+            needs: &[$($($need),+)?],
             play: $play,
         }),*];
     };

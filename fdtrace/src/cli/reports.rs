@@ -1,0 +1,76 @@
+//! The reports that a run was asked for: which format goes where.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{
+    CannotRun, Output,
+    args::{ExtraReport, ReportFormat},
+};
+use crate::report::{Json, Junit, PointerStyle, Pointers, Report, Several, Tap, Text};
+
+/// Open outputs, the main one first.
+pub(super) struct Outputs(Vec<(ReportFormat, Output)>);
+
+impl Outputs {
+    /// Opens the main report's place, which is stdout if there is no `file`, and the others'.
+    ///
+    /// # Errors
+    /// If one cannot be written, or two are to be the same file.
+    pub(super) fn open(
+        format: ReportFormat,
+        file: Option<&PathBuf>,
+        others: &[ExtraReport],
+    ) -> Result<Self> {
+        let extra = others.iter().map(|other| (other.format, Some(&other.file)));
+        let wanted: Vec<_> = [(format, file)].into_iter().chain(extra).collect();
+        for (at, (_, file)) in wanted.iter().enumerate() {
+            if let Some(file) = file
+                && wanted[..at].iter().any(|(_, other)| *other == Some(*file))
+            {
+                return Err(CannotRun {
+                    what: format!("two reports cannot both be {}", file.display()),
+                    hint: "give each a file of its own",
+                }
+                .into());
+            }
+        }
+        let open = |(format, file): (ReportFormat, Option<&PathBuf>)| {
+            Ok((format, Output::open(file.map(PathBuf::as_path))?))
+        };
+        Ok(Self(wanted.into_iter().map(open).collect::<Result<_>>()?))
+    }
+
+    /// The reports that write there. Aliases for addresses are each report's own.
+    pub(super) fn reports(
+        &mut self,
+        style: PointerStyle,
+        kptr_restrict: u8,
+        hops: bool,
+    ) -> Several<'_> {
+        let mut reports: Vec<Box<dyn Report + '_>> = Vec::new();
+        for (format, out) in &mut self.0 {
+            let pointers = Pointers::new(style, kptr_restrict);
+            reports.push(match format {
+                ReportFormat::Text => Box::new(Text::new(out, pointers, hops)),
+                ReportFormat::Json => Box::new(Json::new(out, pointers, hops)),
+                ReportFormat::Junit => Box::new(Junit::new(out)),
+                ReportFormat::Tap => Box::new(Tap::new(out)),
+            });
+        }
+        Several::new(reports)
+    }
+
+    /// Puts every file in place.
+    ///
+    /// # Errors
+    /// What writing and renaming say; the first, after all were tried.
+    pub(super) fn finish(self) -> Result<()> {
+        let mut first = Ok(());
+        for (_, output) in self.0 {
+            first = first.and(output.finish());
+        }
+        first
+    }
+}

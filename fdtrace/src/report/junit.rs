@@ -1,0 +1,110 @@
+//! JUnit XML, as CI systems read it: a suite for each group, a test case for each scenario.
+//!
+//! A scenario that failed is a `failure`. One without an answer is an `error`: the test could not
+//! be carried out, which is neither a failure nor something to skip over. The XML is one document,
+//! so it is written when all is done; no kernel address is in it.
+
+use std::{io, time::Duration};
+
+use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, TestSuite};
+
+use super::{
+    Report, Start, Summary,
+    text::{account, losses, name, sanitize, unplayed, watched},
+};
+use crate::verify::{Outcome, ScenarioResult};
+
+/// What the document calls itself, and what the names of its classes begin with.
+const NAME: &str = "fdtrace";
+
+/// Gathers test cases and writes the document at the end.
+pub struct Junit<W> {
+    out: W,
+    properties: Vec<(&'static str, String)>,
+    suites: Vec<TestSuite>,
+}
+
+impl<W: io::Write> Junit<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            properties: Vec::new(),
+            suites: Vec::new(),
+        }
+    }
+
+    fn suite(&mut self, group: &str) -> &mut TestSuite {
+        let known = self.suites.iter().position(|suite| suite.name == *group);
+        let at = known.unwrap_or_else(|| {
+            self.suites.push(TestSuite::new(group));
+            self.suites.len() - 1
+        });
+        &mut self.suites[at]
+    }
+}
+
+impl<W: io::Write> Report for Junit<W> {
+    fn start(&mut self, start: &Start<'_>) -> io::Result<()> {
+        self.properties = vec![
+            ("fdtrace", start.version.to_owned()),
+            ("kernel", sanitize(&start.plan.release)),
+            ("watched", watched(start.plan)),
+        ];
+        Ok(())
+    }
+
+    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let group = outcome.group.name();
+        let mut case = TestCase::new(name(outcome), status(outcome));
+        case.set_classname(format!("{NAME}.{group}"))
+            .set_time(outcome.elapsed);
+        let account = account(outcome);
+        if !account.is_empty() {
+            case.set_system_out(sanitize(&account));
+        }
+        let suite = self.suite(group);
+        let time = suite.time.unwrap_or_default();
+        suite.set_time(time + outcome.elapsed).add_test_case(case);
+        Ok(())
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        let lost = losses(&summary.losses);
+        if !lost.is_empty() {
+            self.properties.push(("lost", lost.join(", ")));
+        }
+        if let Some(unplayed) = unplayed(summary) {
+            self.properties.push(("incomplete", unplayed));
+        }
+        let mut document = Document::new(NAME);
+        document.set_time(Duration::from_nanos(summary.elapsed_ns));
+        for mut suite in std::mem::take(&mut self.suites) {
+            for (name, value) in &self.properties {
+                suite.add_property((*name, value.as_str()));
+            }
+            document.add_test_suite(suite);
+        }
+        // In one piece, so that an error in writing is the writer's own and not the serializer's.
+        let text = document.to_string().map_err(io::Error::other)?;
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+fn status(outcome: &Outcome) -> TestCaseStatus {
+    let (mut status, kind) = match outcome.result {
+        ScenarioResult::Pass => return TestCaseStatus::success(),
+        ScenarioResult::Skip => (TestCaseStatus::skipped(), "skip"),
+        ScenarioResult::Fail => (TestCaseStatus::non_success(NonSuccessKind::Failure), "fail"),
+        ScenarioResult::Inconclusive => (
+            TestCaseStatus::non_success(NonSuccessKind::Error),
+            "inconclusive",
+        ),
+    };
+    status.set_type(kind);
+    if let Some(reason) = &outcome.reason {
+        status.set_message(sanitize(reason));
+    }
+    status
+}

@@ -1,0 +1,95 @@
+//! TAP 14, as test harnesses read it: a test point for each scenario.
+//!
+//! One without an answer is `not ok`, because it is not; its diagnostics say `inconclusive`. The
+//! plan comes last, when it is known how many were played; a run that ended early bails out. No
+//! kernel address is in it.
+
+use std::io;
+
+use super::{
+    Report, Start, Summary,
+    text::{account, losses, name, sanitize, unplayed, watched},
+};
+use crate::verify::{Outcome, ScenarioResult};
+
+/// Writes a test point as soon as it is known.
+pub struct Tap<W> {
+    out: W,
+    points: u64,
+}
+
+impl<W: io::Write> Tap<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, points: 0 }
+    }
+
+    /// A block of YAML, which JSON strings are.
+    fn diagnostics(&mut self, outcome: &Outcome, result: &str) -> io::Result<()> {
+        writeln!(self.out, "  ---")?;
+        writeln!(self.out, "  result: {result}")?;
+        if let Some(reason) = &outcome.reason {
+            writeln!(self.out, "  message: {}", quoted(reason)?)?;
+        }
+        let account = account(outcome);
+        if !account.is_empty() {
+            writeln!(self.out, "  transfers: {}", quoted(&account)?)?;
+        }
+        let ms = outcome.elapsed.as_secs_f64() * 1e3;
+        writeln!(self.out, "  duration_ms: {ms:.3}")?;
+        writeln!(self.out, "  ...")
+    }
+}
+
+impl<W: io::Write> Report for Tap<W> {
+    fn start(&mut self, start: &Start<'_>) -> io::Result<()> {
+        writeln!(self.out, "TAP version 14")?;
+        writeln!(
+            self.out,
+            "# fdtrace {} on Linux {}, watching {}",
+            start.version,
+            sanitize(&start.plan.release),
+            watched(start.plan)
+        )
+    }
+
+    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.points += 1;
+        let (ok, result) = match outcome.result {
+            ScenarioResult::Pass => ("ok", "pass"),
+            ScenarioResult::Skip => ("ok", "skip"),
+            ScenarioResult::Fail => ("not ok", "fail"),
+            ScenarioResult::Inconclusive => ("not ok", "inconclusive"),
+        };
+        let name = description(&name(outcome));
+        write!(self.out, "{ok} {} - {name}", self.points)?;
+        if outcome.result == ScenarioResult::Skip {
+            let reason = outcome.reason.as_deref().unwrap_or_default();
+            write!(self.out, " # SKIP {}", sanitize(reason))?;
+        }
+        writeln!(self.out)?;
+        self.diagnostics(outcome, result)?;
+        self.out.flush()
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        let lost = losses(&summary.losses);
+        if !lost.is_empty() {
+            writeln!(self.out, "# lost: {}", lost.join(", "))?;
+        }
+        writeln!(self.out, "1..{}", self.points + summary.unplayed)?;
+        if let Some(unplayed) = unplayed(summary) {
+            writeln!(self.out, "Bail out! {unplayed}")?;
+        }
+        self.out.flush()
+    }
+}
+
+fn quoted(text: &str) -> io::Result<String> {
+    Ok(serde_json::to_string(&sanitize(text))?)
+}
+
+/// What stands for itself in a description: no directive begins there, nothing is escaped.
+fn description(text: &str) -> String {
+    sanitize(text).replace('\\', "\\\\").replace('#', "\\#")
+}

@@ -1,0 +1,94 @@
+//! The verifier's end of a stage: the process, what it says, and the answers that it waits for.
+
+use std::{io, path::Path, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::mpsc,
+    task::JoinHandle,
+};
+
+use super::{REAP_LIMIT, STAGE_ARGUMENT, VerifyError, fact::Answer};
+
+/// A line that a stage said, or `None` once nobody is left who could say anything.
+pub(super) struct Said {
+    /// Which stage.
+    pub(super) number: u64,
+    /// The line, or why there is none.
+    pub(super) line: io::Result<Option<String>>,
+}
+
+/// The processes of one scenario. They die with this.
+pub(super) struct StageProcess {
+    child: Child,
+    answers: ChildStdin,
+    listener: JoinHandle<()>,
+}
+
+impl StageProcess {
+    /// Starts a scenario's actors; what they say goes to `said`, under `number`.
+    pub(super) fn start(
+        scenario: &str,
+        number: u64,
+        said: mpsc::Sender<Said>,
+    ) -> Result<Self, VerifyError> {
+        let failed = |action| move |source| VerifyError::Stage { action, source };
+        let mut child = Command::new(Path::new("/proc/self/exe"))
+            .arg(STAGE_ARGUMENT)
+            .arg(scenario)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Of its own, so that a Ctrl-C at the terminal is the verifier's to handle.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed("start fdtrace again as a stage"))?;
+        match (child.stdout.take(), child.stdin.take()) {
+            (Some(facts), Some(answers)) => Ok(Self {
+                child,
+                answers,
+                listener: tokio::spawn(listen(facts, number, said)),
+            }),
+            _ => Err(failed("talk to the stage")(
+                io::ErrorKind::BrokenPipe.into(),
+            )),
+        }
+    }
+
+    /// Answers the actor that is at a checkpoint. One that died meanwhile will never read it.
+    pub(super) async fn answer(&mut self, answer: Answer) {
+        let _ = self.answers.write_all(&[answer as u8]).await;
+    }
+
+    /// Kills the stage, and with it all of its actors: each dies with its parent, and then nobody
+    /// holds the pipe for facts any more, which is its last word.
+    pub(super) fn kill(&mut self) {
+        // Fails if it is gone already.
+        let _ = self.child.start_kill();
+    }
+
+    /// Waits until the process is gone, which it is when it has said its last word, or nearly.
+    pub(super) async fn end(&mut self) {
+        self.kill();
+        let _ = tokio::time::timeout(REAP_LIMIT, self.child.wait()).await;
+    }
+}
+
+impl Drop for StageProcess {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+async fn listen(facts: ChildStdout, number: u64, said: mpsc::Sender<Said>) {
+    let mut lines = BufReader::new(facts).lines();
+    loop {
+        let line = lines.next_line().await;
+        let last = !matches!(line, Ok(Some(_)));
+        // Fails when the verifier is gone.
+        if said.send(Said { number, line }).await.is_err() || last {
+            return;
+        }
+    }
+}
