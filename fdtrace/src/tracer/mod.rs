@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 pub use counters::Losses;
 pub use queues::{QueueError, Queues, UnixIterator};
 use task_files::TaskFiles;
-pub use task_files::{Snapshot, SnapshotError};
+pub use task_files::{OpenFile, Snapshot, SnapshotError};
 
 use crate::{
     event::{DecodeError, Event, decode},

@@ -35,7 +35,16 @@ pub(super) struct TaskFiles {
 }
 
 /// Files by process and descriptor.
-pub type Snapshot = Map<(u32, i32), u64>;
+pub type Snapshot = Map<(u32, i32), OpenFile>;
+
+/// What the iterator says of the file behind a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenFile {
+    /// Its address.
+    pub ptr: u64,
+    /// Its reference count, with what the iterator itself holds while it looks.
+    pub refs: i64,
+}
 
 impl TaskFiles {
     pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<Self, SnapshotError> {
@@ -69,7 +78,13 @@ impl TaskFiles {
         Ok(rows
             .chunks_exact(size_of::<TaskFile>())
             .filter_map(|row| TaskFile::read_from_bytes(row).ok())
-            .map(|row| ((row.pid, row.fd.cast_signed()), row.file))
+            .map(|row| {
+                let file = OpenFile {
+                    ptr: row.file,
+                    refs: row.refs,
+                };
+                ((row.pid, row.fd.cast_signed()), file)
+            })
             .collect())
     }
 }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use fdtrace_common::records::{FileSeen, Head, LIST_MAX};
 
-use super::transfer::{
-    Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer,
+use super::{
+    Cause, Fate,
+    transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer},
 };
 use crate::{event::Sighting, plan::Hop};
 

@@ -7,6 +7,7 @@
 //! right after, so an earlier hop of the same address is a new message, and nothing is ever
 //! matched by a *file's* pointer across messages.
 
+mod fate;
 mod message;
 mod transfer;
 
@@ -14,11 +15,10 @@ use std::collections::{HashMap, VecDeque};
 
 use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, Head};
 
+pub use fate::{Cause, Fate};
 use message::{LateSender, Message};
 pub(crate) use transfer::socket_name;
-pub use transfer::{
-    Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer,
-};
+pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
 
 use crate::{
     event::{Event, Sighting, comm},
@@ -405,7 +405,7 @@ impl Tracker {
             return;
         }
         let function = (self.symbolize)(head.location);
-        let ended = transfer::cause_of_destruction(function.as_deref(), &comm(&head));
+        let ended = fate::of_destruction(function.as_deref(), &comm(&head));
         if let Some(message) = self.open.remove(&head.list) {
             self.close(&message, |_| ended);
         }

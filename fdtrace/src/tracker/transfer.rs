@@ -1,9 +1,8 @@
 //! What the tracker says of one file in one message.
 
-use std::fmt;
-
 use fdtrace_common::records::{FileSeen, Head};
 
+use super::{Cause, Fate};
 use crate::{event::comm, plan::Hop};
 
 /// One file's way in one message.
@@ -231,118 +230,6 @@ pub(crate) fn socket_name(name: &[u8]) -> String {
             let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(path).into_owned()
         }
-    }
-}
-
-/// How a transfer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
-    /// It has a new number at the receiver.
-    Delivered,
-    /// A duplicate was installed by MSG_PEEK; the message stayed.
-    Peeked,
-    /// The receiver took the message but had no room for this file.
-    Truncated,
-    /// The receiver's kernel refused to install it.
-    Refused,
-    /// The list went away without a receiver for it.
-    Discarded,
-    /// The garbage collector took the sockets that held it.
-    Collected,
-    /// It never got into a queue.
-    Failed,
-    /// It is still in the queue.
-    Queued,
-    /// Its end was not seen.
-    Unknown,
-}
-
-impl Fate {
-    /// The fate's name in output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Peeked => "peeked",
-            Self::Truncated => "truncated",
-            Self::Refused => "refused",
-            Self::Discarded => "discarded",
-            Self::Failed => "failed",
-            Self::Collected => "collected",
-            Self::Queued => "queued",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for Fate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// Why a transfer ended as it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The control buffer was too small, or there was none.
-    NoControlRoom,
-    /// The receiver has as many descriptors as it may.
-    RlimitNofile,
-    /// A security module, or another check at the receiver, said no.
-    Lsm,
-    /// The send ended without queueing it.
-    NotSent,
-    /// The data was taken by a call that cannot take descriptors.
-    PlainRead,
-    /// The receive failed after it had taken the message.
-    ReceiveFailed,
-    /// The receiving socket was closed.
-    ReceiverClosed,
-    /// The datagram socket was connected to another peer.
-    Reconnect,
-    /// Only sockets in flight referred to each other.
-    GarbageCollector,
-    /// The kernel dropped the skb somewhere that fdtrace has no name for.
-    Dropped,
-}
-
-impl Cause {
-    /// The cause's name in output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoControlRoom => "no-control-room",
-            Self::RlimitNofile => "rlimit-nofile",
-            Self::Lsm => "lsm",
-            Self::NotSent => "not-sent",
-            Self::PlainRead => "plain-read",
-            Self::ReceiveFailed => "receive-failed",
-            Self::ReceiverClosed => "receiver-closed",
-            Self::Reconnect => "reconnect",
-            Self::GarbageCollector => "garbage-collector",
-            Self::Dropped => "dropped",
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// What it means that `function` freed an skb with its list in the task named `comm`.
-pub(super) fn cause_of_destruction(function: Option<&str>, comm: &str) -> (Fate, Option<Cause>) {
-    match function {
-        // The collector is a kworker since 6.1.141 and 6.10; before, whoever closed a socket.
-        Some("unix_gc" | "__unix_gc") => (Fate::Collected, Some(Cause::GarbageCollector)),
-        Some("unix_release_sock") => (Fate::Discarded, Some(Cause::ReceiverClosed)),
-        Some("skb_queue_purge" | "skb_queue_purge_reason" | "unix_dgram_disconnected")
-            if !comm.starts_with("kworker/") =>
-        {
-            (Fate::Discarded, Some(Cause::Reconnect))
-        }
-        _ => (Fate::Discarded, Some(Cause::Dropped)),
     }
 }
 

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tracker::{Cause, Fate};
+
 /// Who reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -45,6 +47,32 @@ pub enum Fact {
         /// When it was called and when it returned, CLOCK_MONOTONIC nanoseconds.
         span: (u64, u64),
     },
+    /// `sendmsg` failed, as it must.
+    SendFailed {
+        /// The sender.
+        actor: Actor,
+        /// Name of the message.
+        message: String,
+        /// Descriptors, in order.
+        fds: Vec<i32>,
+        /// When it was called and when it returned, CLOCK_MONOTONIC nanoseconds.
+        span: (u64, u64),
+        /// What it returned.
+        errno: i32,
+    },
+    /// What must become of files of a message. Of a file of which nothing is said: that it is
+    /// delivered, once; or, where the send failed, that it failed with that errno. What is said of
+    /// one file more than once must happen as often, such as a peek before a delivery.
+    Fate {
+        /// Name of the message.
+        message: String,
+        /// Which of its files: the first, and one past the last.
+        files: (usize, usize),
+        /// How they must end.
+        fate: Fate,
+        /// Why.
+        cause: Option<Cause>,
+    },
     /// Checkpoint: the message is in the queue of this socket.
     InFlight {
         /// A process that holds the receiving socket.
@@ -54,20 +82,26 @@ pub enum Fact {
         /// Descriptors that should be queued there.
         expected: u64,
     },
-    /// Checkpoint: `recvmsg` returned, and the descriptors are open.
+    /// Checkpoint: a receive of the message returned, and what it brought is open. A message may
+    /// be received more than once: peeked at first, or its data in parts.
     Received {
         /// The receiver.
         actor: Actor,
         /// Name of the message.
         message: String,
-        /// New descriptors, in order.
+        /// What was written for each of its files, in order: a new descriptor, or the negative
+        /// errno that a refused one left in its place. Files that left nothing are not here.
         fds: Vec<i32>,
         /// When it was called and when it returned, CLOCK_MONOTONIC nanoseconds.
         span: (u64, u64),
         /// Which of them are close-on-exec, by F_GETFD.
         cloexec: Vec<bool>,
-        /// MSG_CTRUNC was set.
-        truncated: bool,
+        /// Whether MSG_CTRUNC was set; `None` for a call that has no such flags.
+        truncated: Option<bool>,
+        /// MSG_CTRUNC must be set for another reason than the message's descriptors.
+        truncates: bool,
+        /// It was done with MSG_PEEK.
+        peek: bool,
     },
     /// Checkpoint: a descriptor that somebody might take for a file of a message and that is not.
     Mistakable {

@@ -1,16 +1,20 @@
 //! Judge: one scenario's facts, transfers and testimonies to its outcome. Pure.
 //!
-//! Every descriptor that the system calls passed must be in the trace, once, under the same
-//! numbers, at the right time; nothing else of the scenario's processes may be; and the trace and
-//! every witness must say of each pair what the scenario knows to be so.
+//! Every descriptor that the system calls passed must be in the trace, under the same numbers, at
+//! the right time, with the fate and the cause that the scenario knows it to have, as often as it
+//! has one; nothing else of the scenario's processes may be; and the trace and every witness must
+//! say of each pair what the scenario knows to be so.
+
+mod messages;
+mod sight;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Fact, Group, Mistakable, Record, Scenario, is_of};
 use crate::{
     ledger,
-    plan::{Hop, Plan},
-    tracker::{Fate, Transfer},
+    plan::Plan,
+    tracker::Transfer,
     verdict::{self, Verdict},
     witness::{Testimony, Witness},
 };
@@ -71,14 +75,6 @@ pub struct Outcome {
     pub elapsed: Duration,
 }
 
-/// One side's account of a message: who, which numbers, and when.
-struct Account<'a> {
-    pid: u32,
-    fds: &'a [i32],
-    span: (u64, u64),
-    cloexec: &'a [bool],
-}
-
 pub(super) fn judge(
     scenario: &Scenario,
     record: &Record,
@@ -97,7 +93,7 @@ pub(super) fn judge(
         })
         .collect();
     let mut findings = Findings {
-        unwatched: unwatched(plan),
+        lossless,
         ..Findings::default()
     };
     let mut outcome = Outcome {
@@ -112,21 +108,15 @@ pub(super) fn judge(
         elapsed,
     };
     findings.failed.extend(record.trouble.iter().cloned());
+    findings.failed.extend(record.leaks.iter().cloned());
     for fact in &record.facts {
         match fact {
             Fact::Failed { why } => findings.failed.push(why.clone()),
             Fact::Skipped { why } => findings.skipped.push(why.clone()),
-            Fact::Received {
-                message,
-                truncated: true,
-                ..
-            } => findings
-                .failed
-                .push(format!("{message} came with MSG_CTRUNC")),
             _ => {}
         }
     }
-    let matched = match_messages(record, &outcome.transfers, &mut findings);
+    let matched = messages::pair(record, &outcome.transfers, plan, &mut findings);
     check_refs(record, &outcome.transfers, &matched, &mut findings);
     outcome.mistakable = record
         .mistakable
@@ -138,13 +128,11 @@ pub(super) fn judge(
     }
     outcome.witnesses = hear(record, &mut findings);
 
-    let explained = findings.only_missing && (!lossless || findings.unwatched.is_some());
-    let (result, reasons) = if !findings.failed.is_empty() && !explained {
+    let (result, reasons) = if !findings.failed.is_empty() {
         (Result::Fail, findings.failed)
-    } else if let (true, Some(unwatched)) = (explained, findings.unwatched) {
-        (Result::Inconclusive, vec![unwatched])
-    } else if !findings.failed.is_empty() || !findings.open.is_empty() {
-        findings.open.extend(findings.failed);
+    } else if !findings.unwatched.is_empty() {
+        (Result::Inconclusive, findings.unwatched)
+    } else if !findings.open.is_empty() {
         (Result::Inconclusive, findings.open)
     } else if !findings.skipped.is_empty() {
         (Result::Skip, findings.skipped)
@@ -162,26 +150,9 @@ struct Findings {
     failed: Vec<String>,
     open: Vec<String>,
     skipped: Vec<String>,
-    /// All that failed is something missing, which losses or a blind spot would explain.
-    only_missing: bool,
-    /// What the plan does not show that every scenario needs.
-    unwatched: Option<String>,
-}
-
-/// Says which of the hops are not watched without which no descriptor can be followed from one
-/// number to another.
-fn unwatched(plan: &Plan) -> Option<String> {
-    let sender = plan.watches(Hop::Copy) || plan.watches(Hop::Queue);
-    let receiver = plan.watches(Hop::Install);
-    let hops = match (sender, receiver) {
-        (true, true) => return None,
-        (false, true) => "queue is",
-        (true, false) => "install is",
-        (false, false) => "queue and install are",
-    };
-    Some(format!(
-        "{hops} not watched here: `fdtrace doctor` says why"
-    ))
+    /// What the plan does not show that the scenario needs, and that would say it all.
+    unwatched: Vec<String>,
+    lossless: bool,
 }
 
 impl Findings {
@@ -196,177 +167,42 @@ impl Findings {
         }
     }
 
-    /// Something is not in the trace.
-    fn missing(&mut self, text: String) {
-        self.only_missing |= self.failed.is_empty();
-        self.failed.push(text);
+    /// Something is not in the trace, which a blind spot or losses would explain.
+    fn missing(&mut self, text: String, blind: Option<String>) {
+        match blind {
+            Some(blind) if self.unwatched.contains(&blind) => {}
+            Some(blind) => self.unwatched.push(blind),
+            None if self.lossless => self.failed.push(text),
+            None => self.open.push(text),
+        }
     }
 
     /// Something contradicts the trace, whatever was lost.
     fn wrong(&mut self, text: String) {
-        self.only_missing = false;
         self.failed.push(text);
+    }
+
+    /// Checks a transfer that an actor's message has.
+    fn check(&mut self, message: &str, judged: &Judged) {
+        let transfer = &judged.transfer;
+        if transfer.fate.installs() {
+            let verdict = judged.verdict.unwrap_or(Verdict::Unverified);
+            self.expect(&format!("the trace, of {message},"), Verdict::Same, verdict);
+        }
+        for seen in &transfer.hops {
+            // The list or the new descriptor holds a reference at every hop.
+            if seen.refs.is_some_and(|refs| refs < 1) {
+                self.wrong(format!(
+                    "{message} has {:?} references at {}",
+                    seen.refs, seen.hop
+                ));
+            }
+        }
     }
 }
 
 /// For each message, where its transfers are, in the order of its descriptors.
 type Matched = BTreeMap<String, Vec<Option<usize>>>;
-
-/// Pairs what the system calls did with what the trace saw.
-fn match_messages(record: &Record, transfers: &[Judged], findings: &mut Findings) -> Matched {
-    let mut matched = Matched::new();
-    let mut unclaimed: Vec<bool> = vec![true; transfers.len()];
-    for (message, sent, received) in messages(record) {
-        let Some(received) = received else {
-            findings
-                .failed
-                .push(format!("{message} was sent and not received"));
-            continue;
-        };
-        if sent.fds.len() != received.fds.len() {
-            findings.failed.push(format!(
-                "{message} left with {} descriptors and came with {}",
-                sent.fds.len(),
-                received.fds.len()
-            ));
-        }
-        let pairs = sent.fds.len().min(received.fds.len());
-        let places: Vec<Option<usize>> = (0..pairs)
-            .map(|index| {
-                let place = transfers
-                    .iter()
-                    .position(|judged| accounts_agree(&judged.transfer, index, &sent, &received));
-                if let Some(place) = place {
-                    unclaimed[place] = false;
-                    check_transfer(message, &transfers[place], &received, findings);
-                }
-                place
-            })
-            .collect();
-        let missing: Vec<usize> = (0..pairs)
-            .filter(|index| places[*index].is_none())
-            .collect();
-        if let Some(first) = missing.first() {
-            let more = match missing.len() - 1 {
-                0 => String::new(),
-                more => format!(" and {more} more of its descriptors"),
-            };
-            findings.missing(format!(
-                "{message}'s {} → {}{more} not in the trace from end to end",
-                sent.fds[*first], received.fds[*first]
-            ));
-        }
-        matched.insert(message.to_owned(), places);
-    }
-    let unclaimed = transfers
-        .iter()
-        .zip(&unclaimed)
-        .filter(|(_, unclaimed)| **unclaimed);
-    for (judged, _) in unclaimed {
-        let transfer = &judged.transfer;
-        // One with a gap is the torso of a missing one, which has been said.
-        if matches!(judged.verdict, Some(Verdict::Lost | Verdict::Unverified)) {
-            continue;
-        }
-        findings.wrong(format!(
-            "the trace has a transfer that no actor made ({} of {}, {})",
-            transfer.index + 1,
-            transfer.count,
-            transfer.fate
-        ));
-    }
-    matched
-}
-
-/// Each message with what its sender and its receiver say of it.
-fn messages(record: &Record) -> impl Iterator<Item = (&str, Account<'_>, Option<Account<'_>>)> {
-    record.facts.iter().filter_map(|fact| {
-        let Fact::Sent {
-            actor,
-            message,
-            fds,
-            span,
-        } = fact
-        else {
-            return None;
-        };
-        let sent = Account {
-            pid: actor.pid,
-            fds,
-            span: *span,
-            cloexec: &[],
-        };
-        let received = record.facts.iter().find_map(|fact| match fact {
-            Fact::Received {
-                actor,
-                message: name,
-                fds,
-                span,
-                cloexec,
-                ..
-            } if name == message => Some(Account {
-                pid: actor.pid,
-                fds,
-                span: *span,
-                cloexec,
-            }),
-            _ => None,
-        });
-        Some((message.as_str(), sent, received))
-    })
-}
-
-/// Whether the transfer is file `index` of the message, by number, process and time on both sides.
-fn accounts_agree(
-    transfer: &Transfer,
-    index: usize,
-    sent: &Account<'_>,
-    received: &Account<'_>,
-) -> bool {
-    let (Some(sender), Some(receiver)) = (&transfer.sender, &transfer.receiver) else {
-        return false;
-    };
-    let within =
-        |hop: &crate::tracker::HopSeen, span: (u64, u64)| (span.0..=span.1).contains(&hop.t_ns);
-    let at = |hop| transfer.hops.iter().find(|seen| seen.hop == hop);
-    let mut sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
-    usize::from(transfer.index) == index
-        && usize::from(transfer.count) == sent.fds.len()
-        && sender.pid == sent.pid
-        && sender.fd == Some(sent.fds[index])
-        && receiver.pid == received.pid
-        && receiver.fd == Some(received.fds[index])
-        && (sent.span.0..=sent.span.1).contains(&sender.t_ns)
-        && sent_hops.all(|hop| within(hop, sent.span))
-        && at(Hop::Install).is_some_and(|hop| within(hop, received.span))
-}
-
-fn check_transfer(message: &str, judged: &Judged, received: &Account<'_>, findings: &mut Findings) {
-    let transfer = &judged.transfer;
-    if transfer.fate != Fate::Delivered {
-        findings.wrong(format!("the trace says {} of {message}", transfer.fate));
-    }
-    let verdict = judged.verdict.unwrap_or(Verdict::Unverified);
-    findings.expect(&format!("the trace, of {message},"), Verdict::Same, verdict);
-    let cloexec = transfer
-        .receiver
-        .as_ref()
-        .and_then(|receiver| receiver.cloexec);
-    if cloexec != received.cloexec.get(usize::from(transfer.index)).copied() {
-        findings.wrong(format!(
-            "the trace is wrong about close-on-exec of {message}"
-        ));
-    }
-    for seen in &transfer.hops {
-        // The list or the new descriptor holds a reference at every hop.
-        if seen.refs.is_none_or(|refs| refs < 1) {
-            findings.wrong(format!(
-                "{message} has {:?} references at {}",
-                seen.refs, seen.hop
-            ));
-        }
-    }
-}
 
 /// Holds reference counts to what the scenario says of them.
 fn check_refs(record: &Record, transfers: &[Judged], matched: &Matched, findings: &mut Findings) {

@@ -9,6 +9,7 @@
 
 pub mod fact;
 mod judge;
+mod release;
 mod scenarios;
 mod selection;
 pub mod stage;
@@ -17,6 +18,7 @@ mod stage_process;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -111,6 +113,10 @@ struct Record {
     in_flight: Vec<Testimony>,
     /// What the verifier itself could not do.
     trouble: Vec<String>,
+    /// References that were left when the actors were gone.
+    leaks: Vec<String>,
+    /// The actors' processes.
+    actors: Vec<OwnedFd>,
 }
 
 impl Record {
@@ -317,6 +323,9 @@ impl Verifier {
             unreachable!("it is under way");
         };
         play.stage.end().await;
+        release::all_gone(std::mem::take(&mut play.record.actors)).await;
+        self.expect_released(&play.originals, &mut play.record)
+            .await;
         self.drain();
         let pids = play.record.pids();
         // The actors are gone, and with them every socket that could still deliver.
@@ -391,12 +400,11 @@ impl Verifier {
             } => {
                 let snapshot = self.snapshot(actor.pid, record);
                 let sent = originals.remove(message).unwrap_or_default();
-                let testimonies = fds
-                    .iter()
-                    .enumerate()
-                    .map(|(index, fd)| witness::compare(&sent, index, actor.pid, *fd, &snapshot))
-                    .collect();
-                record.testimonies.insert(message.clone(), testimonies);
+                let came = fds.iter().enumerate().filter(|(_, fd)| **fd >= 0);
+                let testimonies = came
+                    .map(|(index, fd)| witness::compare(&sent, index, actor.pid, *fd, &snapshot));
+                let said = record.testimonies.entry(message.clone()).or_default();
+                said.extend(testimonies);
                 originals.insert(message.clone(), sent);
             }
             Fact::Mistakable {
@@ -414,7 +422,7 @@ impl Verifier {
                     fd: *fd,
                     message: message.clone(),
                     index: *index,
-                    pointer: snapshot.get(&(actor.pid, *fd)).copied(),
+                    pointer: snapshot.get(&(actor.pid, *fd)).map(|file| file.ptr),
                     testimonies: testimonies.unwrap_or_default(),
                 });
             }
@@ -426,8 +434,10 @@ impl Verifier {
                     return Answer::Yes;
                 }
             }
-            Fact::Joined { .. }
-            | Fact::Sent { .. }
+            Fact::Joined { actor } => record.actors.extend(release::watch(actor.pid)),
+            Fact::Sent { .. }
+            | Fact::SendFailed { .. }
+            | Fact::Fate { .. }
             | Fact::Refs { .. }
             | Fact::Undisturbed { .. }
             | Fact::Skipped { .. }

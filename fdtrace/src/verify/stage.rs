@@ -6,11 +6,15 @@
 //!
 //! Nothing here sleeps: actors wait for each other through [`Baton`]s.
 
+mod receiving;
+mod sending;
+
 use std::{
     ffi::CString,
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    ops::Range,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     process,
     time::Duration,
 };
@@ -20,7 +24,7 @@ use nix::{
     sys::{
         prctl,
         signal::Signal,
-        socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair},
+        socket::{AddressFamily, SockFlag, SockType, socketpair},
         wait::{WaitStatus, waitpid},
     },
     time::{ClockId, clock_gettime},
@@ -31,7 +35,9 @@ use super::{
     fact::{Actor, Answer, Fact},
     scenarios,
 };
-use crate::passing::{self, Received};
+use crate::tracker::{Cause, Fate};
+pub use receiving::Incoming;
+pub use sending::Outgoing;
 
 /// Plays the scenario of this name and ends the process.
 pub fn main(name: &str) -> process::ExitCode {
@@ -96,7 +102,8 @@ fn whoami() -> Result<Actor> {
     }
 }
 
-fn now_ns() -> Result<u64> {
+/// CLOCK_MONOTONIC, as the trace has it.
+pub(in crate::verify) fn now_ns() -> Result<u64> {
     let now: Duration = clock_gettime(ClockId::CLOCK_MONOTONIC)?.into();
     Ok(u64::try_from(now.as_nanos())?)
 }
@@ -105,66 +112,6 @@ fn now_ns() -> Result<u64> {
 pub struct Stage {
     /// Held by the one actor that may be at a checkpoint.
     turn: Baton,
-}
-
-/// A message on its way: its name within the scenario, and the socket to send it on.
-pub struct Outgoing<'a> {
-    stage: &'a Stage,
-    name: &'a str,
-    socket: BorrowedFd<'a>,
-    data: &'a [u8],
-    hold: bool,
-}
-
-impl<'a> Outgoing<'a> {
-    /// Sends other data than the message's name.
-    #[must_use]
-    pub fn data(self, data: &'a [u8]) -> Self {
-        Self { data, ..self }
-    }
-
-    /// Lets the message hold the only reference: the verifier keeps no duplicate.
-    #[must_use]
-    pub fn unheld(self) -> Self {
-        Self {
-            hold: false,
-            ..self
-        }
-    }
-
-    /// Sends the descriptors in one control message.
-    ///
-    /// # Errors
-    /// What `sendmsg` says.
-    pub fn fds(self, fds: &[RawFd]) -> Result<()> {
-        self.parts(&[fds])
-    }
-
-    /// Sends each part in a control message of its own.
-    ///
-    /// # Errors
-    /// What `sendmsg` says.
-    pub fn parts(self, parts: &[&[RawFd]]) -> Result<()> {
-        let actor = whoami()?;
-        let message = self.name.to_owned();
-        let fds = parts.concat();
-        self.stage.checkpoint(&Fact::Sending {
-            actor,
-            message: message.clone(),
-            fds: fds.clone(),
-            hold: self.hold,
-        })?;
-        let begin = now_ns()?;
-        passing::send(self.socket.as_raw_fd(), self.data, parts)
-            .with_context(|| format!("sendmsg of {message}"))?;
-        let span = (begin, now_ns()?);
-        say(&Fact::Sent {
-            actor,
-            message,
-            fds,
-            span,
-        })
-    }
 }
 
 /// A forked actor. Dropping it without [`Role::done`] leaves it to the stage's end.
@@ -235,63 +182,6 @@ impl Stage {
         }
     }
 
-    /// Begins a message; its data is its name.
-    pub fn send<'a>(&'a self, name: &'a str, socket: &'a impl AsFd) -> Outgoing<'a> {
-        Outgoing {
-            stage: self,
-            name,
-            socket: socket.as_fd(),
-            data: name.as_bytes(),
-            hold: true,
-        }
-    }
-
-    /// Receives message `name` with exactly `count` descriptors, and waits until the verifier has
-    /// looked at them.
-    ///
-    /// # Errors
-    /// What `recvmsg` says, or if other descriptors or other data came.
-    pub fn receive(&self, name: &str, socket: &impl AsFd, count: usize) -> Result<Received> {
-        let received = self.receive_with(name, socket, count, MsgFlags::empty())?;
-        ensure!(
-            received.data == name.as_bytes(),
-            "{name} came with the data {:?}",
-            String::from_utf8_lossy(&received.data)
-        );
-        Ok(received)
-    }
-
-    /// [`Stage::receive`], with flags and whatever data.
-    ///
-    /// # Errors
-    /// What `recvmsg` says, or if other descriptors came.
-    pub fn receive_with(
-        &self,
-        name: &str,
-        socket: &impl AsFd,
-        count: usize,
-        flags: MsgFlags,
-    ) -> Result<Received> {
-        let begin = now_ns()?;
-        let received = passing::receive(socket.as_fd().as_raw_fd(), count.max(1), flags)
-            .with_context(|| format!("recvmsg of {name}"))?;
-        let span = (begin, now_ns()?);
-        ensure!(
-            received.fds.len() == count,
-            "{name} came with {} descriptors instead of {count}",
-            received.fds.len()
-        );
-        self.checkpoint(&Fact::Received {
-            actor: whoami()?,
-            message: name.to_owned(),
-            fds: received.fds.iter().map(AsRawFd::as_raw_fd).collect(),
-            span,
-            cloexec: received.fds.iter().map(is_cloexec).collect::<Result<_>>()?,
-            truncated: received.truncated,
-        })?;
-        Ok(received)
-    }
-
     /// Lets the verifier count what is queued at `socket`.
     ///
     /// # Errors
@@ -337,6 +227,35 @@ impl Stage {
     pub fn settle(&self) -> Result<()> {
         self.turn.wait()?;
         self.turn.pass()
+    }
+
+    /// Says what must become of these files of `message`; see [`Fact::Fate`] for what holds where
+    /// nothing is said.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn fate(
+        &self,
+        message: &str,
+        files: Range<usize>,
+        fate: Fate,
+        cause: Option<Cause>,
+    ) -> Result<()> {
+        say(&Fact::Fate {
+            message: message.to_owned(),
+            files: (files.start, files.end),
+            fate,
+            cause,
+        })
+    }
+
+    /// A pipe's write end, to be passed unheld, and the means to see when nobody has it any more.
+    ///
+    /// # Errors
+    /// What `pipe2` says.
+    pub fn watched(&self) -> Result<(OwnedFd, Watch)> {
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        Ok((write, Watch(read)))
     }
 
     /// Says what a file's reference count must be at `hop`.
@@ -388,6 +307,47 @@ impl Stage {
         })
     }
 }
+
+/// The read end of a pipe: it ends when the last reference to the write end is gone, wherever that
+/// was.
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    /// Waits until nobody has the write end any more. What the kernel gives up in the background
+    /// (the garbage collector's sockets) may take a moment.
+    ///
+    /// # Errors
+    /// If it is still held after that.
+    pub fn released(&self) -> Result<()> {
+        ensure!(
+            self.ends_within(RELEASE_LIMIT_MS)?,
+            "a passed pipe is still open somewhere"
+        );
+        Ok(())
+    }
+
+    /// Makes sure that somebody still has the write end.
+    ///
+    /// # Errors
+    /// If nobody does.
+    pub fn is_held(&self) -> Result<()> {
+        ensure!(!self.ends_within(0)?, "nobody has the passed pipe any more");
+        Ok(())
+    }
+
+    fn ends_within(&self, limit_ms: u16) -> Result<bool> {
+        use nix::poll::{PollFd, PollFlags, poll};
+        // Only the end is waited for, not data.
+        let mut ends = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        poll(&mut ends, limit_ms)?;
+        Ok(ends[0]
+            .revents()
+            .is_some_and(|seen| seen.contains(PollFlags::POLLHUP)))
+    }
+}
+
+/// How long the kernel may take to give up what nobody refers to.
+const RELEASE_LIMIT_MS: u16 = 10_000;
 
 /// A pipe that one actor waits on until another passes it something.
 pub struct Baton {

@@ -3,6 +3,7 @@
 //! None of them uses the trace. Each asks the kernel another question through another door, so
 //! that a mistake in one shows in the others.
 
+mod balance;
 mod fdinfo;
 mod kcmp;
 mod original;
@@ -11,6 +12,7 @@ use std::os::fd::AsFd as _;
 
 use crate::{tracer::Snapshot, verdict::Verdict};
 
+pub use balance::{Balance, Surplus};
 pub use fdinfo::queued_descriptors;
 pub use original::{HoldError, Originals};
 
@@ -62,7 +64,7 @@ pub fn compare(
     let mut testimonies = Vec::new();
     let mut say = |witness, verdict| testimonies.push(Testimony { witness, verdict });
     let verdict = match (originals.pointer(index), snapshot.get(&(pid, fd))) {
-        (Some(sent), Some(received)) if sent == *received => Verdict::Same,
+        (Some(sent), Some(received)) if sent == received.ptr => Verdict::Same,
         (Some(_), Some(_)) => Verdict::Different,
         _ => Verdict::Unverified,
     };

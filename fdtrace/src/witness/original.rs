@@ -30,7 +30,7 @@ impl Originals {
     pub fn seen(pid: u32, fds: &[i32], snapshot: &Snapshot) -> Self {
         let pointers = fds
             .iter()
-            .map(|fd| snapshot.get(&(pid, *fd)).copied())
+            .map(|fd| snapshot.get(&(pid, *fd)).map(|file| file.ptr))
             .collect();
         Self {
             pointers,
@@ -70,6 +70,11 @@ impl Originals {
     #[must_use]
     pub fn pointer(&self, index: usize) -> Option<u64> {
         self.pointers.get(index).copied().flatten()
+    }
+
+    /// Every duplicate that is held, by file.
+    pub fn all_held(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.held.iter()
     }
 
     /// The duplicate of file `index`, if one is held.

@@ -1,0 +1,454 @@
+//! Messages: what the system calls did with each file of each message, beside what the trace and
+//! the scenario say of it.
+//!
+//! A transfer is a message's if the sending side agrees: process, number, place and time. What
+//! was installed must agree at the receiving side too. Then the fate and its cause are compared.
+
+use super::{Findings, Judged, Matched, Record, sight};
+use crate::{
+    plan::{Hop, Plan},
+    tracker::{Cause, Fate, HopSeen, Transfer},
+    verdict::Verdict,
+    verify::fact::Fact,
+};
+
+use fdtrace_common::records::LIST_MAX;
+
+/// What the sender says of a message.
+struct Sent<'a> {
+    message: &'a str,
+    pid: u32,
+    fds: &'a [i32],
+    span: (u64, u64),
+    /// What the call failed with, if it did.
+    errno: Option<i32>,
+}
+
+/// What a receiver says of one receive.
+struct Received<'a> {
+    pid: u32,
+    /// By place in the message: a new number, or a negative errno.
+    slots: &'a [i32],
+    span: (u64, u64),
+    cloexec: &'a [bool],
+    truncated: Option<bool>,
+    truncates: bool,
+    peek: bool,
+}
+
+/// A fate that a file must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Expected {
+    fate: Fate,
+    cause: Option<Cause>,
+}
+
+/// Pairs what the system calls did with what the trace saw; gives each file's transfer, the
+/// delivered one if there is one.
+pub(super) fn pair(
+    record: &Record,
+    transfers: &[Judged],
+    plan: &Plan,
+    findings: &mut Findings,
+) -> Matched {
+    let mut pairing = Pairing {
+        record,
+        transfers,
+        plan,
+        claimed: vec![false; transfers.len()],
+        findings,
+    };
+    // What agrees in everything first, for all messages: a transfer that contradicts one message
+    // may be what another one says.
+    let messages: Vec<Message<'_>> = record
+        .facts
+        .iter()
+        .filter_map(Sent::of)
+        .map(|sent| {
+            let came = record.facts.iter();
+            let receives: Vec<_> = came
+                .filter_map(|fact| Received::of(fact, sent.message))
+                .collect();
+            pairing.pair_message(sent, &receives)
+        })
+        .collect();
+    let mut matched = Matched::new();
+    for message in messages {
+        let name = message.sent.message.to_owned();
+        matched.insert(name, pairing.settle(message));
+    }
+    pairing.report_rest();
+    matched
+}
+
+/// A message whose fates have been looked for.
+struct Message<'a> {
+    sent: Sent<'a>,
+    /// By file, where its transfer is: the delivered one if there is one.
+    places: Vec<Option<usize>>,
+    open: Vec<Open>,
+}
+
+/// A fate that no transfer has.
+struct Open {
+    index: usize,
+    expected: Expected,
+    /// The number it came with.
+    number: Option<i32>,
+}
+
+impl<'a> Sent<'a> {
+    fn of(fact: &'a Fact) -> Option<Self> {
+        let (actor, message, fds, span, errno) = match fact {
+            Fact::Sent {
+                actor,
+                message,
+                fds,
+                span,
+            } => (actor, message, fds, span, None),
+            Fact::SendFailed {
+                actor,
+                message,
+                fds,
+                span,
+                errno,
+            } => (actor, message, fds, span, Some(*errno)),
+            _ => return None,
+        };
+        Some(Self {
+            message,
+            pid: actor.pid,
+            fds,
+            span: *span,
+            errno,
+        })
+    }
+}
+
+impl<'a> Received<'a> {
+    fn of(fact: &'a Fact, name: &str) -> Option<Self> {
+        match fact {
+            Fact::Received {
+                actor,
+                message,
+                fds,
+                span,
+                cloexec,
+                truncated,
+                truncates,
+                peek,
+            } if message == name => Some(Self {
+                pid: actor.pid,
+                slots: fds,
+                span: *span,
+                cloexec,
+                truncated: *truncated,
+                truncates: *truncates,
+                peek: *peek,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The new number of file `index`, if it got one here.
+    fn number(&self, index: usize) -> Option<i32> {
+        self.slots.get(index).copied().filter(|slot| *slot >= 0)
+    }
+}
+
+impl Expected {
+    /// What must become of file `index`.
+    fn of(record: &Record, sent: &Sent<'_>, index: usize) -> Vec<Self> {
+        let stated: Vec<Self> = record
+            .facts
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::Fate {
+                    message,
+                    files: (first, end),
+                    fate,
+                    cause,
+                } if message == sent.message && (*first..*end).contains(&index) => Some(Self {
+                    fate: *fate,
+                    cause: *cause,
+                }),
+                _ => None,
+            })
+            .collect();
+        if !stated.is_empty() {
+            return stated;
+        }
+        vec![match sent.errno {
+            None => Self {
+                fate: Fate::Delivered,
+                cause: None,
+            },
+            Some(errno) => Self {
+                fate: Fate::Failed,
+                cause: Some(Cause::Errno(errno)),
+            },
+        }]
+    }
+
+    fn is_of(self, transfer: &Transfer) -> bool {
+        (self.fate, self.cause) == (transfer.fate, transfer.cause)
+    }
+
+    fn text(self) -> String {
+        text(self.fate, self.cause)
+    }
+}
+
+fn text(fate: Fate, cause: Option<Cause>) -> String {
+    match cause {
+        Some(cause) => format!("{fate} ({cause})"),
+        None => fate.to_string(),
+    }
+}
+
+struct Pairing<'a> {
+    record: &'a Record,
+    transfers: &'a [Judged],
+    plan: &'a Plan,
+    /// By transfer, whether a message has it.
+    claimed: Vec<bool>,
+    findings: &'a mut Findings,
+}
+
+impl Pairing<'_> {
+    /// Finds the transfers that say of each file what must be so.
+    fn pair_message<'b>(&mut self, sent: Sent<'b>, receives: &[Received<'_>]) -> Message<'b> {
+        let mut truncates = false;
+        let mut open = Vec::new();
+        // No list holds more; the kernel refuses the message.
+        let mut places = vec![None; sent.fds.len().min(LIST_MAX)];
+        for (index, place) in places.iter_mut().enumerate() {
+            let expected = Expected::of(self.record, &sent, index);
+            truncates |= truncates_message(&expected, receives, index);
+            let came = Came::of(&expected, receives, index);
+            if let Some(contradiction) = came.contradiction(&sent, index) {
+                self.findings.wrong(contradiction);
+            }
+            for (expected, receive) in expected.into_iter().zip(came.receives) {
+                let Some(found) = self.claim(expected, &sent, index, receive) else {
+                    let number = receive.and_then(|receive| receive.number(index));
+                    open.push(Open {
+                        index,
+                        expected,
+                        number,
+                    });
+                    continue;
+                };
+                if expected.fate == Fate::Delivered || place.is_none() {
+                    *place = Some(found);
+                }
+            }
+        }
+        for receive in receives {
+            let must = receive.truncates || truncates && !receive.peek;
+            if let Some(found) = receive.truncated
+                && found != must
+            {
+                let with = if found { "with" } else { "without" };
+                self.findings
+                    .wrong(format!("{} came {with} MSG_CTRUNC", sent.message));
+            }
+        }
+        Message { sent, places, open }
+    }
+
+    fn claim(
+        &mut self,
+        expected: Expected,
+        sent: &Sent<'_>,
+        index: usize,
+        receive: Option<&Received<'_>>,
+    ) -> Option<usize> {
+        let place = self.unclaimed(sent, index).find(|place| {
+            let transfer = &self.transfers[*place].transfer;
+            expected.is_of(transfer)
+                && receive.is_none_or(|receive| arrived(transfer, index, receive))
+        })?;
+        self.claimed[place] = true;
+        let judged = &self.transfers[place];
+        self.findings.check(sent.message, judged);
+        if let Some(receive) = receive {
+            check_cloexec(sent.message, judged, receive, self.findings);
+        }
+        Some(place)
+    }
+
+    /// Transfers of this file that nothing has claimed.
+    fn unclaimed(&self, sent: &Sent<'_>, index: usize) -> impl Iterator<Item = usize> {
+        (0..self.transfers.len()).filter(move |place| {
+            !self.claimed[*place] && left(&self.transfers[*place].transfer, index, sent)
+        })
+    }
+
+    /// Reports the fates that no transfer has: the trace says otherwise, or nothing.
+    fn settle(&mut self, mut message: Message<'_>) -> Vec<Option<usize>> {
+        let mut missing = Vec::new();
+        for open in &message.open {
+            let other = self.unclaimed(&message.sent, open.index).find(|place| {
+                let fate = self.transfers[*place].transfer.fate;
+                fate != open.expected.fate || !fate.installs()
+            });
+            match other {
+                Some(place) => {
+                    self.claimed[place] = true;
+                    self.contradict(&message.sent, open, place);
+                    message.places[open.index].get_or_insert(place);
+                }
+                None => missing.push(open),
+            }
+        }
+        if let Some(first) = missing.first() {
+            self.report_missing(&message.sent, first, missing.len() - 1);
+        }
+        message.places
+    }
+
+    fn contradict(&mut self, sent: &Sent<'_>, open: &Open, place: usize) {
+        let found = &self.transfers[place].transfer;
+        let text = format!(
+            "the trace says {} of {}'s {} where {} is true",
+            text(found.fate, found.cause),
+            sent.message,
+            sent.fds[open.index],
+            open.expected.text()
+        );
+        match found.fate {
+            // Not a word about the end: perhaps it could not be seen.
+            Fate::Unknown | Fate::Queued => {
+                let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
+                self.findings.missing(text, blind);
+            }
+            _ => self.findings.wrong(text),
+        }
+    }
+
+    fn report_missing(&mut self, sent: &Sent<'_>, first: &Open, more: usize) {
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more of its descriptors"),
+        };
+        let fd = sent.fds[first.index];
+        let way = match first.number {
+            Some(number) => format!("{fd} → {number}{more} not in the trace from end to end"),
+            None => format!("{fd}{more} not in the trace as {}", first.expected.text()),
+        };
+        let blind = sight::lacking(self.plan, first.expected.fate, first.expected.cause);
+        self.findings
+            .missing(format!("{}'s {way}", sent.message), blind);
+    }
+
+    /// Reports what no message has claimed.
+    fn report_rest(&mut self) {
+        for (judged, claimed) in self.transfers.iter().zip(&self.claimed) {
+            let transfer = &judged.transfer;
+            // One with a gap is the torso of a missing one, which has been said.
+            let torso = matches!(judged.verdict, Some(Verdict::Lost | Verdict::Unverified))
+                || transfer.sender.is_none() && sight::sender(self.plan).is_some();
+            if *claimed || torso {
+                continue;
+            }
+            self.findings.wrong(format!(
+                "the trace has a transfer that no actor made ({} of {}, {})",
+                transfer.index + 1,
+                transfer.count,
+                text(transfer.fate, transfer.cause)
+            ));
+        }
+    }
+}
+
+/// Whether the file's fate sets MSG_CTRUNC: it got lost on arrival, and no errno is in its place.
+fn truncates_message(expected: &[Expected], receives: &[Received<'_>], index: usize) -> bool {
+    let in_place = |receive: &Received<'_>| receive.slots.get(index).is_some_and(|slot| *slot < 0);
+    !receives.iter().any(in_place)
+        && expected
+            .iter()
+            .any(|expected| matches!(expected.fate, Fate::Truncated | Fate::Refused))
+}
+
+/// Which receive brought a file, for each of its fates.
+struct Came<'a> {
+    /// By fate; `None` where nothing had to come.
+    receives: Vec<Option<&'a Received<'a>>>,
+    /// Receives that brought it without a fate that says so.
+    unexpected: usize,
+    /// Fates that say it came, without a receive.
+    unreceived: usize,
+}
+
+impl<'a> Came<'a> {
+    fn of(expected: &[Expected], receives: &'a [Received<'a>], index: usize) -> Self {
+        let mut brought: Vec<&Received<'_>> = receives
+            .iter()
+            .filter(|receive| receive.number(index).is_some())
+            .collect();
+        let mut unreceived = 0;
+        let receives = expected
+            .iter()
+            .map(|expected| {
+                if !expected.fate.installs() {
+                    return None;
+                }
+                let peek = expected.fate == Fate::Peeked;
+                let at = brought.iter().position(|receive| receive.peek == peek);
+                unreceived += usize::from(at.is_none());
+                at.map(|at| brought.remove(at))
+            })
+            .collect();
+        Self {
+            receives,
+            unexpected: brought.len(),
+            unreceived,
+        }
+    }
+
+    fn contradiction(&self, sent: &Sent<'_>, index: usize) -> Option<String> {
+        let (message, fd) = (sent.message, sent.fds[index]);
+        if self.unexpected > 0 {
+            return Some(format!("{message}'s {fd} came where it must not"));
+        }
+        (self.unreceived > 0).then(|| format!("{message}'s {fd} was sent and not received"))
+    }
+}
+
+/// Whether the transfer left as file `index` of the message: by number, process and time.
+fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>) -> bool {
+    let within = |t_ns: u64| (sent.span.0..=sent.span.1).contains(&t_ns);
+    let Some(sender) = &transfer.sender else {
+        return false;
+    };
+    let mut sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
+    usize::from(transfer.index) == index
+        && usize::from(transfer.count) == sent.fds.len()
+        && sender.pid == sent.pid
+        && sender.fd == Some(sent.fds[index])
+        && within(sender.t_ns)
+        && sent_hops.all(|seen| within(seen.t_ns))
+}
+
+/// Whether the transfer arrived in this receive, likewise.
+fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>) -> bool {
+    let within = |seen: &HopSeen| (receive.span.0..=receive.span.1).contains(&seen.t_ns);
+    let mut installs = transfer.hops.iter().filter(|seen| seen.hop == Hop::Install);
+    transfer
+        .receiver
+        .as_ref()
+        .is_some_and(|receiver| receiver.pid == receive.pid && receiver.fd == receive.number(index))
+        && installs.next().is_some_and(within)
+}
+
+fn check_cloexec(message: &str, judged: &Judged, receive: &Received<'_>, findings: &mut Findings) {
+    let receiver = judged.transfer.receiver.as_ref();
+    let cloexec = receiver.and_then(|receiver| receiver.cloexec);
+    let index = usize::from(judged.transfer.index);
+    if cloexec != receive.cloexec.get(index).copied() {
+        findings.wrong(format!(
+            "the trace is wrong about close-on-exec of {message}"
+        ));
+    }
+}

@@ -1,0 +1,132 @@
+//! Release: what is left when a scenario is over. Its processes must be gone, and with them every
+//! reference to the files that its messages carried.
+
+use std::{
+    collections::HashMap,
+    os::fd::{FromRawFd as _, OwnedFd},
+    process,
+    time::Duration,
+};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use tokio::{
+    io::unix::AsyncFd,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{Fact, REAP_LIMIT, Record, Verifier, chain};
+use crate::{
+    tracker::Fate,
+    witness::{Balance, Originals, Surplus},
+};
+
+/// How long the kernel may take to give up what nobody refers to: its garbage collector and its
+/// grace periods run in the background.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest pause between two looks.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// A descriptor that becomes readable when process `pid` has given up all it had; `None` if it
+/// is gone already.
+pub(super) fn watch(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open reads its arguments; what it returns is ours alone.
+    unsafe {
+        let pidfd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd as i32))
+    }
+}
+
+/// Waits until these processes have given up all they had.
+pub(super) async fn all_gone(actors: Vec<OwnedFd>) {
+    let deadline = Instant::now() + REAP_LIMIT;
+    for actor in actors {
+        // SAFETY: the descriptor stays open for as long as it is waited for.
+        if let Ok(actor) = unsafe { AsyncFd::register(actor) } {
+            let _ = timeout_at(deadline, actor.readable()).await;
+        }
+    }
+}
+
+impl Verifier {
+    /// Waits until nobody but the verifier refers to the originals it holds, or says who does.
+    pub(super) async fn expect_released(
+        &mut self,
+        originals: &HashMap<String, Originals>,
+        record: &mut Record,
+    ) {
+        let held = originals
+            .iter()
+            .any(|(_, sent)| sent.all_held().next().is_some());
+        if !held {
+            return;
+        }
+        let balance = match Balance::new() {
+            Ok(balance) => balance,
+            Err(error) => {
+                record
+                    .trouble
+                    .push(format!("cannot count references: {error}"));
+                return;
+            }
+        };
+        let deadline = Instant::now() + RELEASE_LIMIT;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let snapshot = match self.tracer.snapshot(&[process::id()]) {
+                Ok(snapshot) => snapshot,
+                Err(error) => {
+                    record.trouble.push(chain(&error));
+                    return;
+                }
+            };
+            let mut leaks = Vec::new();
+            for (message, sent) in originals {
+                if stays_queued(record, message) {
+                    continue;
+                }
+                match balance.surplus(process::id(), sent, &snapshot) {
+                    Some(surplus) => {
+                        leaks.extend(surplus.into_iter().map(|left| say(message, left)));
+                    }
+                    None => leaks.push(format!("the references of {message} cannot be counted")),
+                }
+            }
+            if leaks.is_empty() || Instant::now() >= deadline {
+                record.leaks = leaks;
+                return;
+            }
+            nudge_the_collector();
+            self.drain();
+            sleep(pause).await;
+            pause = PAUSE_MAX.min(pause * 2);
+        }
+    }
+}
+
+/// Whether the scenario leaves some of the message's files in a queue.
+fn stays_queued(record: &Record, name: &str) -> bool {
+    record.facts.iter().any(
+        |fact| matches!(fact, Fact::Fate { message, fate: Fate::Queued, .. } if message == name),
+    )
+}
+
+fn say(message: &str, left: Surplus) -> String {
+    let Surplus { index, refs } = left;
+    let file = index + 1;
+    match refs {
+        1.. => format!("file {file} of {message} still has {refs} references when all are gone"),
+        _ => format!("file {file} of {message} has {} references too few", -refs),
+    }
+}
+
+/// The collector of sockets that only refer to each other runs when a Unix socket is closed.
+fn nudge_the_collector() {
+    let pair = socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    );
+    drop(pair);
+}
