@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use fdtrace::kernel::{KernelError, KernelView, Prototype, Symbols, TypeError, Types};
+use aya::{Btf, Endianness};
+use aya_obj::btf::BtfKind;
+use fdtrace::kernel::{KernelError, KernelView, Prototype, Symbols, Target, TypeError, Types};
 use proptest::prelude::*;
 
 /// One column of the tables below each.
@@ -316,24 +318,55 @@ fn this_kernel_gives_every_offset_that_the_programs_read() {
     }
     assert!(view.symbols.exact("__scm_send").is_some());
     assert!(view.symbols.len() > 10_000);
-    let raw = view.types.into_raw().read().expect("there is memory");
-    let sysfs = fs::read("/sys/kernel/btf/vmlinux").expect("there is BTF");
-    assert!(
-        raw == sysfs,
-        "the copy differs from what the kernel exposes"
-    );
 }
 
 #[test]
-fn the_loader_reads_the_same_btf() {
+fn the_loader_finds_the_ids_of_the_whole_btf_in_an_excerpt() {
+    let targets = [
+        (
+            Target::Tracepoint("kfree_skb"),
+            "btf_trace_kfree_skb",
+            BtfKind::Typedef,
+        ),
+        (
+            Target::Function("__scm_destroy"),
+            "__scm_destroy",
+            BtfKind::Func,
+        ),
+        (
+            Target::Function("scm_detach_fds"),
+            "scm_detach_fds",
+            BtfKind::Func,
+        ),
+    ];
     for kernel in KERNELS {
-        let raw = fixture(kernel)
+        let whole = Btf::parse(&btf(kernel), Endianness::default()).expect("it is BTF");
+        let excerpt = fixture(kernel)
             .types
-            .into_raw()
-            .read()
-            .expect("there is memory");
-        aya::Btf::parse(&raw, aya::Endianness::default())
+            .excerpt(&targets.map(|(target, ..)| target))
             .unwrap_or_else(|error| panic!("{kernel}: {error}"));
+        let excerpt = Btf::parse(&excerpt, Endianness::default()).expect("it is BTF");
+        for (_, name, kind) in targets {
+            let id = whole.id_by_type_name_kind(name, kind).expect("it is there");
+            let found = excerpt.id_by_type_name_kind(name, kind);
+            assert_eq!(found.expect("it is there too"), id, "{kernel}: {name}");
+        }
+        let other = excerpt.id_by_type_name_kind("__scm_send", BtfKind::Func);
+        assert!(other.is_err(), "{kernel}: nobody asked for it");
+    }
+}
+
+#[test]
+fn an_excerpt_of_what_is_not_there_is_an_error() {
+    let types = fixture("7.3").types;
+    for target in [
+        Target::Function("kfree_skb"),
+        Target::Tracepoint("__scm_send"),
+    ] {
+        match types.excerpt(&[target]) {
+            Err(TypeError::NoSuchType { .. }) => {}
+            other => panic!("{target:?}: {other:?}"),
+        }
     }
 }
 

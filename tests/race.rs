@@ -45,7 +45,7 @@ fn a_receiver_that_never_sleeps_is_paired_with_the_right_sender() {
         .build()
         .expect("there is a runtime");
     let _guard = runtime.enter();
-    let mut tracer = Tracer::start(planned, 16 << 20, None).expect("it can be attached");
+    let mut tracer = Tracer::start(planned, 16 << 20, &view.types).expect("it can be attached");
     let plan = tracer.plan().clone();
     let mut tracker = Tracker::new(Box::new(|_| None));
 

@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya::{Btf, Endianness};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     kernel::KernelView,
-    plan::{Mechanism, plan},
+    plan::plan,
     report::{self, Report as _, Start, Summary},
     tracer::Tracer,
     tracker::Tracker,
@@ -88,25 +87,10 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         kptr_restrict,
         ..
     } = view;
-    // One copy of the types at a time is enough in memory.
-    let raw_types = types.into_raw();
-    let parse = || -> Result<Btf> {
-        let bytes = raw_types.read().context("cannot read the kernel's BTF")?;
-        Btf::parse(&bytes, Endianness::default()).context("cannot parse the kernel's BTF")
-    };
-    // Trampolines need it now, the iterator not before the first scenario.
-    let mut btf = None;
-    if plan
-        .hooks()
-        .any(|hook| hook.kind.mechanism() == Mechanism::Trampoline)
-    {
-        btf = Some(parse()?);
-    }
-    let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024), btf.as_ref())?;
+    let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024), &types)?;
     let attached = begin.elapsed();
-    let btf = btf.map_or_else(parse, Ok)?;
-    tracer.prepare_snapshots(&btf)?;
-    drop((btf, raw_types));
+    tracer.prepare_snapshots(&types)?;
+    drop(types);
     if common.verbose {
         eprintln!(
             "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",

@@ -27,7 +27,7 @@ use thiserror::Error;
 pub use self::{
     capabilities::Capabilities,
     symbols::{Symbol, Symbols},
-    types::{Member, Param, Prototype, RawTypes, TypeError, Types},
+    types::{Member, Param, Prototype, Target, TypeError, Types},
 };
 
 /// Where the kernel exposes its own types.

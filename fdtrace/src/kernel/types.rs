@@ -5,15 +5,13 @@
 //! is missing, defined twice or resized is never guessed at. Modules' BTF is not read, because
 //! everything on the path is built into the kernel.
 
+mod excerpt;
 mod walk;
 
 use std::{
     fmt, fs,
     io::{self, Write},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::FileExt,
-    },
+    os::fd::{AsRawFd, OwnedFd},
 };
 
 use btf_rs::{Backend, Btf, Type};
@@ -24,6 +22,7 @@ use nix::{
 };
 use thiserror::Error;
 
+pub use self::excerpt::Target;
 use self::walk::Walk;
 use super::names::Names;
 
@@ -31,28 +30,6 @@ use super::names::Names;
 pub struct Types {
     btf: Btf,
     names: Names,
-    /// The BTF itself, sealed against change: `btf` maps this very memory.
-    blob: fs::File,
-    len: usize,
-}
-
-/// The BTF itself, for loaders that parse it themselves.
-pub struct RawTypes {
-    blob: fs::File,
-    len: usize,
-}
-
-impl RawTypes {
-    /// Copies it to memory.
-    ///
-    /// # Errors
-    ///
-    /// When there is no memory for a copy.
-    pub fn read(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len];
-        self.blob.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
-    }
 }
 
 /// Where a member is and how much room it takes.
@@ -167,22 +144,7 @@ impl Types {
                 btf_rs::Error::IO(source) => TypeError::Storage(source),
                 other => malformed(other),
             })?;
-        Ok(Self {
-            btf,
-            names,
-            blob,
-            len: bytes.len(),
-        })
-    }
-
-    /// Gives up the types for the BTF that they were read from, which takes no memory of this
-    /// process until it is read.
-    #[must_use]
-    pub fn into_raw(self) -> RawTypes {
-        RawTypes {
-            blob: self.blob,
-            len: self.len,
-        }
+        Ok(Self { btf, names })
     }
 
     /// Finds a member by a dotted path that starts with a type: `sock.__sk_common.skc_family`.
@@ -312,9 +274,7 @@ impl Types {
 
 impl fmt::Debug for Types {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Types")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        f.debug_struct("Types").finish_non_exhaustive()
     }
 }
 

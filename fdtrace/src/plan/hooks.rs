@@ -5,7 +5,7 @@ use std::fmt;
 
 use fdtrace_common::counters::Counter;
 
-use crate::kernel::{KernelView, TypeError};
+use crate::kernel::{KernelView, Target, TypeError};
 
 /// A station on a descriptor's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,6 +150,14 @@ pub struct Hook {
 }
 
 impl Hook {
+    /// What the kernel must be told the BTF id of to load the program, if anything.
+    pub(crate) fn btf_target(&self) -> Option<Target<'static>> {
+        match self.kind {
+            Kind::Fentry | Kind::Fexit => Some(Target::Function(self.target)),
+            Kind::Kprobe | Kind::Kretprobe | Kind::RawTracepoint => None,
+        }
+    }
+
     /// Why this hook cannot work on the kernel that `view` shows; `None` if it can.
     pub(super) fn unfit(&self, view: &KernelView) -> Result<Option<String>, TypeError> {
         let (what, passes, prototype) = match self.kind {

@@ -1,12 +1,16 @@
 //! The counters that the programs keep, and those that the kernel keeps about them.
 
-use std::{io, os::fd::AsRawFd as _};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+};
 
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
     programs::{Program, ProgramError, ProgramFd},
 };
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info, bpf_stats_type};
 use fdtrace_common::counters::Counter;
 
 use super::TracerError;
@@ -85,7 +89,33 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
     ] {
         events.push((hop, value(&map, counter)?));
     }
-    let mut recursion_misses = 0;
+    let recursion_misses = costs(ebpf, plan)?
+        .iter()
+        .map(|cost| cost.recursion_misses)
+        .sum();
+    Ok(Losses {
+        events,
+        recursion_misses,
+        raced: value(&map, Counter::QueueRaced)?,
+        window_full: value(&map, Counter::WindowFull)?,
+    })
+}
+
+/// What one program has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// The program.
+    pub program: &'static str,
+    /// How often it ran.
+    pub runs: u64,
+    /// How long that took in all, in nanoseconds.
+    pub run_ns: u64,
+    /// Runs that the kernel skipped because the program was already running on that CPU.
+    pub recursion_misses: u64,
+}
+
+pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, TracerError> {
+    let mut costs = Vec::new();
     for hook in plan.hooks() {
         let program = ebpf
             .program(hook.program)
@@ -95,43 +125,69 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
             target: hook.target,
             source: Box::new(source),
         })?;
-        recursion_misses += program_recursion_misses(fd).map_err(|source| TracerError::System {
+        let info = program_info(fd).map_err(|source| TracerError::System {
             action: "ask about a program",
             source,
         })?;
+        costs.push(ProgramCost {
+            program: hook.program,
+            runs: info.run_cnt,
+            run_ns: info.run_time_ns,
+            // 5.12 and later; zero before.
+            recursion_misses: info.recursion_misses,
+        });
     }
-    Ok(Losses {
-        events,
-        recursion_misses,
-        raced: value(&map, Counter::QueueRaced)?,
-        window_full: value(&map, Counter::WindowFull)?,
-    })
+    Ok(costs)
 }
 
-/// `bpf_prog_info.recursion_misses` (5.12 and later; zero before), which aya does not show.
-fn program_recursion_misses(program: &ProgramFd) -> io::Result<u64> {
-    use std::os::fd::AsFd as _;
-
-    use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
-
+/// `bpf_prog_info`, of which aya does not show the parts wanted here.
+fn program_info(program: &ProgramFd) -> io::Result<bpf_prog_info> {
     // SAFETY: both are plain C structures for which all-zero is the documented start.
     let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { std::mem::zeroed() };
     attr.info.bpf_fd = program.as_fd().as_raw_fd().cast_unsigned();
     attr.info.info_len = size_of::<bpf_prog_info>() as u32;
     attr.info.info = (&raw mut info) as u64;
-    // SAFETY: the attribute is valid for this command, and points to an info of that length.
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info)
+}
+
+/// Keeps the kernel timing programs until it is dropped.
+#[derive(Debug)]
+pub struct Stats {
+    _enabled: OwnedFd,
+}
+
+impl Stats {
+    pub(super) fn enable() -> Result<Self, TracerError> {
+        // SAFETY: a plain C structure for which all-zero is the documented start.
+        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+        attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
+        let fd =
+            bpf(bpf_cmd::BPF_ENABLE_STATS, &mut attr).map_err(|source| TracerError::System {
+                action: "have the kernel time programs",
+                source,
+            })?;
+        Ok(Self {
+            // SAFETY: the kernel just made it, and nobody else knows it.
+            _enabled: unsafe { OwnedFd::from_raw_fd(fd) },
+        })
+    }
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the attribute is as large as said, and filled in for this command by the caller.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
-            bpf_cmd::BPF_OBJ_GET_INFO_BY_FD,
-            &raw mut attr,
+            command,
+            std::ptr::from_mut(attr),
             size_of::<bpf_attr>(),
         )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(info.recursion_misses)
+    Ok(result as i32)
 }
 
 fn program_fd(program: &Program) -> Result<&ProgramFd, ProgramError> {

@@ -10,32 +10,40 @@ mod queues;
 mod self_test;
 mod task_files;
 
-use std::{io, time::Duration};
+use std::{cell::Cell, io, time::Duration};
 
 use aya::{
-    Btf, Ebpf, EbpfError,
+    Btf, BtfError, Ebpf, EbpfError, Endianness,
     maps::{MapData, MapError, RingBuf},
     programs::{Program, ProgramError},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::{io::unix::AsyncFd, time::Instant};
 
-pub use counters::Losses;
+pub use counters::{Losses, ProgramCost, Stats};
 pub use queues::{QueueError, Queues, UnixIterator};
 use task_files::TaskFiles;
 pub use task_files::{OpenFile, Snapshot, SnapshotError};
 
 use crate::{
     event::{DecodeError, Event, decode},
+    kernel::{Target, TypeError, Types},
     plan::{Hook, Plan},
 };
 
 /// Loading is tried again this often when the kernel asks for it.
 const LOAD_TRIES: u32 = 5;
 
+/// How long records may gather before they are read. The kernel wakes a reader for the first
+/// record after it has read everything, and reading at once would make every record the first: a
+/// wake-up costs whoever passes the descriptor more than all the programs together.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// Programs attached to the running kernel.
 pub struct Tracer {
     ebpf: Ebpf,
     ring: AsyncFd<RingBuf<MapData>>,
+    /// When the records that are gathering now should be read; `None` if there are none.
+    due: Cell<Option<Instant>>,
     plan: Plan,
     task_files: Option<TaskFiles>,
     #[cfg(feature = "log")]
@@ -66,6 +74,12 @@ pub enum TracerError {
         /// The kernel's answer.
         source: Box<ProgramError>,
     },
+    /// What a hook attaches to has no BTF id.
+    #[error("cannot tell what to attach to")]
+    Types(#[from] TypeError),
+    /// The loader does not take the BTF that it is given.
+    #[error("cannot hand BTF ids to the loader")]
+    Btf(#[from] BtfError),
     /// A map is not what the programs declare.
     #[error("cannot use the map {name}")]
     Map {
@@ -134,19 +148,18 @@ impl TracerError {
 impl Tracer {
     /// Loads and attaches every hook of the plan, passes descriptors to itself, and strikes out
     /// of the plan what did not fire. The ring buffer gets `buffer_bytes`, rounded up to a power
-    /// of two. Trampolines need the kernel's BTF as aya has it.
+    /// of two.
     ///
     /// # Errors
     /// If the object cannot be loaded, a program is refused, or nothing at all fired.
-    pub fn start(
-        mut plan: Plan,
-        buffer_bytes: u32,
-        btf: Option<&Btf>,
-    ) -> Result<Self, TracerError> {
+    pub fn start(mut plan: Plan, buffer_bytes: u32, types: &Types) -> Result<Self, TracerError> {
         let mut ebpf = object::load(&plan.offsets, buffer_bytes)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
-        let attacher = Attacher { btf };
+        let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
+        let attacher = Attacher {
+            btf: type_ids(types, &targets)?,
+        };
         for hook in plan.hooks() {
             attacher.attach(&mut ebpf, hook)?;
         }
@@ -180,6 +193,7 @@ impl Tracer {
         let mut tracer = Self {
             ebpf,
             ring,
+            due: Cell::new(None),
             plan,
             task_files: None,
             #[cfg(feature = "log")]
@@ -196,12 +210,26 @@ impl Tracer {
         &self.plan
     }
 
-    /// Waits until there are records. Cancel-safe.
+    /// Waits until there are records worth reading: some milliseconds after the first one, or as
+    /// soon as the ring buffer fills up. Cancel-safe.
     ///
     /// # Errors
     /// If the ring buffer cannot be waited for.
     pub async fn readable(&self) -> io::Result<()> {
-        self.ring.readable().await?.clear_ready();
+        let due = match self.due.get() {
+            Some(due) => due,
+            None => {
+                self.ring.readable().await?.clear_ready();
+                let due = Instant::now() + GATHER;
+                self.due.set(Some(due));
+                due
+            }
+        };
+        // Until the reader has caught up, only a programs' cry for help makes it ready again.
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            ready = self.ring.readable() => ready?.clear_ready(),
+        }
         Ok(())
     }
 
@@ -214,6 +242,7 @@ impl Tracer {
         if let Some(log) = &mut self.program_log {
             log.flush();
         }
+        self.due.set(None);
         let ring = self.ring.get_mut();
         while let Some(record) = ring.next() {
             take(decode(&record));
@@ -228,12 +257,30 @@ impl Tracer {
         counters::losses(&self.ebpf, &self.plan)
     }
 
-    /// Makes [`Tracer::snapshot`] ready, given the kernel's BTF.
+    /// Has the kernel time every program, of everybody, for as long as the result lives. That
+    /// costs each run some 40 ns more.
+    ///
+    /// # Errors
+    /// If the kernel does not (it can since 5.8).
+    pub fn time_programs(&self) -> Result<Stats, TracerError> {
+        Stats::enable()
+    }
+
+    /// What each program has cost so far: its runs and their time, while somebody has had the
+    /// kernel [count](Tracer::time_programs), and the runs that it skipped.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn costs(&self) -> Result<Vec<ProgramCost>, TracerError> {
+        counters::costs(&self.ebpf, &self.plan)
+    }
+
+    /// Makes [`Tracer::snapshot`] ready.
     ///
     /// # Errors
     /// If the kernel refuses the iterator.
-    pub fn prepare_snapshots(&mut self, btf: &Btf) -> Result<(), SnapshotError> {
-        self.task_files = Some(TaskFiles::load(&mut self.ebpf, btf)?);
+    pub fn prepare_snapshots(&mut self, types: &Types) -> Result<(), SnapshotError> {
+        self.task_files = Some(TaskFiles::load(&mut self.ebpf, types)?);
         Ok(())
     }
 
@@ -251,13 +298,19 @@ impl Tracer {
     }
 }
 
-/// What programs of one kind need to be loaded and attached.
-struct Attacher<'a> {
-    /// The kernel's BTF, for trampolines.
-    btf: Option<&'a Btf>,
+/// The BTF ids of `targets`, in the form in which aya wants them.
+fn type_ids(types: &Types, targets: &[Target<'_>]) -> Result<Btf, TracerError> {
+    let excerpt = types.excerpt(targets)?;
+    Ok(Btf::parse(&excerpt, Endianness::default())?)
 }
 
-impl Attacher<'_> {
+/// What programs of one kind need to be loaded and attached.
+struct Attacher {
+    /// Ids for trampolines.
+    btf: Btf,
+}
+
+impl Attacher {
     fn attach(&self, ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
         let refused = |source| TracerError::Load {
             program: hook.program,
@@ -290,11 +343,10 @@ impl Attacher<'_> {
     }
 
     fn load(&self, program: &mut Program, hook: &Hook) -> Result<(), ProgramError> {
-        let btf = self.btf.ok_or(ProgramError::NotLoaded);
         match program {
             Program::RawTracePoint(program) => program.load(),
-            Program::FEntry(program) => program.load(hook.target, btf?),
-            Program::FExit(program) => program.load(hook.target, btf?),
+            Program::FEntry(program) => program.load(hook.target, &self.btf),
+            Program::FExit(program) => program.load(hook.target, &self.btf),
             Program::KProbe(program) => program.load(),
             _ => Err(ProgramError::UnexpectedProgramType),
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, Pod,
+    Ebpf, Pod,
     maps::{Array, MapData, MapError},
     programs::{Iter, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
@@ -20,10 +20,10 @@ use fdtrace_common::queues::{
 };
 use zerocopy::FromBytes as _;
 
-use super::{TracerError, object};
+use super::{TracerError, object, type_ids};
 use crate::{
     inflight::{Pass, Queue, QueuedFile, UnixSocket, holders},
-    kernel::{KernelView, TypeError},
+    kernel::{KernelView, Target, TypeError, Types},
     path::FilePath,
     plan::Offsets,
 };
@@ -104,9 +104,13 @@ impl Queues {
     ///
     /// # Errors
     /// If the object or a program cannot be loaded.
-    pub fn open(offsets: &Offsets, btf: &Btf, iterator: UnixIterator) -> Result<Self, QueueError> {
+    pub fn open(
+        offsets: &Offsets,
+        types: &Types,
+        iterator: UnixIterator,
+    ) -> Result<Self, QueueError> {
         let mut ebpf = object::load(offsets, RING_BYTES)?;
-        let walk = Walk::load(&mut ebpf, btf, iterator)?;
+        let walk = Walk::load(&mut ebpf, types, iterator)?;
         Ok(Self { ebpf, walk })
     }
 
@@ -171,9 +175,14 @@ unsafe impl Pod for Raw<PathPage> {}
 impl Walk {
     pub(super) fn load(
         ebpf: &mut Ebpf,
-        btf: &Btf,
+        types: &Types,
         iterator: UnixIterator,
     ) -> Result<Self, QueueError> {
+        let mut targets = vec![Target::Function("bpf_iter_task_file")];
+        if iterator == UnixIterator::Present {
+            targets.push(Target::Function("bpf_iter_unix"));
+        }
+        let btf = type_ids(types, &targets)?;
         for name in [QUEUE, PATH] {
             let program: &mut RawTracePoint = ebpf
                 .program_mut(name)
@@ -186,7 +195,7 @@ impl Walk {
         }
         let load = |ebpf: &mut Ebpf, name, target| {
             iter(ebpf, name)?
-                .load(target, btf)
+                .load(target, &btf)
                 .map_err(|source| QueueError::Load {
                     name,
                     source: Box::new(source),

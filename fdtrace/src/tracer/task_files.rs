@@ -3,12 +3,15 @@
 use std::{collections::HashMap as Map, io::Read as _};
 
 use aya::{
-    Btf, Ebpf,
+    Ebpf,
     maps::{HashMap, MapData, MapError},
     programs::{Iter, ProgramError},
 };
 use fdtrace_common::records::TaskFile;
 use zerocopy::FromBytes as _;
+
+use super::{TracerError, type_ids};
+use crate::kernel::{Target, Types};
 
 const PROGRAM: &str = "snapshot_task_file";
 
@@ -18,6 +21,9 @@ pub enum SnapshotError {
     /// The kernel refuses the iterator.
     #[error("cannot run iter/task_file")]
     Program(#[from] Box<ProgramError>),
+    /// The kernel has no such iterator.
+    #[error("cannot tell what iter/task_file is")]
+    Types(#[from] Box<TracerError>),
     /// The filter of processes cannot be set.
     #[error("cannot choose processes for iter/task_file")]
     Map(#[from] MapError),
@@ -47,12 +53,13 @@ pub struct OpenFile {
 }
 
 impl TaskFiles {
-    pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<Self, SnapshotError> {
+    pub(super) fn load(ebpf: &mut Ebpf, types: &Types) -> Result<Self, SnapshotError> {
         let pids = ebpf
             .take_map("SNAPSHOT_PIDS")
             .ok_or(SnapshotError::Missing("map SNAPSHOT_PIDS"))?;
         let pids = HashMap::try_from(pids)?;
-        program(ebpf)?.load("task_file", btf).map_err(Box::new)?;
+        let btf = type_ids(types, &[Target::Function("bpf_iter_task_file")]).map_err(Box::new)?;
+        program(ebpf)?.load("task_file", &btf).map_err(Box::new)?;
         Ok(Self { pids })
     }
 

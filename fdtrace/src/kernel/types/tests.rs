@@ -419,13 +419,3 @@ fn sections_outside_the_blob_are_malformed() {
     // The second one announces more members than there are bytes.
     assert!(with_word(44, STRUCT << 24 | 500).contains("type 2 is cut short"));
 }
-
-#[test]
-fn the_raw_bytes_can_be_read_again() {
-    let mut blob = Blob::new();
-    blob.int("int", 4);
-    let types = blob.types();
-    let raw = types.into_raw();
-    assert_eq!(raw.read().expect("there is memory"), blob.bytes());
-    assert_eq!(raw.read().expect("there is memory"), blob.bytes());
-}
