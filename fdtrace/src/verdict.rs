@@ -39,12 +39,31 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// A transfer and what the trace says of it.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The transfer.
+    pub transfer: Transfer,
+    /// Whether it was the same file; `None` where nothing came out to compare.
+    pub verdict: Option<Verdict>,
+}
+
 /// What the trace alone says of a transfer; `None` where nothing came out to compare.
 ///
 /// `lossless` says whether every event since tracing began has arrived. Loss can only weaken:
 /// it turns a gap into `lost`, and never anything into `same`.
 #[must_use]
 pub fn of_transfer(transfer: &Transfer, plan: &Plan, lossless: bool) -> Option<Verdict> {
+    of_transfer_where(transfer, |hop| plan.watches(hop), lossless)
+}
+
+/// The same, where all that is known of the plan is which hops it watches.
+#[must_use]
+pub fn of_transfer_where(
+    transfer: &Transfer,
+    watches: impl Fn(Hop) -> bool,
+    lossless: bool,
+) -> Option<Verdict> {
     match transfer.fate {
         Fate::Delivered | Fate::Peeked => {}
         Fate::Unknown if lossless => return Some(Verdict::Unverified),
@@ -56,7 +75,7 @@ pub fn of_transfer(transfer: &Transfer, plan: &Plan, lossless: bool) -> Option<V
         Chain::Whole => Verdict::Same,
         Chain::Differs { .. } if lossless => Verdict::Different,
         Chain::Differs { .. } | Chain::LossBetween => Verdict::Lost,
-        Chain::Gap { hop } if !lossless && plan.watches(hop) => Verdict::Lost,
+        Chain::Gap { hop } if !lossless && watches(hop) => Verdict::Lost,
         Chain::Gap { .. } | Chain::SenderUnknown => Verdict::Unverified,
     })
 }

@@ -13,8 +13,9 @@ use fdtrace::{
     tracker::{
         Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer,
     },
+    verdict::Judged,
     verdict::Verdict,
-    verify::{Group, Judged, Outcome, ScenarioResult, WitnessReport},
+    verify::{Group, Outcome, ScenarioResult, WitnessReport},
     witness::Witness,
 };
 

@@ -1,10 +1,15 @@
 //! The arguments, as typed.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::{plan::Attach, report::PointerStyle};
+use crate::{
+    plan::Attach,
+    report::PointerStyle,
+    trace::Selection,
+    tracker::{Fate, FileIdentity},
+};
 
 /// Follow open files through Unix sockets, and prove that what comes out is what went in.
 #[derive(Debug, Parser)]
@@ -20,6 +25,12 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Drive own senders and receivers through this kernel and prove every pass.
     Verify(Verify),
+    /// Watch descriptors pass on this machine, or those of a command.
+    Trace(Trace),
+    /// Trace into a file, to be looked at with `fdtrace replay`.
+    Record(Record),
+    /// Show a recorded trace; needs no privileges.
+    Replay(Replay),
     /// Show how each hop is watched on this kernel, or why it cannot be.
     Doctor(Doctor),
     /// Print the JSON Schema of the output.
@@ -152,6 +163,114 @@ pub(super) struct Doctor {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Trace {
+    #[command(flatten)]
+    pub(super) show: Show,
+    #[command(flatten)]
+    pub(super) watch: Watch,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Record {
+    /// File to write; `fdtrace replay` reads it.
+    #[arg(value_name = "FILE")]
+    pub(super) recording: PathBuf,
+    #[command(flatten)]
+    pub(super) watch: Watch,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Replay {
+    /// What `fdtrace record` wrote.
+    #[arg(value_name = "FILE")]
+    pub(super) recording: PathBuf,
+    #[command(flatten)]
+    pub(super) show: Show,
+    #[command(flatten)]
+    pub(super) ends: Ends,
+}
+
+/// How to show transfers, and which; a recording has them all.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Show {
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Print every hop of every transfer.
+    #[arg(long)]
+    pub(super) hops: bool,
+    /// Show transfers that ended so; may be repeated.
+    #[arg(long, value_name = "FATE", value_parser = fate)]
+    pub(super) fate: Vec<Fate>,
+    /// Show transfers of this kind of file; may be repeated.
+    #[arg(long, value_name = "KIND", value_parser = FileIdentity::KINDS)]
+    pub(super) kind: Vec<String>,
+    /// End after so many transfers.
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit_events: u64,
+}
+
+/// Who takes part in a transfer, at either end.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Ends {
+    /// Show what this process sends or receives; may be repeated.
+    #[arg(long, value_name = "PID")]
+    pub(super) pid: Vec<u32>,
+    /// Show what tasks of this name send or receive; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(super) comm: Vec<String>,
+}
+
+/// What to watch, and how long.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    pub(super) ends: Ends,
+    /// End after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) duration: Option<Duration>,
+    /// Create this file, with fdtrace's process id in it, once everything is attached.
+    #[arg(long, value_name = "FILE")]
+    pub(super) ready_file: Option<PathBuf>,
+    /// Size of the ring buffer in KiB, rounded up to a power of two.
+    #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
+    pub(super) buffer: u32,
+    /// What to exit with when COMMAND has ended: fdtrace's own answer, or COMMAND's status.
+    #[arg(long, value_enum, value_name = "WHOSE", default_value_t = ExitStatus::Own, requires = "command")]
+    pub(super) exit_status: ExitStatus,
+    /// Command to start and to watch until it ends.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExitStatus {
+    /// fdtrace's own.
+    Own,
+    /// The command's.
+    Command,
+}
+
+impl Show {
+    pub(super) fn selection(&self, ends: &Ends) -> Selection {
+        Selection {
+            pids: ends.pid.clone(),
+            comms: ends.comm.clone(),
+            fates: self.fate.clone(),
+            kinds: self.kind.clone(),
+        }
+    }
+}
+
+fn fate(text: &str) -> Result<Fate, String> {
+    let names = || Fate::ALL.into_iter().map(Fate::name);
+    Fate::ALL
+        .into_iter()
+        .find(|fate| fate.name() == text)
+        .ok_or_else(|| format!("it is one of {}", names().collect::<Vec<_>>().join(", ")))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -6,7 +6,10 @@ mod args;
 mod doctor;
 mod output;
 mod programme;
+mod replay;
 mod reports;
+mod startup;
+mod trace;
 mod verify;
 
 use std::{
@@ -41,6 +44,9 @@ pub fn main() -> ExitCode {
     color.apply();
     let done = match args.command {
         Command::Verify(verify_args) => verify::run(&verify_args, &args.common),
+        Command::Trace(trace_args) => trace::run(&trace_args, &args.common),
+        Command::Record(record_args) => trace::record(&record_args, &args.common),
+        Command::Replay(replay_args) => replay::run(&replay_args, &args.common),
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Schema => print_schema(&args.common),
         Command::Stage { scenario } => return crate::verify::stage::main(&scenario),

@@ -13,6 +13,8 @@ use tempfile::NamedTempFile;
 pub enum Output {
     /// Standard output; styles are stripped where it is no terminal.
     Stdout(anstream::Stdout),
+    /// A file that can be read while it is being written.
+    Stream(anstream::StripStream<File>),
     /// A file beside the one asked for, until [`Output::finish`] puts it in place.
     File {
         /// What is written to.
@@ -53,6 +55,29 @@ impl Output {
         })
     }
 
+    /// The same for what goes on for long: the file is there at once, and grows.
+    ///
+    /// # Errors
+    /// If the file cannot be written to.
+    pub fn stream(path: Option<&Path>) -> Result<Self> {
+        match path {
+            None => Self::open(None),
+            Some(path) => File::create(path)
+                .map(|file| Self::Stream(anstream::StripStream::new(file)))
+                .with_context(|| format!("cannot write {}", path.display())),
+        }
+    }
+
+    /// Columns of the terminal that this goes to, if it is one.
+    #[must_use]
+    pub fn width(&self) -> Option<usize> {
+        match self {
+            Self::Stdout(_) => terminal_size::terminal_size_of(io::stdout())
+                .map(|(terminal_size::Width(columns), _)| usize::from(columns)),
+            Self::Stream(_) | Self::File { .. } => None,
+        }
+    }
+
     /// Puts the file in place.
     ///
     /// # Errors
@@ -60,6 +85,7 @@ impl Output {
     pub fn finish(self) -> Result<()> {
         match self {
             Self::Stdout(mut out) => out.flush()?,
+            Self::Stream(mut out) => out.flush()?,
             Self::File { named, path, .. } => {
                 // Temporary files are the owner's alone; a report is an ordinary file.
                 set_ordinary_mode(&named)
@@ -86,6 +112,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stdout(out) => out.write(bytes),
+            Self::Stream(out) => out.write(bytes),
             Self::File { out, .. } => out.write(bytes),
         }
     }
@@ -93,6 +120,7 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(out) => out.flush(),
+            Self::Stream(out) => out.flush(),
             Self::File { out, .. } => out.flush(),
         }
     }

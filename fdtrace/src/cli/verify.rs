@@ -5,20 +5,17 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use anyhow::{Result, bail};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
     args::{Common, ReportFormat, Verify},
     programme::Programme,
     reports::Outputs,
+    startup::{self, Interrupt, Started},
 };
 use crate::{
-    kernel::KernelView,
-    plan::plan,
     report::{self, Report as _, Start, Summary},
-    tracer::Tracer,
     tracker::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
 };
@@ -28,11 +25,7 @@ pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
     if args.list {
         return list(&scenarios, args.format, common);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(play(&scenarios, args, common))
+    startup::block_on(play(&scenarios, args, common))
 }
 
 fn list(scenarios: &[&Scenario], format: ReportFormat, common: &Common) -> Result<u8> {
@@ -72,32 +65,18 @@ fn write_list(out: &mut impl Write, scenarios: &[&Scenario]) -> Result<()> {
 }
 
 async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
-    let begin = Instant::now();
     // Both before anything is attached: neither may fail with work half done.
     let mut interrupt = Interrupt::new()?;
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
 
-    let view = KernelView::live()?;
-    check_privileges(&view)?;
-    let viewed = begin.elapsed();
-    let plan = plan(&view, common.attach)?;
-    let KernelView {
-        types,
+    let mut started = startup::start(common, args.buffer)?;
+    started.prepare_snapshots()?;
+    let Started {
+        tracer,
         symbols,
         kptr_restrict,
         ..
-    } = view;
-    let mut tracer = Tracer::start(plan, args.buffer.saturating_mul(1024), &types)?;
-    let attached = begin.elapsed();
-    tracer.prepare_snapshots(&types)?;
-    drop(types);
-    if common.verbose {
-        eprintln!(
-            "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",
-            viewed.as_millis(),
-            attached.as_millis()
-        );
-    }
+    } = started;
 
     let tracker = Tracker::new(Box::new(move |address| {
         symbols.symbolize(address).map(|(name, _)| name.to_owned())
@@ -157,26 +136,6 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     Ok(summary.exit_code)
 }
 
-fn check_privileges(view: &KernelView) -> Result<()> {
-    if let Some(lacking) = view.capabilities.lacking_for_tracing() {
-        return Err(CannotRun {
-            what: format!("tracing needs {lacking}, which this process lacks"),
-            hint: "run it with sudo",
-        }
-        .into());
-    }
-    if !view.init_pid_namespace {
-        return Err(CannotRun {
-            what: "this process is in a pid namespace of its own, so the kernel's process ids \
-                   are not those it sees"
-                .to_owned(),
-            hint: "run the container with the host's pid namespace (--pid=host)",
-        }
-        .into());
-    }
-    Ok(())
-}
-
 /// A failure outweighs an open question, which outweighs all that passed.
 fn exit_code(summary: &Summary) -> u8 {
     if summary.scenarios_with(ScenarioResult::Fail) > 0 {
@@ -185,28 +144,5 @@ fn exit_code(summary: &Summary) -> u8 {
         EXIT_INCONCLUSIVE
     } else {
         EXIT_OK
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct Interrupt {
-    int: Signal,
-    term: Signal,
-}
-
-impl Interrupt {
-    fn new() -> Result<Self> {
-        let handle = |kind| signal(kind).context("cannot handle signals");
-        Ok(Self {
-            int: handle(SignalKind::interrupt())?,
-            term: handle(SignalKind::terminate())?,
-        })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.int.recv() => (),
-            _ = self.term.recv() => (),
-        }
     }
 }

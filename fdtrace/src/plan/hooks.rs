@@ -8,7 +8,10 @@ use fdtrace_common::counters::Counter;
 use crate::kernel::{KernelView, Target, TypeError};
 
 /// A station on a descriptor's path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Hop {
     /// The sender's numbers become references in a list (`scm_fp_copy`).
     Copy,

@@ -2,13 +2,15 @@
 
 use std::io;
 
-use super::{Pointers, Report, Start, Summary, schema};
+use super::{Pointers, Report, Start, Summary, TraceEnd, TraceReport, TraceStart, schema};
 use crate::{
     ledger::{self, Entry},
     plan::{Hop, Plan},
+    trace::Tally,
+    tracer::Losses,
     tracker::{Fate, Transfer},
-    verdict::{Verdict, missing_hops},
-    verify::{Judged, Outcome, Scenario, ScenarioResult},
+    verdict::{Judged, Verdict, missing_hops},
+    verify::{Outcome, Scenario, ScenarioResult},
 };
 
 /// Writes a line as soon as it is known.
@@ -30,8 +32,7 @@ impl<W: io::Write> Json<W> {
 
     fn line(&mut self, line: &schema::Line) -> io::Result<()> {
         serde_json::to_writer(&mut self.out, line)?;
-        self.out.write_all(b"\n")?;
-        self.out.flush()
+        self.out.write_all(b"\n")
     }
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
@@ -54,14 +55,16 @@ impl<W: io::Write> Report for Json<W> {
             kernel: start.plan.release.clone(),
             wall_ns: start.wall_ns,
             plan: plan(start.plan),
-        }))
+        }))?;
+        self.out.flush()
     }
 
     fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
         for judged in &outcome.transfers {
             self.transfer(judged)?;
         }
-        self.line(&schema::Line::Scenario(scenario(outcome)))
+        self.line(&schema::Line::Scenario(scenario(outcome)))?;
+        self.out.flush()
     }
 
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
@@ -79,9 +82,63 @@ impl<W: io::Write> Report for Json<W> {
             recursion_misses: summary.losses.recursion_misses,
             raced: summary.losses.raced,
             window_full: summary.losses.window_full,
+            pairs: None,
+            other_pairs: None,
+            queue_time: None,
+            command_status: None,
             interrupted: summary.interrupted,
             unplayed: summary.unplayed,
             exit_code: summary.exit_code,
+        }))?;
+        self.out.flush()
+    }
+}
+
+impl<W: io::Write> TraceReport for Json<W> {
+    fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()> {
+        self.line(&schema::Line::Start(schema::Start {
+            schema_version: schema::SCHEMA_VERSION,
+            fdtrace: start.version.to_owned(),
+            kernel: start.kernel.to_owned(),
+            wall_ns: start.wall_ns,
+            plan: start.plan.to_vec(),
+        }))?;
+        self.out.flush()
+    }
+
+    fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
+        Json::transfer(self, judged)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
+        let pairs = tally.pairs().into_iter();
+        self.line(&schema::Line::Summary(schema::Summary {
+            scenarios: std::collections::BTreeMap::new(),
+            fates: named(tally.fates(), Fate::name),
+            verdicts: named(tally.verdicts(), Verdict::name),
+            lost_events: named(&losses.events, Hop::name),
+            recursion_misses: losses.recursion_misses,
+            raced: losses.raced,
+            window_full: losses.window_full,
+            pairs: Some(
+                pairs
+                    .map(|((sender, receiver), transfers)| schema::Pair {
+                        sender: sender.clone(),
+                        receiver: receiver.clone(),
+                        transfers,
+                    })
+                    .collect(),
+            ),
+            other_pairs: Some(tally.other_pairs()),
+            queue_time: tally.queue_time(),
+            command_status: end.command_status,
+            interrupted: false,
+            unplayed: 0,
+            exit_code: end.exit_code,
         }))
     }
 }
@@ -181,6 +238,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         message: judged.transfer.message,
         index: judged.transfer.index,
         count: judged.transfer.count,
+        t_ns: judged.transfer.last_ns(),
         file: schema::File {
             ptr: pointers.file(file),
             kind: file.kind().to_owned(),

@@ -49,7 +49,7 @@ impl<W: io::Write> Report for Junit<W> {
         self.properties = vec![
             ("fdtrace", start.version.to_owned()),
             ("kernel", sanitize(&start.plan.release)),
-            ("watched", watched(start.plan)),
+            ("watched", watched(&super::plan_entries(start.plan))),
         ];
         Ok(())
     }

@@ -5,22 +5,26 @@
 
 mod json;
 mod junit;
+mod lines;
 mod pointers;
 pub mod schema;
 mod several;
 mod tap;
 mod text;
+mod trace;
 
 use std::io;
 
 pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
 pub use junit::Junit;
+pub use lines::Lines;
 pub use pointers::{PointerStyle, Pointers};
 pub use several::Several;
 pub use tap::Tap;
 pub use text::Text;
 pub(crate) use text::write_plan;
+pub use trace::{TraceEnd, TraceReport, TraceStart};
 
 use crate::{
     plan::Plan,

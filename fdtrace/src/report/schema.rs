@@ -4,7 +4,7 @@
 //! field is never renamed or removed within one `schema_version`; new ones may come.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Version of this contract.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -91,7 +91,7 @@ pub struct Listed {
 }
 
 /// How one hop is watched, or why not.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanEntry {
     /// The hop.
     pub hop: String,
@@ -153,6 +153,8 @@ pub struct Transfer {
     pub index: u16,
     /// Files in the message.
     pub count: u16,
+    /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
     /// The file.
     pub file: File,
     /// Who sent it; null if that was not seen.
@@ -296,12 +298,49 @@ pub struct Summary {
     pub raced: u64,
     /// Receives for which there was no room to remember them by: their installs went unseen.
     pub window_full: u64,
+    /// Transfers by the programs at both ends, most first; of a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<Vec<Pair>>,
+    /// Transfers of pairs beyond those that are counted one by one; of a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_pairs: Option<u64>,
+    /// Time from queue to dequeue; of a trace in which both were seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_time: Option<QueueTime>,
+    /// What the traced command returned, as a shell would say it: 128 and the signal's number, if
+    /// one ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_status: Option<i32>,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
     /// Scenarios that were asked for and not played.
     pub unplayed: u64,
     /// What fdtrace exits with.
     pub exit_code: u8,
+}
+
+/// Transfers from one program to another.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Pair {
+    /// Name of the sender; null if it was not seen.
+    pub sender: Option<String>,
+    /// Name of the receiver; null if nobody received them.
+    pub receiver: Option<String>,
+    /// How many.
+    pub transfers: u64,
+}
+
+/// How long transfers lay in a queue, nanoseconds; to three digits, but for the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct QueueTime {
+    /// Half took no longer.
+    pub p50_ns: u64,
+    /// Nine of ten took no longer.
+    pub p90_ns: u64,
+    /// 99 of 100 took no longer.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
 }
 
 /// The JSON Schema of one line.

@@ -49,7 +49,7 @@ impl<W: io::Write> Report for Tap<W> {
             "# fdtrace {} on Linux {}, watching {}",
             start.version,
             sanitize(&start.plan.release),
-            watched(start.plan)
+            watched(&super::plan_entries(start.plan))
         )
     }
 

@@ -4,19 +4,19 @@ use std::{fmt::Write as _, io};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Pointers, Report, Start, Summary};
+use super::{Pointers, Report, Start, Summary, schema::PlanEntry};
 use crate::{
     ledger::{self, Entry},
     plan::{Hop, Plan},
     tracer::Losses,
-    verdict::{Verdict, missing_hops},
-    verify::{Judged, Outcome, ScenarioResult},
+    verdict::{Judged, Verdict, missing_hops},
+    verify::{Outcome, ScenarioResult},
 };
 
-const GREEN: Style = AnsiColor::Green.on_default();
-const RED: Style = AnsiColor::Red.on_default().bold();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-const DIM: Style = Style::new().dimmed();
+pub(super) const GREEN: Style = AnsiColor::Green.on_default();
+pub(super) const RED: Style = AnsiColor::Red.on_default().bold();
+pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
+pub(super) const DIM: Style = Style::new().dimmed();
 
 /// Wide enough for the longest scenario's name.
 const NAME_WIDTH: usize = 26;
@@ -39,57 +39,47 @@ impl<W: io::Write> Text<W> {
     }
 
     fn hop_lines(&mut self, judged: &Judged) -> io::Result<()> {
-        let Some(begin) = judged.transfer.hops.first().map(|seen| seen.t_ns) else {
-            return Ok(());
-        };
-        for Entry { seen, expected } in ledger::entries(&judged.transfer) {
-            let number = |refs: Option<i64>| refs.map_or("?".to_owned(), |refs| refs.to_string());
-            // Only where others have moved the count too is there more to say than the count.
-            let note = match expected {
-                Some(expected) if seen.refs != Some(expected) => {
-                    format!(" ({expected} by this path alone)")
-                }
-                _ => String::new(),
-            };
-            writeln!(
-                self.out,
-                "      {DIM}{:<8} +{:<9} cpu {} {:<15} {:>7} {} refs {}{note}{DIM:#}",
-                seen.hop,
-                duration(seen.t_ns.saturating_sub(begin)),
-                seen.cpu,
-                sanitize(&seen.comm),
-                seen.pid,
-                self.pointers.file_at(&judged.transfer, seen),
-                number(seen.refs),
-            )?;
-        }
-        Ok(())
+        hop_lines(&mut self.out, &mut self.pointers, judged)
     }
+}
+
+/// A line for every hop of a transfer, below the transfer's own.
+pub(super) fn hop_lines(
+    out: &mut impl io::Write,
+    pointers: &mut Pointers,
+    judged: &Judged,
+) -> io::Result<()> {
+    let Some(begin) = judged.transfer.hops.first().map(|seen| seen.t_ns) else {
+        return Ok(());
+    };
+    for Entry { seen, expected } in ledger::entries(&judged.transfer) {
+        let number = |refs: Option<i64>| refs.map_or("?".to_owned(), |refs| refs.to_string());
+        // Only where others have moved the count too is there more to say than the count.
+        let note = match expected {
+            Some(expected) if seen.refs != Some(expected) => {
+                format!(" ({expected} by this path alone)")
+            }
+            _ => String::new(),
+        };
+        writeln!(
+            out,
+            "      {DIM}{:<8} +{:<9} cpu {} {:<15} {:>7} {} refs {}{note}{DIM:#}",
+            seen.hop,
+            duration(seen.t_ns.saturating_sub(begin)),
+            seen.cpu,
+            sanitize(&seen.comm),
+            seen.pid,
+            pointers.file_at(&judged.transfer, seen),
+            number(seen.refs),
+        )?;
+    }
+    Ok(())
 }
 
 impl<W: io::Write> Report for Text<W> {
     fn start(&mut self, start: &Start<'_>) -> io::Result<()> {
-        writeln!(
-            self.out,
-            "fdtrace {} on Linux {}, watching {}",
-            start.version,
-            sanitize(&start.plan.release),
-            watched(start.plan)
-        )?;
-        let unwatched: Vec<&str> = start
-            .plan
-            .hops
-            .iter()
-            .filter(|planned| !planned.is_watched())
-            .map(|planned| planned.hop.name())
-            .collect();
-        if !unwatched.is_empty() {
-            writeln!(
-                self.out,
-                "{DIM}not watched here: {} (fdtrace doctor says why){DIM:#}",
-                unwatched.join(", ")
-            )?;
-        }
+        let plan = super::plan_entries(start.plan);
+        write_heading(&mut self.out, start.version, &start.plan.release, &plan)?;
         writeln!(self.out)
     }
 
@@ -158,12 +148,7 @@ impl<W: io::Write> Report for Text<W> {
                 verdicts.join(", ")
             )?;
         }
-        let lost = losses(&summary.losses);
-        if lost.is_empty() {
-            writeln!(self.out, "lost       nothing")?;
-        } else {
-            writeln!(self.out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))?;
-        }
+        write_losses(&mut self.out, &summary.losses)?;
         if let Some(unplayed) = unplayed(summary) {
             writeln!(self.out, "{YELLOW}{unplayed}{YELLOW:#}")?;
         }
@@ -207,14 +192,44 @@ pub(super) fn unplayed(summary: &Summary) -> Option<String> {
     Some(format!("{why}: {left}"))
 }
 
-/// `queue, dequeue and install by tracepoint`.
-pub(super) fn watched(plan: &Plan) -> String {
-    let mut mechanisms: Vec<(&str, Vec<&str>)> = Vec::new();
-    for planned in plan.hops.iter().filter(|planned| planned.is_watched()) {
-        let mechanism = planned.hooks[0].kind.mechanism().name();
+/// What runs where, how hops are watched, and which are not.
+pub(super) fn write_heading(
+    out: &mut impl io::Write,
+    version: &str,
+    release: &str,
+    plan: &[PlanEntry],
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "fdtrace {version} on Linux {}, watching {}",
+        sanitize(release),
+        watched(plan)
+    )?;
+    let unwatched = plan.iter().filter(|entry| entry.skipped);
+    let unwatched: Vec<String> = unwatched.map(|entry| sanitize(&entry.hop)).collect();
+    if !unwatched.is_empty() {
+        writeln!(
+            out,
+            "{DIM}not watched here: {} (fdtrace doctor says why){DIM:#}",
+            unwatched.join(", ")
+        )?;
+    }
+    Ok(())
+}
+
+/// `queue, dequeue, install by tracepoint`, each hop once, by the first of its hooks.
+pub(super) fn watched(plan: &[PlanEntry]) -> String {
+    let mut mechanisms: Vec<(String, Vec<String>)> = Vec::new();
+    let mut before = None;
+    for entry in plan {
+        let again = before.replace(&entry.hop) == Some(&entry.hop);
+        let Some(mechanism) = entry.mechanism.as_deref().filter(|_| !again) else {
+            continue;
+        };
+        let (mechanism, hop) = (sanitize(mechanism), sanitize(&entry.hop));
         match mechanisms.iter_mut().find(|(name, _)| *name == mechanism) {
-            Some((_, hops)) => hops.push(planned.hop.name()),
-            None => mechanisms.push((mechanism, vec![planned.hop.name()])),
+            Some((_, hops)) => hops.push(hop),
+            None => mechanisms.push((mechanism, vec![hop])),
         }
     }
     let parts: Vec<String> = mechanisms
@@ -312,6 +327,16 @@ fn witnesses(outcome: &Outcome) -> String {
         }
     }
     parts.join("; ")
+}
+
+/// What went unseen, in a line.
+pub(super) fn write_losses(out: &mut impl io::Write, seen: &Losses) -> io::Result<()> {
+    let lost = losses(seen);
+    if lost.is_empty() {
+        writeln!(out, "lost       nothing")
+    } else {
+        writeln!(out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))
+    }
 }
 
 /// A time span, to three digits.

@@ -17,7 +17,8 @@ use super::TracerError;
 use crate::plan::{Hook, Hop, Plan};
 
 /// What went unseen, and where.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Losses {
     /// Records that found no room in the ring buffer, by hop.
     pub events: Vec<(Hop, u64)>,
@@ -30,6 +31,14 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// Whether anything was lost that could hide a transfer or break one up.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.recursion_misses > 0
+            || self.window_full > 0
+            || self.events.iter().any(|(_, count)| *count > 0)
+    }
+
     /// Whether nothing was lost since `earlier` that could hide a transfer or break one up. A race
     /// that a receiver won is no loss: the rest of that message was seen, and says so.
     #[must_use]

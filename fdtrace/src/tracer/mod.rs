@@ -238,6 +238,11 @@ impl Tracer {
     /// Records are committed before the system call that caused them returns, so after a process
     /// has been reaped this finds everything it did.
     pub fn drain(&mut self, mut take: impl FnMut(Result<Event, DecodeError>)) {
+        self.drain_records(|record| take(decode(record)));
+    }
+
+    /// Hands over the same records as they are.
+    pub fn drain_records(&mut self, mut take: impl FnMut(&[u8])) {
         #[cfg(feature = "log")]
         if let Some(log) = &mut self.program_log {
             log.flush();
@@ -245,7 +250,7 @@ impl Tracer {
         self.due.set(None);
         let ring = self.ring.get_mut();
         while let Some(record) = ring.next() {
-            take(decode(&record));
+            take(&record);
         }
     }
 

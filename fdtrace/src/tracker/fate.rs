@@ -31,6 +31,19 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// Every fate.
+    pub const ALL: [Self; 9] = [
+        Self::Delivered,
+        Self::Peeked,
+        Self::Truncated,
+        Self::Refused,
+        Self::Discarded,
+        Self::Collected,
+        Self::Failed,
+        Self::Queued,
+        Self::Unknown,
+    ];
+
     /// The fate's name in output.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -38,6 +38,14 @@ pub struct Transfer {
     pub hops: Vec<HopSeen>,
 }
 
+impl Transfer {
+    /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
+    #[must_use]
+    pub fn last_ns(&self) -> u64 {
+        self.hops.iter().map(|seen| seen.t_ns).max().unwrap_or(0)
+    }
+}
+
 /// What identifies a file, as the kernel showed it while the list held a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
@@ -77,6 +85,21 @@ impl FileIdentity {
         let minor = self.dev & ((1 << MINOR_BITS) - 1);
         format!("{}:{minor}", self.dev >> MINOR_BITS)
     }
+
+    /// The words of [`FileIdentity::kind`].
+    pub const KINDS: [&'static str; 11] = [
+        "regular",
+        "directory",
+        "socket",
+        "pipe",
+        "fifo",
+        "char-device",
+        "block-device",
+        "symlink",
+        "pidfd",
+        "anon-inode",
+        "unknown",
+    ];
 
     /// What kind of file it is, in a word.
     #[must_use]

@@ -15,7 +15,7 @@ use crate::{
     ledger,
     plan::Plan,
     tracker::Transfer,
-    verdict::{self, Verdict},
+    verdict::{self, Judged, Verdict},
     witness::{Testimony, Witness},
 };
 
@@ -30,15 +30,6 @@ pub enum Result {
     Skip,
     /// Events were lost, or a hop was not watched, that the answer needs.
     Inconclusive,
-}
-
-/// A transfer with the trace's verdict, if there is something to judge.
-#[derive(Clone, Debug)]
-pub struct Judged {
-    /// The transfer.
-    pub transfer: Transfer,
-    /// What the trace says of it.
-    pub verdict: Option<Verdict>,
 }
 
 /// What a witness said of all descriptors it was asked about.

@@ -25,7 +25,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use fact::{Actor, Answer, Fact};
-pub use judge::{Judged, Outcome, Result as ScenarioResult, WitnessReport};
+pub use judge::{Outcome, Result as ScenarioResult, WitnessReport};
 pub use scenarios::{Group, Scenario, all, find};
 pub use selection::{SelectionError, select};
 use stage_process::{Said, StageProcess};

@@ -1,0 +1,89 @@
+//! `fdtrace replay`: a recorded trace, shown as it would have been live.
+
+use std::{cell::RefCell, collections::HashMap, fs::File, io::BufReader, rc::Rc};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Output,
+    args::{Common, Replay},
+    trace::{finish, report, start_of},
+};
+use crate::{
+    recording::{End, Item, Reader},
+    report::Pointers,
+    trace::Session,
+    tracer::Losses,
+    tracker::Tracker,
+};
+
+pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {
+    let path = args.recording.display();
+    let file = File::open(&args.recording).with_context(|| format!("cannot read {path}"))?;
+    let mut reader = Reader::new(BufReader::new(file)).with_context(|| path.to_string())?;
+    let header = reader.header().clone();
+
+    let names = Rc::new(RefCell::new(HashMap::new()));
+    let known = Rc::clone(&names);
+    let tracker = Tracker::new(Box::new(move |address| {
+        known.borrow().get(&address).cloned()
+    }));
+    let mut out = Output::open(common.output.as_deref())?;
+    let pointers = Pointers::new(common.pointers, header.kptr_restrict);
+    let mut session = Session::begin(
+        tracker,
+        args.show.selection(&args.ends),
+        report(&mut out, &args.show, pointers),
+        &start_of(&header),
+        args.show.limit_events,
+    )?;
+
+    let mut end = None;
+    let mut trouble = None;
+    let mut losses: Option<Losses> = None;
+    let mut last_ns = header.t_ns;
+    while !session.is_full() {
+        match reader.next_item() {
+            Ok(Some(Item::Event(record))) => session.record(&record),
+            Ok(Some(Item::Symbol { address, name })) => {
+                names.borrow_mut().insert(address, name);
+            }
+            Ok(Some(Item::Losses(now))) => losses = Some(now),
+            Ok(Some(Item::Pause { t_ns })) => {
+                last_ns = t_ns;
+                if let Some(losses) = losses.take() {
+                    session.lost(&losses, t_ns);
+                }
+                session.pause()?;
+            }
+            Ok(Some(Item::End(ended))) => end = Some(ended),
+            Ok(None) => break,
+            Err(error) => {
+                trouble = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    let End {
+        t_ns,
+        command_status,
+        losses,
+    } = end.unwrap_or_else(|| End {
+        t_ns: last_ns,
+        command_status: None,
+        losses: session.losses().clone(),
+    });
+    session.lost(&losses, t_ns);
+    let unknown = session.undecodable();
+    if unknown > 0 {
+        trouble.get_or_insert(format!(
+            "{unknown} records are of kinds that only a later fdtrace knows"
+        ));
+    }
+    if let Some(trouble) = trouble.as_ref().filter(|_| !common.quiet) {
+        eprintln!("fdtrace: {path}: {trouble}");
+    }
+    let code = finish(session, t_ns, command_status, trouble, &losses)?;
+    out.finish()?;
+    Ok(code)
+}

@@ -1,0 +1,119 @@
+//! From the running kernel to attached programs: the way that every command that watches it
+//! goes. What a command does with the tracer is its own affair.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{CannotRun, args::Common};
+use crate::{
+    kernel::{KernelView, Symbols, Types},
+    plan::plan,
+    tracer::Tracer,
+};
+
+/// Programs attached to this kernel, and what is known of it.
+pub(super) struct Started {
+    pub(super) tracer: Tracer,
+    pub(super) symbols: Symbols,
+    pub(super) kptr_restrict: u8,
+    types: Types,
+}
+
+/// Plans, loads, tests and attaches. `buffer_kib` is the size of the ring buffer.
+///
+/// # Errors
+/// If fdtrace may not, or cannot, trace here.
+pub(super) fn start(common: &Common, buffer_kib: u32) -> Result<Started> {
+    let begin = Instant::now();
+    let view = KernelView::live()?;
+    check_privileges(&view)?;
+    let viewed = begin.elapsed();
+    let plan = plan(&view, common.attach)?;
+    let KernelView {
+        types,
+        symbols,
+        kptr_restrict,
+        ..
+    } = view;
+    let tracer = Tracer::start(plan, buffer_kib.saturating_mul(1024), &types)?;
+    if common.verbose {
+        eprintln!(
+            "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",
+            viewed.as_millis(),
+            begin.elapsed().as_millis()
+        );
+    }
+    Ok(Started {
+        tracer,
+        symbols,
+        kptr_restrict,
+        types,
+    })
+}
+
+impl Started {
+    /// Makes snapshots of descriptor tables ready, which only some commands need.
+    ///
+    /// # Errors
+    /// If the kernel refuses the iterator.
+    pub(super) fn prepare_snapshots(&mut self) -> Result<()> {
+        Ok(self.tracer.prepare_snapshots(&self.types)?)
+    }
+}
+
+fn check_privileges(view: &KernelView) -> Result<()> {
+    if let Some(lacking) = view.capabilities.lacking_for_tracing() {
+        return Err(CannotRun {
+            what: format!("tracing needs {lacking}, which this process lacks"),
+            hint: "run it with sudo",
+        }
+        .into());
+    }
+    if !view.init_pid_namespace {
+        return Err(CannotRun {
+            what: "this process is in a pid namespace of its own, so the kernel's process ids \
+                   are not those it sees"
+                .to_owned(),
+            hint: "run the container with the host's pid namespace (--pid=host)",
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// Runs what a command does on a runtime of one thread.
+///
+/// # Errors
+/// Those of `work`, and if the runtime cannot be had.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(work)
+}
+
+/// Ctrl-C and SIGTERM.
+pub(super) struct Interrupt {
+    int: Signal,
+    term: Signal,
+}
+
+impl Interrupt {
+    pub(super) fn new() -> Result<Self> {
+        let handle = |kind| signal(kind).context("cannot handle signals");
+        Ok(Self {
+            int: handle(SignalKind::interrupt())?,
+            term: handle(SignalKind::terminate())?,
+        })
+    }
+
+    pub(super) async fn received(&mut self) {
+        tokio::select! {
+            _ = self.int.recv() => (),
+            _ = self.term.recv() => (),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! `fdtrace trace` and `fdtrace record`: watching what others do, as it happens.
+
+use std::{
+    cell::Cell,
+    fs::{self, File},
+    io,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
+    args::{Common, ExitStatus, Format, Record, Show, Trace, Watch},
+    startup::{self, Interrupt, Started},
+};
+use crate::{
+    recording::{End, FORMAT, Header, Writer},
+    report::{Json, Lines, Pointers, TraceEnd, TraceReport, TraceStart, plan_entries},
+    trace::{
+        Selection, Session, Tally,
+        command::Held,
+        live::{AskedSymbols, Bounds, Live, Stopped, now_ns},
+    },
+    tracer::Losses,
+    tracker::Tracker,
+    verdict::Verdict,
+};
+
+pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
+    let held = hold(&args.watch)?;
+    startup::block_on(async {
+        let mut out = Output::stream(common.output.as_deref())?;
+        let to = &mut out;
+        let code = watch(
+            held,
+            &args.watch,
+            common,
+            args.show.selection(&args.watch.ends),
+            args.show.limit_events,
+            |pointers| report(to, &args.show, pointers),
+            None,
+        )
+        .await?;
+        out.finish()?;
+        Ok(code)
+    })
+}
+
+pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
+    let held = hold(&args.watch)?;
+    startup::block_on(async {
+        let file = File::create(&args.recording)
+            .with_context(|| format!("cannot write {}", args.recording.display()))?;
+        let shown = |pointers| -> Box<dyn TraceReport> {
+            if common.quiet {
+                Box::new(Lines::summary_alone(io::sink(), pointers))
+            } else {
+                Box::new(Lines::summary_alone(anstream::stderr(), pointers))
+            }
+        };
+        let selection = Selection {
+            pids: args.watch.ends.pid.clone(),
+            comms: args.watch.ends.comm.clone(),
+            ..Selection::default()
+        };
+        watch(
+            held,
+            &args.watch,
+            common,
+            selection,
+            u64::MAX,
+            shown,
+            Some(file),
+        )
+        .await
+    })
+}
+
+/// The command, if there is one, before this process has a second thread.
+fn hold(args: &Watch) -> Result<Option<Held>> {
+    let held = (!args.command.is_empty()).then(|| Held::start(&args.command));
+    Ok(held.transpose()?)
+}
+
+/// The report that the user asked for.
+pub(super) fn report<'a>(
+    out: &'a mut Output,
+    show: &Show,
+    pointers: Pointers,
+) -> Box<dyn TraceReport + 'a> {
+    let width = out.width();
+    let out = io::BufWriter::with_capacity(1 << 16, out);
+    match show.format {
+        Format::Text => Box::new(Lines::new(out, pointers, show.hops, width)),
+        Format::Json => Box::new(Json::new(out, pointers, show.hops)),
+    }
+}
+
+async fn watch<'a>(
+    held: Option<Held>,
+    args: &Watch,
+    common: &Common,
+    selection: Selection,
+    limit: u64,
+    report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
+    recording: Option<File>,
+) -> Result<u8> {
+    let mut interrupt = Interrupt::new()?;
+    if let Some(path) = &args.ready_file {
+        forget(path)?;
+    }
+    for pid in &args.ends.pid {
+        check_alive(*pid)?;
+    }
+    let Started {
+        tracer,
+        symbols,
+        kptr_restrict,
+        ..
+    } = startup::start(common, args.buffer)?;
+
+    if let Some(path) = &args.ready_file {
+        fs::write(path, format!("{}\n", std::process::id()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let header = header(tracer.plan(), kptr_restrict)?;
+    // Its records wait in the ring buffer until the report has begun.
+    let bounds = Bounds {
+        duration: args.duration,
+        command: held.map(Held::release).transpose()?,
+    };
+    let asked = AskedSymbols::default();
+    let tracker = Tracker::new(asked.symbolizer(symbols));
+    let session = Session::begin(
+        tracker,
+        selection,
+        report(Pointers::new(common.pointers, kptr_restrict)),
+        &start_of(&header),
+        limit,
+    )?;
+    let mut live = Live {
+        tracer,
+        session,
+        recording: recording
+            .map(|file| Writer::new(file, &header))
+            .transpose()?,
+        asked,
+    };
+
+    let stopped = live.run(interrupt.received(), &bounds).await?;
+    let command_status = match stopped {
+        Stopped::CommandEnded(status) => Some(status),
+        _ => None,
+    };
+    let losses = live.tracer.losses()?;
+    let t_ns = now_ns();
+    live.session.lost(&losses, t_ns);
+    live.end_recording(&End {
+        t_ns,
+        command_status,
+        losses: losses.clone(),
+    })?;
+    let undecodable = live.session.undecodable();
+    let exit_code = finish(live.session, t_ns, command_status, None, &losses)?;
+    if undecodable > 0 {
+        bail!("{undecodable} records could not be decoded: the eBPF object is not this fdtrace's");
+    }
+    Ok(match (args.exit_status, command_status) {
+        (ExitStatus::Command, Some(status)) if exit_code == EXIT_OK => {
+            u8::try_from(status).unwrap_or(EXIT_FAILED)
+        }
+        _ => exit_code,
+    })
+}
+
+/// Reports the end; returns what to exit with.
+pub(super) fn finish(
+    session: Session<'_>,
+    t_ns: u64,
+    command_status: Option<i32>,
+    incomplete: Option<String>,
+    losses: &Losses,
+) -> Result<u8> {
+    let code = Cell::new(EXIT_OK);
+    session.end(|tally| {
+        code.set(exit_code(tally, losses, incomplete.is_some()));
+        TraceEnd {
+            t_ns,
+            command_status,
+            incomplete,
+            exit_code: code.get(),
+        }
+    })?;
+    Ok(code.get())
+}
+
+/// A contradiction outweighs a gap, which outweighs all that went well.
+fn exit_code(tally: &Tally, losses: &Losses, incomplete: bool) -> u8 {
+    if tally.verdict(Verdict::Different) > 0 {
+        EXIT_FAILED
+    } else if incomplete || tally.verdict(Verdict::Lost) > 0 || losses.any() {
+        EXIT_INCONCLUSIVE
+    } else {
+        EXIT_OK
+    }
+}
+
+fn header(plan: &crate::plan::Plan, kptr_restrict: u8) -> Result<Header> {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let (head_bytes, file_bytes) = Header::record_sizes();
+    Ok(Header {
+        format: FORMAT,
+        fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: plan.release.clone(),
+        wall_ns: u64::try_from(wall.as_nanos())?,
+        t_ns: now_ns(),
+        utc_offset_s: utc_offset_s(wall.as_secs()),
+        kptr_restrict,
+        plan: plan_entries(plan),
+        head_bytes,
+        file_bytes,
+    })
+}
+
+/// What a recording's header tells a report.
+pub(super) fn start_of(header: &Header) -> TraceStart<'_> {
+    TraceStart {
+        version: &header.fdtrace,
+        kernel: &header.kernel,
+        wall_ns: header.wall_ns,
+        t_ns: header.t_ns,
+        utc_offset_s: header.utc_offset_s,
+        plan: &header.plan,
+    }
+}
+
+/// What local time is ahead of UTC at this moment, seconds.
+fn utc_offset_s(unix_s: u64) -> i32 {
+    // SAFETY: both structures are this function's own, and all-zero is a valid start.
+    let offset = unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        let time = unix_s.cast_signed();
+        if libc::localtime_r(&raw const time, &raw mut local).is_null() {
+            0
+        } else {
+            local.tm_gmtoff
+        }
+    };
+    i32::try_from(offset).unwrap_or(0)
+}
+
+/// A ready file of an earlier run would tell a script that this one is ready.
+fn forget(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot replace {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_alive(pid: u32) -> Result<()> {
+    if Path::new(&format!("/proc/{pid}")).exists() {
+        return Ok(());
+    }
+    Err(CannotRun {
+        what: format!("there is no process {pid}"),
+        hint: "`ps -e` shows those that there are",
+    }
+    .into())
+}

@@ -1,0 +1,298 @@
+//! Text for people who watch a trace scroll: a line a transfer, and a summary.
+
+use std::{fmt::Write as _, io};
+
+use anstyle::Style;
+
+use super::{
+    Pointers, TraceEnd, TraceReport, TraceStart,
+    text::{DIM, RED, YELLOW, duration, hop_lines, sanitize, write_heading, write_losses},
+};
+use crate::{
+    trace::Tally,
+    tracer::Losses,
+    tracker::{Fate, FileIdentity, Receiver, Sender, Socket, Transfer},
+    verdict::{Judged, Verdict},
+};
+
+/// Pairs of programs that the summary shows; JSON has them all.
+const PAIRS_SHOWN: usize = 10;
+
+/// Columns, in characters. The file takes what is left of the line.
+const PARTY_WIDTH: usize = 26;
+const FILE_WIDTH: usize = 36;
+const SOCKET_WIDTH: usize = 24;
+const TIME_WIDTH: usize = 8;
+
+/// Writes styled text; the writer strips the styles where there is no terminal.
+pub struct Lines<W> {
+    out: W,
+    pointers: Pointers,
+    hops: bool,
+    /// Transfers too, and not the summary alone.
+    transfers: bool,
+    /// Columns of the terminal, if it is one: then a line is no longer.
+    width: Option<usize>,
+    clock: Clock,
+}
+
+/// Turns CLOCK_MONOTONIC to time of day.
+#[derive(Clone, Copy, Default)]
+struct Clock {
+    /// Local time minus CLOCK_MONOTONIC, nanoseconds.
+    ahead_ns: i128,
+    begin_ns: u64,
+}
+
+impl Clock {
+    fn of(start: &TraceStart<'_>) -> Self {
+        let offset_ns = i128::from(start.utc_offset_s) * 1_000_000_000;
+        Self {
+            ahead_ns: i128::from(start.wall_ns) - i128::from(start.t_ns) + offset_ns,
+            begin_ns: start.t_ns,
+        }
+    }
+
+    /// `14:03:22.123456`
+    fn time_of_day(self, t_ns: u64) -> String {
+        const DAY_US: i128 = 86_400_000_000;
+        let us = ((i128::from(t_ns) + self.ahead_ns) / 1000).rem_euclid(DAY_US);
+        let (s, us) = (us / 1_000_000, us % 1_000_000);
+        format!("{:02}:{:02}:{:02}.{us:06}", s / 3600, s / 60 % 60, s % 60)
+    }
+}
+
+impl<W: io::Write> Lines<W> {
+    /// Writes to `out`; with `hops`, a line for every hop of every transfer too. A line is no
+    /// longer than `width` characters.
+    pub fn new(out: W, pointers: Pointers, hops: bool, width: Option<usize>) -> Self {
+        Self {
+            out,
+            pointers,
+            hops,
+            transfers: true,
+            width,
+            clock: Clock::default(),
+        }
+    }
+
+    /// Writes what there is to say at the end, and nothing before.
+    pub fn summary_alone(out: W, pointers: Pointers) -> Self {
+        Self {
+            transfers: false,
+            ..Self::new(out, pointers, false, None)
+        }
+    }
+}
+
+impl<W: io::Write> TraceReport for Lines<W> {
+    fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()> {
+        self.clock = Clock::of(start);
+        if !self.transfers {
+            return Ok(());
+        }
+        write_heading(&mut self.out, start.version, start.kernel, start.plan)?;
+        writeln!(self.out)?;
+        self.out.flush()
+    }
+
+    fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
+        if !self.transfers {
+            return Ok(());
+        }
+        let transfer = &judged.transfer;
+        let mut line = Line::default();
+        line.add(DIM, &self.clock.time_of_day(transfer.last_ns()));
+        line.gap(2);
+        line.column(&sender(transfer.sender.as_ref()), PARTY_WIDTH);
+        line.add(Style::new(), " → ");
+        line.column(&receiver(transfer.receiver.as_ref()), PARTY_WIDTH);
+        line.gap(1);
+        line.column(&file(&transfer.file), FILE_WIDTH);
+        line.gap(1);
+        line.column(&socket(&transfer.socket), SOCKET_WIDTH);
+        let queued = transfer.queued_ns.map_or("–".to_owned(), duration);
+        line.add(Style::new(), &format!(" {queued:>TIME_WIDTH$}"));
+        for (style, note) in notes(judged) {
+            line.gap(2);
+            line.add(style, &note);
+        }
+        writeln!(self.out, "{}", line.fit(self.width))?;
+        if self.hops {
+            hop_lines(&mut self.out, &mut self.pointers, judged)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
+        if self.transfers {
+            writeln!(self.out)?;
+        }
+        let elapsed = duration(end.t_ns.saturating_sub(self.clock.begin_ns));
+        if tally.transfers() == 0 {
+            writeln!(self.out, "transfers  none in {elapsed}")?;
+        } else {
+            writeln!(
+                self.out,
+                "transfers  {} in {elapsed}; verdict {}",
+                counts(tally.fates()),
+                counts(tally.verdicts()),
+            )?;
+        }
+        let pairs = tally.pairs();
+        for (index, ((sender, receiver), count)) in pairs.iter().take(PAIRS_SHOWN).enumerate() {
+            writeln!(
+                self.out,
+                "{}{count:>7}  {} → {}",
+                if index == 0 {
+                    "between    "
+                } else {
+                    "           "
+                },
+                sender.as_deref().map_or("?".to_owned(), sanitize),
+                receiver.as_deref().map_or("nobody".to_owned(), sanitize),
+            )?;
+        }
+        let rest: u64 = pairs.iter().skip(PAIRS_SHOWN).map(|(_, count)| count).sum();
+        let rest = rest + tally.other_pairs();
+        if rest > 0 {
+            writeln!(self.out, "           {rest:>7}  others")?;
+        }
+        if let Some(times) = tally.queue_time() {
+            writeln!(
+                self.out,
+                "in queue   half {} at most, 90 % {}, 99 % {}, longest {}",
+                duration(times.p50_ns),
+                duration(times.p90_ns),
+                duration(times.p99_ns),
+                duration(times.max_ns),
+            )?;
+        }
+        write_losses(&mut self.out, losses)?;
+        if let Some(why) = &end.incomplete {
+            writeln!(self.out, "{YELLOW}{}{YELLOW:#}", sanitize(why))?;
+        }
+        if let Some(status) = end.command_status {
+            writeln!(self.out, "command    exit status {status}")?;
+        }
+        self.out.flush()
+    }
+}
+
+fn counts<T: std::fmt::Display>(counts: &[(T, u64)]) -> String {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    if counts.is_empty() {
+        "none".to_owned()
+    } else {
+        counts.join(", ")
+    }
+}
+
+/// `nginx[812] 9`
+fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
+    let fd = fd.map_or("?".to_owned(), |fd| fd.to_string());
+    format!("{}[{pid}] {fd}", sanitize(comm))
+}
+
+fn sender(sender: Option<&Sender>) -> String {
+    sender.map_or("?".to_owned(), |sender| {
+        party(&sender.comm, sender.pid, sender.fd)
+    })
+}
+
+fn receiver(receiver: Option<&Receiver>) -> String {
+    receiver.map_or("nobody".to_owned(), |receiver| match receiver.fd {
+        None => format!("{}[{}] none", sanitize(&receiver.comm), receiver.pid),
+        fd => party(&receiver.comm, receiver.pid, fd),
+    })
+}
+
+/// What the file is: its kind, with device and inode, by which `find -inum` and `lsof` know it.
+fn file(file: &FileIdentity) -> String {
+    match file.kind() {
+        kind @ ("socket" | "pipe") => format!("{kind}:[{}]", file.ino),
+        kind => format!("{kind} {}/{}", file.device(), file.ino),
+    }
+}
+
+fn socket(socket: &Socket) -> String {
+    let kind = socket.kind.map_or("?", |kind| kind.name());
+    match &socket.path {
+        Some(path) => format!("{kind} {}", sanitize(path)),
+        None => kind.to_owned(),
+    }
+}
+
+/// What else there is to say of a transfer.
+fn notes(judged: &Judged) -> Vec<(Style, String)> {
+    let Transfer { fate, cause, .. } = &judged.transfer;
+    let mut notes = Vec::new();
+    if *fate != Fate::Delivered {
+        let style = match fate {
+            Fate::Peeked | Fate::Queued => YELLOW,
+            _ => RED,
+        };
+        let mut note = fate.to_string();
+        if let Some(cause) = cause {
+            let _ = write!(note, " ({cause})");
+        }
+        notes.push((style, note));
+    }
+    match judged.verdict {
+        Some(Verdict::Different) => notes.push((RED, "DIFFERENT FILE".to_owned())),
+        Some(verdict @ (Verdict::Lost | Verdict::Unverified)) => {
+            notes.push((DIM, verdict.to_string()));
+        }
+        Some(Verdict::Same) | None => {}
+    }
+    notes
+}
+
+/// A line in pieces, each with a style of its own, so that it can be cut to a width.
+#[derive(Default)]
+struct Line(Vec<(Style, String)>);
+
+impl Line {
+    fn add(&mut self, style: Style, text: &str) {
+        self.0.push((style, text.to_owned()));
+    }
+
+    fn gap(&mut self, width: usize) {
+        self.add(Style::new(), &" ".repeat(width));
+    }
+
+    /// Text in a column of this width, or longer if it is.
+    fn column(&mut self, text: &str, width: usize) {
+        self.add(Style::new(), &format!("{text:<width$}"));
+    }
+
+    /// The line, no longer than `width` characters, without blanks at its end.
+    fn fit(mut self, width: Option<usize>) -> String {
+        let mut left = width.unwrap_or(usize::MAX);
+        for (_, text) in &mut self.0 {
+            let len = text.chars().count();
+            if len > left {
+                let kept: String = text.chars().take(left.saturating_sub(1)).collect();
+                *text = if left == 0 { kept } else { kept + "…" };
+                left = 0;
+            } else {
+                left -= len;
+            }
+        }
+        if let Some((_, last)) = self.0.iter_mut().rfind(|(_, text)| !text.trim().is_empty()) {
+            last.truncate(last.trim_end().len());
+        }
+        let mut line = String::new();
+        for (style, text) in self.0.iter().filter(|(_, text)| !text.is_empty()) {
+            let _ = write!(line, "{style}{text}{style:#}");
+        }
+        line
+    }
+}

@@ -1,0 +1,189 @@
+//! A command to trace: started at once, but held before its first instruction until everything is
+//! attached.
+//!
+//! The command is the user's own: it keeps the terminal, the process group and the signals that
+//! fdtrace was started with, and goes on whatever becomes of fdtrace. Only a command that has not
+//! been released yet ends with it.
+
+use std::{
+    ffi::{CString, OsString},
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        unix::ffi::OsStringExt as _,
+    },
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    sys::{
+        signal::{SigHandler, Signal, signal},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid, execvp, fork, pipe2},
+};
+use tokio::io::unix::AsyncFd;
+
+/// Why a command does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No program has this name.
+    #[error("{}: command not found", name.to_string_lossy())]
+    NotFound {
+        /// The command's name.
+        name: OsString,
+    },
+    /// It cannot be executed.
+    #[error("{}: {}", name.to_string_lossy(), errno.desc().to_lowercase())]
+    NotExecutable {
+        /// The command's name.
+        name: OsString,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// An argument has a NUL in it.
+    #[error("an argument of the command has a NUL in it")]
+    Argument,
+    /// A system call of fdtrace's own failed.
+    #[error("cannot {action}")]
+    System {
+        /// What failed.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> CommandError {
+    move |source| CommandError::System {
+        action,
+        source: source.into(),
+    }
+}
+
+/// A process that will be the command.
+pub struct Held {
+    name: OsString,
+    pid: Pid,
+    /// Closed without a word, it tells the process to end.
+    release: File,
+    /// Where the process says why it cannot execute the command; closed by executing it.
+    trouble: File,
+}
+
+impl Held {
+    /// Forks. Must be called while this process has but one thread.
+    ///
+    /// # Errors
+    /// If an argument cannot be passed on, or the process not be made.
+    pub fn start(command: &[OsString]) -> Result<Self, CommandError> {
+        let arguments: Vec<CString> = command
+            .iter()
+            .map(|argument| CString::new(argument.clone().into_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| CommandError::Argument)?;
+        let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"));
+        let (released, release) = pipe()?;
+        let (trouble, tell) = pipe()?;
+        // SAFETY: there is one thread, so the child may do all that this process may.
+        match unsafe { fork() }.map_err(system("start a process"))? {
+            ForkResult::Child => {
+                drop((release, trouble));
+                become_command(&arguments, File::from(released), File::from(tell))
+            }
+            ForkResult::Parent { child } => Ok(Self {
+                name: command[0].clone(),
+                pid: child,
+                release: File::from(release),
+                trouble: File::from(trouble),
+            }),
+        }
+    }
+
+    /// The process's id, which will be the command's.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().cast_unsigned()
+    }
+
+    /// Lets it run; returns when it has begun.
+    ///
+    /// # Errors
+    /// If the command cannot be executed.
+    pub fn release(mut self) -> Result<Running, CommandError> {
+        let pidfd = pidfd_open(self.pid).map_err(system("watch the command"))?;
+        self.release
+            .write_all(b"!")
+            .map_err(system("let the command run"))?;
+        let mut trouble = Vec::new();
+        self.trouble
+            .read_to_end(&mut trouble)
+            .map_err(system("hear from the command"))?;
+        if let Ok(errno) = <[u8; 4]>::try_from(trouble.as_slice()) {
+            // It has ended; its status says no more.
+            let _ = waitpid(self.pid, None);
+            let name = self.name;
+            return Err(match Errno::from_raw(i32::from_ne_bytes(errno)) {
+                Errno::ENOENT if !name.to_string_lossy().contains('/') => {
+                    CommandError::NotFound { name }
+                }
+                errno => CommandError::NotExecutable { name, errno },
+            });
+        }
+        Ok(Running {
+            pid: self.pid,
+            // SAFETY: a pidfd that is owned stays open until it is dropped.
+            pidfd: unsafe { AsyncFd::register(pidfd) }.map_err(system("wait for the command"))?,
+        })
+    }
+}
+
+/// The child's half: waits, and executes the command.
+fn become_command(arguments: &[CString], mut released: File, mut tell: File) -> ! {
+    let mut word = [0];
+    if matches!(released.read(&mut word), Ok(1)) {
+        // SAFETY: this sets no handler. Rust's runtime ignores SIGPIPE, which the command has not
+        // asked for.
+        let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+        let Err(errno) = execvp(&arguments[0], arguments);
+        let _ = tell.write_all(&(errno as i32).to_ne_bytes());
+    }
+    // SAFETY: ends the process without running what its parent set up for its own end.
+    unsafe { libc::_exit(127) }
+}
+
+fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: takes plain numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's; pidfds are close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The command, running.
+pub struct Running {
+    pid: Pid,
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+impl Running {
+    /// Waits for its end; returns its exit status as a shell would say it: 128 and the number of
+    /// the signal, if one ended it. Cancel-safe.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub async fn ended(&self) -> io::Result<i32> {
+        // A pidfd is readable once the process has ended.
+        let _ = self.pidfd.readable().await?;
+        Ok(match waitpid(self.pid, None)? {
+            WaitStatus::Exited(_, status) => status,
+            WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
+            // Not asked for.
+            _ => return Err(io::Error::other("the command has not ended")),
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! Trace: from the records of a machine, live or recorded, to transfers as they end.
+//!
+//! A [`Session`] is what `fdtrace trace` and `fdtrace replay` have in common, so both print the
+//! same. It reads no clock and asks no kernel: whoever feeds it says what time it is and what was
+//! lost, and a recording says it again.
+
+pub mod command;
+pub mod live;
+mod selection;
+mod tally;
+
+use std::io;
+
+pub use selection::Selection;
+pub use tally::{Pair, Tally};
+
+use crate::{
+    event::decode,
+    plan::Hop,
+    report::{TraceEnd, TraceReport, TraceStart},
+    tracer::Losses,
+    tracker::{Chain, Fate, Tracker, Transfer},
+    verdict::{Judged, of_transfer_where},
+};
+
+/// One trace on its way from records to a report.
+pub struct Session<'a> {
+    tracker: Tracker,
+    selection: Selection,
+    report: Box<dyn TraceReport + 'a>,
+    tally: Tally,
+    watched: Vec<Hop>,
+    losses: Losses,
+    /// CLOCK_MONOTONIC by which the last loss had happened.
+    last_loss_ns: Option<u64>,
+    /// Ended, and not judged yet.
+    ended: Vec<Transfer>,
+    /// How many transfers to show, at most.
+    limit: u64,
+    undecodable: u64,
+}
+
+impl<'a> Session<'a> {
+    /// Begins a trace, and its report. `limit` is how many transfers to show, at most.
+    ///
+    /// # Errors
+    /// What writing says, here and below.
+    pub fn begin(
+        tracker: Tracker,
+        selection: Selection,
+        mut report: Box<dyn TraceReport + 'a>,
+        start: &TraceStart<'_>,
+        limit: u64,
+    ) -> io::Result<Self> {
+        report.start(start)?;
+        let watched = Hop::ALL.into_iter().filter(|hop| {
+            let mut entries = start.plan.iter();
+            entries.any(|entry| entry.hop == hop.name() && !entry.skipped)
+        });
+        Ok(Self {
+            tracker,
+            selection,
+            report,
+            tally: Tally::default(),
+            watched: watched.collect(),
+            losses: Losses::default(),
+            last_loss_ns: None,
+            ended: Vec::new(),
+            limit,
+            undecodable: 0,
+        })
+    }
+
+    /// Takes in one record of the ring buffer.
+    pub fn record(&mut self, record: &[u8]) {
+        match decode(record) {
+            Ok(event) => self.tracker.apply(event),
+            Err(_) => self.undecodable += 1,
+        }
+        self.ended.extend(self.tracker.take_closed());
+    }
+
+    /// Whether what has ended cannot be judged without knowing what was lost until now.
+    #[must_use]
+    pub fn asks_for_losses(&self) -> bool {
+        let certain = |transfer: &Transfer| {
+            matches!(transfer.fate, Fate::Delivered | Fate::Peeked)
+                && transfer.chain == Chain::Whole
+        };
+        !self.ended.iter().all(certain)
+    }
+
+    /// Says what has been lost by `t_ns`. Only a change makes a difference; returns whether there
+    /// was one.
+    pub fn lost(&mut self, losses: &Losses, t_ns: u64) -> bool {
+        let changed = self.losses != *losses;
+        if !self.losses.same_gaps(losses) {
+            self.last_loss_ns = Some(t_ns);
+        }
+        self.losses = losses.clone();
+        changed
+    }
+
+    /// Every record up to now has come: judges and reports what has ended.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn pause(&mut self) -> io::Result<()> {
+        let ended = std::mem::take(&mut self.ended);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        for transfer in ended {
+            self.report_transfer(transfer)?;
+        }
+        self.report.flush()
+    }
+
+    /// Whether as many transfers were shown as were asked for.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.tally.transfers() >= self.limit
+    }
+
+    /// Ends the trace: what is still on its way is so for good. `end` is asked once all has been
+    /// counted.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn end(mut self, end: impl FnOnce(&Tally) -> TraceEnd) -> io::Result<()> {
+        self.pause()?;
+        self.tracker.close_open();
+        self.ended = self.tracker.take_closed();
+        self.pause()?;
+        let end = end(&self.tally);
+        self.report.summary(&self.tally, &self.losses, &end)?;
+        self.report.flush()
+    }
+
+    /// Records that could not be decoded.
+    #[must_use]
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// What was lost, as far as is known.
+    #[must_use]
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    fn report_transfer(&mut self, transfer: Transfer) -> io::Result<()> {
+        if self.is_full() || !self.selection.accepts(&transfer) {
+            return Ok(());
+        }
+        let begin = transfer.hops.iter().map(|seen| seen.t_ns).min();
+        let lossless = match (self.last_loss_ns, begin) {
+            (Some(lost), Some(begin)) => begin > lost,
+            (lost, _) => lost.is_none(),
+        };
+        let watches = |hop| self.watched.contains(&hop);
+        let verdict = of_transfer_where(&transfer, watches, lossless);
+        let judged = Judged { transfer, verdict };
+        self.tally.add(&judged);
+        self.report.transfer(&judged)
+    }
+}

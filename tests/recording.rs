@@ -1,0 +1,285 @@
+//! Recordings: what was written comes back, and what was damaged is read up to the damage.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests may unwrap")]
+
+#[path = "command/mod.rs"]
+mod command;
+#[path = "contract/mod.rs"]
+mod contract;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{fs, path::Path};
+
+use command::{fdtrace, run};
+use contract::Schema;
+use fdtrace::{
+    event::{Event, Sighting},
+    recording::{End, FORMAT, Header, Item, ReadError, Reader, Writer},
+    report::schema::PlanEntry,
+    tracer::Losses,
+};
+use fdtrace_common::records::{Head, RecordKind};
+use support::{Passing, UNIX_GC};
+use zerocopy::IntoBytes as _;
+
+fn header() -> Header {
+    let (head_bytes, file_bytes) = Header::record_sizes();
+    let hop = |hop: &str, target: &str| PlanEntry {
+        hop: hop.to_owned(),
+        mechanism: Some("tracepoint".to_owned()),
+        kind: Some("raw_tp".to_owned()),
+        target: Some(target.to_owned()),
+        skipped: false,
+        why: None,
+    };
+    Header {
+        format: FORMAT,
+        fdtrace: "0.1.0".to_owned(),
+        kernel: "6.18.0-test".to_owned(),
+        wall_ns: 1_700_000_000_000_000_000,
+        t_ns: 1000,
+        utc_offset_s: 3600,
+        kptr_restrict: 2,
+        plan: vec![
+            hop("queue", "sk_data_ready"),
+            hop("dequeue", "skb_copy_datagram_iovec"),
+            hop("install", "sock_recv_length"),
+            hop("end", "kfree_skb"),
+        ],
+        head_bytes,
+        file_bytes,
+    }
+}
+
+/// The bytes that the kernel half would have written.
+fn record(event: &Event) -> Vec<u8> {
+    let (head, seen): (&Head, Option<&Sighting>) = match event {
+        Event::ListQueued(seen)
+        | Event::ListDequeued(seen)
+        | Event::ReceiveReturned(seen)
+        | Event::ListDestroyed(seen) => (&seen.head, Some(seen)),
+        other => panic!("not of this trace: {other:?}"),
+    };
+    let mut bytes = head.as_bytes().to_vec();
+    for file in seen.into_iter().flat_map(|seen| &seen.files) {
+        bytes.extend_from_slice(file.as_bytes());
+    }
+    bytes
+}
+
+/// One descriptor that is delivered, and one that the garbage collector takes.
+fn recording() -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    let passing = Passing::one();
+    for event in passing.delivered(2000) {
+        writer.event(&record(&event)).unwrap();
+    }
+    writer.pause(3000).unwrap();
+    let lost = Passing {
+        list: passing.list + 0x1000,
+        ..Passing::one()
+    };
+    for event in lost.queued(4000) {
+        writer.event(&record(&event)).unwrap();
+    }
+    writer.symbol(UNIX_GC, "unix_gc").unwrap();
+    for event in lost.destroyed(5000, UNIX_GC, 7) {
+        writer.event(&record(&event)).unwrap();
+    }
+    writer.pause(6000).unwrap();
+    writer
+        .end(&End {
+            t_ns: 7000,
+            command_status: Some(3),
+            losses: Losses::default(),
+        })
+        .unwrap()
+}
+
+/// What can be read, and why no more can.
+fn read(bytes: &[u8]) -> (Vec<Item>, Option<ReadError>) {
+    let mut reader = match Reader::new(bytes) {
+        Ok(reader) => reader,
+        Err(error) => return (Vec::new(), Some(error)),
+    };
+    let mut items = Vec::new();
+    loop {
+        match reader.next_item() {
+            Ok(Some(item)) => items.push(item),
+            Ok(None) => return (items, None),
+            Err(error) => return (items, Some(error)),
+        }
+    }
+}
+
+#[test]
+fn what_was_written_comes_back() {
+    let bytes = recording();
+    let reader = Reader::new(bytes.as_slice()).unwrap();
+    assert_eq!(*reader.header(), header());
+    let (items, error) = read(&bytes);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(items.len(), 9);
+    let kinds: Vec<u16> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Event(record) => fdtrace::event::decode(record).ok(),
+            _ => None,
+        })
+        .map(|mut event| support::head_mut(&mut event).kind)
+        .collect();
+    let expected = [
+        RecordKind::ListQueued,
+        RecordKind::ListDequeued,
+        RecordKind::ReceiveReturned,
+        RecordKind::ListQueued,
+        RecordKind::ListDestroyed,
+    ];
+    assert_eq!(kinds, expected.map(|kind| kind as u16));
+    assert!(matches!(items.last(), Some(Item::End(_))));
+}
+
+#[test]
+fn a_recording_cut_anywhere_is_read_up_to_there() {
+    let bytes = recording();
+    let (whole, _) = read(&bytes);
+    let mut longest = 0;
+    for len in 0..bytes.len() {
+        let (items, error) = read(&bytes[..len]);
+        assert!(
+            error.is_some(),
+            "{len} of {} bytes are no whole",
+            bytes.len()
+        );
+        assert_eq!(items, whole[..items.len()], "after {len} bytes");
+        assert!(items.len() >= longest, "more bytes give more");
+        longest = items.len();
+    }
+    assert_eq!(longest, whole.len() - 1, "all but the end");
+}
+
+#[test]
+fn a_changed_byte_is_found() {
+    let bytes = recording();
+    let (whole, _) = read(&bytes);
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        let (items, error) = read(&damaged);
+        assert!(error.is_some(), "byte {at} was changed");
+        assert_eq!(items, whole[..items.len()], "byte {at}");
+    }
+}
+
+#[test]
+fn chunks_of_a_later_version_are_skipped() {
+    let mut bytes = recording();
+    let end = bytes.len();
+    // Between the header and the first record, a chunk of kind 999.
+    let (mut chunk, payload) = (Vec::new(), b"later");
+    chunk.extend(5_u32.to_le_bytes());
+    chunk.extend(999_u16.to_le_bytes());
+    chunk.extend([0, 0]);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&chunk[4..]);
+    hasher.update(payload);
+    chunk.extend(hasher.finalize().to_le_bytes());
+    chunk.extend(payload);
+    let header_len = u32::from_le_bytes(bytes[18..22].try_into().unwrap()) as usize;
+    let at = 18 + 12 + header_len;
+    bytes.splice(at..at, chunk);
+    assert!(bytes.len() > end);
+    let (items, error) = read(&bytes);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(items, read(&recording()).0);
+}
+
+#[test]
+fn a_later_format_is_refused() {
+    let later = Header {
+        format: FORMAT + 1,
+        ..header()
+    };
+    let bytes = Writer::new(Vec::new(), &later)
+        .and_then(|writer| writer.end(&End::default()))
+        .unwrap();
+    let (_, error) = read(&bytes);
+    assert!(matches!(error, Some(ReadError::NewerFormat { found }) if found == FORMAT + 1));
+    let (_, error) = read(b"PNG and so on, which is long enough");
+    assert!(matches!(error, Some(ReadError::NotARecording)));
+}
+
+fn replay(bytes: &[u8], args: &[&str]) -> command::Run {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    let path: &Path = file.path();
+    run(fdtrace(&["replay", path.to_str().unwrap()]).args(args))
+}
+
+#[test]
+fn replay_shows_what_was_recorded() {
+    let run = replay(&recording(), &[]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    insta::assert_snapshot!(run.stdout, @r"
+    fdtrace 0.1.0 on Linux 6.18.0-test, watching queue, dequeue, install, end by tracepoint
+
+    23:13:20.000001  test[100] 4                → test[200] 9                regular 254:0/1152913292931366912    stream                      10 ns
+    23:13:20.000004  test[100] 4                → nobody                     regular 254:0/1152913292931366912    stream                          –  collected (garbage-collector)
+
+    transfers  1 delivered, 1 collected in 6.0 µs; verdict 1 same
+    between          1  test → nobody
+                     1  test → test
+    in queue   half 10 ns at most, 90 % 10 ns, 99 % 10 ns, longest 10 ns
+    lost       nothing
+    command    exit status 3
+    ");
+}
+
+#[test]
+fn replay_gives_json_as_the_schema_says() {
+    let schema = Schema::parse(&run(&mut fdtrace(&["schema"])).stdout);
+    let run = replay(&recording(), &["--format", "json", "--hops"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let lines = schema.assert_lines(&run.stdout);
+    let transfers: Vec<_> = lines.iter().filter(|l| l["type"] == "transfer").collect();
+    assert_eq!(transfers.len(), 2);
+    assert_eq!(transfers[0]["verdict"], "same");
+    assert_eq!(transfers[1]["fate"], "collected");
+    assert_eq!(lines[0]["kernel"], "6.18.0-test");
+    let last = lines.last().unwrap();
+    assert_eq!(last["command_status"], 3);
+    assert_eq!(last["pairs"][0]["sender"], "test");
+    let hops = lines.iter().filter(|line| line["type"] == "hop").count();
+    assert_eq!(hops, 5);
+}
+
+#[test]
+fn replay_selects() {
+    for (args, expected) in [
+        (["--fate", "collected"], 1),
+        (["--fate", "refused"], 0),
+        (["--kind", "regular"], 2),
+        (["--kind", "pipe"], 0),
+        (["--pid", "200"], 1),
+        (["--pid", "100"], 2),
+        (["--comm", "test"], 2),
+        (["--comm", "tes"], 0),
+        (["--limit-events", "1"], 1),
+    ] {
+        let run = replay(&recording(), &["--format", "json", args[0], args[1]]);
+        let transfers = run.stdout.matches(r#""type":"transfer""#).count();
+        assert_eq!(transfers, expected, "{args:?}: {run:?}");
+    }
+}
+
+#[test]
+fn replay_of_a_damaged_recording_says_so() {
+    let whole = recording();
+    let run = replay(&whole[..whole.len() - 10], &["--format", "json"]);
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert_eq!(run.stdout.matches(r#""type":"transfer""#).count(), 2);
+    assert!(run.stderr.contains("breaks off after"), "{run:?}");
+    let run = replay(b"something else", &[]);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(run.stderr.contains("no fdtrace recording"), "{run:?}");
+}
