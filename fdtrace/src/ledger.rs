@@ -10,12 +10,23 @@ use crate::{
 };
 
 /// A hop with what its count should be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry<'a> {
     /// The hop.
     pub seen: &'a HopSeen,
     /// The count that follows from the hop before; `None` at the first.
     pub expected: Option<i64>,
+    /// What moves the count between the hop before and this one.
+    pub changes: Vec<Change>,
+}
+
+/// References taken or given back, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// How many; negative if they are given back.
+    pub by: i64,
+    /// Whose they are.
+    pub whose: &'static str,
 }
 
 /// The hops of a transfer in order of time, each with the count that follows from the one before.
@@ -25,15 +36,20 @@ pub struct Entry<'a> {
 pub fn entries(transfer: &Transfer) -> impl Iterator<Item = Entry<'_>> {
     let rules = Rules::of(transfer);
     let before = std::iter::once(None).chain(transfer.hops.iter().map(Some));
-    transfer
-        .hops
-        .iter()
-        .zip(before)
-        .map(move |(seen, before)| Entry {
+    transfer.hops.iter().zip(before).map(move |(seen, before)| {
+        let changes = match before {
+            Some(before) => rules.changes(Some(before.hop), seen.hop),
+            None => rules.changes(None, seen.hop),
+        };
+        Entry {
             seen,
-            expected: before
-                .and_then(|before| Some(before.refs? + rules.change(before.hop, seen.hop)?)),
-        })
+            expected: before.and_then(|before| {
+                let change: i64 = changes.as_ref()?.iter().map(|change| change.by).sum();
+                Some(before.refs? + change)
+            }),
+            changes: changes.unwrap_or_default(),
+        }
+    })
 }
 
 /// How this kernel, watched in this way, moves the count.
@@ -65,20 +81,34 @@ impl Rules {
         }
     }
 
-    /// What happens to the count from one hop to a later one; `None` if they are not in that order.
-    fn change(&self, from: Hop, to: Hop) -> Option<i64> {
-        let passes = |hop: Hop| from < hop && hop <= to;
-        let mut change = 0;
-        if self.duplicated && passes(Hop::Attach) {
-            change += 1;
-        }
-        if self.duplicated && from <= Hop::Queue && to > Hop::Queue {
-            change -= 1;
-        }
-        if self.installed_by_function && passes(Hop::Install) {
-            change += 1;
-        }
-        (from < to).then_some(change)
+    /// What moves the count from one hop, or from before the path, to a later hop; `None` if they
+    /// are not in that order.
+    fn changes(&self, from: Option<Hop>, to: Hop) -> Option<Vec<Change>> {
+        let passes = |hop: Hop| from.is_none_or(|from| from < hop) && hop <= to;
+        let rules = [
+            (passes(Hop::Copy), 1, "the list's"),
+            (
+                self.duplicated && passes(Hop::Attach),
+                1,
+                "the skb's own list's, a duplicate",
+            ),
+            (
+                self.duplicated && from.is_none_or(|from| from <= Hop::Queue) && to > Hop::Queue,
+                -1,
+                "the sender's list's, given back as sendmsg ended",
+            ),
+            (passes(Hop::Install), 1, "the receiver's new descriptor's"),
+            (
+                !self.installed_by_function && passes(Hop::Install),
+                -1,
+                "the list's, given back as recvmsg ended",
+            ),
+        ];
+        let changes = rules
+            .into_iter()
+            .filter(|(applies, ..)| *applies)
+            .map(|(_, by, whose)| Change { by, whose });
+        from.is_none_or(|from| from < to).then(|| changes.collect())
     }
 }
 
@@ -88,10 +118,15 @@ mod tests {
 
     const PATH: [Hop; 8] = Hop::ALL;
 
+    fn change(rules: &Rules, from: Hop, to: Hop) -> Option<i64> {
+        let changes = rules.changes(Some(from), to)?;
+        Some(changes.iter().map(|change| change.by).sum())
+    }
+
     fn counts(rules: &Rules, hops: &[Hop]) -> Vec<i64> {
         let mut count = 2;
         let steps = hops.windows(2).map(|pair| {
-            count += rules.change(pair[0], pair[1]).expect("they are in order");
+            count += change(rules, pair[0], pair[1]).expect("they are in order");
             count
         });
         std::iter::once(2).chain(steps).collect()
@@ -131,6 +166,6 @@ mod tests {
             [2, 2, 2]
         );
         // A receiver that was faster than the sender's hook: nothing follows from that.
-        assert_eq!(rules.change(Hop::Dequeue, Hop::Queue), None);
+        assert_eq!(change(&rules, Hop::Dequeue, Hop::Queue), None);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod event;
+pub mod explain;
 pub mod inflight;
 pub mod kernel;
 pub mod ledger;

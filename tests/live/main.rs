@@ -15,6 +15,7 @@ mod turn;
 
 mod bounds;
 mod endings;
+mod explain;
 mod hops;
 mod identity;
 mod loss;

@@ -44,6 +44,8 @@ pub(crate) fn hop(hop: Hop, t_ns: u64, file: u64, refs: Option<i64>) -> HopSeen 
         file,
         skb: 0xffff_8881_4e9e_6d00,
         list: 0xffff_8881_5337_7000,
+        sender_sock: 0,
+        receiver_sock: 0,
         refs,
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Command {
     Record(Record),
     /// Show a recorded trace; needs no privileges.
     Replay(Replay),
+    /// Tell what the kernel does when a descriptor is passed, as it did it here.
+    Explain(Explain),
     /// Show how each hop is watched on this kernel, or why it cannot be.
     Doctor(Doctor),
     /// Print the JSON Schema of the output.
@@ -271,6 +273,16 @@ fn fate(text: &str) -> Result<Fate, String> {
         .into_iter()
         .find(|fate| fate.name() == text)
         .ok_or_else(|| format!("it is one of {}", names().collect::<Vec<_>>().join(", ")))
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Explain {
+    /// The scenario to play; `fdtrace verify --list` shows them all.
+    #[arg(default_value = "stream-one-fd")]
+    pub(super) scenario: String,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -4,6 +4,7 @@
 
 mod args;
 mod doctor;
+mod explain;
 mod output;
 mod programme;
 mod replay;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Trace(trace_args) => trace::run(&trace_args, &args.common),
         Command::Record(record_args) => trace::record(&record_args, &args.common),
         Command::Replay(replay_args) => replay::run(&replay_args, &args.common),
+        Command::Explain(explain_args) => explain::run(&explain_args, &args.common),
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Schema => print_schema(&args.common),
         Command::Stage { scenario } => return crate::verify::stage::main(&scenario),

@@ -125,6 +125,24 @@ pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
+/// The function in which `hop` happens on the kernel that `view` shows, whether or not that kernel
+/// lets it be watched; `None` if fdtrace knows none there.
+///
+/// # Errors
+/// If the kernel's types cannot be read.
+pub fn function_of(hop: Hop, view: &KernelView) -> Result<Option<&'static str>, TypeError> {
+    let functions = hooks::candidates(hop)
+        .iter()
+        .flat_map(|candidate| candidate.hooks)
+        .filter(|hook| hook.kind.mechanism() == Mechanism::Trampoline);
+    for hook in functions {
+        if hook.unfit(view)?.is_none() {
+            return Ok(Some(hook.target));
+        }
+    }
+    Ok(None)
+}
+
 fn forced(attach: Attach) -> Option<Mechanism> {
     Mechanism::ALL
         .into_iter()

@@ -23,7 +23,7 @@ pub use pointers::{PointerStyle, Pointers};
 pub use several::Several;
 pub use tap::Tap;
 pub use text::Text;
-pub(crate) use text::write_plan;
+pub(crate) use text::{duration, sanitize, write_plan};
 pub use trace::{TraceEnd, TraceReport, TraceStart};
 
 use crate::{

@@ -24,6 +24,8 @@ pub enum Line {
     Scenario(Scenario),
     /// The last line.
     Summary(Summary),
+    /// What `fdtrace explain` tells of one scenario.
+    Story(crate::explain::Story),
     /// What `fdtrace doctor` found, its only line.
     Doctor(Doctor),
     /// What `fdtrace verify --list` lists, its only line.

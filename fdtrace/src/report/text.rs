@@ -52,7 +52,7 @@ pub(super) fn hop_lines(
     let Some(begin) = judged.transfer.hops.first().map(|seen| seen.t_ns) else {
         return Ok(());
     };
-    for Entry { seen, expected } in ledger::entries(&judged.transfer) {
+    for Entry { seen, expected, .. } in ledger::entries(&judged.transfer) {
         let number = |refs: Option<i64>| refs.map_or("?".to_owned(), |refs| refs.to_string());
         // Only where others have moved the count too is there more to say than the count.
         let note = match expected {

@@ -298,6 +298,10 @@ pub struct HopSeen {
     pub skb: u64,
     /// Address of the list.
     pub list: u64,
+    /// Address of the sending `sock`, or 0 where it was not read.
+    pub sender_sock: u64,
+    /// Address of the receiving `sock`, or 0 where it was not read.
+    pub receiver_sock: u64,
     /// The file's reference count as read there.
     pub refs: Option<i64>,
 }
@@ -314,6 +318,8 @@ impl HopSeen {
             file: file.file,
             skb: head.skb,
             list: head.list,
+            sender_sock: head.sender_sock,
+            receiver_sock: head.receiver_sock,
             refs: Some(file.refs),
         }
     }

@@ -9,6 +9,7 @@
 
 pub mod fact;
 mod judge;
+mod onlooker;
 mod release;
 mod scenarios;
 mod selection;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 
 use fact::{Actor, Answer, Fact};
 pub use judge::{Outcome, Result as ScenarioResult, WitnessReport};
+pub use onlooker::Onlooker;
 pub use scenarios::{Group, Scenario, all, find};
 pub use selection::{SelectionError, select};
 use stage_process::{Said, StageProcess};
@@ -65,6 +67,7 @@ pub struct Verifier {
     said: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
     undecodable: u64,
     limit: Duration,
+    onlooker: Box<dyn Onlooker>,
 }
 
 /// Why a scenario could not be played to a judgement.
@@ -164,7 +167,13 @@ impl Verifier {
             said: mpsc::channel(LINES_WAITING),
             undecodable: 0,
             limit,
+            onlooker: Box::new(()),
         }
+    }
+
+    /// Lets somebody look on at everything that is played from now on.
+    pub fn show_to(&mut self, onlooker: Box<dyn Onlooker>) {
+        self.onlooker = onlooker;
     }
 
     /// The plan that is in force.
@@ -302,6 +311,9 @@ impl Verifier {
         match serde_json::from_str::<Fact>(&line) {
             Ok(fact) => {
                 let answer = self.look(&fact, &mut play.originals, &mut play.record);
+                // What led here is told before where it led to.
+                self.drain();
+                self.onlooker.see(said.number, &fact, &mut self.tracer);
                 let checkpoint = fact.is_checkpoint();
                 play.record.facts.push(fact);
                 if checkpoint {
@@ -372,7 +384,10 @@ impl Verifier {
             } => {
                 let snapshot = self.snapshot(actor.pid, record);
                 let mut sent = Originals::seen(actor.pid, fds, &snapshot);
-                if *hold && let Err(error) = sent.hold(actor.pid, fds) {
+                if *hold
+                    && self.onlooker.lets_hold()
+                    && let Err(error) = sent.hold(actor.pid, fds)
+                {
                     record.trouble.push(chain(&error));
                 }
                 originals.insert(message.clone(), sent);
@@ -454,10 +469,12 @@ impl Verifier {
     }
 
     fn drain(&mut self) {
-        let (tracker, undecodable) = (&mut self.tracker, &mut self.undecodable);
         self.tracer.drain(|event| match event {
-            Ok(event) => tracker.apply(event),
-            Err(_) => *undecodable += 1,
+            Ok(event) => {
+                self.onlooker.hear(&event);
+                self.tracker.apply(event);
+            }
+            Err(_) => self.undecodable += 1,
         });
         self.collect_closed();
     }

@@ -63,6 +63,8 @@ fn hop(hop: Hop, t_ns: u64, actor: Actor) -> HopSeen {
         file: 0xf11e,
         skb: 0x5b,
         list: 0x115,
+        sender_sock: 0,
+        receiver_sock: 0,
         refs: Some(2),
     }
 }

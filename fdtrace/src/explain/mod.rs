@@ -1,0 +1,23 @@
+//! Explain: one scenario's play as a story, in order of time, for whoever wants to see the kernel
+//! do it.
+//!
+//! ```text
+//! verify ──looked on by──▶ recorder ──recording──▶ ┐
+//! kernel ──▶ path: which functions are there ────▶ ├─▶ story ──▶ text, JSON
+//! plan: where each hop is seen ──────────────────▶ ┘
+//! ```
+//!
+//! A story claims nothing of this kernel that was not seen or looked up on it. What is told from
+//! the source alone is marked so.
+
+mod endings;
+mod functions;
+mod path;
+pub mod recorder;
+pub mod story;
+mod tell;
+
+pub use path::Path;
+pub use recorder::{Recorder, Recording};
+pub use story::{Story, Teller};
+pub use tell::tell;

@@ -1,0 +1,184 @@
+//! The recorder: looks on while a scenario is played, and keeps what a story is made of.
+//!
+//! At each checkpoint, where an actor stands still, it takes a [`Still`] of the scenario's
+//! processes: what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
+//! at that moment. It makes nothing of what it sees; that is [`super::story`]'s part.
+
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _, time::Duration};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::{
+    event::Event,
+    tracer::{OpenFile, Tracer},
+    verify::{Onlooker, fact::Fact},
+    witness,
+};
+
+/// The scenario's processes at one moment, while an actor is held.
+#[derive(Clone, Debug)]
+pub struct Still {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
+    /// What the actor who is held has reported.
+    pub fact: Fact,
+    /// In the order in which they joined.
+    pub processes: Vec<Process>,
+}
+
+/// One process in a still.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its table.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// One row of a process's table.
+#[derive(Clone, Debug)]
+pub struct Descriptor {
+    /// The number.
+    pub fd: i32,
+    /// Address of the file behind it.
+    pub file: u64,
+    /// The file's reference count.
+    pub refs: i64,
+    /// What /proc/PID/fd shows.
+    pub link: String,
+    /// Inode number of the file, where /proc shows it.
+    pub ino: Option<u64>,
+    /// For a Unix socket: how many descriptors fdinfo says are in its queue.
+    pub queued: Option<u64>,
+}
+
+/// What a scenario's play left: for a story, and for a tracker that wants to see it again.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// In order of time.
+    pub stills: Vec<Still>,
+    /// Everything that the actors reported.
+    pub facts: Vec<Fact>,
+    /// Everything that the kernel half told, if somebody stops at checkpoints.
+    pub events: Vec<Event>,
+}
+
+/// Is called at each checkpoint with everything up to it, while the actor stands still.
+pub type AtCheckpoint = Box<dyn FnMut(&Recording)>;
+
+/// Records a scenario's play.
+#[derive(Default)]
+pub struct Recorder {
+    recording: Recording,
+    /// Who plays, and the names under which they were last seen.
+    cast: Vec<(u32, String)>,
+    at_checkpoint: Option<AtCheckpoint>,
+    /// Why a still could not be taken.
+    trouble: Option<String>,
+}
+
+impl Recorder {
+    /// A recorder that lets somebody look at each checkpoint.
+    #[must_use]
+    pub fn stopping(at_checkpoint: AtCheckpoint) -> Self {
+        Self {
+            at_checkpoint: Some(at_checkpoint),
+            ..Self::default()
+        }
+    }
+
+    /// What was recorded so far, and the first thing that went wrong in it.
+    #[must_use]
+    pub fn take(&mut self) -> (Recording, Option<String>) {
+        (std::mem::take(&mut self.recording), self.trouble.take())
+    }
+
+    fn take_still(&mut self, fact: &Fact, tracer: &mut Tracer) -> Option<Still> {
+        let now: Duration = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?.into();
+        let pids: Vec<u32> = self.cast.iter().map(|(pid, _)| *pid).collect();
+        let rows = match tracer.snapshot(&pids) {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.trouble.get_or_insert_with(|| error.to_string());
+                return None;
+            }
+        };
+        let mut tables: HashMap<u32, Vec<Descriptor>> = HashMap::new();
+        for ((pid, fd), file) in rows {
+            let descriptor = describe(pid, fd, file);
+            tables.entry(pid).or_default().push(descriptor);
+        }
+        let mut processes = Vec::new();
+        for (pid, comm) in &mut self.cast {
+            // Who has ended has no table.
+            let Some(mut descriptors) = tables.remove(pid) else {
+                continue;
+            };
+            descriptors.sort_by_key(|descriptor| descriptor.fd);
+            if let Ok(name) = fs::read_to_string(format!("/proc/{pid}/comm")) {
+                name.trim_end_matches('\n').clone_into(comm);
+            }
+            processes.push(Process {
+                pid: *pid,
+                comm: comm.clone(),
+                descriptors,
+            });
+        }
+        Some(Still {
+            t_ns: u64::try_from(now.as_nanos()).ok()?,
+            fact: fact.clone(),
+            processes,
+        })
+    }
+}
+
+fn describe(pid: u32, fd: i32, file: OpenFile) -> Descriptor {
+    /// The iterator's, while it looks.
+    const OF_THE_ITERATOR: i64 = 1;
+    let path = format!("/proc/{pid}/fd/{fd}");
+    let link = fs::read_link(&path)
+        .map(|link| link.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let is_socket = link.starts_with("socket:");
+    Descriptor {
+        fd,
+        file: file.ptr,
+        refs: file.refs - OF_THE_ITERATOR,
+        ino: fs::metadata(&path).ok().map(|metadata| metadata.ino()),
+        queued: is_socket
+            .then(|| witness::queued_descriptors(pid, fd))
+            .flatten(),
+        link,
+    }
+}
+
+impl Onlooker for Recorder {
+    fn hear(&mut self, event: &Event) {
+        if self.at_checkpoint.is_some() {
+            self.recording.events.push(event.clone());
+        }
+    }
+
+    fn see(&mut self, _play: u64, fact: &Fact, tracer: &mut Tracer) {
+        if let Fact::Joined { actor } = fact {
+            self.cast.push((actor.pid, String::new()));
+        }
+        self.recording.facts.push(fact.clone());
+        if !fact.is_checkpoint() {
+            return;
+        }
+        if let Some(still) = self.take_still(fact, tracer) {
+            self.recording.stills.push(still);
+        }
+        if let Some(at_checkpoint) = &mut self.at_checkpoint {
+            at_checkpoint(&self.recording);
+        }
+    }
+
+    /// A story's reference counts are those of the path alone.
+    fn lets_hold(&self) -> bool {
+        false
+    }
+}

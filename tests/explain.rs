@@ -1,0 +1,217 @@
+//! Stories, made of events as the kernel half would write them, for kernels that nobody booted.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
+mod support;
+
+use fdtrace::{
+    event::Event,
+    explain::{Path, Recording, Story, Teller, tell},
+    kernel::KernelView,
+    plan::{Attach, plan},
+    report::{PointerStyle, Pointers},
+    verify::{
+        self,
+        fact::{Actor, Fact},
+    },
+};
+use support::{Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, fixtures, tracker};
+
+const KERNELS: [&str; 6] = ["5.10", "6.1", "6.12", "6.18", "6.18-locked", "7.3"];
+
+/// The story of these events on a recorded kernel.
+fn story(kernel: &str, events: &[Vec<Event>]) -> Story {
+    let view = KernelView::fixture(&fixtures().join(kernel)).unwrap();
+    let plan = plan(&view, Attach::Auto).unwrap();
+    let path = Path::of(&view).unwrap();
+    let mut tracker = tracker();
+    for event in events.iter().flatten() {
+        tracker.apply(event.clone());
+    }
+    tracker.close_open();
+    let teller = Teller {
+        plan: &plan,
+        path: &path,
+    };
+    let (sender, receiver) = (Passing::one().sender, Passing::one().receiver);
+    let recording = Recording {
+        facts: [(sender, true), (receiver, false)]
+            .map(|(pid, sends)| fact(pid, sends))
+            .to_vec(),
+        ..Recording::default()
+    };
+    teller.tell(
+        verify::find("stream-one-fd").unwrap(),
+        &recording,
+        &tracker.take_closed(),
+        &mut Pointers::new(PointerStyle::Alias, 0),
+    )
+}
+
+fn fact(pid: u32, sends: bool) -> Fact {
+    let actor = Actor { pid, tid: pid };
+    if sends {
+        Fact::Sent {
+            actor,
+            message: "m".to_owned(),
+            fds: vec![4],
+            span: (0, 1),
+        }
+    } else {
+        Fact::Joined { actor }
+    }
+}
+
+fn refs(mut events: Vec<Event>, refs: i64) -> Vec<Event> {
+    for file in events.iter_mut().flat_map(files_mut) {
+        file.refs = refs;
+    }
+    events
+}
+
+/// What functions show of one delivered file. Up to 6.9 the skb gets a list of its own.
+fn by_functions(duplicates: bool) -> Vec<Vec<Event>> {
+    let sent = Passing::one();
+    let queued = Passing {
+        list: sent.list + if duplicates { 0x1000 } else { 0 },
+        ..sent.clone()
+    };
+    let (origin, both) = if duplicates { (sent.list, 3) } else { (0, 2) };
+    let mut events = vec![refs(sent.copied(10), 2)];
+    if duplicates {
+        events.push(queued.duplicated(19, sent.list));
+    }
+    events.extend([
+        refs(queued.attached(20, origin), both),
+        refs(queued.edged(30), both),
+    ]);
+    events.extend([refs(queued.dequeued(40), 2), refs(queued.detached(50), 2)]);
+    let mut installed = refs(queued.installed(60, 0, 9), 2);
+    files_mut(&mut installed[1])[0].refs = 3;
+    events.push(installed);
+    events.push(refs(queued.released(70, queued.receiver, SYS_RECVMSG), 3));
+    events
+}
+
+fn text(story: &Story) -> String {
+    let mut out = Vec::new();
+    tell(&mut out, story).unwrap();
+    anstream::adapter::strip_bytes(&out)
+        .into_vec()
+        .try_into()
+        .unwrap()
+}
+
+/// Steps of all passages: function and what is left of it.
+fn steps(story: &Story) -> Vec<(String, String)> {
+    let story = serde_json::to_value(story).unwrap();
+    story["acts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|act| act["steps"].as_array())
+        .flatten()
+        .map(|step| {
+            let text = |name: &str| step[name].as_str().unwrap().to_owned();
+            (text("function"), text("standing"))
+        })
+        .collect()
+}
+
+fn standing(story: &Story, function: &str) -> Option<String> {
+    let found = steps(story).into_iter().find(|(name, _)| name == function);
+    found.map(|(_, standing)| standing)
+}
+
+#[test]
+fn a_story_names_what_each_kernel_has() {
+    for kernel in KERNELS {
+        let story = story(kernel, &by_functions(false));
+        let is = |function: &str| standing(&story, function);
+        // Nobody has this one; everybody has that.
+        assert_eq!(is("scm_fp_copy").as_deref(), Some("inlined"), "{kernel}");
+        assert_eq!(is("__scm_send").as_deref(), Some("function"), "{kernel}");
+        let attach = if kernel == "5.10" {
+            "function"
+        } else {
+            "inlined"
+        };
+        assert_eq!(is("unix_attach_fds").as_deref(), Some(attach), "{kernel}");
+        assert_eq!(is("unix_add_edges").is_some(), kernel != "5.10", "{kernel}");
+        assert_eq!(is("unix_inflight").is_some(), kernel == "5.10", "{kernel}");
+        let receive = match kernel {
+            "5.10" | "6.1" => "__receive_fd",
+            "7.3" => "scm_recv_one_fd",
+            _ => "receive_fd",
+        };
+        for name in ["__receive_fd", "receive_fd", "scm_recv_one_fd"] {
+            assert_eq!(is(name).is_some(), name == receive, "{kernel}: {name}");
+        }
+        if let "5.10" | "6.1" = kernel {
+            assert_eq!(is("scm_recv").as_deref(), Some("clone"), "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn the_story_of_7_3() {
+    insta::assert_snapshot!(text(&story("7.3", &by_functions(false))));
+}
+
+#[test]
+fn the_story_of_5_10_has_a_second_list() {
+    insta::assert_snapshot!(text(&story("5.10", &by_functions(true))));
+}
+
+#[test]
+fn the_story_of_a_kernel_that_shows_little_says_so() {
+    insta::assert_snapshot!(text(&story("6.18-locked", &[Passing::one().delivered(10)])));
+}
+
+#[test]
+fn a_story_ends_where_the_descriptor_did() {
+    let passing = Passing::one();
+    let closed = [
+        passing.queued(10),
+        passing.destroyed(20, UNIX_RELEASE_SOCK, passing.receiver),
+    ];
+    let closed = story("7.3", &closed);
+    assert!(standing(&closed, "unix_release_sock").is_some());
+    assert!(standing(&closed, "fd_install").is_none());
+    assert!(text(&closed).contains("discarded (receiver-closed)"));
+
+    let mut read = vec![passing.copied(10), passing.queued(20), passing.dequeued(30)];
+    read.push(passing.released(40, passing.receiver, SYS_READ));
+    let read = story("7.3", &read);
+    assert!(standing(&read, "scm_destroy").is_some());
+    assert!(standing(&read, "scm_detach_fds").is_none());
+    assert!(text(&read).contains("here every descriptor of the message was lost"));
+
+    // The same message, delivered, goes where neither does.
+    let delivered = story("7.3", &by_functions(false));
+    assert!(standing(&delivered, "fd_install").is_some());
+    assert!(standing(&delivered, "scm_destroy").is_none());
+    assert!(standing(&delivered, "unix_release_sock").is_none());
+}
+
+#[test]
+fn a_count_that_somebody_else_moved_is_not_explained_away() {
+    let mut events = by_functions(false);
+    for file in events[4].iter_mut().flat_map(files_mut) {
+        file.refs = 7;
+    }
+    let text = text(&story("7.3", &events));
+    assert!(text.contains("references 2 → 7, +5 by"), "{text}");
+    let undisturbed = self::text(&story("7.3", &by_functions(false)));
+    assert!(!undisturbed.contains("by somebody"), "{undisturbed}");
+}
+
+#[test]
+fn hostile_names_reach_a_terminal_by_their_code() {
+    let mut events = by_functions(false);
+    for event in events.iter_mut().flatten() {
+        support::head_mut(event).comm[..9].copy_from_slice("\u{1b}[2J\u{202e}\n\0".as_bytes());
+    }
+    let text = text(&story("7.3", &events));
+    assert!(text.contains("\\u{1b}[2J\\u{202e}"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+}
