@@ -15,6 +15,8 @@ pub const PATH_ROOTLESS: u32 = 1 << 1;
 pub const PATH_CUT: u32 = 1 << 2;
 /// The mount at the top is in no namespace (any more): the path begins at that mount's root.
 pub const PATH_DETACHED: u32 = 1 << 3;
+/// The file is the root of the mount that it was opened through.
+pub const PATH_MOUNT_ROOT: u32 = 1 << 4;
 
 /// What is known of a path beside its names.
 #[derive(Clone, Copy, Debug)]

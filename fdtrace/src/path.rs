@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use fdtrace_common::paths::{PATH_CUT, PATH_DETACHED, PATH_ROOTLESS, PATH_UNLINKED, PathHead};
+use fdtrace_common::paths::{
+    PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
+};
 
 /// Where an open file is, or what describes it if it is in no tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct FilePath {
     pub cut: bool,
     /// The path begins at a mount that is in no namespace (any more), not at a root.
     pub detached: bool,
+    /// It is the root of the mount that it was opened through.
+    pub mount_root: bool,
     /// The mount that it was opened through, as in `/proc/self/mountinfo`.
     pub mount_id: u32,
 }
@@ -48,6 +52,7 @@ impl FilePath {
             rootless: is(PATH_ROOTLESS),
             cut: is(PATH_CUT),
             detached: is(PATH_DETACHED),
+            mount_root: is(PATH_MOUNT_ROOT),
             mount_id: head.mount_id,
         }
     }

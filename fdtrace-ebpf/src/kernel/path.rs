@@ -7,7 +7,7 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use fdtrace_common::paths::{
-    NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
+    NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
 };
 
 use super::{File, read};
@@ -42,7 +42,10 @@ pub(crate) unsafe fn walk<const STEPS: usize, const ROOM: u64>(
     let hashed: u64 = read(head.dentry, &DENTRY__HASH__PPREV);
     // A root is never hashed, and never unlinked.
     if hashed == 0 && head.dentry != read(head.dentry, &DENTRY__PARENT) {
-        head.flags = PATH_UNLINKED;
+        head.flags |= PATH_UNLINKED;
+    }
+    if head.dentry == read(head.mount, &VFSMOUNT__ROOT) {
+        head.flags |= PATH_MOUNT_ROOT;
     }
     for _ in 0..STEPS {
         let dentry = head.dentry;

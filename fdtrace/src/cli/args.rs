@@ -1,8 +1,12 @@
 //! The arguments, as typed.
 
+mod inflight;
+
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+pub(super) use inflight::InFlight;
 
 use crate::{
     plan::Attach,
@@ -35,6 +39,8 @@ pub(super) enum Command {
     Explain(Explain),
     /// Show how each hop is watched on this kernel, or why it cannot be.
     Doctor(Doctor),
+    /// List the open files that sit in socket queues, and who can still get them.
+    Inflight(InFlight),
     /// Print the JSON Schema of the output.
     Schema,
     /// One scenario's actors; `verify` starts this itself.

@@ -5,6 +5,7 @@
 mod args;
 mod doctor;
 mod explain;
+mod inflight;
 mod output;
 mod programme;
 mod replay;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Replay(replay_args) => replay::run(&replay_args, &args.common),
         Command::Explain(explain_args) => explain::run(&explain_args, &args.common),
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
+        Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),
         Command::Schema => print_schema(&args.common),
         Command::Stage { scenario } => return crate::verify::stage::main(&scenario),
     };

@@ -63,7 +63,7 @@ impl Started {
     }
 }
 
-fn check_privileges(view: &KernelView) -> Result<()> {
+pub(super) fn check_privileges(view: &KernelView) -> Result<()> {
     if let Some(lacking) = view.capabilities.lacking_for_tracing() {
         return Err(CannotRun {
             what: format!("tracing needs {lacking}, which this process lacks"),

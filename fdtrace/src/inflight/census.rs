@@ -15,6 +15,8 @@ pub struct Census {
     /// What the second pass could not read.
     pub gaps: Gaps,
     holders: HashMap<u64, Vec<Holder>>,
+    /// Names of processes that hold any Unix socket.
+    names: HashMap<u32, String>,
     /// Places in `holdings` by the address of the `sock`.
     places: HashMap<u64, usize>,
 }
@@ -61,19 +63,31 @@ pub struct Row {
 }
 
 /// What makes a row of two passes the same one.
-type Key = (u64, Option<u64>, u64, u64, u32, u64, u64, u32);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    sock: u64,
+    socket_ino: Option<u64>,
+    skb: u64,
+    list: u64,
+    index: u32,
+    file: u64,
+    ino: u64,
+    dev: u32,
+}
 
-fn key(socket: &UnixSocket, file: &QueuedFile) -> Key {
-    (
-        socket.sock,
-        socket.ino,
-        file.skb,
-        file.list,
-        file.index,
-        file.file.ptr,
-        file.file.ino,
-        file.file.dev,
-    )
+impl Key {
+    pub(super) fn of(socket: &UnixSocket, queued: &QueuedFile) -> Self {
+        Self {
+            sock: socket.sock,
+            socket_ino: socket.ino,
+            skb: queued.skb,
+            list: queued.list,
+            index: queued.index,
+            file: queued.file.ptr,
+            ino: queued.file.ino,
+            dev: queued.file.dev,
+        }
+    }
 }
 
 impl Census {
@@ -83,7 +97,7 @@ impl Census {
         let mut before: HashMap<Key, &QueuedFile> = HashMap::new();
         for queue in &first.queues {
             for file in &queue.files {
-                before.insert(key(&queue.socket, file), file);
+                before.insert(Key::of(&queue.socket, file), file);
             }
         }
         let mut differences = Differences::default();
@@ -92,7 +106,7 @@ impl Census {
         for queue in second.queues {
             let mut rows = Vec::new();
             for mut queued in queue.files {
-                let Some(earlier) = before.remove(&key(&queue.socket, &queued)) else {
+                let Some(earlier) = before.remove(&Key::of(&queue.socket, &queued)) else {
                     differences.came += 1;
                     continue;
                 };
@@ -125,11 +139,18 @@ impl Census {
             .enumerate()
             .map(|(place, holding)| (holding.socket.sock, place))
             .collect();
+        let names = second
+            .holders
+            .values()
+            .flatten()
+            .map(|holder| (holder.pid, holder.comm.clone()))
+            .collect();
         let mut census = Self {
             holdings,
             differences,
             gaps: second.gaps,
             holders: second.holders,
+            names,
             places,
         };
         census.connect(waiting);
@@ -201,6 +222,12 @@ impl Census {
     #[must_use]
     pub fn holders_of(&self, sock: u64) -> &[Holder] {
         self.holders.get(&sock).map_or(&[], Vec::as_slice)
+    }
+
+    /// A process's name, if it holds any Unix socket.
+    #[must_use]
+    pub fn name_of(&self, pid: u32) -> Option<&str> {
+        self.names.get(&pid).map(String::as_str)
     }
 
     /// The processes that can get at the queue of the holding at `place` by receiving, or

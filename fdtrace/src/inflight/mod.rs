@@ -7,12 +7,16 @@
 //! reads a clock.
 
 mod census;
+mod selection;
+mod sightings;
 
 use std::collections::HashMap;
 
 use fdtrace_common::queues::{BoundName, Creds, HolderSeen, Queued, SocketSeen};
 
 pub use census::{Census, Differences, Holding, Row};
+pub use selection::{Line, Order, Part, PathFilter, Selection, SocketFilter, Wanted, select};
+pub use sightings::{Age, Sightings};
 
 use crate::{
     path::FilePath,
@@ -39,6 +43,8 @@ pub struct Gaps {
     pub long_queues: u64,
     /// Files that were not read because there were so many.
     pub too_many_files: u64,
+    /// Network namespaces in which sockets that no process holds could not be looked for.
+    pub namespaces: u64,
     /// This kernel has no `iter/unix`: a socket that no process holds is seen only if it is itself
     /// in the queue of one that is.
     pub no_iterator: bool,
@@ -100,6 +106,8 @@ pub struct Identity {
 pub struct QueuedFile {
     /// The file.
     pub file: FileIdentity,
+    /// Address of its inode.
+    pub inode: u64,
     /// References to it.
     pub refs: i64,
     /// Names that its inode has.
@@ -191,6 +199,7 @@ impl QueuedFile {
     pub fn of(seen: &Queued, path: Option<FilePath>) -> Self {
         Self {
             file: FileIdentity::of(&seen.file),
+            inode: seen.inode,
             refs: seen.file.refs,
             links: seen.links,
             path,

@@ -3,6 +3,7 @@
 //! Reports do no I/O but writing to what they are given, and read no clock. What the traced
 //! system controls (names, paths) reaches a format only through that format's own escaping.
 
+mod inflight;
 mod json;
 mod junit;
 mod lines;
@@ -15,6 +16,7 @@ mod trace;
 
 use std::io;
 
+pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
 pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
 pub use junit::Junit;

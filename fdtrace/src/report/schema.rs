@@ -3,14 +3,20 @@
 //! These types are the contract, and `fdtrace schema` prints the JSON Schema made from them. A
 //! field is never renamed or removed within one `schema_version`; new ones may come.
 
+mod inflight;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use inflight::{
+    InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
+    InFlightSocket, InFlightSummary,
+};
 
 /// Version of this contract.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One line.
-#[expect(clippy::large_enum_variant, reason = "one line exists at a time")]
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Line {
@@ -26,6 +32,10 @@ pub enum Line {
     Summary(Summary),
     /// What `fdtrace explain` tells of one scenario.
     Story(crate::explain::Story),
+    /// One file that `fdtrace inflight` found in a queue.
+    InFlight(InFlight),
+    /// What one look of `fdtrace inflight` came to, its last line.
+    InFlightSummary(InFlightSummary),
     /// What `fdtrace doctor` found, its only line.
     Doctor(Doctor),
     /// What `fdtrace verify --list` lists, its only line.

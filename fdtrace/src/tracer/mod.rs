@@ -3,6 +3,7 @@
 //! [`Tracer`] closes every program, map and link, as the kernel itself does when the process dies.
 
 mod counters;
+mod namespaces;
 mod object;
 #[cfg(feature = "log")]
 mod program_log;

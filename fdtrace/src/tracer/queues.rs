@@ -7,20 +7,24 @@
 
 use std::{
     collections::HashSet,
+    fs::File,
     io::{self, Read as _},
+    os::fd::{AsRawFd as _, BorrowedFd},
 };
 
 use aya::{
     Ebpf, Pod,
     maps::{Array, MapData, MapError},
-    programs::{Iter, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{
+        Iter, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, iter::IterLink,
+    },
 };
 use fdtrace_common::queues::{
     HolderSeen, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
 };
 use zerocopy::FromBytes as _;
 
-use super::{TracerError, object, type_ids};
+use super::{SnapshotError, TaskFiles, TracerError, namespaces, object, type_ids};
 use crate::{
     inflight::{Pass, Queue, QueuedFile, UnixSocket, holders},
     kernel::{KernelView, Target, TypeError, Types},
@@ -88,15 +92,16 @@ pub enum QueueError {
     /// The object cannot be loaded.
     #[error(transparent)]
     Object(#[from] TracerError),
-    /// The kernel's type information cannot be read.
+    /// This process's own descriptors cannot be looked up.
     #[error(transparent)]
-    Type(#[from] TypeError),
+    Snapshot(#[from] SnapshotError),
 }
 
 /// Walks queues, with an eBPF object of its own.
 pub struct Queues {
     ebpf: Ebpf,
     walk: Walk,
+    task_files: TaskFiles,
 }
 
 impl Queues {
@@ -111,7 +116,12 @@ impl Queues {
     ) -> Result<Self, QueueError> {
         let mut ebpf = object::load(offsets, RING_BYTES)?;
         let walk = Walk::load(&mut ebpf, types, iterator)?;
-        Ok(Self { ebpf, walk })
+        let task_files = TaskFiles::load(&mut ebpf, types)?;
+        Ok(Self {
+            ebpf,
+            walk,
+            task_files,
+        })
     }
 
     /// Walks all queues once.
@@ -122,12 +132,18 @@ impl Queues {
         self.walk.pass(&mut self.ebpf)
     }
 
-    /// The inode and the mount of an open descriptor of this process.
+    /// The address of the inode behind a descriptor of this process, and its path; `None` if the
+    /// kernel did not list it.
     ///
     /// # Errors
     /// As [`Queues::pass`].
-    pub fn place(&mut self, file: u64) -> Result<Option<(u64, FilePath)>, QueueError> {
-        let path = self.walk.path(&self.ebpf, [file, 0, 0, 0, 0])?;
+    pub fn locate(&mut self, fd: BorrowedFd<'_>) -> Result<Option<(u64, FilePath)>, QueueError> {
+        let pid = std::process::id();
+        let files = self.task_files.snapshot(&mut self.ebpf, &[pid])?;
+        let Some(file) = files.get(&(pid, fd.as_raw_fd())) else {
+            return Ok(None);
+        };
+        let path = self.walk.path(&self.ebpf, [file.ptr, 0, 0, 0, 0])?;
         Ok(path.map(|(page, path)| (page.head.inode, path)))
     }
 }
@@ -230,11 +246,22 @@ impl Walk {
         drop(rows);
         match self.iterator {
             UnixIterator::Absent => pass.gaps.no_iterator = true,
-            UnixIterator::Present => next.extend(
-                read(ebpf, SOCKETS)?
-                    .chunks_exact(size_of::<u64>())
-                    .filter_map(|row| u64::read_from_bytes(row).ok()),
-            ),
+            UnixIterator::Present => {
+                let mut rows = read(ebpf, SOCKETS)?;
+                let unreadable = |source| QueueError::Read {
+                    name: SOCKETS,
+                    source,
+                };
+                for namespace in namespaces::others().map_err(unreadable)? {
+                    let link = link(ebpf, SOCKETS)?;
+                    match namespaces::inside(&namespace, || read_link(link)) {
+                        Ok(there) => rows.extend(there),
+                        Err(_) => pass.gaps.namespaces += 1,
+                    }
+                }
+                let (socks, _) = rows.as_chunks();
+                next.extend(socks.iter().copied().map(u64::from_ne_bytes));
+            }
         }
         // Last come, first read; a queue's own sockets right after it.
         next.reverse();
@@ -403,20 +430,28 @@ fn run(ebpf: &Ebpf, name: &'static str, arguments: &[u64]) -> Result<u32, QueueE
     Ok(result.return_value)
 }
 
-/// Reads an iterator to its end.
+/// Reads an iterator to its end, in this thread's namespaces.
 fn read(ebpf: &mut Ebpf, name: &'static str) -> Result<Vec<u8>, QueueError> {
+    let link = link(ebpf, name)?;
+    read_link(link).map_err(|source| QueueError::Read { name, source })
+}
+
+fn link(ebpf: &mut Ebpf, name: &'static str) -> Result<IterLink, QueueError> {
     let failed = |source: ProgramError| QueueError::Run {
         name,
         source: Box::new(source),
     };
     let program = iter(ebpf, name)?;
     let link = program.attach().map_err(failed)?;
-    let link = program.take_link(link).map_err(failed)?;
+    program.take_link(link).map_err(failed)
+}
+
+fn read_link(link: IterLink) -> io::Result<Vec<u8>> {
     let mut rows = Vec::new();
-    link.into_file()
-        .map_err(|error| io::Error::other(error.to_string()))
-        .and_then(|mut file| file.read_to_end(&mut rows))
-        .map_err(|source| QueueError::Read { name, source })?;
+    let mut file: File = link
+        .into_file()
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    file.read_to_end(&mut rows)?;
     Ok(rows)
 }
 

@@ -1,0 +1,166 @@
+//! JSON Lines: a line a file, and one for the whole.
+
+use std::{collections::HashMap, io};
+
+use super::{InFlightReport, Round, totals};
+use crate::{
+    inflight::{Census, Holder, Holding, Identity, Part, Row},
+    report::{Pointers, schema},
+    tracker::SocketType,
+};
+
+/// Writes a line for each file.
+pub struct InFlightJson<W> {
+    out: W,
+    pointers: Pointers,
+}
+
+impl<W: io::Write> InFlightJson<W> {
+    /// Writes to `out`.
+    pub fn new(out: W, pointers: Pointers) -> Self {
+        Self { out, pointers }
+    }
+
+    fn line(&mut self, line: &schema::Line) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, line)?;
+        self.out.write_all(b"\n")
+    }
+}
+
+impl<W: io::Write> InFlightReport for InFlightJson<W> {
+    fn round(&mut self, round: &Round<'_>) -> io::Result<()> {
+        let census = round.census;
+        // All rows of a socket have the same receivers.
+        let mut receivers: HashMap<usize, Vec<&Holder>> = HashMap::new();
+        for line in &round.selection.lines {
+            let Part::Row(number) = line.part else {
+                continue;
+            };
+            let holding = &census.holdings[line.place];
+            let heirs = receivers
+                .entry(line.place)
+                .or_insert_with(|| census.heirs_of(line.place));
+            let age = round.sightings.age(holding, &holding.rows[number]);
+            let mut row = in_flight(
+                census,
+                holding,
+                &holding.rows[number],
+                heirs,
+                &mut self.pointers,
+            );
+            row.age_ns = age.map(|age| age.ns);
+            row.age_from = age.map(|age| if age.at_least { "watched" } else { "timestamp" }.into());
+            self.line(&schema::Line::InFlight(row))?;
+        }
+        let (files, scm_fds) = totals(census);
+        self.line(&schema::Line::InFlightSummary(schema::InFlightSummary {
+            schema_version: schema::SCHEMA_VERSION,
+            wall_ns: round.wall_ns,
+            matched: round.selection.matched,
+            sockets: round.selection.sockets,
+            files,
+            scm_fds,
+            came: census.differences.came,
+            went: census.differences.went,
+            moved: census.differences.moved,
+            gaps: schema::InFlightGaps {
+                restless: census.gaps.restless,
+                long_queues: census.gaps.long_queues,
+                too_many_files: census.gaps.too_many_files,
+                namespaces: census.gaps.namespaces,
+                no_iterator: census.gaps.no_iterator,
+            },
+            exit_code: round.exit_code,
+        }))?;
+        self.out.flush()
+    }
+}
+
+fn in_flight(
+    census: &Census,
+    holding: &Holding,
+    row: &Row,
+    heirs: &[&Holder],
+    pointers: &mut Pointers,
+) -> schema::InFlight {
+    let queued = &row.queued;
+    let file = &queued.file;
+    let socket = &holding.socket;
+    let identity = |identity: Identity| schema::InFlightIdentity {
+        pid: identity.pid,
+        comm: census
+            .name_of(identity.pid)
+            .filter(|_| identity.alive)
+            .map(str::to_owned),
+        alive: identity.alive,
+        uid: identity.uid,
+        gid: identity.gid,
+    };
+    let path = queued.path.as_ref();
+    schema::InFlight {
+        file: schema::File {
+            ptr: pointers.file(file),
+            kind: file.kind().to_owned(),
+            dev: file.device(),
+            ino: file.ino,
+            path: path
+                .filter(|path| !path.rootless)
+                .map(|path| path.text.clone()),
+            flags: file.flags,
+            mode: file.mode,
+        },
+        description: queued.description(),
+        deleted: queued.is_deleted(),
+        links: queued.links,
+        refs: queued.refs,
+        mount_id: path.map(|path| path.mount_id),
+        socket: schema::InFlightSocket {
+            kind: socket.kind.map(SocketType::name).map(str::to_owned),
+            ino: socket.ino,
+            path: socket.name.clone(),
+            peer_ino: socket.peer_ino,
+            peer_path: socket.peer_name.clone(),
+            peer: socket.peer_creds.map(identity),
+            unaccepted: holding.unaccepted,
+            inside: holding
+                .carriers
+                .iter()
+                .filter_map(|place| census.holdings[*place].socket.ino)
+                .collect(),
+            scm_fds: socket.scm_fds,
+        },
+        receivers: census
+            .holders_of(socket.sock)
+            .iter()
+            .map(receiver)
+            .chain(heirs.iter().map(|heir| schema::InFlightReceiver {
+                fds: Vec::new(),
+                ..receiver(heir)
+            }))
+            .collect(),
+        sender: queued.sender.map(identity),
+        sender_socket: schema::InFlightSenderSocket {
+            ino: queued.sender_ino,
+            holders: census
+                .holders_of(queued.sender_sock)
+                .iter()
+                .map(receiver)
+                .collect(),
+        },
+        position: queued.message,
+        bytes_before: queued.bytes_before,
+        index: queued.index,
+        count: queued.count,
+        age_ns: None,
+        age_from: None,
+        garbage: holding.garbage,
+    }
+}
+
+fn receiver(holder: &Holder) -> schema::InFlightReceiver {
+    schema::InFlightReceiver {
+        pid: holder.pid,
+        comm: holder.comm.clone(),
+        fds: holder.fds.clone(),
+    }
+}

@@ -1,0 +1,328 @@
+//! Text for people: the sockets, a line a file in each, and sockets within sockets further in.
+
+use std::io;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{InFlightReport, Round, totals};
+use crate::{
+    inflight::{Age, Census, Holder, Holding, Line, Part, Row},
+    report::text::{duration, sanitize},
+    tracker::SocketType,
+};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+
+/// Spaces for each level.
+const INDENT: usize = 2;
+
+/// Deeper levels are shown as this one.
+const DEEPEST: usize = 24;
+
+/// Writes styled text; the writer strips the styles where there is no terminal.
+pub struct InFlightText<W> {
+    out: W,
+    /// Whether each round starts on a clear screen.
+    redraw: bool,
+}
+
+impl<W: io::Write> InFlightText<W> {
+    /// Writes to `out`; with `redraw`, which is for terminals, each round in place of the last.
+    pub fn new(out: W, redraw: bool) -> Self {
+        Self { out, redraw }
+    }
+
+    fn socket(&mut self, census: &Census, line: &Line, again: bool) -> io::Result<()> {
+        let holding = &census.holdings[line.place];
+        let indent = indent(line.depth);
+        let style = if holding.garbage { YELLOW } else { BOLD };
+        let note = if again { ", shown above" } else { "" };
+        writeln!(
+            self.out,
+            "{:indent$}{style}{}{style:#}{}{note}",
+            "",
+            title(holding),
+            connection(holding),
+        )?;
+        if again {
+            return Ok(());
+        }
+        let indent = indent + INDENT;
+        writeln!(
+            self.out,
+            "{:indent$}{DIM}{}{DIM:#}",
+            "",
+            who_can_receive(census, line.place)
+        )?;
+        let (read, counted) = (holding.rows.len() as u64, holding.socket.scm_fds);
+        if read != u64::from(counted) {
+            writeln!(
+                self.out,
+                "{:indent$}{YELLOW}the kernel counts {} here, {read} could be read{YELLOW:#}",
+                "",
+                files(u64::from(counted)),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, census: &Census, line: &Line, row: &Row, age: Option<Age>) -> io::Result<()> {
+        let holding = &census.holdings[line.place];
+        let queued = &row.queued;
+        let indent = indent(line.depth);
+        let place = format!("{}.{}", queued.message, queued.index);
+        let description = match queued.description() {
+            Some(description) => sanitize(&description),
+            None => "its path changed while it was read".to_owned(),
+        };
+        let age = match age {
+            Some(Age { ns, at_least: true }) => format!(", for at least {}", duration(ns)),
+            Some(Age { ns, .. }) => format!(", for {}", duration(ns)),
+            None => String::new(),
+        };
+        writeln!(
+            self.out,
+            "{:indent$}{place:<5} +{:<6} {:<10} {description}  {DIM}dev {} ino {} {} refs {}  {}{age}{DIM:#}",
+            "",
+            format!("{} B", queued.bytes_before),
+            queued.file.kind(),
+            queued.file.device(),
+            queued.file.ino,
+            open_flags(queued.file.flags),
+            queued.refs,
+            sent_by(census, holding, row),
+        )
+    }
+
+    fn end(&mut self, round: &Round<'_>) -> io::Result<()> {
+        let census = round.census;
+        let (all, counted) = totals(census);
+        let matched = round.selection.matched;
+        if !round.selection.lines.is_empty() {
+            writeln!(self.out)?;
+        }
+        let others = match (matched, round.unfiltered) {
+            (0, true) => "nothing is in flight".to_owned(),
+            (0, false) => format!(
+                "nothing that matches is in flight, of {} in all",
+                files(all)
+            ),
+            (_, true) => format!(
+                "{} in flight in {}",
+                files(matched),
+                sockets(round.selection.sockets)
+            ),
+            (_, false) => format!(
+                "{} in {} match, of {} in flight",
+                files(matched),
+                sockets(round.selection.sockets),
+                files(all)
+            ),
+        };
+        if all == counted {
+            writeln!(self.out, "{others}; the kernel's own count agrees")?;
+        } else {
+            writeln!(
+                self.out,
+                "{others}; {YELLOW}the kernel itself counts {counted}, and {all} could be read{YELLOW:#}"
+            )?;
+        }
+        let gaps = &census.gaps;
+        let differences = &census.differences;
+        for (count, what) in [
+            (
+                differences.came,
+                "came while it was read, and are not listed",
+            ),
+            (
+                differences.went,
+                "went while it was read, and are not listed",
+            ),
+            (
+                differences.moved,
+                "have no path here, because it changed while it was read",
+            ),
+        ] {
+            if count > 0 {
+                writeln!(self.out, "{YELLOW}{count} {what}{YELLOW:#}")?;
+            }
+        }
+        for (count, what) in [
+            (gaps.restless, "changed each time they were read"),
+            (gaps.long_queues, "have longer queues than are read"),
+            (
+                gaps.too_many_files,
+                "were left out, for there are too many files",
+            ),
+        ] {
+            if count > 0 {
+                writeln!(self.out, "{YELLOW}{} {what}{YELLOW:#}", sockets(count))?;
+            }
+        }
+        if gaps.namespaces > 0 {
+            writeln!(
+                self.out,
+                "{YELLOW}{} network namespaces could not be entered: sockets there that no process holds are not seen{YELLOW:#}",
+                gaps.namespaces
+            )?;
+        }
+        if gaps.no_iterator {
+            writeln!(
+                self.out,
+                "{DIM}this kernel lists no sockets (iter/unix, 5.15): cycles that no process holds are not seen{DIM:#}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: io::Write> InFlightReport for InFlightText<W> {
+    fn round(&mut self, round: &Round<'_>) -> io::Result<()> {
+        if self.redraw {
+            // To the upper left corner, and nothing left of what was there.
+            write!(self.out, "\x1b[H\x1b[2J\x1b[3J")?;
+        }
+        let census = round.census;
+        for line in &round.selection.lines {
+            let holding = &census.holdings[line.place];
+            match line.part {
+                Part::Socket => self.socket(census, line, false)?,
+                Part::SocketAgain => self.socket(census, line, true)?,
+                Part::Row(number) | Part::Carrier(number) => {
+                    let row = &holding.rows[number];
+                    self.row(census, line, row, round.sightings.age(holding, row))?;
+                }
+            }
+        }
+        self.end(round)?;
+        self.out.flush()
+    }
+}
+
+fn indent(depth: usize) -> usize {
+    depth.min(DEEPEST) * INDENT
+}
+
+fn files(count: u64) -> String {
+    format!("{count} file{}", if count == 1 { "" } else { "s" })
+}
+
+fn sockets(count: u64) -> String {
+    format!("{count} socket{}", if count == 1 { "" } else { "s" })
+}
+
+/// `stream socket:[71]`.
+fn title(holding: &Holding) -> String {
+    let kind = holding.socket.kind.map_or("unknown", SocketType::name);
+    match holding.socket.ino {
+        Some(ino) if holding.socket.listens => format!("listening {kind} socket:[{ino}]"),
+        Some(ino) => format!("{kind} socket:[{ino}]"),
+        None if holding.unaccepted => format!("{kind} connection that nobody has accepted"),
+        None => format!("{kind} socket that is being closed"),
+    }
+}
+
+/// ` at /run/x.sock`, ` to /run/x.sock`, ` to socket:[70]`.
+fn connection(holding: &Holding) -> String {
+    let socket = &holding.socket;
+    match (&socket.name, &socket.peer_name, socket.peer_ino) {
+        (Some(name), _, Some(peer)) => format!(" at {}, peer socket:[{peer}]", sanitize(name)),
+        (Some(name), _, None) => format!(" at {}", sanitize(name)),
+        (None, Some(peer), _) => format!(", peer {}", sanitize(peer)),
+        (None, None, Some(peer)) => format!(", peer socket:[{peer}]"),
+        (None, None, None) => String::new(),
+    }
+}
+
+fn who_can_receive(census: &Census, place: usize) -> String {
+    let holding = &census.holdings[place];
+    let holders = census.holders_of(holding.socket.sock);
+    let heirs = census.heirs_of(place);
+    let named: Vec<String> = holders
+        .iter()
+        .map(|holder| {
+            let fds: Vec<String> = holder.fds.iter().map(u32::to_string).collect();
+            format!("{} as {}", process(holder), fds.join(", "))
+        })
+        .collect();
+    let mut text = match (named.is_empty(), holding.garbage) {
+        (false, _) => format!("held by {}", named.join("; ")),
+        (true, true) => {
+            return "garbage: only sockets in its own queue hold it, and the kernel will collect it"
+                .to_owned();
+        }
+        (true, false) => "in no process's table".to_owned(),
+    };
+    if !heirs.is_empty() {
+        let heirs: Vec<String> = heirs.into_iter().map(process).collect();
+        let how = if holding.unaccepted {
+            "accept"
+        } else {
+            "receive"
+        };
+        text += &format!("; {} can still {how} it", heirs.join(", "));
+    }
+    text
+}
+
+fn process(holder: &Holder) -> String {
+    format!("{}[{}]", sanitize(&holder.comm), holder.pid)
+}
+
+/// Who sent it, by the best evidence there is.
+fn sent_by(census: &Census, holding: &Holding, row: &Row) -> String {
+    let queued = &row.queued;
+    if let Some(sender) = queued.sender {
+        let name = census.name_of(sender.pid).filter(|_| sender.alive);
+        let gone = if sender.alive { "" } else { ", which is gone" };
+        let name = sanitize(name.unwrap_or_default());
+        return format!("from {name}[{}] uid {}{gone}", sender.pid, sender.uid);
+    }
+    let holders = census.holders_of(queued.sender_sock);
+    if let Some(ino) = queued.sender_ino {
+        return if holders.is_empty() {
+            format!("from socket:[{ino}], which no process holds")
+        } else {
+            let holders: Vec<String> = holders.iter().map(process).collect();
+            format!("from socket:[{ino}] of {}", holders.join(", "))
+        };
+    }
+    match holding.socket.peer_creds {
+        Some(peer) if holding.socket.peer == queued.sender_sock || holding.socket.peer == 0 => {
+            let gone = if peer.alive { "" } else { ", which is gone" };
+            format!(
+                "from a closed socket, connected by [{}] uid {}{gone}",
+                peer.pid, peer.uid
+            )
+        }
+        _ => "from a closed socket".to_owned(),
+    }
+}
+
+/// `O_RDWR|O_APPEND`.
+fn open_flags(flags: u32) -> String {
+    let flags = flags.cast_signed();
+    let mut names = vec![match flags & libc::O_ACCMODE {
+        libc::O_RDONLY => "O_RDONLY",
+        libc::O_WRONLY => "O_WRONLY",
+        libc::O_RDWR => "O_RDWR",
+        _ => "O_ACCMODE",
+    }];
+    if flags & libc::O_PATH != 0 {
+        names = vec!["O_PATH"];
+    }
+    for (flag, name) in [
+        (libc::O_APPEND, "O_APPEND"),
+        (libc::O_NONBLOCK, "O_NONBLOCK"),
+        (libc::O_DIRECT, "O_DIRECT"),
+        (libc::O_DIRECTORY, "O_DIRECTORY"),
+        (libc::O_SYNC, "O_SYNC"),
+    ] {
+        if flags & flag == flag {
+            names.push(name);
+        }
+    }
+    names.join("|")
+}
