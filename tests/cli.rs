@@ -58,6 +58,46 @@ const CATALOGUE: &[(&str, &[&str])] = &[
             "reused-pointer",
         ],
     ),
+    (
+        "send-errors",
+        &[
+            "short-cmsg",
+            "zero-fds",
+            "bad-cmsg-pointer",
+        ],
+    ),
+    (
+        "framing",
+        &[
+            "zero-length-receive",
+            "partial-recvmsg",
+            "data-before",
+            "data-after",
+            "two-lists-never-merge",
+            "large-message",
+            "oob-inline",
+            "sendmmsg-recvmmsg",
+            "io-uring",
+            "compat-32",
+        ],
+    ),
+    (
+        "lifetime",
+        &[
+            "receiver-closes",
+            "peer-closed-still-delivers",
+            "shutdown-read-still-delivers",
+            "embryo",
+            "dgram-reconnect-discards",
+            "receiver-killed",
+            "chain-of-sockets",
+            "still-queued",
+            "gc-self",
+            "gc-triangle",
+            "gc-cross-edge",
+            "gc-backtrack",
+        ],
+    ),
 ];
 
 /// fdtrace in a place where anybody may run it.

@@ -85,8 +85,11 @@ macro_rules! for_each_offset {
             MOUNT__MOUNTPOINT "mount.mnt_mountpoint" 8;
             MOUNT__ID "mount.mnt_id" 4;
             MOUNT__NS "mount.mnt_ns" 8;
-            PT_REGS__DI "pt_regs.di" 8;
+            PT_REGS__BX "pt_regs.bx" 8;
+            PT_REGS__CX "pt_regs.cx" 8;
+            PT_REGS__DX "pt_regs.dx" 8;
             PT_REGS__SI "pt_regs.si" 8;
+            PT_REGS__DI "pt_regs.di" 8;
             PT_REGS__ORIG_AX "pt_regs.orig_ax" 8;
         }
     };

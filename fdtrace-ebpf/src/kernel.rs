@@ -154,6 +154,12 @@ impl Skb {
         u64::from(len).wrapping_sub(u64::from(consumed))
     }
 
+    /// Whether nobody has read any of it yet; only of Unix streams.
+    #[inline(always)]
+    pub(crate) fn is_untouched(self) -> bool {
+        read::<u32>(self.control(), &UNIX_SKB_PARMS__CONSUMED) == 0
+    }
+
     /// `skb->tstamp`.
     #[inline(always)]
     pub(crate) fn stamp(self) -> u64 {
@@ -562,6 +568,22 @@ impl SyscallRegs {
     #[inline(always)]
     pub(crate) fn second(self) -> u64 {
         read(self.0, &PT_REGS__SI)
+    }
+
+    #[inline(always)]
+    pub(crate) fn third(self) -> u64 {
+        read(self.0, &PT_REGS__DX)
+    }
+
+    /// The first argument of a call that was made as a 32-bit process makes it.
+    #[inline(always)]
+    pub(crate) fn compat_first(self) -> u32 {
+        read::<u64>(self.0, &PT_REGS__BX) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn compat_second(self) -> u32 {
+        read::<u64>(self.0, &PT_REGS__CX) as u32
     }
 }
 

@@ -30,6 +30,12 @@ const SYS_SENDMMSG: i32 = 307;
 const SYS_IO_URING_ENTER: i32 = 426;
 /// What `orig_ax` holds in io_uring's workers, which never entered a system call.
 const SYS_NONE: i32 = 0;
+/// `sendmsg` of a 32-bit process. To a 64-bit one these numbers mean nothing, and nothing that the
+/// first ones mean to a 32-bit one sends on a socket.
+const SYS_COMPAT_SENDMSG: i32 = 370;
+
+/// Messages of one `sendmmsg` whose numbers are looked for.
+const BATCH_MAX: u64 = 16;
 
 #[raw_tracepoint(tracepoint = "sk_data_ready")]
 pub(crate) fn queue_sk_data_ready(ctx: RawTracePointContext) -> i32 {
@@ -116,6 +122,7 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
         && syscall != SYS_SENDMMSG
         && syscall != SYS_IO_URING_ENTER
         && syscall != SYS_NONE
+        && syscall != SYS_COMPAT_SENDMSG
     {
         return;
     }
@@ -128,15 +135,23 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
     let mut first_file = File(0);
     let mut sender = Sock(0);
     let mut look_back = 1;
-    if syscall == SYS_SENDMSG {
-        passed = control::read_fds(regs.second(), &mut scratch.fds);
+    if syscall == SYS_SENDMSG || syscall == SYS_COMPAT_SENDMSG {
+        passed = if syscall == SYS_SENDMSG {
+            control::read_fds(regs.second(), &mut scratch.fds)
+        } else {
+            control::read_compat_fds(regs.compat_second(), &mut scratch.fds)
+        };
         if passed == 0 {
             return;
         }
         first_file = table.file(scratch.fds[0]);
     }
-    if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
-        let socket_fd = regs.first() as i32;
+    if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG || syscall == SYS_COMPAT_SENDMSG {
+        let socket_fd = if syscall == SYS_COMPAT_SENDMSG {
+            regs.compat_first() as i32
+        } else {
+            regs.first() as i32
+        };
         scratch.head.socket_fd = socket_fd;
         sender = table.sock(socket_fd);
         look_back = LOOK_BACK;
@@ -154,8 +169,12 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
         let from = skb.sock();
         if sender.0 == 0 || from == sender {
             if candidate.0 == 0 {
-                // Ours, without a list: a later part of a large message that was reported with
-                // its first part. What lies before it is older.
+                // Ours, without a list. If nobody has read of it, a later part of a large message
+                // that was reported with its first part; else the first part, and somebody was
+                // faster. What lies before it is older.
+                if skb.is_untouched() {
+                    return;
+                }
                 break;
             }
             // Where the numbers are known, the sender's own table must agree with the list:
@@ -179,7 +198,41 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
         scratch.head.sender_sock = sender.0;
         scratch.head.count = passed as u16;
     }
+    if syscall == SYS_SENDMMSG {
+        find_in_batch(&regs, list, scratch, &table);
+    }
     report(receiver, skb, list, scratch, &table);
+}
+
+/// Finds the numbers of `list` among the messages of the `sendmmsg` that sends it.
+///
+/// Nothing says which of them it is, so it is the one that has as many descriptors and the list's
+/// first file under its first number. If several have, under different numbers, none is taken.
+#[inline(always)]
+fn find_in_batch(regs: &SyscallRegs, list: List, scratch: &mut Scratch, table: &FdTable) {
+    let (batch, len) = (regs.second(), regs.third() as u32);
+    let (count, file) = (u32::from(list.count()), list.file(0));
+    let mut found = 0;
+    let mut number = -1;
+    for place in 0..BATCH_MAX {
+        if place >= u64::from(len) {
+            break;
+        }
+        let entry = batch + place * control::MMSGHDR;
+        let fd = control::first_fd(entry, count);
+        if fd < 0 || table.file(fd) != file {
+            continue;
+        }
+        if number < 0 {
+            number = fd;
+            found = entry;
+        } else if fd != number || count > 1 {
+            return;
+        }
+    }
+    if found != 0 && control::read_fds(found, &mut scratch.fds) == count {
+        scratch.found = count;
+    }
 }
 
 #[inline(always)]

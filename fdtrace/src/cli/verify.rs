@@ -55,7 +55,7 @@ fn write_list(out: &mut impl Write, scenarios: &[&Scenario]) -> Result<()> {
             writeln!(out, "{gap}{}", scenario.group.name())?;
             group = Some(scenario.group);
         }
-        write!(out, "  {:<27} {}", scenario.name, scenario.summary)?;
+        write!(out, "  {:<28} {}", scenario.name, scenario.summary)?;
         match scenario.needs {
             [] => writeln!(out)?,
             needs => writeln!(out, " (needs {})", needs.join(", "))?,

@@ -15,6 +15,7 @@ mod scenarios;
 mod selection;
 pub mod stage;
 mod stage_process;
+mod ways;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -21,9 +21,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
+    errno::Errno,
     sys::{
         prctl,
-        signal::Signal,
+        signal::{self, Signal},
         socket::{AddressFamily, SockFlag, SockType, socketpair},
         wait::{WaitStatus, waitpid},
     },
@@ -75,6 +76,15 @@ fn die_with_parent(parent: Option<Pid>) -> Result<()> {
         "the parent is gone"
     );
     Ok(())
+}
+
+/// For an actor that has changed its user: with that the kernel forgets what must not happen
+/// without a parent.
+///
+/// # Errors
+/// What `prctl` says.
+pub fn die_with_parent_still() -> Result<()> {
+    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
 /// Names this process after its part, for whoever reads the trace.
@@ -130,6 +140,36 @@ impl Role {
             WaitStatus::Exited(_, 0) => Ok(()),
             status => bail!("{} ended with {status:?}", self.name),
         }
+    }
+
+    /// Kills the actor and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it had ended before.
+    pub fn kill(self) -> Result<()> {
+        signal::kill(self.pid, Signal::SIGKILL)?;
+        match waitpid(self.pid, None)? {
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => Ok(()),
+            status => bail!("{} ended with {status:?}", self.name),
+        }
+    }
+}
+
+/// Tries something in a process of its own, which it may change or not survive. Says why it cannot
+/// be done, if it cannot.
+///
+/// # Errors
+/// What `fork` and `waitpid` say.
+pub fn attempt(deed: impl FnOnce() -> nix::Result<()>) -> Result<Option<String>> {
+    // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+    match unsafe { fork() }.context("cannot fork")? {
+        ForkResult::Child => process::exit(deed().err().map_or(0, |errno| errno as i32)),
+        ForkResult::Parent { child } => Ok(match waitpid(child, None)? {
+            WaitStatus::Exited(_, 0) => None,
+            WaitStatus::Exited(_, errno) => Some(Errno::from_raw(errno).desc().to_owned()),
+            WaitStatus::Signaled(_, signal, _) => Some(format!("it ends with {signal}")),
+            status => bail!("an attempt ended with {status:?}"),
+        }),
     }
 }
 

@@ -281,7 +281,7 @@ impl Pairing<'_> {
     /// Transfers of this file that nothing has claimed.
     fn unclaimed(&self, sent: &Sent<'_>, index: usize) -> impl Iterator<Item = usize> {
         (0..self.transfers.len()).filter(move |place| {
-            !self.claimed[*place] && left(&self.transfers[*place].transfer, index, sent)
+            !self.claimed[*place] && left(&self.transfers[*place].transfer, index, sent, self.plan)
         })
     }
 
@@ -416,8 +416,9 @@ impl<'a> Came<'a> {
     }
 }
 
-/// Whether the transfer left as file `index` of the message: by number, process and time.
-fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>) -> bool {
+/// Whether the transfer left as file `index` of the message: by number, process and time. The number
+/// may be unknown where only the kernel's own copy would show it, and that is not watched.
+fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Plan) -> bool {
     let within = |t_ns: u64| (sent.span.0..=sent.span.1).contains(&t_ns);
     let Some(sender) = &transfer.sender else {
         return false;
@@ -426,7 +427,7 @@ fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>) -> bool {
     usize::from(transfer.index) == index
         && usize::from(transfer.count) == sent.fds.len()
         && sender.pid == sent.pid
-        && sender.fd == Some(sent.fds[index])
+        && (sender.fd == Some(sent.fds[index]) || sender.fd.is_none() && !plan.watches(Hop::Copy))
         && within(sender.t_ns)
         && sent_hops.all(|seen| within(seen.t_ns))
 }

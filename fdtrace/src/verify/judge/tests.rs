@@ -217,6 +217,21 @@ fn a_different_pointer_fails_and_an_unseen_one_is_inconclusive() {
 }
 
 #[test]
+fn a_number_that_was_not_seen_is_inconclusive_only_where_nothing_shows_it() {
+    let unseen = |_: &mut Record, transfers: &mut Vec<Transfer>| {
+        transfers[0].sender.as_mut().unwrap().fd = None;
+        transfers[0].chain = Chain::SenderUnknown;
+    };
+    let (result, reason) = judged_by(&fixture_plan(), unseen);
+    assert_eq!(result, Result::Inconclusive, "{reason}");
+    assert!(reason.contains("says unverified"), "{reason}");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/kernels/6.18");
+    let plan = plan(&KernelView::fixture(&dir).unwrap(), Attach::Auto).unwrap();
+    let (result, reason) = judged_by(&plan, unseen);
+    assert_eq!(result, Result::Fail, "{reason}");
+}
+
+#[test]
 fn a_witness_that_contradicts_fails_and_one_that_is_silent_does_not() {
     let say = |record: &mut Record, witness, verdict| {
         record.testimonies.get_mut("m").unwrap()[0].push(Testimony { witness, verdict });

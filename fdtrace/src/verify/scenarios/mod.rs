@@ -1,8 +1,12 @@
 //! The scenarios, a module per group. Names are stable: users put them into their CI.
 
+mod framing;
+mod garbage;
 mod handoff;
 mod identity;
+mod lifetime;
 mod negative;
+mod send_errors;
 
 use anyhow::Result;
 
@@ -15,6 +19,12 @@ pub enum Group {
     Identity,
     /// Something that could be mistaken for it does not.
     NegativeControl,
+    /// The send fails, and nothing stays behind.
+    SendErrors,
+    /// How lists are glued to data, and what takes the data without them.
+    Framing,
+    /// What becomes of a queued list when a socket ends.
+    Lifetime,
 }
 
 impl Group {
@@ -27,6 +37,9 @@ impl Group {
         match self {
             Self::Identity => "identity",
             Self::NegativeControl => "negative-control",
+            Self::SendErrors => "send-errors",
+            Self::Framing => "framing",
+            Self::Lifetime => "lifetime",
         }
     }
 }
@@ -47,8 +60,12 @@ pub struct Scenario {
 
 /// Every scenario, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    let framing = framing::SCENARIOS;
     [identity::SCENARIOS, handoff::SCENARIOS, negative::SCENARIOS]
         .into_iter()
+        .chain([send_errors::SCENARIOS])
+        .chain(framing)
+        .chain([lifetime::SCENARIOS, garbage::SCENARIOS])
         .flatten()
 }
 
@@ -62,9 +79,9 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 /// scenario needs that not every machine has: `needs "a pid namespace"`.
 macro_rules! scenarios {
     ($group:ident: $($name:literal $play:expr, $summary:literal $(, needs $($need:literal),+)?;)*) => {
-        pub(super) const SCENARIOS: &[super::Scenario] = &[$(super::Scenario {
+        pub(super) const SCENARIOS: &[crate::verify::Scenario] = &[$(crate::verify::Scenario {
             name: $name,
-            group: super::Group::$group,
+            group: crate::verify::Group::$group,
             summary: $summary,
             needs: &[$($($need),+)?],
             play: $play,

@@ -1,0 +1,176 @@
+//! Other calls than `sendmsg` and `recvmsg`.
+
+use std::os::fd::{AsRawFd as _, RawFd};
+
+use anyhow::{Result, ensure};
+use nix::sys::socket::{MsgFlags, SockType};
+
+use super::{CONTENT, exchange, expect_nothing};
+use crate::verify::{
+    scenarios::scenarios,
+    stage::{Stage, attempt, expect_content, now_ns},
+    ways::{
+        batch,
+        uring::{Caller, Ring},
+    },
+};
+
+scenarios! { Framing:
+    "sendmmsg-recvmmsg" sendmmsg_recvmmsg,
+        "three messages in one call, and out in one";
+    "io-uring" io_uring,
+        "sent and received by io_uring, in the caller's thread and in a worker of the kernel's", needs "io_uring";
+    "compat-32" compat_32,
+        "sent and received as a 32-bit process does it", needs "32-bit system calls";
+}
+
+fn sendmmsg_recvmmsg(stage: &Stage) -> Result<()> {
+    const NAMES: [&str; 3] = ["first", "second", "third"];
+    for kind in [SockType::Datagram, SockType::SeqPacket, SockType::Stream] {
+        let names = NAMES.map(|name| format!("{kind:?}-{name}").to_lowercase());
+        exchange(
+            stage,
+            kind,
+            |sender, receiver| {
+                let files = [
+                    stage.file(&names[0])?,
+                    stage.file(&names[1])?,
+                    stage.file(&names[2])?,
+                ];
+                let fds = files.each_ref().map(|file| [file.as_raw_fd()]);
+                let messages: Vec<(&str, &[RawFd])> = names
+                    .iter()
+                    .zip(&fds)
+                    .map(|(name, fds)| (name.as_str(), &fds[..]))
+                    .collect();
+                stage.send_many(sender, &messages)?;
+                stage.in_flight(receiver, 3)?;
+                Ok(Vec::new())
+            },
+            |receiver| {
+                let begin = now_ns()?;
+                let received = batch::receive(receiver.as_raw_fd(), names.len())?;
+                let span = (begin, now_ns()?);
+                ensure!(received.len() == 3, "{} messages came", received.len());
+                for (name, received) in names.iter().zip(&received) {
+                    stage.receiving(name, receiver).came(received, span)?;
+                    ensure!(
+                        received.data == name.as_bytes(),
+                        "{name} came with other data"
+                    );
+                    ensure!(
+                        received.fds.len() == 1,
+                        "{name} came without its descriptor"
+                    );
+                    expect_content(&received.fds[0], name)?;
+                }
+                expect_nothing(receiver)
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn io_uring(stage: &Stage) -> Result<()> {
+    if let Err(error) = Ring::new() {
+        return stage.skip(&format!("this kernel gives no io_uring: {error}"));
+    }
+    for (name, caller) in [("submitter", Caller::Submitter), ("worker", Caller::Worker)] {
+        exchange(
+            stage,
+            SockType::Stream,
+            |sender, receiver| {
+                let file = stage.file(CONTENT)?;
+                let fds = [file.as_raw_fd()];
+                let mut ring = Ring::new()?;
+                stage.send(name, sender).by(&fds, || {
+                    ring.send(caller, sender.as_raw_fd(), name.as_bytes(), &fds)
+                })?;
+                stage.in_flight(receiver, 1)?;
+                Ok(Vec::new())
+            },
+            |receiver| {
+                let mut ring = Ring::new()?;
+                let received = stage
+                    .receiving(name, receiver)
+                    .by(|| ring.receive(caller, receiver.as_raw_fd(), 1))?;
+                ensure!(
+                    received.data == name.as_bytes(),
+                    "{name} came with other data"
+                );
+                ensure!(
+                    received.fds.len() == 1,
+                    "{name} came without its descriptor"
+                );
+                expect_content(&received.fds[0], CONTENT)?;
+                expect_nothing(receiver)
+            },
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn compat_32(stage: &Stage) -> Result<()> {
+    use crate::{
+        passing,
+        verify::ways::compat::{self, Compat},
+    };
+
+    if let Some(why) = attempt(compat::try_call)? {
+        return stage.skip(&format!("this kernel takes no 32-bit system calls: {why}"));
+    }
+    for (name, from_32, to_32) in [
+        ("32-to-64", true, false),
+        ("64-to-32", false, true),
+        ("32-to-32", true, true),
+    ] {
+        exchange(
+            stage,
+            SockType::Stream,
+            |sender, receiver| {
+                let files = [stage.file("first")?, stage.file("second")?];
+                let fds = files.each_ref().map(|file| file.as_raw_fd());
+                let message = stage.send(name, sender);
+                if from_32 {
+                    let mut compat = Compat::new()?;
+                    message.by(&fds, || {
+                        compat.send(sender.as_raw_fd(), name.as_bytes(), &fds)
+                    })?;
+                } else {
+                    message.fds(&fds)?;
+                }
+                stage.in_flight(receiver, 2)?;
+                Ok(Vec::new())
+            },
+            |receiver| {
+                let mut compat = Compat::new()?;
+                let received = stage.receiving(name, receiver).by(|| {
+                    if to_32 {
+                        compat.receive(receiver.as_raw_fd(), 2)
+                    } else {
+                        passing::receive(receiver.as_raw_fd(), 2, MsgFlags::empty())
+                    }
+                })?;
+                ensure!(
+                    received.data == name.as_bytes(),
+                    "{name} came with other data"
+                );
+                ensure!(
+                    received.fds.len() == 2,
+                    "{name} came with {:?}",
+                    received.slots
+                );
+                expect_content(&received.fds[0], "first")?;
+                expect_content(&received.fds[1], "second")?;
+                expect_nothing(receiver)
+            },
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn compat_32(stage: &Stage) -> Result<()> {
+    stage.skip("32-bit calls are made in x86's way alone")
+}

@@ -1,0 +1,157 @@
+//! Streams have no boundaries, but lists do: which receive gets a list, and how much data with it.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use anyhow::{Result, ensure};
+use nix::{
+    sys::socket::{SockType, setsockopt, sockopt},
+    unistd::write,
+};
+
+use super::{CONTENT, exchange, expect_nothing};
+use crate::{
+    passing::Received,
+    verify::{
+        scenarios::scenarios,
+        stage::{Stage, expect_content},
+    },
+};
+
+scenarios! { Framing:
+    "partial-recvmsg" partial_recvmsg,
+        "the list comes once, with the first byte, not with the rest";
+    "data-before" data_before,
+        "data sent before comes in the same receive as the list";
+    "data-after" data_after,
+        "a receive ends behind the data that came with a list";
+    "two-lists-never-merge" two_lists_never_merge,
+        "two lists take two receives, whatever room there is";
+    "large-message" large_message,
+        "a message of many skbs has its list on the first alone";
+}
+
+/// Sends a file that the verifier holds too.
+fn send_file(stage: &Stage, name: &str, sender: &OwnedFd) -> Result<()> {
+    let file = stage.file(CONTENT)?;
+    stage.send(name, sender).fds(&[file.as_raw_fd()])
+}
+
+fn expect(received: &Received, data: &[u8], fds: usize) -> Result<()> {
+    ensure!(
+        received.data == data,
+        "{:?} came instead of {:?}",
+        String::from_utf8_lossy(&received.data),
+        String::from_utf8_lossy(data)
+    );
+    ensure!(
+        received.fds.len() == fds,
+        "{} descriptors came instead of {fds}",
+        received.fds.len()
+    );
+    received
+        .fds
+        .iter()
+        .try_for_each(|fd| expect_content(fd, CONTENT))
+}
+
+fn partial_recvmsg(stage: &Stage) -> Result<()> {
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, _| {
+            let file = stage.file(CONTENT)?;
+            let message = stage.send("m", sender).data(b"data");
+            message.fds(&[file.as_raw_fd()])?;
+            Ok(Vec::new())
+        },
+        |receiver| {
+            expect(&stage.receiving("m", receiver).data(1).take()?, b"d", 1)?;
+            expect(&stage.receiving("m", receiver).take()?, b"ata", 0)?;
+            expect_nothing(receiver)
+        },
+    )
+}
+
+fn data_before(stage: &Stage) -> Result<()> {
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, _| {
+            write(sender.as_fd(), b"before ")?;
+            send_file(stage, "m", sender)?;
+            Ok(Vec::new())
+        },
+        |receiver| {
+            expect(&stage.receiving("m", receiver).take()?, b"before m", 1)?;
+            expect_nothing(receiver)
+        },
+    )
+}
+
+fn data_after(stage: &Stage) -> Result<()> {
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, _| {
+            send_file(stage, "m", sender)?;
+            write(sender.as_fd(), b" after")?;
+            Ok(Vec::new())
+        },
+        |receiver| {
+            expect(&stage.receiving("m", receiver).take()?, b"m", 1)?;
+            expect(&stage.receiving("m", receiver).take()?, b" after", 0)?;
+            expect_nothing(receiver)
+        },
+    )
+}
+
+fn two_lists_never_merge(stage: &Stage) -> Result<()> {
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, receiver| {
+            send_file(stage, "first", sender)?;
+            send_file(stage, "second", sender)?;
+            stage.in_flight(receiver, 2)?;
+            Ok(Vec::new())
+        },
+        |receiver| {
+            for name in ["first", "second"] {
+                let received = stage.receiving(name, receiver).take()?;
+                expect(&received, name.as_bytes(), 1)?;
+            }
+            expect_nothing(receiver)
+        },
+    )
+}
+
+/// More than fits into one skb, and no more than may wait in a queue that was enlarged for it.
+const LARGE: usize = 150_000;
+
+fn large_message(stage: &Stage) -> Result<()> {
+    let data: Vec<u8> = (0..LARGE).map(|at| at as u8).collect();
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, receiver| {
+            // The sender must not wait for the receiver.
+            setsockopt(sender, sockopt::SndBuf, &(2 * LARGE))?;
+            let file = stage.file(CONTENT)?;
+            let message = stage.send("m", sender).data(&data);
+            message.fds(&[file.as_raw_fd()])?;
+            stage.in_flight(receiver, 1)?;
+            Ok(Vec::new())
+        },
+        |receiver| {
+            let first = stage.receiving("m", receiver).data(LARGE).take()?;
+            ensure!(
+                first.data.len() < LARGE,
+                "all of it came in one skb: then this shows nothing"
+            );
+            expect(&first, &data[..first.data.len()], 1)?;
+            let rest = stage.receiving("m", receiver).data(LARGE).take()?;
+            expect(&rest, &data[first.data.len()..], 0)?;
+            expect_nothing(receiver)
+        },
+    )
+}

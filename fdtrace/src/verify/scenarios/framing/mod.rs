@@ -1,0 +1,73 @@
+//! Framing: how a list is glued to the bytes it was sent with, and what takes the bytes without it.
+
+mod detours;
+mod discards;
+mod glue;
+mod oob;
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use anyhow::{Result, ensure};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, SockType},
+};
+
+use super::Scenario;
+use crate::{
+    passing,
+    verify::stage::{Baton, Stage, Watch},
+};
+
+pub(super) const SCENARIOS: [&[Scenario]; 4] = [
+    discards::SCENARIOS,
+    glue::SCENARIOS,
+    oob::SCENARIOS,
+    detours::SCENARIOS,
+];
+
+const CONTENT: &str = "what the sender wrote";
+
+const TYPES: [(&str, SockType); 3] = [
+    ("stream", SockType::Stream),
+    ("dgram", SockType::Datagram),
+    ("seqpacket", SockType::SeqPacket),
+];
+
+/// A sender and a receiver on a pair of sockets. The receiver begins when all has been sent, and
+/// when both are done nothing that was sent may be open any more.
+fn exchange(
+    stage: &Stage,
+    kind: SockType,
+    send: impl FnOnce(&OwnedFd, &OwnedFd) -> Result<Vec<Watch>>,
+    receive: impl FnOnce(&OwnedFd) -> Result<()>,
+) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(kind)?;
+    let sent = Baton::new()?;
+    let role = stage.role("receiver", || {
+        sent.wait()?;
+        receive(&receiver)
+    })?;
+    let watches = send(&sender, &receiver)?;
+    sent.pass()?;
+    role.done()?;
+    watches.iter().try_for_each(Watch::released)
+}
+
+/// Sends `data` with a file that nobody else holds.
+fn send_watched(stage: &Stage, name: &str, sender: &OwnedFd, data: &[u8]) -> Result<Watch> {
+    let (file, watch) = stage.watched()?;
+    let message = stage.send(name, sender).unheld().data(data);
+    message.fds(&[file.as_raw_fd()])?;
+    Ok(watch)
+}
+
+/// Makes sure that nothing more is queued.
+fn expect_nothing(receiver: &OwnedFd) -> Result<()> {
+    let more = passing::receive(receiver.as_raw_fd(), 1, MsgFlags::MSG_DONTWAIT);
+    ensure!(
+        more.as_ref().err() == Some(&Errno::EAGAIN),
+        "after everything there was {more:?}"
+    );
+    Ok(())
+}

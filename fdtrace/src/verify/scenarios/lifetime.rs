@@ -1,0 +1,246 @@
+//! Lifetime: what becomes of a queued list when a socket ends, and how long it can wait.
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use anyhow::{Result, ensure};
+use nix::{
+    sys::socket::{self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr},
+    unistd::pause,
+};
+
+use super::scenarios;
+use crate::{
+    passing,
+    tracker::{Cause, Fate},
+    verify::stage::{Baton, Stage, Watch, expect_content},
+};
+
+scenarios! { Lifetime:
+    "receiver-closes" receiver_closes,
+        "the receiving socket is closed, and what was queued there is gone";
+    "peer-closed-still-delivers" peer_closed_still_delivers,
+        "the sender's process has ended, and its message is still delivered";
+    "shutdown-read-still-delivers" shutdown_read_still_delivers,
+        "the receiver has shut down reading, and still gets what was queued";
+    "embryo" embryo,
+        "sent before the connection is accepted, delivered after";
+    "dgram-reconnect-discards" dgram_reconnect_discards,
+        "a datagram socket connects to another peer, and loses what the old one sent";
+    "receiver-killed" receiver_killed,
+        "the receiver is killed with descriptors in its queue";
+    "chain-of-sockets" chain_of_sockets,
+        "sockets in the queues of sockets, and a file in the last: all are reached";
+    "still-queued" still_queued,
+        "a queue outlives everybody who could read it: its list is neither gone nor delivered";
+}
+
+const CONTENT: &str = "what the sender wrote";
+
+const TYPES: [(&str, SockType); 3] = [
+    ("stream", SockType::Stream),
+    ("dgram", SockType::Datagram),
+    ("seqpacket", SockType::SeqPacket),
+];
+
+/// Sends a file that nobody else holds.
+fn send_watched(stage: &Stage, name: &str, sender: &OwnedFd) -> Result<Watch> {
+    let (file, watch) = stage.watched()?;
+    let message = stage.send(name, sender).unheld();
+    message.fds(&[file.as_raw_fd()])?;
+    Ok(watch)
+}
+
+fn receiver_closes(stage: &Stage) -> Result<()> {
+    for (name, kind) in TYPES {
+        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ReceiverClosed))?;
+        let (sender, receiver) = stage.socketpair(kind)?;
+        let (sent, looked) = (&Baton::new()?, &Baton::new()?);
+        // The role's socket is the only one: the stage's own goes with the closure.
+        let role = stage.role("receiver", move || {
+            sent.wait()?;
+            stage.in_flight(&receiver, 1)?;
+            looked.pass()?;
+            drop(receiver);
+            Ok(())
+        })?;
+        let watch = send_watched(stage, name, &sender)?;
+        sent.pass()?;
+        looked.wait()?;
+        watch.released()?;
+        role.done()?;
+    }
+    Ok(())
+}
+
+/// A listener at a name that nobody else uses.
+fn listen(kind: SockType) -> Result<(OwnedFd, UnixAddr)> {
+    let name = format!("fdtrace-verify-{}", std::process::id());
+    let address = UnixAddr::new_abstract(name.as_bytes())?;
+    let listener = socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::bind(listener.as_raw_fd(), &address)?;
+    socket::listen(&listener, Backlog::new(1)?)?;
+    Ok((listener, address))
+}
+
+fn connect(kind: SockType, address: &UnixAddr) -> Result<OwnedFd> {
+    let connection = socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::connect(connection.as_raw_fd(), address)?;
+    Ok(connection)
+}
+
+fn peer_closed_still_delivers(stage: &Stage) -> Result<()> {
+    for (name, kind) in TYPES {
+        let (sender, receiver) = stage.socketpair(kind)?;
+        let role = stage.role("sender", move || {
+            let file = stage.file(CONTENT)?;
+            stage.send(name, &sender).fds(&[file.as_raw_fd()])
+        })?;
+        role.done()?;
+        stage.in_flight(&receiver, 1)?;
+        let received = stage.receive(name, &receiver, 1)?;
+        expect_content(&received.fds[0], CONTENT)?;
+    }
+    Ok(())
+}
+
+fn shutdown_read_still_delivers(stage: &Stage) -> Result<()> {
+    for (name, kind) in TYPES {
+        let (sender, receiver) = stage.socketpair(kind)?;
+        let sent = Baton::new()?;
+        let role = stage.role("receiver", || {
+            sent.wait()?;
+            socket::shutdown(receiver.as_raw_fd(), Shutdown::Read)?;
+            stage.in_flight(&receiver, 1)?;
+            let received = stage.receive(name, &receiver, 1)?;
+            expect_content(&received.fds[0], CONTENT)
+        })?;
+        let file = stage.file(CONTENT)?;
+        stage.send(name, &sender).fds(&[file.as_raw_fd()])?;
+        sent.pass()?;
+        role.done()?;
+    }
+    Ok(())
+}
+
+fn embryo(stage: &Stage) -> Result<()> {
+    for (name, kind) in [
+        ("stream", SockType::Stream),
+        ("seqpacket", SockType::SeqPacket),
+    ] {
+        let (listener, address) = listen(kind)?;
+        let role = stage.role("sender", || {
+            let connection = connect(kind, &address)?;
+            let file = stage.file(CONTENT)?;
+            stage.send(name, &connection).fds(&[file.as_raw_fd()])
+        })?;
+        role.done()?;
+        let accepted = socket::accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+        // SAFETY: the kernel has just returned this new descriptor to us.
+        let receiver = unsafe { OwnedFd::from_raw_fd(accepted) };
+        stage.in_flight(&receiver, 1)?;
+        let received = stage.receive(name, &receiver, 1)?;
+        expect_content(&received.fds[0], CONTENT)?;
+    }
+    Ok(())
+}
+
+fn dgram_reconnect_discards(stage: &Stage) -> Result<()> {
+    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::Reconnect))?;
+    let (sender, receiver) = stage.socketpair(SockType::Datagram)?;
+    let other = socket::socket(
+        AddressFamily::Unix,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let name = format!("fdtrace-verify-{}", std::process::id());
+    let address = UnixAddr::new_abstract(name.as_bytes())?;
+    socket::bind(other.as_raw_fd(), &address)?;
+    let sent = Baton::new()?;
+    let role = stage.role("receiver", || {
+        sent.wait()?;
+        socket::connect(receiver.as_raw_fd(), &address)?;
+        // The socket's own count of queued descriptors is no witness here: the purge leaves it.
+        let left = passing::receive(receiver.as_raw_fd(), 1, MsgFlags::MSG_DONTWAIT);
+        ensure!(
+            left.as_ref().err() == Some(&nix::errno::Errno::EAGAIN),
+            "after the reconnect there was {left:?}"
+        );
+        Ok(())
+    })?;
+    let watch = send_watched(stage, "m", &sender)?;
+    stage.in_flight(&receiver, 1)?;
+    watch.is_held()?;
+    sent.pass()?;
+    role.done()?;
+    watch.released()
+}
+
+fn receiver_killed(stage: &Stage) -> Result<()> {
+    for (name, kind) in TYPES {
+        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ReceiverClosed))?;
+        let (sender, receiver) = stage.socketpair(kind)?;
+        let (sent, looked) = (&Baton::new()?, &Baton::new()?);
+        let role = stage.role("receiver", move || {
+            sent.wait()?;
+            stage.in_flight(&receiver, 1)?;
+            looked.pass()?;
+            loop {
+                pause();
+            }
+        })?;
+        let watch = send_watched(stage, name, &sender)?;
+        sent.pass()?;
+        looked.wait()?;
+        watch.is_held()?;
+        role.kill()?;
+        watch.released()?;
+    }
+    Ok(())
+}
+
+/// More than any limit on nesting that there ever was.
+const LINKS: usize = 10;
+
+fn chain_of_sockets(stage: &Stage) -> Result<()> {
+    let link = |depth: usize| format!("link-{depth}");
+    let (outermost, last) = stage.socketpair(SockType::Stream)?;
+    let role = stage.role("sender", move || {
+        let mut sender = outermost;
+        for depth in 0..LINKS {
+            let (next, inner) = stage.socketpair(SockType::Stream)?;
+            let name = link(depth);
+            stage.send(&name, &sender).fds(&[inner.as_raw_fd()])?;
+            sender = next;
+        }
+        let file = stage.file(CONTENT)?;
+        stage.send("file", &sender).fds(&[file.as_raw_fd()])
+    })?;
+    // Now the message is all that keeps each but the first.
+    role.done()?;
+    let mut receiver = last;
+    for depth in 0..LINKS {
+        let mut received = stage.receive(&link(depth), &receiver, 1)?;
+        if let Some(inner) = received.fds.pop() {
+            receiver = inner;
+        }
+    }
+    let received = stage.receive("file", &receiver, 1)?;
+    expect_content(&received.fds[0], CONTENT)
+}
+
+fn still_queued(stage: &Stage) -> Result<()> {
+    stage.fate("m", 0..1, Fate::Queued, None)?;
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let file = stage.file(CONTENT)?;
+    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    stage.in_flight(&receiver, 1)?;
+    // The verifier holds what is sent, and with the socket its queue.
+    let (outer, inner) = stage.socketpair(SockType::Stream)?;
+    let role = stage.role("receiver", || {
+        stage.receive("socket", &inner, 1)?;
+        Ok(())
+    })?;
+    stage.send("socket", &outer).fds(&[receiver.as_raw_fd()])?;
+    role.done()
+}
