@@ -60,11 +60,7 @@ const CATALOGUE: &[(&str, &[&str])] = &[
     ),
     (
         "send-errors",
-        &[
-            "short-cmsg",
-            "zero-fds",
-            "bad-cmsg-pointer",
-        ],
+        &["short-cmsg", "zero-fds", "bad-cmsg-pointer"],
     ),
     (
         "framing",

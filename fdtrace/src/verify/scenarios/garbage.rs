@@ -13,7 +13,7 @@ use nix::sys::socket::SockType;
 use super::scenarios;
 use crate::{
     tracker::{Cause, Fate},
-    verify::stage::Stage,
+    verify::stage::{Stage, Watch},
 };
 
 scenarios! { Lifetime:
@@ -66,7 +66,7 @@ fn collect(stage: &Stage, edges: &[(usize, usize)]) -> Result<()> {
             Ok(())
         })?;
         role.done()?;
-        watches.iter().try_for_each(|watch| watch.released())?;
+        watches.iter().try_for_each(Watch::released)?;
     }
     Ok(())
 }

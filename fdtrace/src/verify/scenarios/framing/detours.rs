@@ -1,6 +1,6 @@
 //! Other calls than `sendmsg` and `recvmsg`.
 
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Result, ensure};
 use nix::sys::socket::{MsgFlags, SockType};
@@ -130,7 +130,7 @@ fn compat_32(stage: &Stage) -> Result<()> {
             SockType::Stream,
             |sender, receiver| {
                 let files = [stage.file("first")?, stage.file("second")?];
-                let fds = files.each_ref().map(|file| file.as_raw_fd());
+                let fds = files.each_ref().map(AsRawFd::as_raw_fd);
                 let message = stage.send(name, sender);
                 if from_32 {
                     let mut compat = Compat::new()?;
