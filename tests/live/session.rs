@@ -99,12 +99,12 @@ impl Session {
     /// Starts a run that takes many seconds, and waits until it is in the middle of it: a result
     /// has been printed, a stage is on, and the programs are in the kernel.
     pub(crate) fn in_the_middle(more: &[&str]) -> Self {
-        const REPEATS: usize = 300;
+        const REPEATS: &str = "300";
         let mark = new_mark();
         let stderr = tempfile::tempfile().expect("there is room");
         let mut child = fdtrace(&["verify", "--format", "json"])
             .args(more)
-            .args(["max-fds"; REPEATS])
+            .args(["max-fds", "--repeat", REPEATS])
             .env(MARK, &mark)
             .stdout(Stdio::piped())
             .stderr(stderr.try_clone().expect("it is open"))
