@@ -30,6 +30,11 @@ impl Totals {
         }
     }
 
+    /// Whether any test has been run to its end.
+    pub(crate) fn any_passed(&self) -> bool {
+        self.passed > 0
+    }
+
     /// Moves `count` tests that skipped themselves: the test harness has counted them as passed.
     pub(crate) fn skip(&mut self, count: usize) {
         self.passed = self.passed.saturating_sub(count);

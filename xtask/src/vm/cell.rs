@@ -2,9 +2,11 @@
 //!
 //! Pure: exit status and output go in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+
+use crate::summary::{self, Totals};
 
 /// Longer complaints are cut in the middle, and longer lines at their end; the files have both
 /// whole.
@@ -93,6 +95,28 @@ impl Cell {
             result,
             text,
             notes,
+        }
+    }
+
+    /// Of one of fdtrace's integration tests, whose skips are on stderr.
+    pub(crate) fn of_test(ended: &Ended) -> Self {
+        let mut totals = Totals::default();
+        let out = String::from_utf8_lossy(&ended.out);
+        out.lines().for_each(|line| totals.read(line));
+        let err = String::from_utf8_lossy(&ended.err);
+        let skips: BTreeSet<&str> = summary::skips(&err).collect();
+        totals.skip(skips.len());
+        if ended.code != PASSED || !totals.any_passed() {
+            return Self {
+                text: format!("exit {}: {totals}", ended.code),
+                result: Result::Failed,
+                ..Self::of_command(ended)
+            };
+        }
+        Self {
+            result: Result::Passed,
+            text: totals.to_string(),
+            notes: cut(skips.into_iter().map(str::to_owned).collect()),
         }
     }
 
@@ -306,6 +330,23 @@ mod tests {
             (Result::Failed, "exit 101")
         );
         assert_eq!(cell.notes, ["test a ... FAILED", "panicked"]);
+    }
+
+    #[test]
+    fn a_test_passes_if_one_of_its_tests_did() {
+        const OUT: &str = "test a ... ok\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 m\n";
+        let skip = "skipped: b: not here\n";
+        let cell = Cell::of_test(&ended(0, OUT, skip));
+        assert_eq!(cell.result, Result::Passed);
+        assert_eq!(cell.text, "1 passed, 0 failed, 1 skipped");
+        assert_eq!(cell.notes, ["skipped: b: not here"]);
+
+        let both = format!("skipped: a: not here\n{skip}");
+        assert_eq!(Cell::of_test(&ended(0, OUT, &both)).result, Result::Failed);
+        let cell = Cell::of_test(&ended(101, OUT, ""));
+        assert_eq!(cell.result, Result::Failed);
+        assert_eq!(cell.text, "exit 101: 2 passed, 0 failed, 0 skipped");
+        assert_eq!(Cell::of_test(&ended(0, "", "")).result, Result::Failed);
     }
 
     #[test]

@@ -28,8 +28,10 @@ const MECHANISMS: [&str; 4] = [AUTO, "trampoline", "kprobe", "tracepoint"];
 
 /// What runs on every kernel.
 pub(crate) enum Columns {
-    /// `fdtrace verify`, once for each mechanism.
-    Verify,
+    /// `fdtrace verify`, once for each mechanism, and then the tests of these names.
+    Verify {
+        tests: Vec<String>,
+    },
     Command(Vec<OsString>),
 }
 
@@ -42,14 +44,22 @@ impl Columns {
             args.map(OsString::from).to_vec()
         };
         match self {
-            Self::Verify => MECHANISMS.map(verify).into(),
+            Self::Verify { tests } => {
+                // What they measure is the machine's.
+                let test = |name: &String| vec![name.into(), "--test-threads=1".into()];
+                let verify = MECHANISMS.map(verify).into_iter();
+                verify.chain(tests.iter().map(test)).collect()
+            }
             Self::Command(command) => vec![command.clone()],
         }
     }
 
     fn names(&self) -> Vec<String> {
         match self {
-            Self::Verify => MECHANISMS.map(str::to_owned).into(),
+            Self::Verify { tests } => {
+                let mechanisms = MECHANISMS.map(str::to_owned).into_iter();
+                mechanisms.chain(tests.iter().cloned()).collect()
+            }
             Self::Command(command) => {
                 let program = command.first().cloned().unwrap_or_default();
                 vec![program.to_string_lossy().into_owned()]
@@ -59,7 +69,10 @@ impl Columns {
 
     fn cell(&self, name: &str, ended: &Ended) -> Cell {
         match self {
-            Self::Verify => Cell::of_verify(ended, name == AUTO),
+            Self::Verify { .. } if MECHANISMS.contains(&name) => {
+                Cell::of_verify(ended, name == AUTO)
+            }
+            Self::Verify { .. } => Cell::of_test(ended),
             Self::Command(_) => Cell::of_command(ended),
         }
     }

@@ -43,6 +43,9 @@ use series::Series;
 /// Tells tests that were built elsewhere which fdtrace to test.
 const TESTED: &str = "FDTRACE_BIN=/bin/fdtrace";
 
+/// Lets tests say why they skip themselves where their other complaints go.
+const SKIPPED: &str = "FDTRACE_SKIP_LOG=/proc/self/fd/2";
+
 /// What is booted when nobody says what: the kernel of Debian's stable release.
 const DEFAULT_KERNEL: &str = "6.12";
 
@@ -59,7 +62,8 @@ Examples:
   cargo xtask vm --kernel 7.3 -- fdtrace doctor
   cargo xtask vm --kernel path/to/bzImage --append lsm=bpf
   cargo xtask vm --all
-  cargo xtask vm --all --test live -- live --test-threads=1")]
+  cargo xtask vm --all --test live --test adversaries
+  cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::")]
 pub(crate) struct Args {
     /// A kernel series that Debian has, or the path of a bzImage; with --all, more than one.
     #[arg(long, value_name = "SERIES|PATH")]
@@ -76,7 +80,8 @@ pub(crate) struct Args {
     /// Put a static program or a script into the VM's /bin.
     #[arg(long, value_name = "[NAME=]FILE", value_parser = Program::parse)]
     with: Vec<Program>,
-    /// Build one of fdtrace's integration tests and put it into the VM's /bin.
+    /// Build one of fdtrace's integration tests and put it into the VM's /bin; with --all and no
+    /// command, run it too.
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
     /// Set a variable for the command.
@@ -118,7 +123,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         append: args.append.clone(),
         timeout: Duration::from_secs(args.timeout),
         job: Job {
-            env: std::iter::once(TESTED.into())
+            env: [TESTED, SKIPPED]
+                .map(OsString::from)
+                .into_iter()
                 .chain(args.env.clone())
                 .collect(),
             ..Job::default()
@@ -150,7 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     session.job.commands = match columns {
         Columns::Command(command) => vec![command],
-        Columns::Verify => vec![["fdtrace", "verify"].map(OsString::from).into()],
+        Columns::Verify { .. } => vec![["fdtrace", "verify"].map(OsString::from).into()],
     };
     stream(&session, kernel)
 }
@@ -169,7 +176,9 @@ impl Args {
 impl Columns {
     fn of(args: &Args) -> Self {
         if args.command.is_empty() {
-            Self::Verify
+            Self::Verify {
+                tests: args.test.clone(),
+            }
         } else {
             Self::Command(args.command.clone())
         }
