@@ -364,9 +364,6 @@ fn raced(message: &Passing, t_ns: u64) -> Vec<Event> {
         let head = head_mut(event);
         head.flags |= FLAG_RACED;
         (head.list, head.skb) = (0, 0);
-        for file in files_mut(event) {
-            file.file = 0;
-        }
     }
     events
 }

@@ -47,6 +47,7 @@ macro_rules! for_each_offset {
             TASK_STRUCT__FILES "task_struct.files" 8;
             TASK_STRUCT__TGID "task_struct.tgid" 4;
             FILES_STRUCT__FDT "files_struct.fdt" 8;
+            FILES_STRUCT__COUNT "files_struct.count" 4;
             FILES_STRUCT__NEXT_FD "files_struct.next_fd" 4;
             FDTABLE__MAX_FDS "fdtable.max_fds" 4;
             FDTABLE__FD "fdtable.fd" 8;

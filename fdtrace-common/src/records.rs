@@ -56,6 +56,8 @@ pub const FLAG_WINDOW_SHORT: u16 = 1 << 1;
 pub const FLAG_RACED: u16 = 1 << 2;
 /// `Head::flags`: the skb is being destructed; a hook on its freeing may have told before.
 pub const FLAG_DESTRUCTED: u16 = 1 << 3;
+/// `Head::flags`: other tasks use the receiver's table, and may have closed numbers meanwhile.
+pub const FLAG_TABLE_SHARED: u16 = 1 << 4;
 
 /// What every record starts with. Zero where a field does not apply to the kind.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +84,8 @@ pub struct Head {
     pub receiver_ino: u64,
     /// Inode number of the sending socket; 0 once it is closed.
     pub sender_ino: u64,
-    /// Kernel address of the code that freed the skb.
+    /// Kernel address of the code that freed the skb; in `ReceiveReturned`, how many numbers the
+    /// receiver's control message names.
     pub location: u64,
     /// Process id, in the initial pid namespace.
     pub pid: u32,

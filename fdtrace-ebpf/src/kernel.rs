@@ -470,6 +470,8 @@ pub(crate) struct FdTable {
     max: u32,
     /// The kernel's lower bound for the lowest free descriptor.
     pub(crate) next: u32,
+    /// Tasks that have this table.
+    pub(crate) users: u32,
 }
 
 impl FdTable {
@@ -485,6 +487,7 @@ impl FdTable {
             cloexec: read(fdt, &FDTABLE__CLOSE_ON_EXEC),
             max: read(fdt, &FDTABLE__MAX_FDS),
             next: read(files, &FILES_STRUCT__NEXT_FD),
+            users: read(files, &FILES_STRUCT__COUNT),
         }
     }
 

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_PEEK, FLAG_WINDOW_SHORT, RecordKind, WINDOW_WORDS},
+    records::{FLAG_PEEK, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, RecordKind, WINDOW_WORDS},
 };
 
 use super::dequeue::{WINDOWS, Window};
@@ -69,6 +69,9 @@ fn report(receiver: Sock, window: *const Window, result: i32, flags: i32) {
     if flags & MSG_PEEK != 0 {
         head.flags |= FLAG_PEEK;
     }
+    if table.users > 1 {
+        head.flags |= FLAG_TABLE_SHARED;
+    }
     if past > 0 && new < window.count {
         head.flags |= FLAG_WINDOW_SHORT;
     }
@@ -78,6 +81,7 @@ fn report(receiver: Sock, window: *const Window, result: i32, flags: i32) {
     }
     // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
     let told = unsafe { read_volatile(&raw const scratch.word) };
+    scratch.head.location = u64::from(told);
     emit::files(
         scratch,
         new,

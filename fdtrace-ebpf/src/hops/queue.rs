@@ -157,6 +157,7 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
         look_back = LOOK_BACK;
     }
     scratch.found = passed;
+    scratch.head.sender_sock = sender.0;
 
     let queue_head = receiver.queue_head();
     let mut skb = receiver.queue_tail();
@@ -195,7 +196,6 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
         // Who sent what under which number is known all the same, and reported without a list.
         debug!(ctx, "the list of {} descriptors has left the queue", passed);
         ring::count(Counter::QueueRaced);
-        scratch.head.sender_sock = sender.0;
         scratch.head.count = passed as u16;
     }
     if syscall == SYS_SENDMMSG {
@@ -242,7 +242,10 @@ fn report(receiver: Sock, skb: Skb, list: List, scratch: &mut Scratch, table: &F
         ring::count(Counter::QueueFired);
         head.list = list.0;
         head.skb = skb.0;
-        head.sender_sock = skb.sock().0;
+        // The skb may be gone and another's by now; the sender's table does not change its mind.
+        if head.sender_sock == 0 {
+            head.sender_sock = skb.sock().0;
+        }
         head.count = list.count();
     }
     let sender = Sock(head.sender_sock);
@@ -270,7 +273,14 @@ fn report(receiver: Sock, skb: Skb, list: List, scratch: &mut Scratch, table: &F
         Counter::QueueLost,
         |scratch, index| {
             let fd = scratch.fds[index % FDS_MAX] | unknown;
-            (list.file(index), Slot::of(fd, table))
+            let slot = Slot::of(fd, table);
+            // Without a list, what the sender's number stands for is the file it sent.
+            let file = if list.0 == 0 {
+                slot.file
+            } else {
+                list.file(index)
+            };
+            (file, slot)
         },
         // Still attached after the reads: then no receiver had begun to take it apart.
         || {

@@ -6,12 +6,13 @@ use fdtrace_common::records::{FileSeen, Head, LIST_MAX};
 
 use super::{
     Cause, Fate,
+    senders::{LateSender, REFS_OF_ONE_NUMBER, is_one_file},
     transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer},
 };
 use crate::{event::Sighting, plan::Hop};
 
 /// The one call whose control message the programs read from the receiver's memory.
-const SYS_RECVMSG: i32 = 47;
+pub(super) const SYS_RECVMSG: i32 = 47;
 
 /// A message on its way.
 #[derive(Clone)]
@@ -26,36 +27,10 @@ pub(super) struct Message {
     returned: Vec<FileSeen>,
     /// The sender's numbers, where the list had left the queue before it was looked for.
     late_sender: Option<LateSender>,
-}
-
-/// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
-/// known; that they belong to this message is shown by socket and files.
-#[derive(Clone)]
-pub(super) struct LateSender {
-    head: Head,
-    files: Vec<FileSeen>,
-}
-
-impl LateSender {
-    pub(super) fn new(head: Head) -> Self {
-        Self {
-            head,
-            files: Vec::new(),
-        }
-    }
-
-    pub(super) fn add(&mut self, seen: &Sighting) {
-        self.files.extend(&seen.files);
-    }
-
-    /// Whether `head` is another record of the same look.
-    pub(super) fn is_of(&self, head: &Head) -> bool {
-        (self.head.t_ns, self.head.tid) == (head.t_ns, head.tid)
-    }
-
-    pub(super) fn is_whole(&self) -> bool {
-        self.files.len() >= usize::from(self.head.total)
-    }
+    /// Two threads have found its list and taken it for theirs.
+    contested: bool,
+    /// Other threads send on the same socket, and one of them may have sent it.
+    shared: bool,
 }
 
 /// One file of a message.
@@ -86,6 +61,8 @@ impl Message {
             files: vec![File::default(); usize::from(count).min(LIST_MAX)],
             returned: Vec::new(),
             late_sender: None,
+            contested: false,
+            shared: false,
         }
     }
 
@@ -102,25 +79,63 @@ impl Message {
             .max()
     }
 
-    /// Takes `late` for its sender if everything that both know agrees: the sending socket, and
-    /// every file, in order. The list held the files when it was read, and the sender's table
-    /// holds the same ones under these numbers.
-    pub(super) fn claim(&mut self, late: &LateSender) -> bool {
+    /// Takes `late` for its sender if everything that both know agrees: the sending socket, every
+    /// file in order, and the time. It was read during that thread's call: not after the look at
+    /// the queue, and after the thread's look before, at `since`.
+    pub(super) fn claim(&mut self, late: &LateSender, since: u64) -> bool {
         let agrees = self.lacks_sender()
             && self.head(Hop::Dequeue).is_some_and(|dequeued| {
                 dequeued.sender_sock == late.head.sender_sock
                     && dequeued.count == late.head.count
-                    && dequeued.t_ns <= late.head.t_ns
+                    && (since..=late.head.t_ns).contains(&dequeued.t_ns)
             })
             && self.files.len() == late.files.len()
             && self.files.iter().zip(&late.files).all(|(file, sent)| {
                 file.at(Hop::Dequeue)
-                    .is_some_and(|seen| seen.file.file == sent.slot)
+                    .is_some_and(|seen| sent.file == sent.slot && is_one_file(&seen.file, sent))
             });
         if agrees {
             self.late_sender = Some(late.clone());
         }
         agrees
+    }
+
+    /// Notes that several threads send on its socket.
+    pub(super) fn share(&mut self) {
+        self.shared = true;
+    }
+
+    /// Whether a look by another thread found this message's list: one of the two is not its
+    /// sender.
+    pub(super) fn is_contested_by(&mut self, queued: &Sighting) -> bool {
+        let head = &queued.head;
+        let first = usize::from(head.first);
+        let contested = !self.has(Hop::Copy)
+            && self.head(Hop::Queue).is_some_and(|here| {
+                here.tid != head.tid
+                    && (here.skb, here.sender_sock, here.count)
+                        == (head.skb, head.sender_sock, head.count)
+            })
+            && self
+                .files
+                .iter()
+                .skip(first)
+                .zip(&queued.files)
+                .all(|(file, seen)| {
+                    file.at(Hop::Queue)
+                        .is_some_and(|here| is_one_file(&here.file, seen))
+                });
+        self.contested |= contested;
+        contested
+    }
+
+    /// Whether the thread that found the list in the queue need not be the one that sent it.
+    fn is_sender_unsure(&self, file: &File) -> bool {
+        let other_numbers = || {
+            file.at(Hop::Queue)
+                .is_some_and(|seen| seen.file.refs > REFS_OF_ONE_NUMBER)
+        };
+        !self.has(Hop::Copy) && (self.contested || (self.shared && other_numbers()))
     }
 
     /// The processes that were seen with it.
@@ -362,6 +377,9 @@ impl Message {
 
     /// The sender, with its numbers from where they were seen first.
     fn sender(&self, index: usize, file: &File) -> Option<Sender> {
+        if self.is_sender_unsure(file) {
+            return None;
+        }
         if let Some(late) = &self.late_sender {
             return Some(Sender::of(&late.head, late.files.get(index)));
         }
@@ -397,6 +415,13 @@ impl Message {
         {
             return Chain::Differs { hop: other.hop };
         }
+        if let Some(other) = path
+            .windows(2)
+            .find(|pair| pair[0].file.ino != pair[1].file.ino)
+        {
+            // The address is another file's by then: whose turn came in between was not seen.
+            return Chain::Gap { hop: other[1].hop };
+        }
         let late = self.late_sender.as_ref();
         let mut epochs = path
             .iter()
@@ -422,7 +447,8 @@ impl Message {
         let copied = file.at(Hop::Copy).is_some_and(|seen| seen.file.fd >= 0);
         let queued = file
             .at(Hop::Queue)
-            .is_some_and(|seen| seen.file.fd >= 0 && seen.file.slot == seen.file.file);
+            .is_some_and(|seen| seen.file.fd >= 0 && seen.file.slot == seen.file.file)
+            && !self.is_sender_unsure(file);
         if copied || queued || late.is_some() {
             Chain::Whole
         } else {

@@ -9,14 +9,18 @@
 
 mod fate;
 mod message;
+mod senders;
 mod transfer;
 
 use std::collections::{HashMap, VecDeque};
 
-use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, Head};
+use fdtrace_common::records::{
+    FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, Head,
+};
 
 pub use fate::{Cause, Fate};
-use message::{LateSender, Message};
+use message::Message;
+use senders::{LateSender, Senders};
 pub(crate) use transfer::socket_name;
 pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
 
@@ -47,6 +51,7 @@ pub struct Tracker {
     orphans: VecDeque<(Message, Head)>,
     /// A sender whose list was gone, until all its records have come.
     late: Option<LateSender>,
+    senders: Senders,
     /// Socket names that came ahead of their list, by the list's address.
     names: HashMap<u64, Vec<u8>>,
     closed: Vec<Transfer>,
@@ -66,6 +71,7 @@ impl Tracker {
             returning: HashMap::new(),
             orphans: VecDeque::new(),
             late: None,
+            senders: Senders::default(),
             names: HashMap::new(),
             closed: Vec::new(),
             messages: 0,
@@ -221,11 +227,22 @@ impl Tracker {
     }
 
     fn queued(&mut self, seen: &Sighting) {
+        self.senders.note(&seen.head);
         if seen.head.flags & FLAG_RACED != 0 {
             self.sent_late(seen);
             return;
         }
+        if let Some(message) = self.open.get_mut(&seen.head.list)
+            && message.is_contested_by(seen)
+        {
+            return;
+        }
         self.sent(Hop::Queue, seen);
+        if self.senders.share(&seen.head)
+            && let Some(message) = self.open.get_mut(&seen.head.list)
+        {
+            message.share();
+        }
         if let Some(name) = self.names.remove(&seen.head.list)
             && let Some(message) = self.open.get_mut(&seen.head.list)
         {
@@ -245,11 +262,17 @@ impl Tracker {
             self.late = Some(late);
             return;
         }
+        if self.senders.share(&late.head) || self.senders.confuse(&late) {
+            // Whose message it is cannot be told.
+            self.senders.keep(late);
+            return;
+        }
+        let since = self.senders.previous_look(&late.head);
         // The oldest first: that is the order in which one socket's messages are read.
         if let Some(at) = self
             .orphans
             .iter_mut()
-            .position(|(message, _)| message.claim(&late))
+            .position(|(message, _)| message.claim(&late, since))
         {
             if let Some((message, last)) = self.orphans.remove(at) {
                 self.end_receive(&message, &last);
@@ -258,7 +281,9 @@ impl Tracker {
         }
         let mut open: Vec<&mut Message> = self.open.values_mut().collect();
         open.sort_by_key(|message| message.id);
-        let _ = open.into_iter().any(|message| message.claim(&late));
+        if !open.into_iter().any(|message| message.claim(&late, since)) {
+            self.senders.keep(late);
+        }
     }
 
     fn dequeued(&mut self, seen: &Sighting) {
@@ -471,7 +496,16 @@ fn undelivered(message: &Message, index: usize, last: &Head) -> (Fate, Option<Ca
         (Fate::Discarded, Some(Cause::Dropped))
     } else if READS.contains(&last.syscall) {
         (Fate::Discarded, Some(Cause::PlainRead))
+    } else if may_hide_behind_an_old_number(index, last) {
+        (Fate::Unknown, None)
     } else {
         (Fate::Truncated, Some(Cause::NoControlRoom))
     }
+}
+
+/// Whether the file may have been installed under a number that was open before: another thread
+/// closed it meanwhile. Then it is not new, though the receiver's control message names it.
+fn may_hide_behind_an_old_number(index: usize, last: &Head) -> bool {
+    let told = usize::try_from(last.location).unwrap_or(usize::MAX);
+    last.flags & FLAG_TABLE_SHARED != 0 && (last.syscall != message::SYS_RECVMSG || index < told)
 }

@@ -1,0 +1,278 @@
+//! Orders of events that adversaries brought about, in which one message could be taken for
+//! another: what cannot be told apart has to stay open.
+
+mod support;
+
+use fdtrace::{
+    event::Event,
+    plan::Hop,
+    tracker::{Cause, Chain, Fate, Transfer},
+    verdict::{self, Verdict},
+};
+use fdtrace_common::records::{FLAG_RACED, FLAG_TABLE_SHARED};
+use support::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, tracepoint_plan, tracker};
+
+const SYS_RECVMMSG: i32 = 299;
+
+fn track(events: impl IntoIterator<Item = Event>) -> Vec<Transfer> {
+    let mut tracker = tracker();
+    for event in events {
+        tracker.apply(event);
+    }
+    tracker.close_open();
+    tracker.take_closed()
+}
+
+fn only(transfers: Vec<Transfer>) -> Transfer {
+    let [transfer] = <[Transfer; 1]>::try_from(transfers).expect("there is one");
+    transfer
+}
+
+fn verdict(transfer: &Transfer) -> Option<Verdict> {
+    verdict::of_transfer(transfer, &tracepoint_plan(), true)
+}
+
+/// The transfer was delivered, and nobody is named as its sender.
+fn assert_without_sender(transfer: &Transfer) {
+    assert_eq!(transfer.fate, Fate::Delivered, "{transfer:?}");
+    assert_eq!(transfer.sender, None, "{transfer:?}");
+    assert_eq!(verdict(transfer), Some(Verdict::Unverified), "{transfer:?}");
+}
+
+/// The same events in another thread of the sender, which has the files under numbers of its own.
+fn by_thread(tid: u32, mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        head_mut(event).tid = tid;
+        for file in files_mut(event) {
+            file.fd += 10;
+        }
+    }
+    events
+}
+
+fn with_refs(refs: i64, mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        for file in files_mut(event) {
+            file.refs = refs;
+        }
+    }
+    events
+}
+
+/// The sender's hook looked, and the list was gone.
+fn raced(message: &Passing, t_ns: u64) -> Vec<Event> {
+    let mut events = message.queued(t_ns);
+    for event in &mut events {
+        let head = head_mut(event);
+        head.flags |= FLAG_RACED;
+        (head.list, head.skb) = (0, 0);
+    }
+    events
+}
+
+/// Another list, through the same sockets.
+fn another(message: &Passing, number: u64) -> Passing {
+    Passing {
+        list: message.list + number * 0x1000,
+        skb: message.skb + number * 0x100,
+        ..message.clone()
+    }
+}
+
+#[test]
+fn a_list_that_two_threads_take_for_theirs_has_no_sender() {
+    let message = Passing::one();
+    let second = by_thread(101, message.queued(12));
+    let events = [
+        message.queued(10),
+        second.clone(),
+        message.dequeued(20),
+        message.returned(30, 1),
+    ];
+    assert_without_sender(&only(track(events.concat())));
+    // The receiver may have begun to read it before the second thread looks.
+    let events = [
+        message.queued(10),
+        message.dequeued(11),
+        second,
+        message.returned(30, 1),
+    ];
+    assert_without_sender(&only(track(events.concat())));
+}
+
+#[test]
+fn a_list_at_the_address_of_one_whose_end_went_unseen_has_its_own_sender() {
+    // The control: other files cannot be the same list.
+    let first = Passing::one();
+    let second = Passing {
+        files: vec![0xffff_8881_2222_0000],
+        ..first.clone()
+    };
+    let events = [
+        first.queued(10),
+        by_thread(101, second.queued(12)),
+        second.dequeued(20),
+        second.returned(30, 1),
+    ];
+    let transfers = track(events.concat());
+    assert_eq!(transfers.len(), 2);
+    assert_eq!(transfers[0].fate, Fate::Unknown);
+    assert_eq!(transfers[1].sender.as_ref().unwrap().tid, 101);
+    assert_eq!(verdict(&transfers[1]), Some(Verdict::Same));
+}
+
+#[test]
+fn on_a_shared_socket_a_file_with_other_numbers_may_be_anybodys() {
+    let first = Passing::one();
+    let second = another(&first, 1);
+    let course = |refs| {
+        let events = [
+            first.delivered(10),
+            with_refs(refs, by_thread(101, second.queued(40))),
+            second.dequeued(50),
+            second.returned(60, 1),
+        ];
+        track(events.concat()).pop().unwrap()
+    };
+    assert_without_sender(&course(3));
+    // The control: nobody else has it when the list and one number hold all references.
+    let transfer = course(2);
+    assert_eq!(transfer.sender.as_ref().unwrap().fd, Some(14));
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    // Another control: the first thread alone may have as many numbers as it likes.
+    let events = [first.delivered(10), with_refs(3, second.delivered(40))];
+    assert_eq!(verdict(&track(events.concat())[1]), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
+    let message = Passing::one();
+    let next = another(&message, 1);
+    let events = [
+        message.dequeued(10),
+        message.returned(20, 1),
+        // The same thread has sent another one meanwhile, so its call at 40 began after 30.
+        next.queued(30),
+        raced(&message, 40),
+    ];
+    let transfers = track(events.concat());
+    let delivered: Vec<&Transfer> = transfers
+        .iter()
+        .filter(|transfer| transfer.fate == Fate::Delivered)
+        .collect();
+    assert_without_sender(delivered[0]);
+    // The control: without the one between, it is.
+    let events = [
+        message.dequeued(10),
+        message.returned(20, 1),
+        raced(&message, 40),
+    ];
+    assert_eq!(verdict(&only(track(events.concat()))), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_is_not_taken_for_a_message_with_another_file_at_the_same_address() {
+    let message = Passing::one();
+    let mut late = raced(&message, 25);
+    files_mut(&mut late[0])[0].ino += 1;
+    let events = [message.dequeued(10), message.returned(20, 1), late];
+    assert_without_sender(&only(track(events.concat())));
+}
+
+#[test]
+fn a_look_that_saw_a_list_go_away_is_not_taken_if_the_file_is_not_the_senders() {
+    let message = Passing::one();
+    let mut late = raced(&message, 25);
+    files_mut(&mut late[0])[0].slot += 0x100;
+    let events = [message.dequeued(10), message.returned(20, 1), late];
+    assert_without_sender(&only(track(events.concat())));
+}
+
+#[test]
+fn a_look_on_a_shared_socket_is_not_taken() {
+    let message = Passing::one();
+    let events = [
+        by_thread(101, another(&message, 1).delivered(1)),
+        message.dequeued(30),
+        message.returned(40, 1),
+        raced(&message, 45),
+    ];
+    assert_without_sender(&track(events.concat())[1]);
+}
+
+#[test]
+fn a_look_is_not_taken_while_another_number_of_the_file_waits_for_its_message() {
+    let message = Passing::one();
+    let under_another_number = Passing {
+        sender_fd: 5,
+        ..message.clone()
+    };
+    let events = [
+        raced(&under_another_number, 5),
+        message.dequeued(10),
+        message.returned(20, 1),
+        raced(&message, 25),
+    ];
+    assert_without_sender(&only(track(events.concat())));
+    // The control: under the same number it makes no difference whose it was.
+    let events = [
+        raced(&message, 5),
+        message.dequeued(10),
+        message.returned(20, 1),
+        raced(&message, 25),
+    ];
+    assert_eq!(verdict(&only(track(events.concat()))), Some(Verdict::Same));
+}
+
+#[test]
+fn an_address_that_is_another_file_by_the_time_of_the_install_proves_nothing() {
+    let message = Passing::one();
+    let mut gained = message.gained(0);
+    gained.ino += 1;
+    let events = [
+        message.queued(10),
+        message.dequeued(20),
+        message.returned_with(30, SYS_RECVMSG, 0, vec![gained]),
+    ];
+    let transfer = only(track(events.concat()));
+    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(transfer.chain, Chain::Gap { hop: Hop::Install });
+    assert_eq!(verdict(&transfer), Some(Verdict::Unverified));
+}
+
+/// A receive of two files whose table gained nothing, though the control message names `told`.
+fn returned_without_new_numbers(told: u64, syscall: i32, flags: u16) -> Vec<(Fate, Option<Cause>)> {
+    let message = Passing {
+        files: vec![0x10_000, 0x20_000],
+        ..Passing::one()
+    };
+    let mut events = [
+        message.queued(10),
+        message.dequeued(20),
+        message.returned_with(30, syscall, flags, Vec::new()),
+    ];
+    head_mut(&mut events[2][0]).location = told;
+    let transfers = track(events.concat());
+    transfers
+        .iter()
+        .map(|transfer| (transfer.fate, transfer.cause))
+        .collect()
+}
+
+#[test]
+fn a_number_that_another_thread_closed_meanwhile_may_be_the_files() {
+    let unknown = (Fate::Unknown, None);
+    let truncated = (Fate::Truncated, Some(Cause::NoControlRoom));
+    let fates = returned_without_new_numbers;
+    assert_eq!(
+        fates(1, SYS_RECVMSG, FLAG_TABLE_SHARED),
+        [unknown, truncated]
+    );
+    // Where fdtrace does not see the control message, any may be.
+    assert_eq!(fates(0, SYS_RECVMMSG, FLAG_TABLE_SHARED), [unknown; 2]);
+    // The controls: nobody else could close it, or there is no control message at all.
+    assert_eq!(fates(1, SYS_RECVMSG, 0), [truncated; 2]);
+    assert_eq!(fates(0, SYS_RECVMMSG, 0), [truncated; 2]);
+    let discarded = (Fate::Discarded, Some(Cause::PlainRead));
+    assert_eq!(fates(0, SYS_READ, FLAG_TABLE_SHARED), [discarded; 2]);
+}
