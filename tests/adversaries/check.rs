@@ -1,0 +1,261 @@
+//! The trace held against the truth.
+//!
+//! A transfer is matched with a call by thread and time alone, which no address and no number can
+//! confuse; then everything that the trace says of it has to be what the actors know.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use fdtrace::{
+    plan::{Hop, Plan},
+    tracker::{Fate, Transfer},
+    verdict::{self, Verdict},
+};
+
+use crate::truth::{Call, Fact, Received, Sent};
+
+/// What came of the transfers of one or more rounds.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Descriptors that receivers got, as they know themselves.
+    pub(crate) arrived: usize,
+    /// Of these, how many transfers have each verdict.
+    pub(crate) verdicts: BTreeMap<Verdict, usize>,
+    /// Of these, how many no transfer tells of.
+    pub(crate) unseen: usize,
+    /// Descriptors that were sent and never arrived.
+    pub(crate) undelivered: usize,
+    /// What the trace says and is not so.
+    pub(crate) wrong: Vec<String>,
+}
+
+impl Tally {
+    pub(crate) fn verdict(&self, verdict: Verdict) -> usize {
+        self.verdicts.get(&verdict).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.arrived += other.arrived;
+        self.unseen += other.unseen;
+        self.undelivered += other.undelivered;
+        self.wrong.extend(other.wrong);
+        for (verdict, count) in other.verdicts {
+            *self.verdicts.entry(verdict).or_default() += count;
+        }
+    }
+}
+
+/// All that the actors know of a round.
+pub(crate) struct Truth {
+    sent: HashMap<u64, Sent>,
+    /// Each thread's receives, in the order of time.
+    received: HashMap<u32, Vec<Received>>,
+    processes: HashSet<u32>,
+}
+
+impl Truth {
+    pub(crate) fn of(facts: Vec<Fact>) -> Self {
+        let mut truth = Self {
+            sent: HashMap::new(),
+            received: HashMap::new(),
+            processes: HashSet::new(),
+        };
+        for fact in facts {
+            match fact {
+                Fact::Sent(sent) => {
+                    truth.processes.insert(sent.call.pid);
+                    truth.sent.insert(sent.id, sent);
+                }
+                Fact::Received(received) => {
+                    truth.processes.insert(received.call.pid);
+                    let thread = truth.received.entry(received.call.tid).or_default();
+                    thread.push(received);
+                }
+            }
+        }
+        truth
+            .received
+            .values_mut()
+            .for_each(|calls| calls.sort_by_key(|received| received.call.from));
+        truth
+    }
+
+    /// Whether the transfer is of this round's processes.
+    pub(crate) fn concerns(&self, transfer: &Transfer) -> bool {
+        let hops = transfer.hops.iter().map(|seen| seen.pid);
+        hops.chain(transfer.sender.iter().map(|sender| sender.pid))
+            .any(|pid| self.processes.contains(&pid))
+    }
+
+    /// The receive that this thread was in at that time.
+    fn receive_at(&self, tid: u32, t_ns: u64) -> Option<&Received> {
+        let calls = self.received.get(&tid)?;
+        let after = calls.partition_point(|received| received.call.from <= t_ns);
+        let received = &calls[after.checked_sub(1)?];
+        received.call.covers(t_ns).then_some(received)
+    }
+
+    /// Holds `transfers` against what is known. `lossless` says whether every record arrived.
+    pub(crate) fn check(&self, transfers: &[Transfer], plan: &Plan, lossless: bool) -> Tally {
+        let mut tally = Tally::default();
+        let mut found = HashSet::new();
+        for transfer in transfers {
+            let verdict = verdict::of_transfer(transfer, plan, lossless);
+            let mut complain = |what: String| {
+                tally
+                    .wrong
+                    .push(format!("{what} ({verdict:?}): {transfer:#?}"));
+            };
+            let arrived = matches!(transfer.fate, Fate::Delivered | Fate::Peeked);
+            if !arrived {
+                if self.has_arrived(transfer) {
+                    complain("it did arrive".to_owned());
+                }
+                continue;
+            }
+            let received = match self.receipt(transfer) {
+                Ok(received) => received,
+                Err(why) => {
+                    complain(why);
+                    continue;
+                }
+            };
+            let key = (received.call.tid, received.call.from, transfer.index);
+            if !found.insert(key) {
+                complain("a second transfer for one descriptor".to_owned());
+                continue;
+            }
+            if let Err(why) = self.agrees(transfer, received) {
+                complain(why);
+            }
+            // Nothing ever is another file here.
+            if verdict == Some(Verdict::Different) {
+                complain("said to be different".to_owned());
+            }
+            if let Some(verdict) = verdict {
+                *tally.verdicts.entry(verdict).or_default() += 1;
+            }
+        }
+        let calls = || self.received.values().flatten();
+        tally.arrived = calls().map(|received| received.fds.len()).sum();
+        tally.unseen = tally.arrived - found.len();
+        let taken: HashSet<u64> = calls()
+            .filter(|received| !received.peeked && !received.fds.is_empty())
+            .map(|received| received.id)
+            .collect();
+        let never = self.sent.values().filter(|sent| !taken.contains(&sent.id));
+        tally.undelivered = never.map(|sent| sent.fds.len()).sum();
+        tally
+    }
+
+    /// Whether a transfer that is said to have ended otherwise came out of the receive that it was
+    /// read in. An end that was not seen is no claim.
+    fn has_arrived(&self, transfer: &Transfer) -> bool {
+        let read = transfer.hops.iter().rfind(|seen| seen.hop == Hop::Dequeue);
+        let received = read.and_then(|read| self.receive_at(read.tid, read.t_ns));
+        !matches!(transfer.fate, Fate::Unknown | Fate::Queued)
+            && received.is_some_and(|received| {
+                !received.peeked && usize::from(transfer.index) < received.fds.len()
+            })
+    }
+
+    /// The receive that the transfer tells of.
+    fn receipt(&self, transfer: &Transfer) -> Result<&Received, String> {
+        let receiver = transfer.receiver.as_ref().ok_or("delivered to nobody")?;
+        let install = transfer
+            .hops
+            .iter()
+            .rfind(|seen| seen.hop == Hop::Install)
+            .ok_or("delivered and never installed")?;
+        if (install.pid, install.tid) != (receiver.pid, receiver.tid) {
+            return Err("installed by another than the receiver".to_owned());
+        }
+        let received = self
+            .receive_at(receiver.tid, install.t_ns)
+            .ok_or("this thread received nothing at that time")?;
+        if received.peeked != (transfer.fate == Fate::Peeked) {
+            return Err("a peek is no delivery".to_owned());
+        }
+        Ok(received)
+    }
+
+    /// Whether all that the transfer says is so.
+    fn agrees(&self, transfer: &Transfer, received: &Received) -> Result<(), String> {
+        let index = usize::from(transfer.index);
+        let sent = &self.sent[&received.id];
+        let same = |what: &str, traced: Option<u64>, known: Option<u64>| match traced {
+            Some(traced) if Some(traced) != known => {
+                Err(format!("{what} is {traced}, in truth {known:?}"))
+            }
+            _ => Ok(()),
+        };
+        let number = |fd: i32| u64::from(fd.cast_unsigned());
+        let at = |list: &[i32]| list.get(index).map(|fd| number(*fd));
+        let pid = |call: &Call| Some(u64::from(call.pid));
+
+        let receiver = transfer.receiver.as_ref();
+        same(
+            "the receiver's number",
+            receiver.and_then(|receiver| receiver.fd).map(number),
+            at(&received.fds),
+        )?;
+        same(
+            "the receiving process",
+            receiver.map(|receiver| receiver.pid.into()),
+            pid(&received.call),
+        )?;
+        same(
+            "the number of files",
+            Some(transfer.count.into()),
+            Some(sent.fds.len() as u64),
+        )?;
+        let ino = sent.inos.get(index).copied();
+        same("the file sent", Some(transfer.file.ino), ino)?;
+        if !received.inos.is_empty() {
+            same(
+                "the file received",
+                Some(transfer.file.ino),
+                received.inos.get(index).copied(),
+            )?;
+        }
+        same(
+            "the sender's socket",
+            transfer.socket.sender_ino,
+            Some(sent.call.socket_ino),
+        )?;
+        same(
+            "the receiver's socket",
+            transfer.socket.receiver_ino,
+            Some(received.call.socket_ino),
+        )?;
+        if let Some(sender) = &transfer.sender {
+            same(
+                "the sending process",
+                Some(sender.pid.into()),
+                pid(&sent.call),
+            )?;
+            same(
+                "the sending thread",
+                Some(sender.tid.into()),
+                Some(sent.call.tid.into()),
+            )?;
+            same("the sender's number", sender.fd.map(number), at(&sent.fds))?;
+            same(
+                "the sender's number of its socket",
+                sender.socket_fd.map(number),
+                Some(number(sent.call.socket_fd)),
+            )?;
+            if !sent.call.covers(sender.t_ns) {
+                return Err("sent at another time".to_owned());
+            }
+        }
+        let senders = [Hop::Copy, Hop::Attach, Hop::Queue];
+        for seen in &transfer.hops {
+            let sending = senders.contains(&seen.hop);
+            let call = if sending { &sent.call } else { &received.call };
+            if seen.tid != call.tid || !call.covers(seen.t_ns) {
+                return Err(format!("{:?} is of another call", seen.hop));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! One adversary against one mechanism: rounds of its workload, each traced and checked.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fdtrace::{
+    kernel::KernelView,
+    plan::{Attach, Hop, PlanError, plan},
+    tracer::{Losses, Tracer},
+    tracker::Tracker,
+    verdict::Verdict,
+};
+use libtest_mimic::Failed;
+
+use crate::{
+    WORKLOAD,
+    check::{Tally, Truth},
+    command::skip,
+    truth::Fact,
+    workload::ROUND_IS_OVER,
+};
+
+/// Transfers between two looks at what the trace says of them.
+const ROUND: usize = 3000;
+/// The trace of two rounds fits, should nobody empty it meanwhile.
+const BUFFER: u32 = 32 << 20;
+/// How often the buffer is emptied while a round is on.
+const DRAIN: Duration = Duration::from_millis(2);
+/// Wrong ones that are shown in full.
+const SHOWN: usize = 3;
+
+/// Lets `adversary` pass about `transfers` descriptors.
+pub(crate) fn run(
+    test: &str,
+    adversary: &str,
+    attach: Attach,
+    transfers: usize,
+) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let _guard = runtime.enter();
+    let mut tracer = match start(attach)? {
+        Ok(tracer) => tracer,
+        Err(why) => {
+            skip(test, &why);
+            return Ok(());
+        }
+    };
+    let mut workload = Workload::start(adversary)?;
+    let mut tally = Tally::default();
+    let mut took = Duration::ZERO;
+    let mut gaps = Gaps::default();
+    let rounds = transfers.div_ceil(ROUND);
+    for _ in 0..rounds {
+        let mut tracker = Tracker::new(Box::new(|_| None));
+        let before = tracer.losses()?;
+        let begin = Instant::now();
+        let facts = workload.round(transfers / rounds, || {
+            tracer.drain(|event| tracker.apply(event.expect("records are whole")));
+        })?;
+        took += begin.elapsed();
+        tracer.drain(|event| tracker.apply(event.expect("records are whole")));
+        tracker.close_open();
+        let losses = tracer.losses()?;
+        gaps.add(&before, &losses);
+        let truth = Truth::of(facts);
+        let mut closed = tracker.take_closed();
+        closed.retain(|transfer| truth.concerns(transfer));
+        tally.add(truth.check(&closed, tracer.plan(), losses.same_gaps(&before)));
+    }
+    workload.end()?;
+    report(test, &tally, &gaps, took);
+    for wrong in tally.wrong.iter().take(SHOWN) {
+        println!("{wrong}");
+    }
+    if !tally.wrong.is_empty() {
+        return Err(format!("{} are wrong", tally.wrong.len()).into());
+    }
+    if tally.verdict(Verdict::Same) == 0 {
+        return Err("nothing was followed".into());
+    }
+    Ok(())
+}
+
+/// What the programs know that they did not see, of all the machine.
+#[derive(Default)]
+struct Gaps {
+    raced: u64,
+    lost: u64,
+    skipped: u64,
+}
+
+impl Gaps {
+    fn add(&mut self, before: &Losses, after: &Losses) {
+        let lost = |losses: &Losses| losses.events.iter().map(|(_, lost)| lost).sum::<u64>();
+        self.raced += after.raced - before.raced;
+        self.lost += lost(after) - lost(before) + after.window_full - before.window_full;
+        self.skipped += after.recursion_misses - before.recursion_misses;
+    }
+}
+
+fn report(test: &str, tally: &Tally, gaps: &Gaps, took: Duration) {
+    println!(
+        "{test}: {} arrived: {} same, {} unverified, {} lost, {} unseen, {} wrong; \
+         {} not delivered; {} overtook the sender's hook, {} records lost, {} runs skipped; \
+         {:.0} per second",
+        tally.arrived,
+        tally.verdict(Verdict::Same),
+        tally.verdict(Verdict::Unverified),
+        tally.verdict(Verdict::Lost),
+        tally.unseen,
+        tally.wrong.len(),
+        tally.undelivered,
+        gaps.raced,
+        gaps.lost,
+        gaps.skipped,
+        tally.arrived as f64 / took.as_secs_f64(),
+    );
+}
+
+/// Attaches by this mechanism alone, or says why that shows nothing here.
+fn start(attach: Attach) -> Result<Result<Tracer, String>, Failed> {
+    let view = match KernelView::live() {
+        Ok(view) => view,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if let Some(lacking) = view.capabilities.lacking_for_tracing() {
+        return Ok(Err(format!("no {lacking}")));
+    }
+    let planned = match plan(&view, attach) {
+        Ok(planned) => planned,
+        Err(error @ PlanError::NothingToAttach { .. }) => return Ok(Err(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    for hop in [Hop::Queue, Hop::Dequeue, Hop::Install] {
+        if !planned.watches(hop) {
+            return Ok(Err(format!("{} is not watched", hop.name())));
+        }
+    }
+    Ok(Ok(Tracer::start(planned, BUFFER, &view.types)?))
+}
+
+/// The workload's process.
+struct Workload {
+    child: Child,
+    said: Receiver<String>,
+}
+
+impl Workload {
+    fn start(adversary: &str) -> Result<Self, Failed> {
+        let mut child = Command::new(env::current_exe()?)
+            .env(WORKLOAD, adversary)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = BufReader::new(child.stdout.take().ok_or("it has a stdout")?);
+        let (tell, said) = mpsc::channel();
+        thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).for_each(|line| {
+                // Nobody listens any more when the test has failed.
+                let _ = tell.send(line);
+            });
+        });
+        Ok(Self { child, said })
+    }
+
+    /// One round; `meanwhile` is called again and again until all of it has been told.
+    fn round(
+        &mut self,
+        transfers: usize,
+        mut meanwhile: impl FnMut(),
+    ) -> Result<Vec<Fact>, Failed> {
+        let stdin = self.child.stdin.as_mut().ok_or("it has a stdin")?;
+        writeln!(stdin, "{transfers}")?;
+        let mut facts = Vec::new();
+        loop {
+            match self.said.recv_timeout(DRAIN) {
+                Ok(line) if line == ROUND_IS_OVER => return Ok(facts),
+                Ok(line) => facts.push(serde_json::from_str(&line)?),
+                Err(RecvTimeoutError::Timeout) => meanwhile(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("the workload broke off".into());
+                }
+            }
+        }
+    }
+
+    fn end(mut self) -> Result<(), Failed> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("the workload ended with {status}").into())
+        }
+    }
+}
