@@ -40,6 +40,7 @@ fn header() -> Header {
         t_ns: 1000,
         utc_offset_s: 3600,
         kptr_restrict: 2,
+        filtered: false,
         plan: vec![
             hop("queue", "sk_data_ready"),
             hop("dequeue", "skb_copy_datagram_iovec"),

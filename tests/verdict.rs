@@ -52,6 +52,7 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
         fate,
         cause: None,
         chain,
+        wanted: false,
         queued_ns: None,
         total_ns: None,
         hops: Vec::new(),

@@ -50,11 +50,18 @@ pub enum Counter {
     QueueRaced,
     /// More receives at once than the window table holds: their installs go unseen.
     WindowFull,
+    /// Records of senders that the filter does not want, for which there was no room to wait for a
+    /// receiver that it does.
+    HeldFull,
+    /// Lists that the filter wants and that there was no room to mark.
+    MarkedFull,
+    /// Processes that the filter wants and that there was no room to note.
+    WantedFull,
 }
 
 impl Counter {
     /// Every counter, in map order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::QueueFired,
         Self::DequeueFired,
         Self::InstallFired,
@@ -77,5 +84,8 @@ impl Counter {
         Self::EndLost,
         Self::QueueRaced,
         Self::WindowFull,
+        Self::HeldFull,
+        Self::MarkedFull,
+        Self::WantedFull,
     ];
 }

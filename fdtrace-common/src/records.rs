@@ -59,6 +59,9 @@ pub const FLAG_DESTRUCTED: u16 = 1 << 3;
 /// `Head::flags`: other tasks use the receiver's table, and may have closed numbers meanwhile.
 pub const FLAG_TABLE_SHARED: u16 = 1 << 4;
 
+/// `Head::flags`: the task passes the filter, if there is one.
+pub const FLAG_WANTED: u16 = 1 << 8;
+
 /// What every record starts with. Zero where a field does not apply to the kind.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]

@@ -15,6 +15,7 @@ use fdtrace_common::{
 };
 
 use crate::{
+    filter::{self, Stage, Way},
     kernel::{FdTable, File},
     ring::{self, Pending},
 };
@@ -43,6 +44,9 @@ pub(crate) struct Scratch {
     pub(crate) word: u32,
     pub(crate) found: u32,
     pub(crate) bits: u64,
+    /// 1 if the records under way are to be [held](filter).
+    pub(crate) held: u32,
+    pub(crate) reserved: u32,
 }
 
 /// The programs that emit records, each with a scratch of its own.
@@ -155,6 +159,23 @@ pub(crate) fn files(
     file_at: impl Fn(&Scratch, usize) -> (File, Slot),
     flags_after: impl Fn() -> u16,
 ) {
+    let stage = Stage::of(lost);
+    let way = filter::way(&mut scratch.head, stage);
+    if way != Way::Drop {
+        scratch.held = u32::from(way == Way::Hold);
+        write_files(scratch, total, lost, file_at, flags_after);
+    }
+    filter::done(&scratch.head, way, stage);
+}
+
+#[inline(always)]
+fn write_files(
+    scratch: &mut Scratch,
+    total: u32,
+    lost: Counter,
+    file_at: impl Fn(&Scratch, usize) -> (File, Slot),
+    flags_after: impl Fn() -> u16,
+) {
     scratch.head.total = total as u16;
     // Most messages carry one descriptor: a record of their own size keeps the ring small.
     if total <= 1 {
@@ -166,7 +187,7 @@ pub(crate) fn files(
             record.put_file(0, file, slot);
         }
         scratch.head.files = total as u16;
-        record.submit(&scratch.head, flags_after());
+        record.submit(&scratch.head, flags_after(), scratch.held);
         return;
     }
     for run in 0..RECORDS_MAX {
@@ -183,13 +204,13 @@ pub(crate) fn files(
             if first + index >= total as usize {
                 // Returning from here spares the verifier every later run on this path.
                 scratch.head.files = index as u16;
-                record.submit(&scratch.head, flags_after());
+                record.submit(&scratch.head, flags_after(), scratch.held);
                 return;
             }
             let (file, slot) = file_at(scratch, first + index);
             record.put_file(index, file, slot);
         }
         scratch.head.files = FILES_PER_RECORD as u16;
-        record.submit(&scratch.head, flags_after());
+        record.submit(&scratch.head, flags_after(), scratch.held);
     }
 }

@@ -590,7 +590,13 @@ impl SyscallRegs {
     }
 }
 
-/// Process id of a task that an iterator visits.
+/// Thread id of a task.
+#[inline(always)]
+pub(crate) fn task_tid(task: u64) -> u32 {
+    read(task, &TASK_STRUCT__PID)
+}
+
+/// Process id of a task.
 #[inline(always)]
 pub(crate) fn task_pid(task: u64) -> u32 {
     read(task, &TASK_STRUCT__TGID)

@@ -16,6 +16,8 @@ mod control;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+mod filter;
+#[cfg(target_arch = "bpf")]
 mod hops;
 #[cfg(target_arch = "bpf")]
 mod inflight;

@@ -7,11 +7,12 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FileSeen, Head, SocketName},
+    records::{FILES_PER_RECORD, FileSeen, Head, RecordKind, SocketName},
 };
 
 use crate::{
     emit::Slot,
+    filter::{self, Stage, Way},
     kernel::{self, File},
 };
 
@@ -61,6 +62,7 @@ fn add(counter: Counter, number: u64) {
 }
 
 /// A hop's record with room for `N` files.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct HopRecord<const N: usize> {
     head: Head,
@@ -101,19 +103,65 @@ impl<const N: usize> Pending<N> {
         }
     }
 
-    /// Writes the head, with `flags` added, and hands the record to userspace.
+    /// Writes the head, with `flags` added, and hands the record to userspace; or, if it is to be
+    /// `held`, to the filter.
     #[inline(always)]
-    pub(crate) fn submit(mut self, head: &Head, flags: u16) {
+    pub(crate) fn submit(mut self, head: &Head, flags: u16, held: u32) {
         // SAFETY: the entry is as large as its type.
         unsafe {
             let to = &raw mut (*self.0.as_mut_ptr()).head;
             kernel::copy(to, head);
             (*to).flags |= flags;
         }
+        if filter::is_on() && held == 1 {
+            if let Some(to) = filter::held(head) {
+                // SAFETY: a held record has room for the largest one.
+                unsafe { kernel::copy(to.cast::<HopRecord<N>>(), &*self.0.as_ptr()) };
+            }
+            self.0.discard(0);
+            return;
+        }
         self.0.submit(0);
     }
 }
 
+/// A record that waits in a map, with the room of the largest one.
+pub(crate) type Held = HopRecord<FILES_PER_RECORD>;
+
+/// What a held record is made of.
+pub(crate) static NOTHING_HELD: Held = HopRecord {
+    // SAFETY: all-zero bytes are a head, and files.
+    head: unsafe { core::mem::zeroed() },
+    files: unsafe { core::mem::zeroed() },
+};
+
+impl Held {
+    /// The list that this one's was duplicated from, or 0.
+    #[inline(always)]
+    pub(crate) fn origin(&self) -> u64 {
+        self.head.origin
+    }
+}
+
+/// Hands a record that was held to userspace.
+#[inline(always)]
+pub(crate) fn submit_held(held: &Held, lost: Counter) {
+    let one_file = held.head.files <= 1 && held.head.kind != RecordKind::SocketNamed as u16;
+    let written = if one_file {
+        // SAFETY: the larger record begins like the smaller one.
+        let small = unsafe { &*(&raw const *held).cast::<HopRecord<1>>() };
+        EVENTS.output::<HopRecord<1>>(small, 0)
+    } else {
+        EVENTS.output::<Held>(held, 0)
+    };
+    if written.is_err() {
+        count_lost(lost, 1);
+    }
+}
+
+const _: () = assert!(size_of::<NameRecord>() <= size_of::<Held>());
+
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct NameRecord {
     head: Head,
@@ -122,8 +170,13 @@ struct NameRecord {
 
 /// Writes a socket's name, filled in by `fill`, which returns the name's length.
 #[inline(always)]
-pub(crate) fn submit_name(head: &Head, lost: Counter, fill: impl FnOnce(*mut u8, usize) -> u32) {
+pub(crate) fn submit_name(
+    head: &mut Head,
+    lost: Counter,
+    fill: impl FnOnce(*mut u8, usize) -> u32,
+) {
     const ROOM: usize = 108; // sun_path
+    let way = filter::way(head, Stage::Sending);
     let Some(mut entry) = EVENTS.reserve::<NameRecord>(0) else {
         count_lost(lost, 1);
         return;
@@ -135,6 +188,14 @@ pub(crate) fn submit_name(head: &Head, lost: Counter, fill: impl FnOnce(*mut u8,
         let len = fill((&raw mut (*record).name.name).cast(), ROOM);
         (*record).name.len = len;
         (*record).name.reserved = 0;
+    }
+    if filter::is_on() && way == Way::Hold {
+        if let Some(to) = filter::held(head) {
+            // SAFETY: a held record has room for the largest one.
+            unsafe { kernel::copy(to.cast::<NameRecord>(), &*entry.as_ptr()) };
+        }
+        entry.discard(0);
+        return;
     }
     entry.submit(0);
 }

@@ -94,6 +94,7 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
             fate: Fate::Delivered,
             cause: None,
             chain: Chain::Whole,
+            wanted: false,
             queued_ns: Some(41_250),
             total_ns: None,
             hops: vec![
@@ -263,6 +264,7 @@ pub(crate) fn losses() -> Losses {
         recursion_misses: 2,
         raced: 1,
         window_full: 3,
+        filter_full: 0,
     }
 }
 

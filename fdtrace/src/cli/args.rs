@@ -221,7 +221,7 @@ pub(super) struct Show {
     pub(super) limit_events: u64,
 }
 
-/// Who takes part in a transfer, at either end.
+/// Who takes part in a transfer, at either end; a recording knows processes by number alone.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Ends {
     /// Show what this process sends or receives; may be repeated.
@@ -235,8 +235,16 @@ pub(super) struct Ends {
 /// What to watch, and how long.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Watch {
-    #[command(flatten)]
-    pub(super) ends: Ends,
+    /// Watch what this process and its descendants send or receive; may be repeated.
+    #[arg(long, value_name = "PID", conflicts_with = "command")]
+    pub(super) pid: Vec<u32>,
+    /// Watch what tasks of this name send or receive; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(super) comm: Vec<String>,
+    /// Watch what tasks of this cgroup (version 2), or of those below it, send or receive: its
+    /// path in the file system, or below the place where cgroups are mounted.
+    #[arg(long, value_name = "PATH")]
+    pub(super) cgroup: Option<PathBuf>,
     /// End after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
@@ -263,10 +271,12 @@ pub(super) enum ExitStatus {
 }
 
 impl Show {
-    pub(super) fn selection(&self, ends: &Ends) -> Selection {
+    /// Which of the transfers that there are to show; with a filter, those that it wants.
+    pub(super) fn selection(&self, wanted: bool) -> Selection {
         Selection {
-            pids: ends.pid.clone(),
-            comms: ends.comm.clone(),
+            wanted,
+            pids: Vec::new(),
+            comms: Vec::new(),
             fates: self.fate.clone(),
             kinds: self.kind.clone(),
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     recording::{End, Item, Reader},
     report::Pointers,
-    trace::Session,
+    trace::{Selection, Session},
     tracer::Losses,
     tracker::Tracker,
 };
@@ -32,7 +32,11 @@ pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {
     let pointers = Pointers::new(common.pointers, header.kptr_restrict);
     let mut session = Session::begin(
         tracker,
-        args.show.selection(&args.ends),
+        Selection {
+            pids: args.ends.pid.clone(),
+            comms: args.ends.comm.clone(),
+            ..args.show.selection(header.filtered)
+        },
         report(&mut out, &args.show, pointers),
         &start_of(&header),
         args.show.limit_events,

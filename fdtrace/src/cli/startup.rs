@@ -10,7 +10,7 @@ use super::{CannotRun, args::Common};
 use crate::{
     kernel::{KernelView, Symbols, Types},
     plan::plan,
-    tracer::Tracer,
+    tracer::{Filter, Tracer},
 };
 
 /// Programs attached to this kernel, and what is known of it.
@@ -21,11 +21,12 @@ pub(super) struct Started {
     types: Types,
 }
 
-/// Plans, loads, tests and attaches. `buffer_kib` is the size of the ring buffer.
+/// Plans, loads, tests and attaches. `buffer_kib` is the size of the ring buffer; `filter` says
+/// whose transfers to watch.
 ///
 /// # Errors
 /// If fdtrace may not, or cannot, trace here.
-pub(super) fn start(common: &Common, buffer_kib: u32) -> Result<Started> {
+pub(super) fn start(common: &Common, buffer_kib: u32, filter: &Filter) -> Result<Started> {
     let begin = Instant::now();
     let view = KernelView::live()?;
     check_privileges(&view)?;
@@ -37,7 +38,8 @@ pub(super) fn start(common: &Common, buffer_kib: u32) -> Result<Started> {
         kptr_restrict,
         ..
     } = view;
-    let tracer = Tracer::start(plan, buffer_kib.saturating_mul(1024), &types)?;
+    let bytes = buffer_kib.saturating_mul(1024);
+    let tracer = Tracer::start_filtered(plan, bytes, &types, filter)?;
     if common.verbose {
         eprintln!(
             "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",

@@ -4,11 +4,13 @@ use std::{
     cell::Cell,
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
@@ -16,6 +18,7 @@ use super::{
     startup::{self, Interrupt, Started},
 };
 use crate::{
+    plan::Plan,
     recording::{End, FORMAT, Header, Writer},
     report::{Json, Lines, Pointers, TraceEnd, TraceReport, TraceStart, plan_entries},
     trace::{
@@ -23,7 +26,7 @@ use crate::{
         command::Held,
         live::{AskedSymbols, Bounds, Live, Stopped, now_ns},
     },
-    tracer::Losses,
+    tracer::{Filter, Losses},
     tracker::Tracker,
     verdict::Verdict,
 };
@@ -37,7 +40,7 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
             held,
             &args.watch,
             common,
-            args.show.selection(&args.watch.ends),
+            args.show.selection(true),
             args.show.limit_events,
             |pointers| report(to, &args.show, pointers),
             None,
@@ -60,16 +63,11 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
                 Box::new(Lines::summary_alone(anstream::stderr(), pointers))
             }
         };
-        let selection = Selection {
-            pids: args.watch.ends.pid.clone(),
-            comms: args.watch.ends.comm.clone(),
-            ..Selection::default()
-        };
         watch(
             held,
             &args.watch,
             common,
-            selection,
+            Selection::default(),
             u64::MAX,
             shown,
             Some(file),
@@ -111,21 +109,23 @@ async fn watch<'a>(
     if let Some(path) = &args.ready_file {
         forget(path)?;
     }
-    for pid in &args.ends.pid {
-        check_alive(*pid)?;
-    }
+    let filter = filter(args, held.as_ref())?;
+    let selection = Selection {
+        wanted: filter.is_on(),
+        ..selection
+    };
     let Started {
         tracer,
         symbols,
         kptr_restrict,
         ..
-    } = startup::start(common, args.buffer)?;
+    } = startup::start(common, args.buffer, &filter)?;
 
     if let Some(path) = &args.ready_file {
         fs::write(path, format!("{}\n", std::process::id()))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let header = header(tracer.plan(), kptr_restrict)?;
+    let header = header(tracer.plan(), kptr_restrict, filter.is_on())?;
     // Its records wait in the ring buffer until the report has begun.
     let bounds = Bounds {
         duration: args.duration,
@@ -207,7 +207,7 @@ fn exit_code(tally: &Tally, losses: &Losses, incomplete: bool) -> u8 {
     }
 }
 
-fn header(plan: &crate::plan::Plan, kptr_restrict: u8) -> Result<Header> {
+fn header(plan: &Plan, kptr_restrict: u8, filtered: bool) -> Result<Header> {
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -221,6 +221,7 @@ fn header(plan: &crate::plan::Plan, kptr_restrict: u8) -> Result<Header> {
         utc_offset_s: utc_offset_s(wall.as_secs()),
         kptr_restrict,
         plan: plan_entries(plan),
+        filtered,
         head_bytes,
         file_bytes,
     })
@@ -261,6 +262,44 @@ fn forget(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whose transfers to watch.
+fn filter(args: &Watch, held: Option<&Held>) -> Result<Filter> {
+    for pid in &args.pid {
+        check_alive(*pid)?;
+    }
+    Ok(Filter {
+        pids: match held {
+            Some(held) => vec![held.pid()],
+            None => args.pid.clone(),
+        },
+        comms: args.comm.clone(),
+        cgroup: args.cgroup.as_deref().map(cgroup_id).transpose()?,
+    })
+}
+
+/// The id of a cgroup, which is its folder's inode number.
+fn cgroup_id(path: &Path) -> Result<u64> {
+    // As it is, or as `/proc/PID/cgroup` has it: below one of these.
+    const MOUNTED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let below = path.strip_prefix("/").unwrap_or(path);
+    let candidates = MOUNTED.map(|mounted| Path::new(mounted).join(below));
+    let found = [path.to_owned()]
+        .into_iter()
+        .chain(candidates)
+        .find(|path| {
+            statfs(path).is_ok_and(|system| system.filesystem_type() == CGROUP2_SUPER_MAGIC)
+        });
+    let Some(found) = found else {
+        return Err(CannotRun {
+            what: format!("{} is no cgroup of version 2", path.display()),
+            hint: "they are folders below /sys/fs/cgroup",
+        }
+        .into());
+    };
+    let metadata = fs::metadata(&found).with_context(|| format!("cannot read {}", found.display()));
+    Ok(metadata?.ino())
 }
 
 fn check_alive(pid: u32) -> Result<()> {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     report::{self, Report as _, Start, Summary},
+    tracer::Filter,
     tracker::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
 };
@@ -69,7 +70,7 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let mut interrupt = Interrupt::new()?;
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
 
-    let mut started = startup::start(common, args.buffer)?;
+    let mut started = startup::start(common, args.buffer, &Filter::default())?;
     started.prepare_snapshots()?;
     let Started {
         tracer,

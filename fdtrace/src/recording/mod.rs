@@ -79,6 +79,9 @@ pub struct Header {
     pub kptr_restrict: u8,
     /// How each hop was watched.
     pub plan: Vec<PlanEntry>,
+    /// Whether a filter was on: then only transfers that it wanted are of interest.
+    #[serde(default)]
+    pub filtered: bool,
     /// Bytes of a record's head.
     pub head_bytes: u32,
     /// Bytes of a file in a record.

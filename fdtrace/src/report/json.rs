@@ -82,6 +82,7 @@ impl<W: io::Write> Report for Json<W> {
             recursion_misses: summary.losses.recursion_misses,
             raced: summary.losses.raced,
             window_full: summary.losses.window_full,
+            filter_full: summary.losses.filter_full,
             pairs: None,
             other_pairs: None,
             queue_time: None,
@@ -124,6 +125,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             recursion_misses: losses.recursion_misses,
             raced: losses.raced,
             window_full: losses.window_full,
+            filter_full: losses.filter_full,
             pairs: Some(
                 pairs
                     .map(|((sender, receiver), transfers)| schema::Pair {

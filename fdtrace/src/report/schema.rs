@@ -310,6 +310,8 @@ pub struct Summary {
     pub raced: u64,
     /// Receives for which there was no room to remember them by: their installs went unseen.
     pub window_full: u64,
+    /// What the filter wanted, or might have come to want, and had no room to note.
+    pub filter_full: u64,
     /// Transfers by the programs at both ends, most first; of a trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs: Option<Vec<Pair>>,

@@ -167,6 +167,7 @@ pub(super) fn losses(losses: &Losses) -> Vec<String> {
     for (count, what) in [
         (losses.recursion_misses, "skipped by the kernel"),
         (losses.window_full, "receives not remembered"),
+        (losses.filter_full, "not kept for the filter"),
         (losses.raced, "sends gone before they were read"),
     ] {
         if count > 0 {

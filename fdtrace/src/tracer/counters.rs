@@ -28,6 +28,8 @@ pub struct Losses {
     pub raced: u64,
     /// Receives for which there was no room to remember them by.
     pub window_full: u64,
+    /// What the filter wanted, or might have come to want, and had no room to note.
+    pub filter_full: u64,
 }
 
 impl Losses {
@@ -36,6 +38,7 @@ impl Losses {
     pub fn any(&self) -> bool {
         self.recursion_misses > 0
             || self.window_full > 0
+            || self.filter_full > 0
             || self.events.iter().any(|(_, count)| *count > 0)
     }
 
@@ -46,6 +49,7 @@ impl Losses {
         self.events == earlier.events
             && self.recursion_misses == earlier.recursion_misses
             && self.window_full == earlier.window_full
+            && self.filter_full == earlier.filter_full
     }
 }
 
@@ -107,6 +111,9 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
         recursion_misses,
         raced: value(&map, Counter::QueueRaced)?,
         window_full: value(&map, Counter::WindowFull)?,
+        filter_full: value(&map, Counter::HeldFull)?
+            + value(&map, Counter::MarkedFull)?
+            + value(&map, Counter::WantedFull)?,
     })
 }
 

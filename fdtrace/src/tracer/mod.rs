@@ -3,6 +3,7 @@
 //! [`Tracer`] closes every program, map and link, as the kernel itself does when the process dies.
 
 mod counters;
+mod filter;
 mod namespaces;
 mod object;
 #[cfg(feature = "log")]
@@ -21,6 +22,7 @@ use aya::{
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use counters::{Losses, ProgramCost, Stats};
+pub use filter::Filter;
 pub use queues::{QueueError, Queues, UnixIterator};
 use task_files::TaskFiles;
 pub use task_files::{OpenFile, Snapshot, SnapshotError};
@@ -153,8 +155,21 @@ impl Tracer {
     ///
     /// # Errors
     /// If the object cannot be loaded, a program is refused, or nothing at all fired.
-    pub fn start(mut plan: Plan, buffer_bytes: u32, types: &Types) -> Result<Self, TracerError> {
-        let mut ebpf = object::load(&plan.offsets, buffer_bytes)?;
+    pub fn start(plan: Plan, buffer_bytes: u32, types: &Types) -> Result<Self, TracerError> {
+        Self::start_filtered(plan, buffer_bytes, types, &Filter::default())
+    }
+
+    /// The same with a filter that lets no more than the wanted transfers out of the kernel.
+    ///
+    /// # Errors
+    /// As above, and if the filter cannot be set.
+    pub fn start_filtered(
+        mut plan: Plan,
+        buffer_bytes: u32,
+        types: &Types,
+        filter: &Filter,
+    ) -> Result<Self, TracerError> {
+        let mut ebpf = object::load(&plan.offsets, buffer_bytes, filter)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
         let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
@@ -202,6 +217,7 @@ impl Tracer {
         };
         // What the self-test left behind is nobody's transfer.
         tracer.drain(|_| ());
+        filter.set(&mut tracer.ebpf)?;
         Ok(tracer)
     }
 

@@ -2,7 +2,10 @@
 
 use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError};
 
-use super::TracerError;
+use super::{
+    TracerError,
+    filter::{self, Filter},
+};
 use crate::plan::Offsets;
 
 /// The object as `cargo xtask ebpf` committed it.
@@ -16,7 +19,12 @@ pub(super) const RING: &str = "EVENTS";
 const OBJECT_VARIABLE: &str = "FDTRACE_BPF_OBJECT";
 
 /// Creates the maps, with this kernel's constants in place. Programs are loaded one by one later.
-pub(super) fn load(offsets: &Offsets, buffer_bytes: u32) -> Result<Ebpf, TracerError> {
+pub(super) fn load(
+    offsets: &Offsets,
+    buffer_bytes: u32,
+    filter: &Filter,
+) -> Result<Ebpf, TracerError> {
+    let filter_facts = filter.facts();
     let mut loader = EbpfLoader::new();
     // Constants stand for CO-RE relocations, so aya need not parse the kernel's BTF itself.
     loader.btf(None);
@@ -24,6 +32,15 @@ pub(super) fn load(offsets: &Offsets, buffer_bytes: u32) -> Result<Ebpf, TracerE
     loader.map_max_entries(RING, bytes);
     for (name, value) in offsets.facts() {
         loader.override_global(name, value, true);
+    }
+    for (name, value) in &filter_facts {
+        loader.override_global(name, value, true);
+    }
+    if !filter.is_on() {
+        // What nobody uses need not take memory.
+        for name in filter::MAPS {
+            loader.map_max_entries(name, 1);
+        }
     }
     let loaded = match std::env::var_os(OBJECT_VARIABLE) {
         Some(path) => loader.load_file(path),

@@ -24,7 +24,7 @@ use fdtrace_common::queues::{
 };
 use zerocopy::FromBytes as _;
 
-use super::{SnapshotError, TaskFiles, TracerError, namespaces, object, type_ids};
+use super::{Filter, SnapshotError, TaskFiles, TracerError, namespaces, object, type_ids};
 use crate::{
     inflight::{Pass, Queue, QueuedFile, UnixSocket, holders},
     kernel::{KernelView, Target, TypeError, Types},
@@ -114,7 +114,7 @@ impl Queues {
         types: &Types,
         iterator: UnixIterator,
     ) -> Result<Self, QueueError> {
-        let mut ebpf = object::load(offsets, RING_BYTES)?;
+        let mut ebpf = object::load(offsets, RING_BYTES, &Filter::default())?;
         let walk = Walk::load(&mut ebpf, types, iterator)?;
         let task_files = TaskFiles::load(&mut ebpf, types)?;
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fdtrace_common::records::{FileSeen, Head, LIST_MAX};
+use fdtrace_common::records::{FLAG_WANTED, FileSeen, Head, LIST_MAX};
 
 use super::{
     Cause, Fate,
@@ -362,12 +362,20 @@ impl Message {
                 fate,
                 cause,
                 chain: self.chain(file),
+                wanted: self.is_wanted(),
                 queued_ns,
                 total_ns,
                 hops,
             });
         }
         transfers
+    }
+
+    /// Whether a task that the filter wants had to do with it.
+    fn is_wanted(&self) -> bool {
+        let late = self.late_sender.iter().map(|late| &late.head);
+        let mut heads = self.heads.iter().map(|(_, head)| head).chain(late);
+        heads.any(|head| head.flags & FLAG_WANTED != 0)
     }
 
     /// Nanoseconds from one hop to another; clock skew between CPUs counts as none.

@@ -30,6 +30,8 @@ pub struct Transfer {
     pub cause: Option<Cause>,
     /// Whether it was followed without a gap.
     pub chain: Chain,
+    /// Whether a task that the filter wants took part.
+    pub wanted: bool,
     /// Nanoseconds from queue to dequeue.
     pub queued_ns: Option<u64>,
     /// Nanoseconds from copy to install, where both were seen.

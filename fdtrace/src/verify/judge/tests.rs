@@ -104,6 +104,7 @@ fn transfer() -> Transfer {
         fate: Fate::Delivered,
         cause: None,
         chain: Chain::Whole,
+        wanted: false,
         queued_ns: Some(1),
         total_ns: None,
         hops: vec![

@@ -1,0 +1,316 @@
+//! The filter: whose transfers are reported, decided here so that the rest never leaves the kernel.
+//!
+//! A transfer is wanted if either end is a wanted task. A sender's own records come before anybody
+//! knows who will receive: those of an unwanted sender are *held*, by list, until a wanted task
+//! reads the list, and forgotten when another has. A list that is wanted is *marked*, so that what
+//! others do with it is reported too.
+//!
+//! Without a filter all of this is a constant `false`, which the verifier cuts out.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_ancestor_cgroup_id},
+    macros::{map, raw_tracepoint},
+    maps::HashMap,
+    programs::RawTracePointContext,
+};
+use fdtrace_common::{
+    counters::Counter,
+    records::{FILES_PER_RECORD, FLAG_PEEK, FLAG_WANTED, Head, LIST_MAX, RecordKind},
+};
+
+use crate::{
+    kernel,
+    offsets::{
+        FILTER_BY_CGROUP, FILTER_BY_COMM, FILTER_BY_PID, FILTER_CGROUP_HIGH, FILTER_CGROUP_LOW,
+    },
+    ring::{self, Held},
+};
+
+/// Wanted processes. Theirs become wanted as they are forked.
+#[map]
+static WANTED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(65536, 0);
+
+/// Names of wanted tasks, NUL-padded.
+#[map]
+static WANTED_COMMS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(64, 0);
+
+/// Lists of wanted transfers, by address, while they live.
+#[map]
+static MARKED_LISTS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
+
+/// Records of unwanted senders.
+#[map]
+static HELD_RECORDS: HashMap<HeldKey, Held> = HashMap::with_max_entries(8192, 0);
+
+/// Which record of which list.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct HeldKey {
+    list: u64,
+    kind: u32,
+    first: u32,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is reported.
+    Emit,
+    /// It is kept until it is known whether anybody wants it.
+    Hold,
+    /// Nobody wants it.
+    Drop,
+}
+
+/// Where in a list's life a hop is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// With its sender.
+    Sending,
+    /// A receiver begins to read it.
+    Reading,
+    /// With its receiver, or with whoever destroys it.
+    Receiving,
+}
+
+impl Stage {
+    /// The stage of the hop that counts its losses so.
+    #[inline(always)]
+    pub(crate) fn of(lost: Counter) -> Self {
+        match lost {
+            Counter::CopyLost | Counter::AttachLost | Counter::QueueLost => Self::Sending,
+            Counter::DequeueLost => Self::Reading,
+            _ => Self::Receiving,
+        }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    FILTER_BY_PID.load() == 1 || FILTER_BY_COMM.load() == 1 || FILTER_BY_CGROUP.load() == 1
+}
+
+/// Decides about a list's records, whose head is complete but for the run's own fields; notes in
+/// the head whether the current task is wanted.
+#[inline(always)]
+pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
+    if !is_on() {
+        return Way::Emit;
+    }
+    let wanted = is_wanted(head);
+    if wanted {
+        head.flags |= FLAG_WANTED;
+    }
+    if head.list == 0 {
+        // A sender that was too late for its list. There are few, and any may be wanted.
+        return Way::Emit;
+    }
+    let marked = is_marked(head.list) || (head.origin != 0 && is_marked(head.origin));
+    match stage {
+        Stage::Sending => {
+            if wanted || marked {
+                mark(head.list);
+                Way::Emit
+            } else {
+                Way::Hold
+            }
+        }
+        Stage::Reading => {
+            if wanted && !marked {
+                release(head.list);
+                mark(head.list);
+            }
+            if wanted || marked {
+                Way::Emit
+            } else {
+                Way::Drop
+            }
+        }
+        Stage::Receiving => {
+            if wanted || marked {
+                Way::Emit
+            } else {
+                Way::Drop
+            }
+        }
+    }
+}
+
+/// A hop's records have gone their way: what was kept for the list goes when the list does.
+#[inline(always)]
+pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
+    if !is_on() || stage != Stage::Receiving {
+        return;
+    }
+    let ends = head.kind == RecordKind::ListReleased as u16
+        || head.kind == RecordKind::ListDestroyed as u16
+        || (head.kind == RecordKind::ReceiveReturned as u16 && head.flags & FLAG_PEEK == 0);
+    if !ends {
+        return;
+    }
+    if way == Way::Drop {
+        forget(head.list);
+    } else {
+        let _ = MARKED_LISTS.remove(&head.list);
+    }
+}
+
+/// Where to keep the record with this head.
+#[inline(always)]
+pub(crate) fn held(head: &Head) -> Option<*mut Held> {
+    let key = HeldKey {
+        list: head.list,
+        kind: u32::from(head.kind),
+        first: u32::from(head.first),
+    };
+    if HELD_RECORDS.insert(&key, &ring::NOTHING_HELD, 0).is_err() {
+        ring::count(Counter::HeldFull);
+        return None;
+    }
+    HELD_RECORDS.get_ptr_mut(&key)
+}
+
+#[inline(always)]
+fn is_wanted(head: &Head) -> bool {
+    if FILTER_BY_PID.load() == 1 {
+        let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        // SAFETY: only the presence of the entry counts.
+        if unsafe { WANTED_PIDS.get(&pid) }.is_none() {
+            return false;
+        }
+    }
+    // SAFETY: likewise.
+    if FILTER_BY_COMM.load() == 1 && unsafe { WANTED_COMMS.get(&head.comm) }.is_none() {
+        return false;
+    }
+    if FILTER_BY_CGROUP.load() == 1 {
+        let wanted =
+            u64::from(FILTER_CGROUP_HIGH.load()) << 32 | u64::from(FILTER_CGROUP_LOW.load());
+        return is_below(wanted);
+    }
+    true
+}
+
+/// Whether the current task is in this cgroup or one below it.
+#[inline(always)]
+fn is_below(wanted: u64) -> bool {
+    /// Deeper than hierarchies get.
+    const LEVELS: i32 = 32;
+    for level in 0..LEVELS {
+        // SAFETY: takes a number and answers 0 where there is no such ancestor.
+        let ancestor = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+        if ancestor == wanted {
+            return true;
+        }
+        if ancestor == 0 {
+            return false;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn is_marked(list: u64) -> bool {
+    // SAFETY: only the presence of the entry counts.
+    unsafe { MARKED_LISTS.get(&list) }.is_some()
+}
+
+#[inline(always)]
+fn mark(list: u64) {
+    if MARKED_LISTS.insert(&list, &1, 0).is_err() {
+        ring::count(Counter::MarkedFull);
+    }
+}
+
+/// Most records of one kind that a list has.
+const RUNS_MAX: u32 = LIST_MAX.div_ceil(FILES_PER_RECORD) as u32;
+
+/// Reports what was held of this list, and of the one that it was duplicated from.
+#[inline(always)]
+fn release(list: u64) {
+    let origin = origin(list);
+    take_run(origin, RecordKind::ListCopied, true);
+    take_run(list, RecordKind::ListAttached, true);
+    take_one(list, RecordKind::SocketNamed, 0, true);
+    take_run(list, RecordKind::ListQueued, true);
+}
+
+/// Forgets it.
+#[inline(always)]
+fn forget(list: u64) {
+    let origin = origin(list);
+    take_run(origin, RecordKind::ListCopied, false);
+    take_run(list, RecordKind::ListAttached, false);
+    take_one(list, RecordKind::SocketNamed, 0, false);
+    take_run(list, RecordKind::ListQueued, false);
+}
+
+/// The list that `list` was duplicated from (up to 6.9), or itself.
+#[inline(always)]
+fn origin(list: u64) -> u64 {
+    let key = HeldKey {
+        list,
+        kind: RecordKind::ListAttached as u32,
+        first: 0,
+    };
+    // SAFETY: the entry stays while the list does.
+    match unsafe { HELD_RECORDS.get(&key) } {
+        Some(held) if held.origin() != 0 => held.origin(),
+        _ => list,
+    }
+}
+
+#[inline(always)]
+fn take_run(list: u64, kind: RecordKind, report: bool) {
+    for run in 0..RUNS_MAX {
+        if !take_one(list, kind, run * FILES_PER_RECORD as u32, report) {
+            return;
+        }
+    }
+}
+
+#[inline(always)]
+fn take_one(list: u64, kind: RecordKind, first: u32, report: bool) -> bool {
+    let key = HeldKey {
+        list,
+        kind: kind as u32,
+        first,
+    };
+    // SAFETY: whoever takes the list apart is alone with it.
+    let Some(held) = (unsafe { HELD_RECORDS.get(&key) }) else {
+        return false;
+    };
+    if report {
+        ring::submit_held(held, Counter::QueueLost);
+    }
+    let _ = HELD_RECORDS.remove(&key);
+    true
+}
+
+/// A wanted process's children are wanted from their first instruction.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub(crate) fn filter_fork(ctx: RawTracePointContext) -> i32 {
+    let child: u64 = ctx.arg(1);
+    let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let pid = kernel::task_pid(child);
+    // SAFETY: only the presence of the entry counts.
+    if pid != parent
+        && unsafe { WANTED_PIDS.get(&parent) }.is_some()
+        && WANTED_PIDS.insert(&pid, &1, 0).is_err()
+    {
+        ring::count(Counter::WantedFull);
+    }
+    0
+}
+
+/// The last of a process is gone, and its number may be another's.
+#[raw_tracepoint(tracepoint = "sched_process_free")]
+pub(crate) fn filter_free(ctx: RawTracePointContext) -> i32 {
+    let task: u64 = ctx.arg(0);
+    let pid = kernel::task_pid(task);
+    // A process's first thread is freed last.
+    if pid == kernel::task_tid(task) {
+        let _ = WANTED_PIDS.remove(&pid);
+    }
+    0
+}

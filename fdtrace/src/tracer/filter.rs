@@ -1,0 +1,168 @@
+//! The filter in the kernel: whose transfers are reported at all.
+
+use std::{collections::HashSet, fs};
+
+use aya::{Ebpf, maps::HashMap};
+
+use super::TracerError;
+
+/// Maps that only a filter uses.
+pub(super) const MAPS: [&str; 4] = [
+    "WANTED_PIDS",
+    "WANTED_COMMS",
+    "MARKED_LISTS",
+    "HELD_RECORDS",
+];
+
+/// Programs that keep the wanted processes up to date, and their tracepoints.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("filter_fork", "sched_process_fork"),
+    ("filter_free", "sched_process_free"),
+];
+
+/// TASK_COMM_LEN.
+const COMM_LEN: usize = 16;
+
+/// Which tasks are wanted: those that meet every condition that is there. A transfer is reported
+/// if a wanted task is at either end. Without any condition all are.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// It is of one of these processes, or of a descendant of theirs.
+    pub pids: Vec<u32>,
+    /// It has one of these names.
+    pub comms: Vec<String>,
+    /// It is in the cgroup (version 2) with this id, or in one below.
+    pub cgroup: Option<u64>,
+}
+
+impl Filter {
+    /// Whether there is any condition.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.pids.is_empty() || !self.comms.is_empty() || self.cgroup.is_some()
+    }
+
+    /// The constants that switch it on.
+    pub(super) fn facts(&self) -> Vec<(&'static str, u32)> {
+        let cgroup = self.cgroup.unwrap_or(0);
+        vec![
+            ("FILTER_BY_PID", u32::from(!self.pids.is_empty())),
+            ("FILTER_BY_COMM", u32::from(!self.comms.is_empty())),
+            ("FILTER_BY_CGROUP", u32::from(self.cgroup.is_some())),
+            ("FILTER_CGROUP_LOW", cgroup as u32),
+            ("FILTER_CGROUP_HIGH", (cgroup >> 32) as u32),
+        ]
+    }
+
+    /// Says who is wanted.
+    pub(super) fn set(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
+        if !self.comms.is_empty() {
+            let mut wanted = map::<[u8; COMM_LEN]>(ebpf, "WANTED_COMMS")?;
+            for comm in &self.comms {
+                insert(&mut wanted, "WANTED_COMMS", padded(comm))?;
+            }
+        }
+        if self.pids.is_empty() {
+            return Ok(());
+        }
+        for (name, target) in PROGRAMS {
+            attach(ebpf, name, target)?;
+        }
+        let mut wanted = map::<u32>(ebpf, "WANTED_PIDS")?;
+        for pid in &self.pids {
+            insert(&mut wanted, "WANTED_PIDS", *pid)?;
+        }
+        // Whoever is forked from now on is noted by the programs. Who was there before is found
+        // here, from parents to children, until a look at all processes finds no more.
+        let mut known: HashSet<u32> = self.pids.iter().copied().collect();
+        loop {
+            let children: Vec<u32> = processes()
+                .filter(|(pid, parent)| known.contains(parent) && !known.contains(pid))
+                .map(|(pid, _)| pid)
+                .collect();
+            if children.is_empty() {
+                return Ok(());
+            }
+            for pid in children {
+                insert(&mut wanted, "WANTED_PIDS", pid)?;
+                known.insert(pid);
+            }
+        }
+    }
+}
+
+/// A task's name as the kernel keeps it: cut to 15 bytes, and padded with NULs.
+fn padded(comm: &str) -> [u8; COMM_LEN] {
+    let mut padded = [0; COMM_LEN];
+    let len = comm.len().min(COMM_LEN - 1);
+    padded[..len].copy_from_slice(&comm.as_bytes()[..len]);
+    padded
+}
+
+fn map<'a, K: aya::Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<&'a mut aya::maps::MapData, K, u8>, TracerError> {
+    let map = ebpf.map_mut(name).ok_or(TracerError::Missing(name))?;
+    HashMap::try_from(map).map_err(|source| TracerError::Map { name, source })
+}
+
+fn insert<K: aya::Pod>(
+    map: &mut HashMap<&mut aya::maps::MapData, K, u8>,
+    name: &'static str,
+    key: K,
+) -> Result<(), TracerError> {
+    map.insert(key, 1, 0)
+        .map_err(|source| TracerError::Map { name, source })
+}
+
+fn attach(ebpf: &mut Ebpf, name: &'static str, target: &'static str) -> Result<(), TracerError> {
+    use aya::programs::{ProgramError, RawTracePoint};
+
+    let refused = |source: ProgramError| TracerError::Load {
+        program: name,
+        target,
+        source: Box::new(source),
+    };
+    let program = ebpf.program_mut(name).ok_or(TracerError::Missing(name))?;
+    let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
+    program.load().map_err(refused)?;
+    program.attach(target).map_err(refused)?;
+    Ok(())
+}
+
+/// Every process and its parent, as far as they can be read while they come and go.
+fn processes() -> impl Iterator<Item = (u32, u32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name, in parentheses, may contain anything; the state follows, then the parent.
+        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?;
+        Some((pid, parent.parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_as_the_kernel_cuts_them() {
+        assert_eq!(&padded("nginx"), b"nginx\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(&padded("a-rather-long-name"), b"a-rather-long-n\0");
+    }
+
+    #[test]
+    fn this_process_is_its_parents_child() {
+        let this = (std::process::id(), std::os::unix::process::parent_id());
+        assert!(processes().any(|pair| pair == this));
+    }
+
+    #[test]
+    fn a_filter_without_conditions_is_off() {
+        let filter = Filter::default();
+        assert!(!filter.is_on());
+        assert!(filter.facts().iter().all(|(_, value)| *value == 0));
+    }
+}
