@@ -13,6 +13,7 @@ use crate::{
     explain::{self, Path, Recorder, Story, Teller},
     kernel::KernelView,
     report::{Pointers, schema},
+    tracer::Filter,
     tracker::Tracker,
     verify::{self, Scenario, Verifier},
 };
@@ -60,7 +61,7 @@ struct Theatre {
 impl Theatre {
     fn open(common: &Common) -> Result<Self> {
         let path = Path::of(&KernelView::live()?)?;
-        let mut started = startup::start(common, BUFFER_KIB)?;
+        let mut started = startup::start(common, BUFFER_KIB, &Filter::default())?;
         started.prepare_snapshots()?;
         let symbols = started.symbols;
         let tracker = Tracker::new(Box::new(move |address| {
