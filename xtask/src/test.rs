@@ -97,6 +97,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     checks.run("security advisories of dependencies", advisories);
     checks.run("fresh eBPF build", || fresh_build(args.no_install));
 
+    checks.run("programs that tests use", || programs(args.no_install));
+
     println!("\n==> tests");
     let totals = tests(&args.args, &mut checks)?;
 
@@ -113,6 +115,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What tests look at fdtrace's output with; those that miss one skip themselves and say so.
+fn programs(no_install: bool) -> Result<Outcome> {
+    let mut found = Vec::new();
+    for (program, package) in [("chromium", "chromium"), ("dot", "graphviz"), ("cc", "gcc")] {
+        let path = if no_install {
+            process::find(program).with_context(|| format!("no {program}"))
+        } else {
+            toolchain::find_or_install(program, package)
+        };
+        match path {
+            Ok(path) => found.push(path.display().to_string()),
+            Err(error) => return Ok(Skipped(format!("{error:#}"))),
+        }
+    }
+    Ok(Passed(found.join(", ")))
 }
 
 /// Runs `command`, a Cargo subcommand that a rustup component brings.

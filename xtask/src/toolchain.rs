@@ -331,6 +331,21 @@ pub(crate) fn apt_get(args: &[&str]) -> Result<()> {
     process::run(&mut command)
 }
 
+/// The program's path; as root on Debian, its package is installed first when it is missing.
+pub(crate) fn find_or_install(program: &str, package: &str) -> Result<PathBuf> {
+    let installable = process::is_root() && process::find("apt-get").is_some();
+    if process::find(program).is_none() && installable {
+        apt_get(&["update"])?;
+        apt_get(&["install", "-y", "--no-install-recommends", package])?;
+    }
+    match process::find(program) {
+        Some(path) => Ok(path),
+        None => {
+            bail!("no {program}: install {package}, on Debian with `apt-get install {package}`")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,6 +35,8 @@ pub(super) enum Command {
     Record(Record),
     /// Show a recorded trace; needs no privileges.
     Replay(Replay),
+    /// Make one page for a browser of a recorded trace; needs no privileges.
+    Report(Page),
     /// Tell what the kernel does when a descriptor is passed, as it did it here.
     Explain(Explain),
     /// Show how each hop is watched on this kernel, or why it cannot be.
@@ -175,6 +177,9 @@ pub(super) struct Doctor {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Trace {
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
     #[command(flatten)]
     pub(super) show: Show,
     #[command(flatten)]
@@ -195,18 +200,40 @@ pub(super) struct Replay {
     /// What `fdtrace record` wrote.
     #[arg(value_name = "FILE")]
     pub(super) recording: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = ReplayFormat::Text)]
+    pub(super) format: ReplayFormat,
     #[command(flatten)]
     pub(super) show: Show,
     #[command(flatten)]
     pub(super) ends: Ends,
 }
 
+/// What a recording can be turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReplayFormat {
+    /// For people.
+    Text,
+    /// JSON Lines; `fdtrace schema` describes them.
+    Json,
+    /// Trace events in JSON, for ui.perfetto.dev and chrome://tracing.
+    Perfetto,
+    /// Who hands what to whom, for Graphviz.
+    Dot,
+    /// A sequence diagram, for Markdown.
+    Mermaid,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Page {
+    /// What `fdtrace record` wrote.
+    #[arg(value_name = "FILE")]
+    pub(super) recording: PathBuf,
+}
+
 /// How to show transfers, and which; a recording has them all.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Show {
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(super) format: Format,
     /// Print every hop of every transfer.
     #[arg(long)]
     pub(super) hops: bool,

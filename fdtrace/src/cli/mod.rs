@@ -49,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Trace(trace_args) => trace::run(&trace_args, &args.common),
         Command::Record(record_args) => trace::record(&record_args, &args.common),
         Command::Replay(replay_args) => replay::run(&replay_args, &args.common),
+        Command::Report(page_args) => replay::page(&page_args, &args.common),
         Command::Explain(explain_args) => explain::run(&explain_args, &args.common),
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),

@@ -1,25 +1,79 @@
-//! `fdtrace replay`: a recorded trace, shown as it would have been live.
+//! `fdtrace replay` and `fdtrace report`: a recorded trace, shown as it would have been live, for
+//! other tools, or as a page.
 
-use std::{cell::RefCell, collections::HashMap, fs::File, io::BufReader, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fs::File,
+    io::{self, BufReader},
+    path::Path,
+    rc::Rc,
+};
 
 use anyhow::{Context as _, Result};
 
 use super::{
     Output,
-    args::{Common, Replay},
-    trace::{finish, report, start_of},
+    args::{Common, Page, Replay, ReplayFormat},
+    trace::{finish, start_of},
 };
 use crate::{
     recording::{End, Item, Reader},
-    report::Pointers,
+    report::{Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceReport},
     trace::{Selection, Session},
     tracer::Losses,
     tracker::Tracker,
 };
 
 pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {
-    let path = args.recording.display();
-    let file = File::open(&args.recording).with_context(|| format!("cannot read {path}"))?;
+    let selection = Selection {
+        pids: args.ends.pid.clone(),
+        comms: args.ends.comm.clone(),
+        ..args.show.selection(false)
+    };
+    play(
+        &args.recording,
+        selection,
+        args.show.limit_events,
+        common,
+        |out, pointers| {
+            let width = out.width();
+            let hops = args.show.hops;
+            let out = io::BufWriter::with_capacity(1 << 16, out);
+            match args.format {
+                ReplayFormat::Text => Box::new(Lines::new(out, pointers, hops, width)),
+                ReplayFormat::Json => Box::new(Json::new(out, pointers, hops)),
+                ReplayFormat::Perfetto => Box::new(Perfetto::new(out)),
+                ReplayFormat::Dot => Box::new(Dot::new(out)),
+                ReplayFormat::Mermaid => Box::new(Mermaid::new(out)),
+            }
+        },
+    )
+}
+
+/// Makes a page of a recording.
+pub(super) fn page(args: &Page, common: &Common) -> Result<u8> {
+    play(
+        &args.recording,
+        Selection::default(),
+        u64::MAX,
+        common,
+        |out, pointers| {
+            let out = io::BufWriter::with_capacity(1 << 16, out);
+            Box::new(Html::new(out, pointers))
+        },
+    )
+}
+
+fn play(
+    recording: &Path,
+    selection: Selection,
+    limit: u64,
+    common: &Common,
+    report: impl for<'a> FnOnce(&'a mut Output, Pointers) -> Box<dyn TraceReport + 'a>,
+) -> Result<u8> {
+    let path = recording.display();
+    let file = File::open(recording).with_context(|| format!("cannot read {path}"))?;
     let mut reader = Reader::new(BufReader::new(file)).with_context(|| path.to_string())?;
     let header = reader.header().clone();
 
@@ -33,13 +87,13 @@ pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {
     let mut session = Session::begin(
         tracker,
         Selection {
-            pids: args.ends.pid.clone(),
-            comms: args.ends.comm.clone(),
-            ..args.show.selection(header.filtered)
+            // A filtered trace has more in it than it was to show.
+            wanted: header.filtered,
+            ..selection
         },
-        report(&mut out, &args.show, pointers),
+        report(&mut out, pointers),
         &start_of(&header),
-        args.show.limit_events,
+        limit,
     )?;
 
     let mut end = None;

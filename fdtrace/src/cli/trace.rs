@@ -42,7 +42,7 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
             common,
             args.show.selection(true),
             args.show.limit_events,
-            |pointers| report(to, &args.show, pointers),
+            |pointers| report(to, args.format, &args.show, pointers),
             None,
         )
         .await?;
@@ -83,14 +83,15 @@ fn hold(args: &Watch) -> Result<Option<Held>> {
 }
 
 /// The report that the user asked for.
-pub(super) fn report<'a>(
+fn report<'a>(
     out: &'a mut Output,
+    format: Format,
     show: &Show,
     pointers: Pointers,
 ) -> Box<dyn TraceReport + 'a> {
     let width = out.width();
     let out = io::BufWriter::with_capacity(1 << 16, out);
-    match show.format {
+    match format {
         Format::Text => Box::new(Lines::new(out, pointers, show.hops, width)),
         Format::Json => Box::new(Json::new(out, pointers, show.hops)),
     }

@@ -3,10 +3,14 @@
 //! Reports do no I/O but writing to what they are given, and read no clock. What the traced
 //! system controls (names, paths) reaches a format only through that format's own escaping.
 
+mod dot;
+mod html;
 mod inflight;
 mod json;
 mod junit;
 mod lines;
+mod mermaid;
+mod perfetto;
 mod pointers;
 pub mod schema;
 mod several;
@@ -16,11 +20,15 @@ mod trace;
 
 use std::io;
 
+pub use dot::Dot;
+pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
 pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
 pub use junit::Junit;
 pub use lines::Lines;
+pub use mermaid::Mermaid;
+pub use perfetto::Perfetto;
 pub use pointers::{PointerStyle, Pointers};
 pub use several::Several;
 pub use tap::Tap;

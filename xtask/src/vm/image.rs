@@ -16,7 +16,7 @@ use object::read::elf::{ElfFile64, ProgramHeader as _};
 use vm_init::{JOB, Job};
 
 use super::cpio::Archive;
-use crate::{process, workspace};
+use crate::{process, toolchain, workspace};
 
 /// Static binaries need the target named: Cargo would otherwise build macros with their flags.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -148,7 +148,7 @@ fn wants_interpreter(data: &[u8]) -> bool {
 
 /// The busybox that gives `--shell` its shell.
 pub(crate) fn busybox() -> Result<Program> {
-    let path = super::find_or_install("busybox", "busybox-static")?;
+    let path = toolchain::find_or_install("busybox", "busybox-static")?;
     Ok(Program {
         name: "busybox".to_owned(),
         path,

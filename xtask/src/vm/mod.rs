@@ -32,7 +32,7 @@ use std::{
 use anyhow::{Result, bail};
 use vm_init::{Frame, Job};
 
-use crate::{process, toolchain, workspace};
+use crate::workspace;
 use image::Program;
 use kernel::Choice;
 use machine::{Machine, Up};
@@ -248,21 +248,6 @@ fn stream(session: &Session, kernel: &Choice) -> Result<ExitCode> {
         }
     })?;
     Ok(ExitCode::from(status.unwrap_or(u8::MAX)))
-}
-
-/// The program's path; as root on Debian, its package is installed first when it is missing.
-fn find_or_install(program: &str, package: &str) -> Result<PathBuf> {
-    let installable = process::is_root() && process::find("apt-get").is_some();
-    if process::find(program).is_none() && installable {
-        toolchain::apt_get(&["update"])?;
-        toolchain::apt_get(&["install", "-y", "--no-install-recommends", package])?;
-    }
-    match process::find(program) {
-        Some(path) => Ok(path),
-        None => {
-            bail!("no {program}: install {package}, on Debian with `apt-get install {package}`")
-        }
-    }
 }
 
 /// The user's terminal in raw mode, so that Ctrl-C goes to the VM; as it was when dropped.

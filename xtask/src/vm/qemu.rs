@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::Result;
 
+use crate::toolchain;
+
 /// What Debian calls it, which other systems do too.
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
@@ -103,7 +105,7 @@ impl Qemu {
     /// With `accelerator`, or the best there is.
     pub(crate) fn find(accelerator: Option<Accelerator>) -> Result<Self> {
         Ok(Self {
-            program: super::find_or_install(PROGRAM, PACKAGE)?,
+            program: toolchain::find_or_install(PROGRAM, PACKAGE)?,
             accelerator: accelerator.unwrap_or_else(Accelerator::find),
         })
     }
