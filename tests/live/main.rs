@@ -21,4 +21,5 @@ mod identity;
 mod loss;
 mod object;
 mod run;
+mod self_test;
 mod session;

@@ -138,7 +138,7 @@ impl Kind {
 }
 
 /// One program and the place it attaches to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// Name of the eBPF program.
     pub program: &'static str,
