@@ -27,7 +27,7 @@ fn header() -> Header {
     let hop = |hop: &str, target: &str| PlanEntry {
         hop: hop.to_owned(),
         mechanism: Some("tracepoint".to_owned()),
-        kind: Some("raw_tp".to_owned()),
+        kind: Some("tp_btf".to_owned()),
         target: Some(target.to_owned()),
         skipped: false,
         why: None,

@@ -33,8 +33,6 @@ macro_rules! for_each_offset {
             UNIX_ADDRESS__LEN "unix_address.len" 4;
             UNIX_ADDRESS__NAME "unix_address.name" 0;
             SOCKET__SK "socket.sk" 8;
-            SOCKET_ALLOC__SOCKET "socket_alloc.socket" 0;
-            SOCKET_ALLOC__INODE__INO "socket_alloc.vfs_inode.i_ino" 8;
             FILE__FLAGS "file.f_flags" 4;
             FILE__INODE "file.f_inode" 8;
             FILE__PRIVATE_DATA "file.private_data" 8;

@@ -11,7 +11,7 @@ use fdtrace_common::records::LIST_MAX;
 
 use crate::{
     emit::FDS_MAX,
-    kernel::{self, Msghdr},
+    kernel::{self, Msghdr, Pointer},
 };
 
 /// Control messages to look at in one call.
@@ -144,7 +144,7 @@ pub(crate) fn read_compat_fds(msghdr: u32, fds: &mut [i32; FDS_MAX]) -> u32 {
 
 /// [`read_fds`] from the kernel's copy of a sender's control messages.
 #[inline(always)]
-pub(crate) fn read_copied_fds(message: Msghdr, fds: &mut [i32; FDS_MAX]) -> u32 {
+pub(crate) fn read_copied_fds(message: Msghdr<impl Pointer>, fds: &mut [i32; FDS_MAX]) -> u32 {
     let (control, len) = message.control();
     let header = kernel::read_copied;
     walk(NATIVE, control, len, fds, header, |to, len, from| {

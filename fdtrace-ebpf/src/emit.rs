@@ -2,10 +2,7 @@
 //! that fit a record.
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
-        generated::bpf_get_current_comm,
-    },
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
     maps::PerCpuArray,
 };
@@ -16,15 +13,12 @@ use fdtrace_common::{
 
 use crate::{
     filter::{self, Stage, Way},
-    kernel::{FdTable, File},
+    kernel::{FdTable, File, Pointer, Task},
     ring::{self, Pending},
 };
 
 /// Most records that one hop of one list takes.
 const RECORDS_MAX: usize = LIST_MAX.div_ceil(FILES_PER_RECORD);
-
-/// TASK_COMM_LEN.
-const COMM_LEN: usize = 16;
 
 /// Room for descriptor numbers: a full list may start anywhere in the first half.
 pub(crate) const FDS_MAX: usize = 512;
@@ -73,13 +67,16 @@ pub(crate) enum Program {
 static SCRATCH: PerCpuArray<Scratch> =
     PerCpuArray::with_max_entries(Program::EndConsume as u32 + 1, 0);
 
-/// This program's scratch, its head holding the current time and task and nothing else yet.
+/// This program's scratch, its head holding the time and the current task and nothing else yet.
 #[inline(always)]
-pub(crate) fn begin(program: Program, kind: RecordKind) -> Option<&'static mut Scratch> {
+pub(crate) fn begin(
+    task: Task,
+    program: Program,
+    kind: RecordKind,
+) -> Option<&'static mut Scratch> {
     let scratch = SCRATCH.get_ptr_mut(program as u32)?;
     // SAFETY: the slot is this program's and this CPU's, see `SCRATCH`.
     let scratch = unsafe { &mut *scratch };
-    let pid_tgid = bpf_get_current_pid_tgid();
     scratch.head = Head {
         // SAFETY: takes nothing and always succeeds.
         t_ns: unsafe { bpf_ktime_get_ns() },
@@ -92,8 +89,8 @@ pub(crate) fn begin(program: Program, kind: RecordKind) -> Option<&'static mut S
         receiver_ino: 0,
         sender_ino: 0,
         location: 0,
-        pid: (pid_tgid >> 32) as u32,
-        tid: pid_tgid as u32,
+        pid: task.pid(),
+        tid: task.tid(),
         // SAFETY: takes nothing and always succeeds.
         cpu: unsafe { bpf_get_smp_processor_id() },
         socket_fd: -1,
@@ -107,13 +104,10 @@ pub(crate) fn begin(program: Program, kind: RecordKind) -> Option<&'static mut S
         socket_type: 0,
         total: 0,
         padding: 0,
-        comm: [0; COMM_LEN],
+        comm: [0; 16],
     };
-    // SAFETY: the field is that long. Written in place: an error, which cannot happen with a
-    // task and this length, would leave zeros.
-    unsafe {
-        bpf_get_current_comm((&raw mut scratch.head.comm).cast(), COMM_LEN as u32);
-    }
+    // SAFETY: the field can be written.
+    unsafe { task.copy_comm(&raw mut scratch.head.comm) };
     Some(scratch)
 }
 
@@ -152,11 +146,11 @@ impl Slot {
 /// `flags_after` is asked once a record's files have been read, for what only then is known.
 /// When the ring buffer is full, the rest of the list is lost with the record, and counted.
 #[inline(always)]
-pub(crate) fn files(
+pub(crate) fn files<P: Pointer>(
     scratch: &mut Scratch,
     total: u32,
     lost: Counter,
-    file_at: impl Fn(&Scratch, usize) -> (File, Slot),
+    file_at: impl Fn(&Scratch, usize) -> (File<P>, Slot),
     flags_after: impl Fn() -> u16,
 ) {
     let stage = Stage::of(lost);
@@ -169,11 +163,11 @@ pub(crate) fn files(
 }
 
 #[inline(always)]
-fn write_files(
+fn write_files<P: Pointer>(
     scratch: &mut Scratch,
     total: u32,
     lost: Counter,
-    file_at: impl Fn(&Scratch, usize) -> (File, Slot),
+    file_at: impl Fn(&Scratch, usize) -> (File<P>, Slot),
     flags_after: impl Fn() -> u16,
 ) {
     scratch.head.total = total as u16;

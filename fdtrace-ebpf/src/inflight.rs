@@ -45,7 +45,7 @@ static PATH_PAGE: Array<PathPage> = Array::with_max_entries(1, 0);
 /// before or 0 to begin.
 #[raw_tracepoint(tracepoint = "inflight_queue")]
 pub(crate) fn inflight_queue(ctx: RawTracePointContext) -> i32 {
-    let sock = Sock(ctx.arg(0));
+    let sock: Sock = Sock(ctx.arg(0));
     let resume: u64 = ctx.arg(1);
     let Some(page) = QUEUE_PAGE.get_ptr_mut(0) else {
         return 0;
@@ -177,10 +177,10 @@ fn put_file(page: &mut QueuePage, skb: Skb, list: List) {
 /// Returns 0 if it could be read, 1 if the file was no longer there.
 #[raw_tracepoint(tracepoint = "inflight_path")]
 pub(crate) fn inflight_path(ctx: RawTracePointContext) -> i32 {
-    let file = File(ctx.arg(0));
+    let file: File = File(ctx.arg(0));
     let inode: u64 = ctx.arg(1);
-    let skb = Skb(ctx.arg(2));
-    let list = List(ctx.arg(3));
+    let skb: Skb = Skb(ctx.arg(2));
+    let list: List = List(ctx.arg(3));
     let index: u64 = ctx.arg(4);
     let Some(page) = PATH_PAGE.get_ptr_mut(0) else {
         return 1;

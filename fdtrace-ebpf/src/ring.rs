@@ -13,7 +13,7 @@ use fdtrace_common::{
 use crate::{
     emit::Slot,
     filter::{self, Stage, Way},
-    kernel::{self, File},
+    kernel::{self, File, Pointer},
 };
 
 #[map]
@@ -86,7 +86,7 @@ impl<const N: usize> Pending<N> {
 
     /// Writes file `index` of this record, as it is now; `index` is below `N`.
     #[inline(always)]
-    pub(crate) fn put_file(&mut self, index: usize, file: File, slot: Slot) {
+    pub(crate) fn put_file(&mut self, index: usize, file: File<impl Pointer>, slot: Slot) {
         if index >= N {
             return;
         }
@@ -110,7 +110,7 @@ impl<const N: usize> Pending<N> {
         // SAFETY: the entry is as large as its type.
         unsafe {
             let to = &raw mut (*self.0.as_mut_ptr()).head;
-            kernel::copy(to, head);
+            copy_head(to, head);
             (*to).flags |= flags;
         }
         if filter::is_on() && held == 1 {
@@ -161,6 +161,21 @@ pub(crate) fn submit_held(held: &Held, lost: Counter) {
 
 const _: () = assert!(size_of::<NameRecord>() <= size_of::<Held>());
 
+/// Copies the head, a word at a time: the compiler would call a function that goes byte by byte.
+///
+/// # Safety
+/// `to` can be written.
+#[inline(always)]
+unsafe fn copy_head(to: *mut Head, from: &Head) {
+    const WORDS: usize = size_of::<Head>() / size_of::<u64>();
+    const { assert!(size_of::<Head>() % size_of::<u64>() == 0) };
+    let (to, from) = (to.cast::<u64>(), (&raw const *from).cast::<u64>());
+    for word in 0..WORDS {
+        // SAFETY: the caller's promise; both are a head long, and any bytes are a word.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+    }
+}
+
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct NameRecord {
@@ -184,7 +199,7 @@ pub(crate) fn submit_name(
     let record = entry.as_mut_ptr();
     // SAFETY: the entry is as large as its type, and `fill` writes at most ROOM bytes.
     unsafe {
-        kernel::copy(&raw mut (*record).head, head);
+        copy_head(&raw mut (*record).head, head);
         let len = fill((&raw mut (*record).name.name).cast(), ROOM);
         (*record).name.len = len;
         (*record).name.reserved = 0;

@@ -10,7 +10,7 @@ use fdtrace_common::{counters::Counter, records::RecordKind};
 use super::on_return;
 use crate::{
     emit::{self, Program, Slot},
-    kernel::{Cookie, List, Skb},
+    kernel::{Cookie, File, List, Pointer, Skb, Task},
     ring,
 };
 
@@ -30,7 +30,7 @@ on_return! {
 }
 
 #[inline(always)]
-fn attached([cookie, skb]: [u64; 2], result: i64) {
+fn attached<P: Pointer>([cookie, skb]: [P; 2], result: i64) {
     let skb = Skb(skb);
     if (result as i32) < 0 {
         return;
@@ -40,15 +40,16 @@ fn attached([cookie, skb]: [u64; 2], result: i64) {
         return;
     }
     ring::count(Counter::AttachFired);
-    let Some(scratch) = emit::begin(Program::Attach, RecordKind::ListAttached) else {
+    let Some(scratch) = emit::begin(Task::current(), Program::Attach, RecordKind::ListAttached)
+    else {
         return;
     };
     let sender = skb.sock();
     scratch.head.list = list.0;
     // Where the list itself moved, the cookie has none any more.
-    scratch.head.origin = Cookie(cookie).list().0;
-    scratch.head.skb = skb.0;
-    scratch.head.sender_sock = sender.0;
+    scratch.head.origin = Cookie(cookie).list().0.address();
+    scratch.head.skb = skb.0.address();
+    scratch.head.sender_sock = sender.0.address();
     scratch.head.sender_ino = sender.ino();
     scratch.head.count = list.count();
     let total = u32::from(scratch.head.count);
@@ -62,22 +63,26 @@ fn attached([cookie, skb]: [u64; 2], result: i64) {
 }
 
 #[inline(always)]
-fn duplicated([origin]: [u64; 1], duplicate: i64) {
-    if origin == 0 || duplicate == 0 {
+fn duplicated<P: Pointer>([origin]: [P; 1], duplicate: i64) {
+    if origin.is_null() || duplicate == 0 {
         return;
     }
     ring::count(Counter::DuplicateFired);
-    let Some(scratch) = emit::begin(Program::Duplicate, RecordKind::ListDuplicated) else {
+    let Some(scratch) = emit::begin(
+        Task::current(),
+        Program::Duplicate,
+        RecordKind::ListDuplicated,
+    ) else {
         return;
     };
     scratch.head.list = duplicate as u64;
-    scratch.head.origin = origin;
+    scratch.head.origin = origin.address();
     scratch.head.count = List(duplicate as u64).count();
     emit::files(
         scratch,
         0,
         Counter::AttachLost,
-        |_, _| (crate::kernel::File(0), Slot::UNKNOWN),
+        |_, _| (File(0), Slot::UNKNOWN),
         || 0,
     );
 }

@@ -10,7 +10,7 @@ use super::on_return;
 use crate::{
     control,
     emit::{self, FDS_MAX, Program, Slot},
-    kernel::{self, Cookie, FdTable, Msghdr, SyscallRegs},
+    kernel::{self, Cookie, FdTable, Msghdr, Pointer, SyscallRegs, Task},
     offsets::HAS_TASK_PT_REGS,
     ring,
 };
@@ -21,9 +21,9 @@ on_return! {
 }
 
 #[inline(always)]
-fn copied([socket, message, cookie]: [u64; 3], result: i64) {
+fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
     let list = Cookie(cookie).list();
-    if result as i32 != 0 || list.0 == 0 {
+    if result as i32 != 0 || list.0.is_null() {
         return;
     }
     let sender = kernel::sock_of(socket);
@@ -31,21 +31,22 @@ fn copied([socket, message, cookie]: [u64; 3], result: i64) {
         return;
     }
     ring::count(Counter::CopyFired);
-    let Some(scratch) = emit::begin(Program::Copy, RecordKind::ListCopied) else {
+    let task = Task::current();
+    let Some(scratch) = emit::begin(task, Program::Copy, RecordKind::ListCopied) else {
         return;
     };
-    let table = FdTable::current();
+    let table = FdTable::of(task);
     let passed = control::read_copied_fds(Msghdr(message), &mut scratch.fds);
-    scratch.head.list = list.0;
-    scratch.head.sender_sock = sender.0;
+    scratch.head.list = list.0.address();
+    scratch.head.sender_sock = sender.0.address();
     scratch.head.sender_ino = sender.ino();
     scratch.head.count = list.count();
     if HAS_TASK_PT_REGS.load() == 1 {
-        let regs = SyscallRegs::current();
+        let regs = SyscallRegs::of(task);
         scratch.head.syscall = regs.number();
         // Only where the first argument is this very socket is it the sender's number for it.
         let socket_fd = regs.first() as i32;
-        if table.sock(socket_fd) == sender {
+        if table.sock(socket_fd).0 == sender.0.address() {
             scratch.head.socket_fd = socket_fd;
         }
     }

@@ -5,20 +5,19 @@
 //! new descriptors: what is open in the receiver's table *now* cannot come from this list.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
-    macros::{map, raw_tracepoint},
+    macros::{btf_tracepoint, map},
     maps::HashMap,
-    programs::RawTracePointContext,
+    programs::BtfTracePointContext,
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{RecordKind, WINDOW_WORDS},
+    records::{Head, RecordKind, WINDOW_WORDS},
 };
 
 use super::on_entry;
 use crate::{
     emit::{self, Program, Slot},
-    kernel::{FdTable, Skb},
+    kernel::{FdTable, Pointer, Skb, Task, Typed},
     offsets::INSTALL_BY_TABLE,
     ring,
 };
@@ -49,9 +48,9 @@ static EMPTY: Window = Window {
 #[map]
 pub(crate) static WINDOWS: HashMap<u32, Window> = HashMap::with_max_entries(1024, 0);
 
-#[raw_tracepoint(tracepoint = "skb_copy_datagram_iovec")]
-pub(crate) fn dequeue_skb_copy_datagram_iovec(ctx: RawTracePointContext) -> i32 {
-    being_read(ctx.arg(0));
+#[btf_tracepoint(function = "skb_copy_datagram_iovec")]
+pub(crate) fn dequeue_skb_copy_datagram_iovec(ctx: BtfTracePointContext) -> i32 {
+    being_read(Typed(ctx.arg(0)));
     0
 }
 
@@ -61,7 +60,7 @@ on_entry! {
 }
 
 #[inline(always)]
-fn being_read(skb: u64) {
+fn being_read(skb: impl Pointer) {
     let skb = Skb(skb);
     let sender = skb.sock();
     if !sender.is_unix() {
@@ -73,20 +72,21 @@ fn being_read(skb: u64) {
     }
 
     ring::count(Counter::DequeueFired);
-    let Some(scratch) = emit::begin(Program::Dequeue, RecordKind::ListDequeued) else {
+    let task = Task::current();
+    let Some(scratch) = emit::begin(task, Program::Dequeue, RecordKind::ListDequeued) else {
         return;
     };
-    let count = list.count();
     scratch.head.list = list.0;
-    scratch.head.skb = skb.0;
-    scratch.head.sender_sock = sender.0;
-    scratch.head.count = count;
+    scratch.head.skb = skb.0.address();
+    scratch.head.sender_sock = sender.0.address();
+    scratch.head.count = list.count();
     if INSTALL_BY_TABLE.load() == 1 {
-        open_window(list.0, skb.0, count, scratch.head.t_ns);
+        open_window(task, &scratch.head);
     }
+    let total = u32::from(scratch.head.count);
     emit::files(
         scratch,
-        u32::from(count),
+        total,
         Counter::DequeueLost,
         |_, index| (list.file(index), Slot::UNKNOWN),
         || 0,
@@ -94,8 +94,8 @@ fn being_read(skb: u64) {
 }
 
 #[inline(always)]
-fn open_window(list: u64, skb: u64, count: u16, t_ns: u64) {
-    let tid = bpf_get_current_pid_tgid() as u32;
+fn open_window(task: Task, head: &Head) {
+    let tid = task.tid();
     if WINDOWS.insert(&tid, &EMPTY, 0).is_err() {
         ring::count(Counter::WindowFull);
         return;
@@ -103,15 +103,15 @@ fn open_window(list: u64, skb: u64, count: u16, t_ns: u64) {
     let Some(window) = WINDOWS.get_ptr_mut(&tid) else {
         return;
     };
-    let table = FdTable::current();
+    let table = FdTable::of(task);
     let base = table.next / 64;
     // SAFETY: the entry is this thread's, and only this thread adds or removes it.
     unsafe {
-        (*window).list = list;
-        (*window).skb = skb;
-        (*window).t_ns = t_ns;
+        (*window).list = head.list;
+        (*window).skb = head.skb;
+        (*window).t_ns = head.t_ns;
         (*window).base = base;
-        (*window).count = u32::from(count);
+        (*window).count = u32::from(head.count);
         table.copy_open_words(base, (&raw mut (*window).before).cast());
     }
 }

@@ -9,7 +9,7 @@ use super::on_entry;
 use crate::{
     calls,
     emit::{self, Program, Slot},
-    kernel::Cookie,
+    kernel::{Cookie, Pointer, Task},
     ring,
 };
 
@@ -18,19 +18,20 @@ on_entry! {
 }
 
 #[inline(always)]
-fn detached(cookie: u64) {
+fn detached(cookie: impl Pointer) {
     let list = Cookie(cookie).list();
-    if list.0 == 0 {
+    if list.0.is_null() {
         return;
     }
     ring::count(Counter::DetachFired);
-    let Some(scratch) = emit::begin(Program::Detach, RecordKind::ListDetached) else {
+    let Some(scratch) = emit::begin(Task::current(), Program::Detach, RecordKind::ListDetached)
+    else {
         return;
     };
-    scratch.head.list = list.0;
+    scratch.head.list = list.0.address();
     scratch.head.count = list.count();
     let total = u32::from(scratch.head.count);
-    calls::begin_detach(list.0, total);
+    calls::begin_detach(list.0.address(), total);
     emit::files(
         scratch,
         total,

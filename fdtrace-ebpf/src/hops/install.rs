@@ -8,9 +8,7 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
     records::{FLAG_PEEK, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, RecordKind, WINDOW_WORDS},
@@ -20,7 +18,7 @@ use super::dequeue::{WINDOWS, Window};
 use crate::{
     control,
     emit::{self, FDS_MAX, Program, Scratch, Slot},
-    kernel::{FdTable, Sock, SyscallRegs},
+    kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
@@ -30,30 +28,31 @@ const NEW_FDS_MAX: usize = 272;
 const MSG_PEEK: i32 = 2;
 const SYS_RECVMSG: i32 = 47;
 
-#[raw_tracepoint(tracepoint = "sock_recv_length")]
-pub(crate) fn install_sock_recv_length(ctx: RawTracePointContext) -> i32 {
-    let receiver = Sock(ctx.arg(0));
+#[btf_tracepoint(function = "sock_recv_length")]
+pub(crate) fn install_sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    let receiver = Sock(Typed(ctx.arg(0)));
     if !receiver.is_unix() {
         return 0;
     }
-    let tid = bpf_get_current_pid_tgid() as u32;
+    let task = Task::current();
+    let tid = task.tid();
     let Some(window) = WINDOWS.get_ptr_mut(&tid) else {
         return 0;
     };
-    report(receiver, window, ctx.arg(1), ctx.arg(2));
+    report(task, receiver, window, ctx.arg(1), ctx.arg(2));
     let _ = WINDOWS.remove(&tid);
     0
 }
 
 #[inline(always)]
-fn report(receiver: Sock, window: *const Window, result: i32, flags: i32) {
+fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32, flags: i32) {
     ring::count(Counter::InstallFired);
-    let Some(scratch) = emit::begin(Program::Install, RecordKind::ReceiveReturned) else {
+    let Some(scratch) = emit::begin(task, Program::Install, RecordKind::ReceiveReturned) else {
         return;
     };
     // SAFETY: the entry is this thread's, and only this thread adds or removes it.
     let window = unsafe { &*window };
-    let table = FdTable::current();
+    let table = FdTable::of(task);
     let (words, past) = table.copy_open_words(window.base, scratch.open.as_mut_ptr());
     let new = collect_new_fds(window, scratch, words as usize);
     let head = &mut scratch.head;
@@ -61,10 +60,10 @@ fn report(receiver: Sock, window: *const Window, result: i32, flags: i32) {
     head.skb = window.skb;
     head.origin = window.t_ns;
     head.count = window.count as u16;
-    head.receiver_sock = receiver.0;
+    head.receiver_sock = receiver.0.address();
     head.receiver_ino = receiver.ino();
     head.result = result;
-    let regs = SyscallRegs::current();
+    let regs = SyscallRegs::of(task);
     head.syscall = regs.number();
     if flags & MSG_PEEK != 0 {
         head.flags |= FLAG_PEEK;

@@ -16,13 +16,13 @@ macro_rules! on_entry {
     ($body:ident($($index:literal),*) fentry $fentry:ident kprobe $kprobe:ident) => {
         #[aya_ebpf::macros::fentry]
         pub(crate) fn $fentry(ctx: aya_ebpf::programs::FEntryContext) -> i32 {
-            $body($(ctx.arg($index)),*);
+            $body($(crate::kernel::Typed(ctx.arg($index))),*);
             0
         }
 
         #[aya_ebpf::macros::kprobe]
         pub(crate) fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
-            $body($(ctx.arg($index).unwrap_or_default()),*);
+            $body($(ctx.arg::<u64>($index).unwrap_or_default()),*);
             0
         }
     };
@@ -38,7 +38,10 @@ macro_rules! on_return {
     ) => {
         #[aya_ebpf::macros::fexit]
         pub(crate) fn $fexit(ctx: aya_ebpf::programs::FExitContext) -> i32 {
-            $body([$(ctx.arg($index)),*], ctx.arg::<u64>($returns) as i64);
+            $body(
+                [$(crate::kernel::Typed(ctx.arg($index))),*],
+                ctx.arg::<u64>($returns) as i64,
+            );
             0
         }
 

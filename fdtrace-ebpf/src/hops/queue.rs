@@ -7,7 +7,7 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
     records::{FLAG_RACED, Head, RecordKind},
@@ -17,7 +17,7 @@ use super::on_entry;
 use crate::{
     control,
     emit::{self, FDS_MAX, Program, Scratch, Slot},
-    kernel::{self, FdTable, File, List, Skb, Sock, SyscallRegs},
+    kernel::{self, FdTable, File, List, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     log::debug,
     ring,
 };
@@ -37,9 +37,9 @@ const SYS_COMPAT_SENDMSG: i32 = 370;
 /// Messages of one `sendmmsg` whose numbers are looked for.
 const BATCH_MAX: u64 = 16;
 
-#[raw_tracepoint(tracepoint = "sk_data_ready")]
-pub(crate) fn queue_sk_data_ready(ctx: RawTracePointContext) -> i32 {
-    let receiver = Sock(ctx.arg(0));
+#[btf_tracepoint(function = "sk_data_ready")]
+pub(crate) fn queue_sk_data_ready(ctx: BtfTracePointContext) -> i32 {
+    let receiver = Sock(Typed(ctx.arg(0)));
     if receiver.is_unix() {
         look_for_list(&ctx, receiver);
     }
@@ -57,36 +57,36 @@ on_entry! {
 /// `unix_add_edges` (6.1.141, 6.10 and later): under the receiver's lock, right before the skb is
 /// queued, and nothing can fail any more.
 #[inline(always)]
-fn edges_added(list: u64, receiver: u64) {
-    report_list(List(list), Skb(0), Sock(receiver));
+fn edges_added<P: Pointer>(list: P, receiver: P) {
+    report_list(List(list), 0, Sock(receiver));
 }
 
 /// `skb_queue_tail` (where there are no edges): every protocol's skbs come by here.
 #[inline(always)]
-fn tail_queued(queue: u64, skb: u64) {
+fn tail_queued<P: Pointer>(queue: P, skb: P) {
     let skb = Skb(skb);
     if !skb.sock().is_unix() {
         return;
     }
     let list = skb.list();
     if list.0 != 0 {
-        report_list(list, skb, Sock::of_queue(queue));
+        report_list(list, skb.0.address(), Sock::of_queue(queue));
     }
 }
 
 #[inline(always)]
-fn report_list(list: List, skb: Skb, receiver: Sock) {
-    if list.0 == 0 {
+fn report_list(list: List<impl Pointer>, skb: u64, receiver: Sock<impl Pointer>) {
+    if list.0.is_null() {
         return;
     }
     ring::count(Counter::QueueFired);
-    let Some(scratch) = emit::begin(Program::Queue, RecordKind::ListQueued) else {
+    let Some(scratch) = emit::begin(Task::current(), Program::Queue, RecordKind::ListQueued) else {
         return;
     };
     let head = &mut scratch.head;
-    head.list = list.0;
-    head.skb = skb.0;
-    head.receiver_sock = receiver.0;
+    head.list = list.0.address();
+    head.skb = skb;
+    head.receiver_sock = receiver.0.address();
     head.receiver_ino = receiver.ino();
     head.count = list.count();
     head.socket_type = receiver.kind();
@@ -115,8 +115,9 @@ fn report_name(head: &mut Head, address: u64) {
 }
 
 #[inline(always)]
-fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
-    let regs = SyscallRegs::current();
+fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
+    let task = Task::current();
+    let regs = SyscallRegs::of(task);
     let syscall = regs.number();
     if syscall != SYS_SENDMSG
         && syscall != SYS_SENDMMSG
@@ -126,10 +127,10 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
     {
         return;
     }
-    let Some(scratch) = emit::begin(Program::Queue, RecordKind::ListQueued) else {
+    let Some(scratch) = emit::begin(task, Program::Queue, RecordKind::ListQueued) else {
         return;
     };
-    let table = FdTable::current();
+    let table = FdTable::of(task);
     scratch.head.syscall = syscall;
     let mut passed = 0;
     let mut first_file = File(0);
@@ -163,12 +164,12 @@ fn look_for_list(ctx: &RawTracePointContext, receiver: Sock) {
     let mut skb = receiver.queue_tail();
     let mut list = List(0);
     for depth in 0..LOOK_BACK {
-        if depth >= look_back || skb == queue_head || skb.0 == 0 {
+        if depth >= look_back || skb.0.address() == queue_head.0 || skb.0.is_null() {
             break;
         }
         let candidate = skb.list();
         let from = skb.sock();
-        if sender.0 == 0 || from == sender {
+        if sender.0 == 0 || from.0.address() == sender.0 {
             if candidate.0 == 0 {
                 // Ours, without a list. If nobody has read of it, a later part of a large message
                 // that was reported with its first part; else the first part, and somebody was
@@ -236,20 +237,26 @@ fn find_in_batch(regs: &SyscallRegs, list: List, scratch: &mut Scratch, table: &
 }
 
 #[inline(always)]
-fn report(receiver: Sock, skb: Skb, list: List, scratch: &mut Scratch, table: &FdTable) {
+fn report(
+    receiver: Sock<Typed>,
+    skb: Skb<Typed>,
+    list: List,
+    scratch: &mut Scratch,
+    table: &FdTable,
+) {
     let head = &mut scratch.head;
     if list.0 != 0 {
         ring::count(Counter::QueueFired);
         head.list = list.0;
-        head.skb = skb.0;
+        head.skb = skb.0.address();
         // The skb may be gone and another's by now; the sender's table does not change its mind.
         if head.sender_sock == 0 {
-            head.sender_sock = skb.sock().0;
+            head.sender_sock = skb.sock().0.address();
         }
         head.count = list.count();
     }
     let sender = Sock(head.sender_sock);
-    head.receiver_sock = receiver.0;
+    head.receiver_sock = receiver.0.address();
     head.receiver_ino = receiver.ino();
     head.sender_ino = sender.ino();
     head.socket_type = receiver.kind();

@@ -11,7 +11,7 @@ use super::{on_entry, on_return};
 use crate::{
     calls,
     emit::{self, Program, Slot},
-    kernel::{self, FdTable, File},
+    kernel::{self, FdTable, File, Pointer, Task},
     offsets::RECEIVE_FD_FIRST_IS_NUMBER,
     ring,
 };
@@ -39,7 +39,7 @@ on_return! {
 }
 
 #[inline(always)]
-fn received(first: u64, second: u64) {
+fn received<P: Pointer>(first: P, second: P) {
     let file = if RECEIVE_FD_FIRST_IS_NUMBER.load() == 1 {
         second
     } else {
@@ -49,7 +49,8 @@ fn received(first: u64, second: u64) {
         return;
     };
     ring::count(Counter::ReceiveFired);
-    let Some(scratch) = emit::begin(Program::Receive, RecordKind::FileReceived) else {
+    let Some(scratch) = emit::begin(Task::current(), Program::Receive, RecordKind::FileReceived)
+    else {
         return;
     };
     scratch.head.list = detaching.list;
@@ -66,24 +67,24 @@ fn received(first: u64, second: u64) {
 
 /// Does not return the number: the receiver is told it, or a refusal as a negative errno.
 #[inline(always)]
-fn told([file, user_fd]: [u64; 2], result: i64) {
+fn told<P: Pointer>([file, user_fd]: [P; 2], result: i64) {
     let result = result as i32;
     let fd = if result < 0 {
         result
     } else {
-        kernel::read_user(user_fd)
+        kernel::read_user(user_fd.address())
     };
     installed(File(file), result, fd);
 }
 
 /// Returns the number, or a refusal as a negative errno.
 #[inline(always)]
-fn returned([file]: [u64; 1], result: i64) {
+fn returned<P: Pointer>([file]: [P; 1], result: i64) {
     installed(File(file), result as i32, result as i32);
 }
 
 #[inline(always)]
-fn installed(file: File, result: i32, fd: i32) {
+fn installed(file: File<impl Pointer>, result: i32, fd: i32) {
     let Some(detaching) = calls::detaching() else {
         return;
     };
@@ -91,10 +92,11 @@ fn installed(file: File, result: i32, fd: i32) {
     let index = detaching.index;
     detaching.index = index + 1;
     let (list, count) = (detaching.list, detaching.count);
-    let Some(scratch) = emit::begin(Program::Install, RecordKind::FdInstalled) else {
+    let task = Task::current();
+    let Some(scratch) = emit::begin(task, Program::Install, RecordKind::FdInstalled) else {
         return;
     };
-    let table = FdTable::current();
+    let table = FdTable::of(task);
     scratch.head.list = list;
     scratch.head.count = count as u16;
     scratch.head.first = index as u16;

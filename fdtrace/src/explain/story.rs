@@ -768,7 +768,7 @@ impl Writer<'_> {
                 Kind::Fexit | Kind::Kretprobe => {
                     format!("as {} returned ({})", hook.target, hook.kind.name())
                 }
-                Kind::RawTracepoint => format!("at the tracepoint {}", hook.target),
+                Kind::BtfTracepoint => format!("at the tracepoint {}", hook.target),
             },
             None => {
                 let common = blind_because(self.teller.plan).len();

@@ -73,7 +73,7 @@ pub enum Mechanism {
     Trampoline,
     /// kprobes and kretprobes.
     Kprobe,
-    /// Raw tracepoints.
+    /// Tracepoints, with the arguments they are called with.
     Tracepoint,
 }
 
@@ -110,7 +110,7 @@ pub enum Kind {
     /// As a function returns; its kprobe has kept the arguments.
     Kretprobe,
     /// At a tracepoint, with the arguments it is called with.
-    RawTracepoint,
+    BtfTracepoint,
 }
 
 impl Kind {
@@ -120,7 +120,7 @@ impl Kind {
         match self {
             Self::Fentry | Self::Fexit => Mechanism::Trampoline,
             Self::Kprobe | Self::Kretprobe => Mechanism::Kprobe,
-            Self::RawTracepoint => Mechanism::Tracepoint,
+            Self::BtfTracepoint => Mechanism::Tracepoint,
         }
     }
 
@@ -132,7 +132,7 @@ impl Kind {
             Self::Fexit => "fexit",
             Self::Kprobe => "kprobe",
             Self::Kretprobe => "kretprobe",
-            Self::RawTracepoint => "raw_tp",
+            Self::BtfTracepoint => "tp_btf",
         }
     }
 }
@@ -157,14 +157,15 @@ impl Hook {
     pub(crate) fn btf_target(&self) -> Option<Target<'static>> {
         match self.kind {
             Kind::Fentry | Kind::Fexit => Some(Target::Function(self.target)),
-            Kind::Kprobe | Kind::Kretprobe | Kind::RawTracepoint => None,
+            Kind::BtfTracepoint => Some(Target::Tracepoint(self.target)),
+            Kind::Kprobe | Kind::Kretprobe => None,
         }
     }
 
     /// Why this hook cannot work on the kernel that `view` shows; `None` if it can.
     pub(super) fn unfit(&self, view: &KernelView) -> Result<Option<String>, TypeError> {
         let (what, passes, prototype) = match self.kind {
-            Kind::RawTracepoint => ("tracepoint", "passes", view.types.tracepoint(self.target)?),
+            Kind::BtfTracepoint => ("tracepoint", "passes", view.types.tracepoint(self.target)?),
             _ => ("function", "takes", view.types.function(self.target)?),
         };
         let Some(prototype) = prototype else {
@@ -175,7 +176,7 @@ impl Hook {
         };
         // BTF also lists functions of which only a clone is left (`.isra.0`, `.constprop.0`):
         // the arguments of those are anybody's guess.
-        if self.kind != Kind::RawTracepoint && view.symbols.exact(self.target).is_none() {
+        if self.kind != Kind::BtfTracepoint && view.symbols.exact(self.target).is_none() {
             let clones = view.symbols.clones(self.target);
             return Ok(Some(match clones.first() {
                 Some(clone) => format!("only {clone} is left of function {}", self.target),
@@ -267,7 +268,7 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kprobe "queue_edges_k" on "unix_add_edges" ("struct scm_fp_list *", "struct unix_sock *") QueueFired;
             }
             Tracepoint {
-                RawTracepoint "queue_sk_data_ready" on "sk_data_ready" ("struct sock *") QueueFired;
+                BtfTracepoint "queue_sk_data_ready" on "sk_data_ready" ("struct sock *") QueueFired;
             }
             Trampoline {
                 Fentry "queue_tail_f" on "skb_queue_tail" ("struct sk_buff_head *", "struct sk_buff *") QueueFired;
@@ -278,7 +279,7 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
         },
         Hop::Dequeue => candidates! {
             Tracepoint {
-                RawTracepoint "dequeue_skb_copy_datagram_iovec" on "skb_copy_datagram_iovec" ("struct sk_buff *") DequeueFired;
+                BtfTracepoint "dequeue_skb_copy_datagram_iovec" on "skb_copy_datagram_iovec" ("struct sk_buff *") DequeueFired;
             }
             Trampoline {
                 Fentry "dequeue_iter_f" on "skb_copy_datagram_iter" ("struct sk_buff *") DequeueFired;
@@ -351,7 +352,7 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kretprobe "install_num_r" on "__receive_fd" () InstallFired;
             }
             Tracepoint {
-                RawTracepoint "install_sock_recv_length" on "sock_recv_length" ("struct sock *", "int", "int") InstallFired;
+                BtfTracepoint "install_sock_recv_length" on "sock_recv_length" ("struct sock *", "int", "int") InstallFired;
             }
         },
         Hop::End => candidates! {
@@ -360,40 +361,40 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
-                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fentry "end_destruct_f" on "unix_wfree" ("struct sk_buff *") DestructFired;
-                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
-                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
-                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kprobe "end_destruct_k" on "unix_wfree" ("struct sk_buff *") DestructFired;
-                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
-                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Tracepoint {
-                RawTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                RawTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
+                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
         },
     }

@@ -104,7 +104,7 @@ pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
             && planned
                 .hooks
                 .iter()
-                .any(|hook| hook.kind == Kind::RawTracepoint)
+                .any(|hook| hook.kind == Kind::BtfTracepoint)
     });
     offsets.set("INSTALL_BY_TABLE", u32::from(by_table));
     let plan = Plan {

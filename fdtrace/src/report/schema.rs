@@ -110,7 +110,7 @@ pub struct PlanEntry {
     /// `trampoline`, `kprobe` or `tracepoint`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mechanism: Option<String>,
-    /// Kind of attachment in the kernel's words, such as `raw_tp`.
+    /// Kind of attachment in the kernel's words, such as `tp_btf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The function or tracepoint.

@@ -355,7 +355,7 @@ impl Attacher {
             }
         }
         match program {
-            Program::RawTracePoint(program) => program.attach(hook.target).map(drop),
+            Program::BtfTracePoint(program) => program.attach().map(drop),
             Program::FEntry(program) => program.attach().map(drop),
             Program::FExit(program) => program.attach().map(drop),
             Program::KProbe(program) => program.attach(hook.target, 0).map(drop),
@@ -366,7 +366,7 @@ impl Attacher {
 
     fn load(&self, program: &mut Program, hook: &Hook) -> Result<(), ProgramError> {
         match program {
-            Program::RawTracePoint(program) => program.load(),
+            Program::BtfTracePoint(program) => program.load(hook.target, &self.btf),
             Program::FEntry(program) => program.load(hook.target, &self.btf),
             Program::FExit(program) => program.load(hook.target, &self.btf),
             Program::KProbe(program) => program.load(),
@@ -380,7 +380,7 @@ fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
         .program_mut(hook.program)
         .ok_or(TracerError::Missing(hook.program))?;
     match program {
-        Program::RawTracePoint(program) => program.unload(),
+        Program::BtfTracePoint(program) => program.unload(),
         Program::FEntry(program) => program.unload(),
         Program::FExit(program) => program.unload(),
         Program::KProbe(program) => program.unload(),

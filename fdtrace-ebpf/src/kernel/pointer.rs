@@ -1,0 +1,185 @@
+//! How memory is read: by a helper that takes any address, or by loads that the verifier lets
+//! through because it knows the type behind a pointer.
+//!
+//! A helper call costs more than ten loads. What makes a pointer [`Typed`] is where it comes from:
+//! an argument of a trampoline or a BTF tracepoint, the current task, or a pointer member of
+//! something typed. The verifier follows that through registers and the stack, not through maps,
+//! and holds every load to the kernel's own BTF: a constant offset, within one member. What it
+//! cannot know (a kprobe's arguments, a pointer out of a char array) is an address and no more.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    Global,
+    helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user},
+};
+
+/// Where an object of the kernel's is.
+pub(crate) trait Pointer: Copy + Eq {
+    /// Its address.
+    fn address(self) -> u64;
+
+    /// Reads a member `offset` bytes in; all zero when the address is not mapped. All-zero bytes
+    /// must be a value of `T`, as they are of every type used here.
+    fn read<T: Copy>(self, offset: u64) -> T;
+
+    /// Reads a pointer to another object.
+    fn follow(self, offset: u64) -> Self;
+
+    /// Reads a pointer that is kept in a char array, so that nobody knows what it points to.
+    fn read_bytes(self, offset: u64) -> u64;
+
+    #[inline(always)]
+    fn is_null(self) -> bool {
+        self.address() == 0
+    }
+}
+
+/// An address that may be anything.
+impl Pointer for u64 {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self
+    }
+
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: u64) -> T {
+        read_at(self + offset)
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u64) -> Self {
+        read_at(self + offset)
+    }
+
+    #[inline(always)]
+    fn read_bytes(self, offset: u64) -> u64 {
+        read_at(self + offset)
+    }
+}
+
+/// A pointer whose type the verifier knows. It need not be valid: a load that faults yields zero.
+/// Where the kernel says that it may be null, the verifier insists on a test first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Typed(pub(crate) u64);
+
+impl Pointer for Typed {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: u64) -> T {
+        // SAFETY: the verifier proves that such a member is there, or refuses the program, and the
+        // kernel turns a fault into zero. Volatile, so that loads stay as they are written.
+        unsafe { ((self.0 + offset) as *const T).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u64) -> Self {
+        Self(self.read(offset))
+    }
+
+    #[inline(always)]
+    fn read_bytes(self, offset: u64) -> u64 {
+        let mut value = 0;
+        for byte in 0..8 {
+            value |= u64::from(self.read::<u8>(offset + byte)) << (8 * byte);
+        }
+        value
+    }
+}
+
+/// Reads the member at `offset` of the object at `base`.
+#[inline(always)]
+pub(super) fn read<T: Copy>(base: impl Pointer, offset: &Global<u32>) -> T {
+    base.read(u64::from(offset.load()))
+}
+
+/// Reads a pointer member.
+#[inline(always)]
+pub(super) fn follow<P: Pointer>(base: P, offset: &Global<u32>) -> P {
+    base.follow(u64::from(offset.load()))
+}
+
+/// Reads the member at `offset` of the object at `base` into `to`.
+///
+/// # Safety
+/// `to` can be written.
+#[inline(always)]
+pub(super) unsafe fn read_to<T: Copy>(to: *mut T, base: impl Pointer, offset: &Global<u32>) {
+    // SAFETY: the caller's promise.
+    unsafe { to.write(read(base, offset)) };
+}
+
+/// Reads a `T` for which all-zero bytes are a value at any address.
+#[inline(always)]
+pub(super) fn read_at<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper takes any address; it fills the whole value, with zeros if that is bad.
+    // Not asking which it was keeps the verifier from following every read down two paths.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
+}
+
+/// Reads a `T` of the current task's user memory, likewise.
+#[inline(always)]
+pub(crate) fn read_user<T: Copy>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read_at`.
+    unsafe {
+        bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
+}
+
+/// Reads a `T` of the kernel's memory that is laid out like user memory, such as its copy of a
+/// control message.
+#[inline(always)]
+pub(crate) fn read_copied<T: Copy>(address: u64) -> T {
+    read_at(address)
+}
+
+/// Copies `len` bytes of the kernel's memory, which must fit at `to`.
+///
+/// # Safety
+/// `to` has `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_from_kernel(to: *mut u8, len: u32, address: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_probe_read_kernel(to.cast(), len, address as *const _) };
+}
+
+/// Copies `len` bytes of the current task's user memory, which must fit at `to`.
+///
+/// # Safety
+/// `to` has `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_from_user(to: *mut u8, len: u32, address: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { bpf_probe_read_user(to.cast(), len, address as *const _) };
+}
+
+/// Copies a value between two of the programs' own maps in one helper call, where the compiler
+/// would emit a byte-wise loop for the verifier to walk each time.
+///
+/// # Safety
+/// `to` can be written.
+#[inline(always)]
+pub(crate) unsafe fn copy<T: Copy>(to: *mut T, from: &T) {
+    // SAFETY: the caller's promise; `from` is readable, so the copy cannot fail.
+    unsafe {
+        bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, (from as *const T).cast());
+    }
+}

@@ -1,0 +1,235 @@
+//! The current task: who it is, its descriptor table, and the registers of its system call.
+
+use aya_ebpf::{
+    Global,
+    helpers::generated::{
+        bpf_get_current_comm, bpf_get_current_task, bpf_get_current_task_btf,
+        bpf_probe_read_kernel, bpf_task_pt_regs,
+    },
+};
+use fdtrace_common::records::WINDOW_WORDS;
+
+use super::{
+    File, Sock,
+    pointer::{Pointer, Typed, follow, read, read_at},
+};
+use crate::offsets::*;
+
+/// TASK_COMM_LEN.
+const COMM_LEN: usize = 16;
+
+/// The task that a program runs in.
+#[derive(Clone, Copy)]
+pub(crate) struct Task(u64);
+
+impl Task {
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: both take nothing and always succeed.
+        Self(unsafe {
+            if Self::is_typed() {
+                bpf_get_current_task_btf() as u64
+            } else {
+                bpf_get_current_task()
+            }
+        })
+    }
+
+    /// Whether the verifier knows what a task is. A constant to it, so it follows one way only.
+    #[inline(always)]
+    fn is_typed() -> bool {
+        HAS_TASK_PT_REGS.load() == 1
+    }
+
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: &Global<u32>) -> T {
+        if Self::is_typed() {
+            read(Typed(self.0), offset)
+        } else {
+            read(self.0, offset)
+        }
+    }
+
+    /// Its process id, in the initial pid namespace.
+    #[inline(always)]
+    pub(crate) fn pid(self) -> u32 {
+        self.read(&TASK_STRUCT__TGID)
+    }
+
+    /// Its thread id, likewise.
+    #[inline(always)]
+    pub(crate) fn tid(self) -> u32 {
+        self.read(&TASK_STRUCT__PID)
+    }
+
+    /// Writes its name, NUL-padded.
+    ///
+    /// # Safety
+    /// `comm` can be written, and this is the current task.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_comm(self, comm: *mut [u8; COMM_LEN]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if Self::is_typed() {
+                let first = u64::from(TASK_STRUCT__COMM.load());
+                for index in 0..COMM_LEN {
+                    let byte = Typed(self.0).read(first + index as u64);
+                    comm.cast::<u8>().add(index).write(byte);
+                }
+            } else {
+                // An error, which cannot happen with a task and this length, leaves zeros.
+                bpf_get_current_comm(comm.cast(), COMM_LEN as u32);
+            }
+        }
+    }
+}
+
+/// A task's descriptor table, as it is at this moment.
+#[derive(Clone, Copy)]
+pub(crate) struct FdTable {
+    files: u64,
+    open: u64,
+    cloexec: u64,
+    /// Descriptors the table has room for.
+    max: u32,
+    /// The kernel's lower bound for the lowest free descriptor.
+    pub(crate) next: u32,
+    /// Tasks that have this table.
+    pub(crate) users: u32,
+}
+
+impl FdTable {
+    #[inline(always)]
+    pub(crate) fn of(task: Task) -> Self {
+        if Task::is_typed() {
+            Self::behind(Typed(task.0))
+        } else {
+            Self::behind(task.0)
+        }
+    }
+
+    #[inline(always)]
+    fn behind(task: impl Pointer) -> Self {
+        let mut table = Self {
+            files: 0,
+            open: 0,
+            cloexec: 0,
+            max: 0,
+            next: 0,
+            users: 0,
+        };
+        let files = follow(task, &TASK_STRUCT__FILES);
+        if files.is_null() {
+            return table;
+        }
+        table.next = read(files, &FILES_STRUCT__NEXT_FD);
+        table.users = read(files, &FILES_STRUCT__COUNT);
+        let fdt = follow(files, &FILES_STRUCT__FDT);
+        if fdt.is_null() {
+            return table;
+        }
+        table.files = read(fdt, &FDTABLE__FD);
+        table.open = read(fdt, &FDTABLE__OPEN_FDS);
+        table.cloexec = read(fdt, &FDTABLE__CLOSE_ON_EXEC);
+        table.max = read(fdt, &FDTABLE__MAX_FDS);
+        table
+    }
+
+    /// All ones for a number that the table has room for, zero for any other.
+    ///
+    /// Arithmetic, because a comparison is a branch, and the verifier would follow both ways for
+    /// each of 253 descriptors. A negative number is a large unsigned one.
+    #[inline(always)]
+    fn inside(&self, fd: i32) -> u64 {
+        ((i64::from(fd as u32) - i64::from(self.max)) >> 63) as u64
+    }
+
+    /// The file at `fd`, or a null file.
+    #[inline(always)]
+    pub(crate) fn file(&self, fd: i32) -> File {
+        let address = self.files + u64::from(fd as u32) * 8;
+        File(read_at(address & self.inside(fd)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn sock(&self, fd: i32) -> Sock {
+        let file = self.file(fd);
+        if file.0 == 0 { Sock(0) } else { file.sock() }
+    }
+
+    /// 1 if `fd` is close-on-exec.
+    #[inline(always)]
+    pub(crate) fn cloexec(&self, fd: i32) -> u32 {
+        let fd_bits = u64::from(fd as u32);
+        let address = self.cloexec + fd_bits / 64 * 8;
+        let word: u64 = read_at(address & self.inside(fd));
+        (word >> (fd_bits % 64)) as u32 & 1
+    }
+
+    /// Copies the open-descriptor bitmap from word `base` on; words past the table stay as they
+    /// are. Returns how many words it copied, and how many lie past the window.
+    #[inline(always)]
+    pub(crate) fn copy_open_words(&self, base: u32, words: *mut u64) -> (u32, u32) {
+        const WINDOW_BYTES: u32 = (WINDOW_WORDS * 8) as u32;
+        let table_bytes = self.max / 8;
+        let skip = base * 8;
+        if table_bytes <= skip {
+            return (0, 0);
+        }
+        let rest = table_bytes - skip;
+        let len = if rest > WINDOW_BYTES {
+            WINDOW_BYTES
+        } else {
+            rest
+        };
+        // SAFETY: `words` has WINDOW_WORDS words, and no more than that is copied.
+        unsafe {
+            bpf_probe_read_kernel(words.cast(), len, (self.open + u64::from(skip)) as *const _);
+        }
+        (len / 8, (rest - len) / 8)
+    }
+}
+
+/// The registers with which a task entered its system call. Only where HAS_TASK_PT_REGS is 1.
+#[derive(Clone, Copy)]
+pub(crate) struct SyscallRegs(Typed);
+
+impl SyscallRegs {
+    #[inline(always)]
+    pub(crate) fn of(task: Task) -> Self {
+        // SAFETY: the task is the current one, so its stack and registers exist.
+        Self(Typed(unsafe { bpf_task_pt_regs(task.0 as *mut _) } as u64))
+    }
+
+    /// The system call's number; 0 in workers that never entered one.
+    #[inline(always)]
+    pub(crate) fn number(self) -> i32 {
+        read::<u64>(self.0, &PT_REGS__ORIG_AX) as i32
+    }
+
+    #[inline(always)]
+    pub(crate) fn first(self) -> u64 {
+        read(self.0, &PT_REGS__DI)
+    }
+
+    #[inline(always)]
+    pub(crate) fn second(self) -> u64 {
+        read(self.0, &PT_REGS__SI)
+    }
+
+    #[inline(always)]
+    pub(crate) fn third(self) -> u64 {
+        read(self.0, &PT_REGS__DX)
+    }
+
+    /// The first argument of a call that was made as a 32-bit process makes it.
+    #[inline(always)]
+    pub(crate) fn compat_first(self) -> u32 {
+        read::<u64>(self.0, &PT_REGS__BX) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn compat_second(self) -> u32 {
+        read::<u64>(self.0, &PT_REGS__CX) as u32
+    }
+}
