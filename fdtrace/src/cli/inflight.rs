@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, IsTerminal as _},
+    io::{self, BufWriter, IsTerminal as _},
     os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -56,12 +56,15 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     }
 
     let redraw = args.watch.is_some() && common.output.is_none() && io::stdout().is_terminal();
+    // Thousands of rows, of a hundred pieces each.
+    let buffered = BufWriter::new(&mut out);
     let mut report: Box<dyn InFlightReport> = match args.format {
-        Format::Json => Box::new(InFlightJson::new(&mut out, pointers)),
-        _ => Box::new(InFlightText::new(&mut out, redraw)),
+        Format::Json => Box::new(InFlightJson::new(buffered, pointers)),
+        Format::Text => Box::new(InFlightText::new(buffered, redraw)),
     };
     let mut sightings = Sightings::default();
     let exit_code = loop {
+        let begin = Instant::now();
         let first = queues.pass()?;
         // Looked up again each time: holding it open would keep its mount busy.
         let place = match &args.path {
@@ -69,6 +72,12 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
             None => None,
         };
         let census = Census::of(&first, queues.pass()?);
+        if common.verbose {
+            eprintln!(
+                "fdtrace: read every queue twice in {} ms",
+                begin.elapsed().as_millis()
+            );
+        }
         let wall_ns = nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH)?)?;
         let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot read the clock")?;
         sightings.note(&census, nanoseconds(monotonic.into())?, wall_ns);

@@ -134,39 +134,33 @@ impl<W: io::Write> InFlightText<W> {
         for (count, what) in [
             (
                 differences.came,
-                "came while it was read, and are not listed",
+                "files that came while this was read, and are not listed",
             ),
             (
                 differences.went,
-                "went while it was read, and are not listed",
+                "files that went while this was read, and are not listed",
             ),
             (
                 differences.moved,
-                "have no path here, because it changed while it was read",
+                "files without a path here, because it changed while this was read",
             ),
-        ] {
-            if count > 0 {
-                writeln!(self.out, "{YELLOW}{count} {what}{YELLOW:#}")?;
-            }
-        }
-        for (count, what) in [
-            (gaps.restless, "changed each time they were read"),
-            (gaps.long_queues, "have longer queues than are read"),
+            (
+                gaps.restless,
+                "sockets left out, because their queue changed each time it was read",
+            ),
+            (gaps.long_queues, "sockets with a longer queue than is read"),
             (
                 gaps.too_many_files,
-                "were left out, for there are too many files",
+                "sockets left out, because there are too many files",
+            ),
+            (
+                gaps.namespaces,
+                "network namespaces that could not be entered, to look for sockets that no process holds",
             ),
         ] {
             if count > 0 {
-                writeln!(self.out, "{YELLOW}{} {what}{YELLOW:#}", sockets(count))?;
+                writeln!(self.out, "{YELLOW}{what}: {count}{YELLOW:#}")?;
             }
-        }
-        if gaps.namespaces > 0 {
-            writeln!(
-                self.out,
-                "{YELLOW}{} network namespaces could not be entered: sockets there that no process holds are not seen{YELLOW:#}",
-                gaps.namespaces
-            )?;
         }
         if gaps.no_iterator {
             writeln!(
