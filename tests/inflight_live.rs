@@ -34,8 +34,8 @@ use fdtrace::{
     inflight::{Census, Holding},
     kernel::KernelView,
     passing::{receive, send},
-    plan::Offsets,
-    tracer::{Queues, UnixIterator},
+    plan::{Attach, Offsets, plan},
+    tracer::{Queues, Tracer, UnixIterator},
 };
 use nix::{
     mount::{MsFlags, mount, umount},
@@ -487,7 +487,7 @@ fn make_cycle(file: &File) -> [u64; 2] {
 fn queues() -> (Queues, UnixIterator) {
     let view = KernelView::live().expect("the kernel can be looked at");
     let offsets = Offsets::resolve(&view).expect("its structures are known");
-    let iterator = UnixIterator::of(&view).expect("its types can be read");
+    let iterator = UnixIterator::of(&view.types).expect("its types can be read");
     let queues = Queues::open(&offsets, &view.types, iterator).expect("queues can be walked");
     (queues, iterator)
 }
@@ -762,6 +762,38 @@ fn every_queue_of_this_process_agrees_with_fdinfo() {
         );
     }
     assert!(found.summary["files"].as_u64() >= Some(1 + 4 + 9 + 16));
+}
+
+#[test]
+fn a_tracer_can_ask_what_was_queued_before_it() {
+    needs_root!("a_tracer_can_ask_what_was_queued_before_it");
+    let pair = Pair::of(SockType::Stream);
+    let file = tempfile::tempfile().expect("there is room for a file");
+    pair.send(b"x", &[file.as_raw_fd(), file.as_raw_fd()]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be had");
+    let pass = runtime.block_on(async {
+        let view = KernelView::live().expect("the kernel can be looked at");
+        let plan = plan(&view, Attach::Auto).expect("something can be watched");
+        let iterator = UnixIterator::of(&view.types).expect("its types can be read");
+        let mut tracer =
+            Tracer::start(plan, 1 << 20, &view.types).expect("programs can be attached");
+        tracer
+            .prepare_queues(&view.types, iterator)
+            .expect("queues can be walked");
+        tracer.queued().expect("queues can be walked")
+    });
+    let ours = Some(ino(&pair.receiver));
+    let queue = pass.queues.iter().find(|queue| queue.socket.ino == ours);
+    let files = &queue.expect("it is there").files;
+    assert_eq!(files.len(), 2);
+    for queued in files {
+        assert_eq!(queued.sender_ino, Some(ino(&pair.sender)));
+        assert!(queued.list != 0 && queued.list == files[0].list);
+        assert_eq!(queued.file.ptr, files[0].file.ptr);
+    }
 }
 
 #[test]

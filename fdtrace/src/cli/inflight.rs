@@ -45,7 +45,7 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     check_privileges(&view)?;
     let pointers = Pointers::new(common.pointers, view.kptr_restrict);
     let offsets = Offsets::resolve(&view)?;
-    let iterator = UnixIterator::of(&view)?;
+    let iterator = UnixIterator::of(&view.types)?;
     let mut queues = Queues::open(&offsets, &view.types, iterator)?;
     drop(view);
     if common.verbose {

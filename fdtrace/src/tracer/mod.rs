@@ -23,12 +23,14 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use counters::{Losses, ProgramCost, Stats};
 pub use filter::Filter;
+use queues::Walk;
 pub use queues::{QueueError, Queues, UnixIterator};
 use task_files::TaskFiles;
 pub use task_files::{OpenFile, Snapshot, SnapshotError};
 
 use crate::{
     event::{DecodeError, Event, decode},
+    inflight::Pass,
     kernel::{Target, TypeError, Types},
     plan::{Hook, Plan},
 };
@@ -49,6 +51,7 @@ pub struct Tracer {
     due: Cell<Option<Instant>>,
     plan: Plan,
     task_files: Option<TaskFiles>,
+    queue_walk: Option<Walk>,
     #[cfg(feature = "log")]
     program_log: Option<program_log::ProgramLog>,
 }
@@ -212,6 +215,7 @@ impl Tracer {
             due: Cell::new(None),
             plan,
             task_files: None,
+            queue_walk: None,
             #[cfg(feature = "log")]
             program_log,
         };
@@ -304,6 +308,32 @@ impl Tracer {
     pub fn prepare_snapshots(&mut self, types: &Types) -> Result<(), SnapshotError> {
         self.task_files = Some(TaskFiles::load(&mut self.ebpf, types)?);
         Ok(())
+    }
+
+    /// Makes [`Tracer::queued`] ready.
+    ///
+    /// # Errors
+    /// If the kernel refuses a program.
+    pub fn prepare_queues(
+        &mut self,
+        types: &Types,
+        iterator: UnixIterator,
+    ) -> Result<(), QueueError> {
+        self.queue_walk = Some(Walk::load(&mut self.ebpf, types, iterator)?);
+        Ok(())
+    }
+
+    /// What is in receive queues at this moment: messages that were sent before anything was
+    /// attached, each with the address of its list, its files and its sender's socket. Taken with
+    /// everything attached, it may have messages whose events come too, under the same list.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run a program, or an iterator breaks off.
+    pub fn queued(&mut self) -> Result<Pass, QueueError> {
+        self.queue_walk
+            .as_mut()
+            .ok_or(QueueError::Missing("walk over queues that was prepared"))?
+            .pass(&mut self.ebpf)
     }
 
     /// The files that `processes` have open at this moment, in the kernel's own words

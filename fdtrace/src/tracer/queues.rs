@@ -27,7 +27,7 @@ use zerocopy::FromBytes as _;
 use super::{Filter, SnapshotError, TaskFiles, TracerError, namespaces, object, type_ids};
 use crate::{
     inflight::{Pass, Queue, QueuedFile, UnixSocket, holders},
-    kernel::{KernelView, Target, TypeError, Types},
+    kernel::{Target, TypeError, Types},
     path::FilePath,
     plan::Offsets,
 };
@@ -162,8 +162,8 @@ impl UnixIterator {
     ///
     /// # Errors
     /// If the kernel's types cannot be read.
-    pub fn of(view: &KernelView) -> Result<Self, TypeError> {
-        let found = view.types.function("bpf_iter_unix")?;
+    pub fn of(types: &Types) -> Result<Self, TypeError> {
+        let found = types.function("bpf_iter_unix")?;
         Ok(match found {
             Some(_) => Self::Present,
             None => Self::Absent,
