@@ -5,7 +5,7 @@ mod support;
 
 use fdtrace::{
     event::Event,
-    explain::{Path, Recording, Story, Teller, tell},
+    explain::{Path, Recording, Story, Teller, tell, tell_against},
     kernel::KernelView,
     plan::{Attach, plan},
     report::{PointerStyle, Pointers},
@@ -214,4 +214,50 @@ fn hostile_names_reach_a_terminal_by_their_code() {
     let text = text(&story("7.3", &events));
     assert!(text.contains("\\u{1b}[2J\\u{202e}"), "{text}");
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+}
+
+#[test]
+fn a_story_ends_where_another_file_came_out() {
+    let mut events = by_functions(false);
+    // The function that installs shows another file than the list had.
+    for event in events[5].iter_mut() {
+        for file in files_mut(event) {
+            file.file += 0x40;
+            file.slot = file.file;
+        }
+    }
+    let story = story("7.3", &events);
+    let steps = steps(&story);
+    let text = text(&story);
+    assert!(text.contains("here it went wrong"), "{text}");
+    assert!(text.contains("what came out is not what went in"), "{text}");
+    assert!(!text.contains("fd_install"), "{text}");
+    assert_eq!(
+        steps.last().map(|(name, _)| name.as_str()),
+        Some("scm_recv_one_fd")
+    );
+}
+
+#[test]
+fn two_stories_side_by_side_part_where_their_descriptors_did() {
+    let passing = Passing::one();
+    let delivered = story("7.3", &by_functions(false));
+    let mut read = by_functions(false);
+    read.truncate(4);
+    read.push(passing.released(40, passing.receiver, SYS_READ));
+    let lost = story("7.3", &read);
+    let mut out = Vec::new();
+    tell_against(&mut out, &delivered, &lost).unwrap();
+    let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
+    assert!(text.contains("They part after"), "{text}");
+    assert!(text.contains("discarded (plain-read)"), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 116),
+        "{text}"
+    );
+
+    let mut out = Vec::new();
+    tell_against(&mut out, &delivered, &delivered).unwrap();
+    let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
+    assert!(text.contains("Both go the same way"), "{text}");
 }

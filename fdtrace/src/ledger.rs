@@ -58,6 +58,8 @@ struct Rules {
     /// own list's back as `sendmsg` ends, after `queue`. Later the list itself moves to the skb.
     /// The list's address tells, so no version is asked for.
     duplicated: bool,
+    /// It was installed at all.
+    installed: bool,
     /// The install is seen in the function that does it, while the list still has its reference,
     /// and not later in the receiver's table, when that is gone.
     installed_by_function: bool,
@@ -77,6 +79,7 @@ impl Rules {
                 (list(Hop::Copy), list(Hop::Attach)),
                 (Some(copied), Some(attached)) if copied != attached
             ),
+            installed: list(Hop::Install).is_some(),
             installed_by_function: list(Hop::Receive).is_some(),
         }
     }
@@ -97,9 +100,13 @@ impl Rules {
                 -1,
                 "the sender's list's, given back as sendmsg ended",
             ),
-            (passes(Hop::Install), 1, "the receiver's new descriptor's"),
             (
-                !self.installed_by_function && passes(Hop::Install),
+                self.installed && passes(Hop::Install),
+                1,
+                "the receiver's new descriptor's",
+            ),
+            (
+                self.installed && !self.installed_by_function && passes(Hop::Install),
                 -1,
                 "the list's, given back as recvmsg ended",
             ),
@@ -136,6 +143,7 @@ mod tests {
     fn a_list_that_moves_takes_nothing_until_the_install() {
         let rules = Rules {
             duplicated: false,
+            installed: true,
             installed_by_function: true,
         };
         assert_eq!(counts(&rules, &PATH), [2, 2, 2, 2, 2, 2, 3, 3]);
@@ -145,6 +153,7 @@ mod tests {
     fn a_list_that_is_duplicated_holds_the_file_twice_until_the_send_is_over() {
         let rules = Rules {
             duplicated: true,
+            installed: true,
             installed_by_function: true,
         };
         assert_eq!(counts(&rules, &PATH), [2, 3, 3, 2, 2, 2, 3, 3]);
@@ -159,12 +168,19 @@ mod tests {
     fn in_the_table_an_install_is_seen_when_the_list_is_gone() {
         let rules = Rules {
             duplicated: false,
+            installed: true,
             installed_by_function: false,
         };
         assert_eq!(
             counts(&rules, &[Hop::Queue, Hop::Dequeue, Hop::Install]),
             [2, 2, 2]
         );
+        let lost = Rules {
+            installed: false,
+            ..rules
+        };
+        let changes = lost.changes(Some(Hop::Queue), Hop::End);
+        assert_eq!(changes, Some(Vec::new()), "nobody installed it");
         // A receiver that was faster than the sender's hook: nothing follows from that.
         assert_eq!(change(&rules, Hop::Dequeue, Hop::Queue), None);
     }

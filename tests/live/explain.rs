@@ -1,9 +1,15 @@
 //! Stories of what this kernel does.
 
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    process::{Command, Stdio},
+};
+
 use serde_json::Value;
 
 use crate::{
-    command::{self, Run, fdtrace},
+    command::{self, Run, fdtrace, skip},
     run::Lines,
 };
 
@@ -95,4 +101,111 @@ fn every_scenario_makes_a_story() {
         assert!(run.stdout.starts_with(scenario), "{run:?}");
         assert!(run.stdout.contains("delivered"), "{run:?}");
     }
+}
+
+#[test]
+fn a_program_in_c_does_what_the_scenario_did() {
+    let _turn = turn!();
+    if Command::new("cc").arg("--version").output().is_err() {
+        return skip("a_program_in_c_does_what_the_scenario_did", "no C compiler");
+    }
+    let dir = tempfile::tempdir().expect("there is a temporary directory");
+    for (scenario, says) in [
+        ("stream-one-fd", "message 1: 1 descriptors\n"),
+        ("dgram-one-fd", "message 1: 1 descriptors\n"),
+        ("three-fds", "message 1: 3 descriptors\n"),
+        ("two-messages", "message 2: 1 descriptors\n"),
+        (
+            "receiver-closes",
+            "message 1: closed with the message unread\n",
+        ),
+    ] {
+        let source = explain(&[scenario, "--c"]).stdout;
+        let (file, program) = (dir.path().join("pass.c"), dir.path().join("pass"));
+        fs::write(&file, &source).expect("there is room");
+        let compiled = Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-o"])
+            .args([&program, &file])
+            .output()
+            .expect("there is a compiler");
+        assert!(
+            compiled.status.success(),
+            "{scenario}: {compiled:?}\n{source}"
+        );
+        let ran = Command::new(&program).output().expect("it runs");
+        assert!(ran.status.success(), "{scenario}: {ran:?}");
+        let said = String::from_utf8(ran.stdout).expect("it writes text");
+        assert!(said.contains(says), "{scenario}: {said}");
+        // Every file that came is the sender's, by its offset.
+        for line in said.lines().filter(|line| line.contains(" is inode ")) {
+            assert!(line.ends_with("at offset 42"), "{scenario}: {line}");
+        }
+    }
+}
+
+#[test]
+fn steps_hold_the_processes_until_the_reader_goes_on() {
+    let _turn = turn!();
+    let mut child = fdtrace(&["explain", "--step"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("fdtrace starts");
+    let mut stderr = child.stderr.take().expect("it is piped");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // It says that it waits, and the sender does not send meanwhile: it is told of later.
+    let mut said = Vec::new();
+    while !said.ends_with(b"Enter] ") {
+        let mut byte = [0];
+        assert_eq!(stderr.read(&mut byte).expect("it is open"), 1, "{said:?}");
+        said.push(byte[0]);
+    }
+    let said = String::from_utf8(said).expect("it writes text");
+    assert!(said.contains("held here"), "{said}");
+    stdin.write_all(b"\n").expect("it listens");
+    drop(stdin);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("it writes text");
+    assert!(rest.starts_with("[a recording"), "{rest}");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    let story = String::from_utf8(output.stdout).expect("it writes text");
+    // The same story as without stops: each act once, in order.
+    let told: Vec<&str> = story
+        .lines()
+        .filter(|line| {
+            line.chars()
+                .next()
+                .is_some_and(|char| char.is_ascii_digit())
+        })
+        .map(|line| line.split('.').next().unwrap_or_default())
+        .collect();
+    assert_eq!(told, ["1", "2", "3", "4", "5"], "{story}");
+    assert!(story.contains("delivered"), "{story}");
+}
+
+#[test]
+fn a_failure_is_explained_as_far_as_it_came() {
+    let _turn = turn!();
+    // Nobody can play a scenario in no time, so this one fails.
+    let args = ["verify", "stream-one-fd", "--time-limit", "0.000001"];
+    let failed = command::run(&mut fdtrace(&args));
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(!failed.stdout.contains("as Linux"), "{failed:?}");
+    let explained = command::run(fdtrace(&args).arg("--explain-failure"));
+    assert_eq!(explained.code, Some(1), "{explained:?}");
+    assert!(
+        explained.stdout.contains("stream-one-fd: one descriptor"),
+        "{explained:?}"
+    );
+    assert!(
+        explained.stdout.contains("It did not go as it must"),
+        "{explained:?}"
+    );
+    // What passes needs no explanation.
+    let args = ["verify", "stream-one-fd", "--explain-failure"];
+    let passed = command::run(&mut fdtrace(&args));
+    assert_eq!(passed.code, Some(0), "{passed:?}");
+    assert!(!passed.stdout.contains("as Linux"), "{passed:?}");
 }

@@ -126,6 +126,7 @@ pub(crate) fn outcome(name: &'static str, result: ScenarioResult) -> Outcome {
         witnesses: Vec::new(),
         mistakable: Vec::new(),
         elapsed: Duration::from_micros(6100),
+        story: None,
     }
 }
 

@@ -160,6 +160,9 @@ pub(super) struct Verify {
     /// Print every hop of every transfer.
     #[arg(long)]
     pub(super) hops: bool,
+    /// Tell the story of each scenario that fails, up to where it went wrong.
+    #[arg(long)]
+    pub(super) explain_failure: bool,
     /// Time that a scenario may take.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(super) time_limit: Duration,
@@ -326,6 +329,15 @@ pub(super) struct Explain {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
+    /// Hold the scenario's processes at each checkpoint, and go on when Enter is pressed.
+    #[arg(long, conflicts_with_all = ["against", "c", "format"])]
+    pub(super) step: bool,
+    /// Put another scenario beside it, to see where they part.
+    #[arg(long, value_name = "OTHER", conflicts_with = "c")]
+    pub(super) against: Option<String>,
+    /// Print a sender and a receiver in C that do the same.
+    #[arg(long, conflicts_with = "format")]
+    pub(super) c: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,6 +1,6 @@
 //! `fdtrace explain`: plays a scenario and tells what the kernel did.
 
-use std::{cell::RefCell, io::Write as _, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, io::Write as _, rc::Rc, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -10,30 +10,48 @@ use super::{
     startup,
 };
 use crate::{
-    explain::{self, Path, Recorder, Story, Teller},
-    kernel::KernelView,
+    explain::{self, Path, Recorder, Recording, Stepper, Story, Teller},
+    kernel::{KernelView, Symbols},
+    plan::Plan,
     report::{Pointers, schema},
-    tracer::Filter,
-    tracker::Tracker,
-    verify::{self, Scenario, Verifier},
+    tracer::{Filter, Tracer},
+    tracker::{Tracker, Transfer},
+    verify::{self, Onlooker, Outcome, Scenario, Verifier, fact::Fact},
 };
 
 /// Room for the records of one scenario.
 const BUFFER_KIB: u32 = 4096;
 /// Time that a scenario may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Time that it may take where a reader goes on when they like: some years.
+const NO_LIMIT: Duration = Duration::from_secs(1 << 28);
 
 pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
     let scenario = find(&args.scenario)?;
+    let other = args.against.as_deref().map(find).transpose()?;
     startup::block_on(async {
         let mut out = Output::open(common.output.as_deref())?;
-        let mut theatre = Theatre::open(common)?;
-        let story = theatre.play(scenario).await?;
-        match args.format {
-            Format::Text => explain::tell(&mut out, &story)?,
-            Format::Json => {
-                serde_json::to_writer(&mut out, &schema::Line::Story(story))?;
-                writeln!(out)?;
+        if args.step {
+            let mut theatre = Theatre::open(common, NO_LIMIT)?;
+            out = theatre.step(scenario, out, common).await?;
+            out.finish()?;
+            return Ok(EXIT_OK);
+        }
+        let mut theatre = Theatre::open(common, LIMIT)?;
+        let (story, transfers) = theatre.play(scenario, Recorder::default()).await?;
+        let other = match other {
+            Some(other) => Some(theatre.play(other, Recorder::default()).await?.0),
+            None => None,
+        };
+        match (args.format, other) {
+            _ if args.c => out.write_all(source(scenario, &transfers)?.as_bytes())?,
+            (Format::Text, Some(other)) => explain::tell_against(&mut out, &story, &other)?,
+            (Format::Text, None) => explain::tell(&mut out, &story)?,
+            (Format::Json, other) => {
+                for story in [Some(story), other].into_iter().flatten() {
+                    serde_json::to_writer(&mut out, &schema::Line::Story(story))?;
+                    writeln!(out)?;
+                }
             }
         }
         out.finish()?;
@@ -51,31 +69,51 @@ fn find(name: &str) -> Result<&'static Scenario> {
     })
 }
 
+fn source(scenario: &Scenario, transfers: &[Transfer]) -> Result<String> {
+    explain::source(scenario, transfers).map_err(|error| {
+        CannotRun {
+            what: error.to_string(),
+            hint: "what one sender and one receiver do can be had in C, such as that of stream-one-fd",
+        }
+        .into()
+    })
+}
+
 /// What it takes to play scenarios and to tell of them.
 struct Theatre {
     verifier: Verifier,
     path: Path,
     pointers: Pointers,
+    symbols: Rc<Symbols>,
+    kptr_restrict: u8,
 }
 
 impl Theatre {
-    fn open(common: &Common) -> Result<Self> {
+    fn open(common: &Common, limit: Duration) -> Result<Self> {
         let path = Path::of(&KernelView::live()?)?;
         let mut started = startup::start(common, BUFFER_KIB, &Filter::default())?;
         started.prepare_snapshots()?;
-        let symbols = started.symbols;
+        let symbols = Rc::new(started.symbols);
+        let known = Rc::clone(&symbols);
         let tracker = Tracker::new(Box::new(move |address| {
-            symbols.symbolize(address).map(|(name, _)| name.to_owned())
+            known.symbolize(address).map(|(name, _)| name.to_owned())
         }));
         Ok(Self {
-            verifier: Verifier::new(started.tracer, tracker, LIMIT),
+            verifier: Verifier::new(started.tracer, tracker, limit),
             path,
             pointers: Pointers::new(common.pointers, started.kptr_restrict),
+            symbols,
+            kptr_restrict: started.kptr_restrict,
         })
     }
 
-    async fn play(&mut self, scenario: &'static Scenario) -> Result<Story> {
-        let recorder = Rc::new(RefCell::new(Recorder::default()));
+    /// Plays a scenario in front of a recorder.
+    async fn play(
+        &mut self,
+        scenario: &'static Scenario,
+        recorder: Recorder,
+    ) -> Result<(Story, Vec<Transfer>)> {
+        let recorder = Rc::new(RefCell::new(recorder));
         self.verifier.show_to(Box::new(Rc::clone(&recorder)));
         self.verifier.begin(scenario)?;
         let Some((_, outcome)) = self.verifier.next().await? else {
@@ -85,15 +123,98 @@ impl Theatre {
         if let Some(trouble) = trouble {
             bail!("cannot take a still of the scenario's processes: {trouble}");
         }
-        let transfers: Vec<_> = outcome
-            .transfers
-            .iter()
-            .map(|judged| judged.transfer.clone())
-            .collect();
-        let teller = Teller {
-            plan: self.verifier.plan(),
-            path: &self.path,
+        let plan = self.verifier.plan();
+        let pointers = &mut self.pointers;
+        Ok(story(
+            scenario, &outcome, &recording, plan, &self.path, pointers,
+        ))
+    }
+
+    /// Plays a scenario, and goes on from each checkpoint when the reader does.
+    async fn step(
+        &mut self,
+        scenario: &'static Scenario,
+        out: Output,
+        common: &Common,
+    ) -> Result<Output> {
+        let stepper = Rc::new(RefCell::new(Stepper {
+            out,
+            scenario,
+            plan: self.verifier.plan().clone(),
+            path: self.path.clone(),
+            pointers: Pointers::new(common.pointers, self.kptr_restrict),
+            symbols: Rc::clone(&self.symbols),
+            told: 0,
+            at_end_of_input: false,
+        }));
+        let at_checkpoint = Rc::clone(&stepper);
+        let recorder = Recorder::stopping(Box::new(move |recording| {
+            at_checkpoint.borrow_mut().stop(recording);
+        }));
+        let (story, _) = self.play(scenario, recorder).await?;
+        // The recorder goes, and with it the other hold on the stepper.
+        self.verifier.show_to(Box::new(()));
+        let Ok(stepper) = Rc::try_unwrap(stepper) else {
+            bail!("the story is still being told");
         };
-        Ok(teller.tell(scenario, &recording, &transfers, &mut self.pointers))
+        let mut stepper = stepper.into_inner();
+        stepper.finish(&story)?;
+        Ok(stepper.out)
+    }
+}
+
+/// Makes a story of one play.
+fn story(
+    scenario: &Scenario,
+    outcome: &Outcome,
+    recording: &Recording,
+    plan: &Plan,
+    path: &Path,
+    pointers: &mut Pointers,
+) -> (Story, Vec<Transfer>) {
+    let transfers: Vec<_> = outcome
+        .transfers
+        .iter()
+        .map(|judged| judged.transfer.clone())
+        .collect();
+    let teller = Teller { plan, path };
+    let story = Story {
+        reason: outcome.reason.clone(),
+        ..teller.tell(scenario, recording, &transfers, pointers)
+    };
+    (story, transfers)
+}
+
+/// Records every scenario that `verify` plays, so that it can tell of those that fail.
+#[derive(Clone, Default)]
+pub(super) struct Gallery(Rc<RefCell<HashMap<u64, Recorder>>>);
+
+impl Gallery {
+    /// The story of the play of this number, which is over. One that ended before anybody reported
+    /// is short.
+    pub(super) fn story(
+        &self,
+        play: u64,
+        outcome: &Outcome,
+        plan: &Plan,
+        path: &Path,
+        pointers: &mut Pointers,
+    ) -> Option<Story> {
+        let mut recorder = self.0.borrow_mut().remove(&play).unwrap_or_default();
+        let scenario = verify::find(outcome.name)?;
+        let (recording, _) = recorder.take();
+        Some(story(scenario, outcome, &recording, plan, path, pointers).0)
+    }
+
+    /// Forgets a play that there is nothing to tell of.
+    pub(super) fn forget(&self, play: u64) {
+        self.0.borrow_mut().remove(&play);
+    }
+}
+
+impl Onlooker for Gallery {
+    fn see(&mut self, play: u64, fact: &Fact, tracer: &mut Tracer) {
+        let mut recorders = self.0.borrow_mut();
+        recorders.entry(play).or_default().see(play, fact, tracer);
     }
 }

@@ -10,12 +10,15 @@ use anyhow::{Result, bail};
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
     args::{Common, ReportFormat, Verify},
+    explain::Gallery,
     programme::Programme,
     reports::Outputs,
     startup::{self, Interrupt, Started},
 };
 use crate::{
-    report::{self, Report as _, Start, Summary},
+    explain,
+    kernel::KernelView,
+    report::{self, Pointers, Report as _, Start, Summary},
     tracer::Filter,
     tracker::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
@@ -83,6 +86,13 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         symbols.symbolize(address).map(|(name, _)| name.to_owned())
     }));
     let mut verifier = Verifier::new(tracer, tracker, args.time_limit);
+    let mut stories = None;
+    if args.explain_failure {
+        let path = explain::Path::of(&KernelView::live()?)?;
+        let gallery = Gallery::default();
+        verifier.show_to(Box::new(gallery.clone()));
+        stories = Some((path, gallery, Pointers::new(common.pointers, kptr_restrict)));
+    }
     let mut report = outputs.reports(common.pointers, kptr_restrict, args.hops);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -109,9 +119,16 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
                 break;
             }
         };
-        let Some((number, outcome)) = ended else {
+        let Some((number, mut outcome)) = ended else {
             break;
         };
+        if let Some((path, gallery, pointers)) = &mut stories {
+            if outcome.result == ScenarioResult::Fail {
+                let story = gallery.story(number, &outcome, verifier.plan(), path, pointers);
+                outcome.story = story.map(Box::new);
+            }
+            gallery.forget(number);
+        }
         for outcome in programme.ended(number, outcome) {
             summary.add(&outcome);
             report.scenario(&outcome)?;

@@ -4,20 +4,26 @@
 //! ```text
 //! verify ──looked on by──▶ recorder ──recording──▶ ┐
 //! kernel ──▶ path: which functions are there ────▶ ├─▶ story ──▶ text, JSON
-//! plan: where each hop is seen ──────────────────▶ ┘
+//! plan: where each hop is seen ──────────────────▶ ┘        side by side, step by step, C
 //! ```
 //!
 //! A story claims nothing of this kernel that was not seen or looked up on it. What is told from
 //! the source alone is marked so.
 
+mod against;
 mod endings;
 mod functions;
 mod path;
 pub mod recorder;
+mod source;
+mod step;
 pub mod story;
 mod tell;
 
+pub use against::tell_against;
 pub use path::Path;
 pub use recorder::{Recorder, Recording};
+pub use source::{SourceError, source};
+pub use step::Stepper;
 pub use story::{Story, Teller};
 pub use tell::tell;

@@ -87,7 +87,7 @@ pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
         writeln!(out)?;
     }
     if story.endings.is_empty() {
-        writeln!(out, "No descriptor went into a message.")?;
+        writeln!(out, "No descriptor was seen in a message.")?;
     }
     for file in &story.files {
         writeln!(
@@ -100,6 +100,13 @@ pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
     }
     for (endings, more) in runs(&story.endings) {
         tell_ending(out, endings, more)?;
+    }
+    if let Some(reason) = &story.reason {
+        writeln!(
+            out,
+            "{YELLOW}It did not go as it must: {}{YELLOW:#}",
+            sanitize(reason)
+        )?;
     }
     out.flush()
 }
@@ -162,13 +169,7 @@ fn kind(kind: &str) -> String {
 }
 
 fn tell_scene(out: &mut impl io::Write, place: usize, scene: &Scene) -> io::Result<()> {
-    writeln!(
-        out,
-        "{BOLD}{}. {}{BOLD:#}",
-        place + 1,
-        sanitize(&scene.title)
-    )?;
-    writeln!(out)?;
+    title(out, place, &scene.title)?;
     let mut boxes: Vec<Vec<String>> = scene.tables.iter().map(table).collect();
     let queues: Vec<String> = scene
         .queues
@@ -311,20 +312,27 @@ fn rows_of(boxes: Vec<Vec<String>>) -> Vec<String> {
 }
 
 fn tell_passage(out: &mut impl io::Write, place: usize, passage: &Passage) -> io::Result<()> {
-    writeln!(
-        out,
-        "{BOLD}{}. {}{BOLD:#}",
-        place + 1,
-        sanitize(&passage.title)
-    )?;
-    writeln!(out)?;
+    title(out, place, &passage.title)?;
     for step in &passage.steps {
         tell_step(out, step)?;
     }
     Ok(())
 }
 
-fn tell_step(out: &mut impl io::Write, step: &Step) -> io::Result<()> {
+/// Writes the heading of an act.
+///
+/// # Errors
+/// What writing says.
+pub(super) fn title(out: &mut impl io::Write, place: usize, title: &str) -> io::Result<()> {
+    writeln!(out, "{BOLD}{}. {}{BOLD:#}", place + 1, sanitize(title))?;
+    writeln!(out)
+}
+
+/// Writes one function.
+///
+/// # Errors
+/// What writing says.
+pub(super) fn tell_step(out: &mut impl io::Write, step: &Step) -> io::Result<()> {
     let (mark, style) = match &step.hop {
         Some(HopTold { seen: Some(_), .. }) => ("●", GREEN),
         Some(_) => ("◌", YELLOW),
@@ -454,7 +462,7 @@ fn told(file: &FileTold) -> String {
 }
 
 /// Breaks text into lines of at most `width` characters, between words.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split(' ') {

@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Pointers, Report, Start, Summary, TraceEnd, TraceReport, TraceStart, schema};
 use crate::{
+    explain::Story,
     ledger::{self, Entry},
     plan::{Hop, Plan},
     trace::Tally,
@@ -64,6 +65,9 @@ impl<W: io::Write> Report for Json<W> {
             self.transfer(judged)?;
         }
         self.line(&schema::Line::Scenario(scenario(outcome)))?;
+        if let Some(story) = &outcome.story {
+            self.line(&schema::Line::Story(Story::clone(story)))?;
+        }
         self.out.flush()
     }
 

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Pointers, Report, Start, Summary, schema::PlanEntry};
 use crate::{
+    explain,
     ledger::{self, Entry},
     plan::{Hop, Plan},
     tracer::Losses,
@@ -106,6 +107,11 @@ impl<W: io::Write> Report for Text<W> {
             for judged in &outcome.transfers {
                 self.hop_lines(judged)?;
             }
+        }
+        if let Some(story) = &outcome.story {
+            writeln!(self.out)?;
+            explain::tell(&mut self.out, story)?;
+            writeln!(self.out)?;
         }
         self.out.flush()
     }

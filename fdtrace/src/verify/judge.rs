@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Fact, Group, Mistakable, Record, Scenario, is_of};
 use crate::{
+    explain::Story,
     ledger,
     plan::Plan,
     tracker::Transfer,
@@ -64,6 +65,8 @@ pub struct Outcome {
     pub mistakable: Vec<Verdict>,
     /// How long it took.
     pub elapsed: Duration,
+    /// What the kernel did, where somebody wants to be told.
+    pub story: Option<Box<Story>>,
 }
 
 pub(super) fn judge(
@@ -97,6 +100,7 @@ pub(super) fn judge(
         witnesses: Vec::new(),
         mistakable: Vec::new(),
         elapsed,
+        story: None,
     };
     findings.failed.extend(record.trouble.iter().cloned());
     findings.failed.extend(record.leaks.iter().cloned());

@@ -4,23 +4,27 @@
 //! what /proc showed. A [`Passage`] is a call through the kernel, function by function; it cannot be
 //! stopped, so it is told from the records.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+mod model;
+mod names;
+mod scenes;
 
 use super::{
     Path,
     endings::{ending, turn},
     functions::{DROP, Function, RECEIVE, SEND, When},
     path::Standing,
-    recorder::{Recording, Still},
+    recorder::Recording,
 };
 use crate::{
     ledger,
     plan::{Hop, Kind, Plan, PlannedHop},
     report::Pointers,
-    tracker::{Cause, Chain, Fate, FileIdentity, HopSeen, SocketType, Transfer},
+    tracker::{Cause, Chain, Fate, HopSeen, SocketType, Transfer},
     verify::{Scenario, fact::Fact},
 };
+
+pub use model::*;
+use names::Names;
 
 /// Files of a message that are told of one by one.
 const FILES_TOLD: usize = 3;
@@ -28,263 +32,6 @@ const FILES_TOLD: usize = 3;
 const MESSAGES_TOLD: usize = 2;
 /// Messages that are told of at all.
 const MESSAGES_MAX: usize = 12;
-
-/// One scenario's play.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Story {
-    /// The scenario.
-    pub scenario: String,
-    /// What it shows, in a line.
-    pub about: String,
-    /// The kernel that played it.
-    pub kernel: String,
-    /// Hops that are watched on this kernel.
-    pub watched: Vec<String>,
-    /// Why the others are not, as far as all of them have the same reasons.
-    pub blind_because: Vec<String>,
-    /// The files that were passed, in the order in which they were first seen.
-    pub files: Vec<NamedFile>,
-    /// In order of time.
-    pub acts: Vec<Act>,
-    /// Messages that it leaves out, because they went like those that it tells.
-    pub messages_left_out: usize,
-    /// What became of the files of each message.
-    pub endings: Vec<Ending>,
-}
-
-/// A file, and the letter that the story calls it by.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct NamedFile {
-    /// The letter.
-    pub name: String,
-    /// Address of the `struct file`, or an alias.
-    pub file: String,
-    /// What kind of file it is.
-    pub kind: String,
-    /// Inode number.
-    pub ino: u64,
-}
-
-/// A part of the story.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Act {
-    /// A moment at which an actor was held.
-    Scene(Scene),
-    /// A call through the kernel.
-    Passage(Passage),
-}
-
-impl Act {
-    fn t_ns(&self) -> u64 {
-        match self {
-            Self::Scene(scene) => scene.t_ns,
-            Self::Passage(passage) => passage.t_ns,
-        }
-    }
-}
-
-/// A moment at which an actor was held.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Scene {
-    /// `scene`.
-    pub act: &'static str,
-    /// CLOCK_MONOTONIC, nanoseconds.
-    pub t_ns: u64,
-    /// What has come and what comes next.
-    pub title: String,
-    /// The tables of the scenario's processes.
-    pub tables: Vec<Table>,
-    /// What is in flight.
-    pub queues: Vec<Queue>,
-    /// Where each file that was or will be passed shows.
-    pub whereabouts: Vec<Whereabouts>,
-}
-
-/// One process's table.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Table {
-    /// The process.
-    pub pid: u32,
-    /// Its name.
-    pub comm: String,
-    /// The rows that matter here.
-    pub rows: Vec<Row>,
-    /// How many others there are.
-    pub others: usize,
-}
-
-/// One descriptor.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Row {
-    /// The number.
-    pub fd: i32,
-    /// The letter of the file behind it, if it is one of those that are passed.
-    pub file: Option<String>,
-    /// What /proc/PID/fd shows.
-    pub link: String,
-}
-
-/// A receiving socket's queue.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Queue {
-    /// Inode number of the socket.
-    pub socket_ino: u64,
-    /// Who holds it, and under which number, if somebody does.
-    pub held_by: Option<Place>,
-    /// Letters of the files in it, going by the trace.
-    pub files: Vec<String>,
-    /// How many descriptors fdinfo says are in it (`scm_fds`); null where the kernel does not tell.
-    pub scm_fds: Option<u64>,
-}
-
-/// A descriptor.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct Place {
-    /// Whose.
-    pub pid: u32,
-    /// Its number.
-    pub fd: i32,
-}
-
-/// Where one file shows at a moment.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Whereabouts {
-    /// The file's letter.
-    pub file: String,
-    /// Process and number of each descriptor that the scenario's processes have for it.
-    pub descriptors: Vec<Place>,
-    /// Its reference count; null where no descriptor leads to it.
-    pub refs: Option<i64>,
-}
-
-/// A call through the kernel.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Passage {
-    /// `passage`.
-    pub act: &'static str,
-    /// CLOCK_MONOTONIC of its first hop, nanoseconds.
-    pub t_ns: u64,
-    /// Which message, counted from 1.
-    pub message: u64,
-    /// `send`, `receive`, `peek` or `drop`.
-    pub kind: &'static str,
-    /// Who does what.
-    pub title: String,
-    /// Its functions, in the order in which they are called; only those with a hop if an earlier
-    /// passage has told of the others.
-    pub steps: Vec<Step>,
-}
-
-/// One function.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Step {
-    /// How many of the functions before it are its callers.
-    pub depth: usize,
-    /// Its name in the source.
-    pub function: String,
-    /// `function`, `clone` or `inlined`: what is left of it in this kernel.
-    pub standing: &'static str,
-    /// The name of the clone.
-    pub clone: Option<String>,
-    /// What it does.
-    pub does: String,
-    /// What happened in it this time that turned the message's way.
-    pub turn: Option<String>,
-    /// The hop that happens in it.
-    pub hop: Option<HopTold>,
-}
-
-/// A hop, and how it was seen.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct HopTold {
-    /// The hop.
-    pub hop: &'static str,
-    /// Whether fdtrace watches it on this kernel.
-    pub is_watched: bool,
-    /// Where it does; or else why not, but for what [`Story::blind_because`] has said.
-    pub watched: String,
-    /// What happens right after it was seen.
-    pub next: Option<&'static str>,
-    /// What was seen; null where nothing was.
-    pub seen: Option<Sighting>,
-}
-
-/// What was seen at a hop.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Sighting {
-    /// CLOCK_MONOTONIC, nanoseconds.
-    pub t_ns: u64,
-    /// Nanoseconds since the message was first seen.
-    pub after_ns: u64,
-    /// CPU.
-    pub cpu: u32,
-    /// Process, its thread and its name.
-    pub pid: u32,
-    /// Thread.
-    pub tid: u32,
-    /// Name of the task.
-    pub comm: String,
-    /// Address or alias of the `scm_fp_list`.
-    pub list: String,
-    /// Address or alias of the skb; null before there is one.
-    pub skb: Option<String>,
-    /// Address or alias of the sending `sock`, where it was read.
-    pub sender_sock: Option<String>,
-    /// Address or alias of the receiving `sock`, where it was read.
-    pub receiver_sock: Option<String>,
-    /// The first files of the message.
-    pub files: Vec<FileTold>,
-    /// How many more there are.
-    pub more_files: usize,
-}
-
-/// One file at a hop.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct FileTold {
-    /// Its letter.
-    pub name: String,
-    /// Its address or alias as it was read there.
-    pub file: String,
-    /// Its number in this task's table, where it has one.
-    pub fd: Option<i32>,
-    /// Its reference count before, as last seen.
-    pub refs_before: Option<i64>,
-    /// Its reference count as read there.
-    pub refs: Option<i64>,
-    /// What moved the count, going by the source.
-    pub changes: Vec<Moved>,
-    /// What the changes do not account for: somebody else's doing.
-    pub unaccounted: i64,
-}
-
-/// References taken or given back.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Moved {
-    /// How many; negative if they were given back.
-    pub by: i64,
-    /// Whose they are.
-    pub whose: &'static str,
-}
-
-/// What became of one file in one message.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Ending {
-    /// Which message, counted from 1.
-    pub message: u64,
-    /// The file's letter.
-    pub file: String,
-    /// The sender's number for it.
-    pub sender_fd: Option<i32>,
-    /// The receiver's.
-    pub receiver_fd: Option<i32>,
-    /// How it ended.
-    pub fate: &'static str,
-    /// Why it ended so.
-    pub cause: Option<&'static str>,
-    /// What that means.
-    pub means: &'static str,
-}
 
 /// Tells stories of what one kernel did.
 pub struct Teller<'a> {
@@ -304,11 +51,11 @@ impl Teller<'_> {
         transfers: &[Transfer],
         pointers: &mut Pointers,
     ) -> Story {
-        let mut names = Names::default();
         let messages = messages(transfers);
-        for transfer in messages.iter().flat_map(|message| &message.transfers) {
-            names.name(&transfer.file);
-        }
+        let names = Names::of_play(
+            &recording.stills,
+            messages.iter().flat_map(|message| &message.transfers),
+        );
         let mut writer = Writer {
             teller: self,
             recording,
@@ -344,17 +91,8 @@ impl Teller<'_> {
                 .flat_map(|message| writer.endings(message))
                 .collect(),
             messages_left_out: messages.len() - told.len(),
-            files: names
-                .files
-                .iter()
-                .enumerate()
-                .map(|(index, file)| NamedFile {
-                    name: letter(index),
-                    file: writer.pointers.file(file),
-                    kind: file.kind().to_owned(),
-                    ino: file.ino,
-                })
-                .collect(),
+            files: names.list(writer.pointers),
+            reason: None,
             acts,
         }
     }
@@ -469,54 +207,13 @@ fn messages(transfers: &[Transfer]) -> Vec<Message<'_>> {
         .collect()
 }
 
-/// Letters for files, in the order in which they were first seen.
-#[derive(Default)]
-struct Names {
-    files: Vec<FileIdentity>,
-}
-
-impl Names {
-    fn name(&mut self, file: &FileIdentity) {
-        if !self.files.iter().any(|known| same_object(known, file)) {
-            self.files.push(file.clone());
-        }
-    }
-
-    fn of(&self, file: &FileIdentity) -> String {
-        self.files
-            .iter()
-            .position(|known| same_object(known, file))
-            .map_or("?".to_owned(), letter)
-    }
-
-    /// By what a table shows of it. An address alone is no identity: it is another's as soon as its
-    /// file is gone.
-    fn behind(&self, file: u64, ino: Option<u64>) -> Option<String> {
-        self.files
-            .iter()
-            .position(|known| known.ptr == file && ino.is_none_or(|ino| known.ino == ino))
-            .map(letter)
-    }
-}
-
-fn same_object(one: &FileIdentity, other: &FileIdentity) -> bool {
-    one.ptr == other.ptr && one.ino == other.ino && one.dev == other.dev
-}
-
-/// A, B, …, Z, A2, B2, …
-fn letter(index: usize) -> String {
-    const LETTERS: &[u8; 26] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    let letter = char::from(LETTERS[index % LETTERS.len()]);
-    match index / LETTERS.len() {
-        0 => letter.to_string(),
-        round => format!("{letter}{}", round + 1),
-    }
-}
-
 /// How a message went, for the conditions that functions have.
 struct Course {
     holds: Vec<When>,
     turn: Option<(&'static str, &'static str)>,
+    /// Where another file was seen than before. What comes after is not told: it is not known whose
+    /// it is.
+    wrong: Option<Hop>,
 }
 
 impl Course {
@@ -691,7 +388,14 @@ impl Writer<'_> {
             .cause()
             .and_then(turn)
             .map(|(function, note, _)| (function, note));
-        Course { holds, turn }
+        let wrong = message
+            .transfers
+            .iter()
+            .find_map(|transfer| match transfer.chain {
+                Chain::Differs { hop } => Some(hop),
+                _ => None,
+            });
+        Course { holds, turn, wrong }
     }
 
     fn steps(
@@ -703,6 +407,11 @@ impl Writer<'_> {
         steps: &mut Vec<Step>,
     ) {
         for function in functions {
+            let went_wrong =
+                |step: &Step| step.hop.as_ref().map(|hop| hop.hop) == course.wrong.map(Hop::name);
+            if course.wrong.is_some() && steps.iter().any(went_wrong) {
+                return;
+            }
             if !function.when.iter().all(|when| course.is(*when)) {
                 continue;
             }
@@ -731,7 +440,12 @@ impl Writer<'_> {
                     _ => None,
                 },
                 does: function.does.to_owned(),
-                turn: turn.map(|(_, note)| note.to_owned()),
+                turn: match (course.wrong, function.hop) {
+                    (Some(wrong), Some(hop)) if wrong == hop => {
+                        Some("here it went wrong: this is another file than before".to_owned())
+                    }
+                    _ => turn.map(|(_, note)| note.to_owned()),
+                },
                 hop: function.hop.map(|hop| self.hop(hop, message)),
             });
             self.steps(function.calls, depth + 1, message, course, steps);
@@ -856,127 +570,6 @@ impl Writer<'_> {
             .map(|row| row.refs)
     }
 
-    fn scene(&mut self, still: &Still, messages: &[Message<'_>]) -> Scene {
-        let sockets: Vec<u64> = messages
-            .iter()
-            .flat_map(|message| {
-                let socket = &message.transfers[0].socket;
-                [socket.sender_ino, socket.receiver_ino]
-            })
-            .flatten()
-            .collect();
-        let mut tables = Vec::new();
-        for process in &still.processes {
-            // Not every kernel shows the inode of a sender's socket, but its number for it.
-            let sends_on = |fd: i32| {
-                messages.iter().any(|message| {
-                    message.transfers[0].sender.as_ref().is_some_and(|sender| {
-                        (sender.pid, sender.socket_fd) == (process.pid, Some(fd))
-                    })
-                })
-            };
-            let rows: Vec<Row> = process
-                .descriptors
-                .iter()
-                .map(|row| Row {
-                    fd: row.fd,
-                    file: self.names.behind(row.file, row.ino),
-                    link: row.link.clone(),
-                })
-                .filter(|row| {
-                    let ino = socket_ino(&row.link);
-                    row.file.is_some()
-                        || ino.is_some_and(|ino| sockets.contains(&ino))
-                        || ino.is_some() && sends_on(row.fd)
-                })
-                .collect();
-            tables.push(Table {
-                pid: process.pid,
-                comm: process.comm.clone(),
-                others: process.descriptors.len() - rows.len(),
-                rows,
-            });
-        }
-        Scene {
-            act: "scene",
-            t_ns: still.t_ns,
-            title: title(still),
-            tables,
-            queues: self.queues(still, messages),
-            whereabouts: self.whereabouts(still, messages),
-        }
-    }
-
-    /// Every receiving socket that is not known to be empty.
-    fn queues(&self, still: &Still, messages: &[Message<'_>]) -> Vec<Queue> {
-        let mut queues: Vec<Queue> = Vec::new();
-        for message in messages {
-            let Some(ino) = message.transfers[0].socket.receiver_ino else {
-                continue;
-            };
-            let files: Vec<String> = if is_in_flight(message, still.t_ns) {
-                let names = message.transfers.iter();
-                names
-                    .map(|transfer| self.names.of(&transfer.file))
-                    .collect()
-            } else {
-                Vec::new()
-            };
-            if let Some(queue) = queues.iter_mut().find(|queue| queue.socket_ino == ino) {
-                queue.files.extend(files);
-                continue;
-            }
-            let holder = still.processes.iter().find_map(|process| {
-                let row = process
-                    .descriptors
-                    .iter()
-                    .find(|row| socket_ino(&row.link) == Some(ino))?;
-                Some((process.pid, row))
-            });
-            queues.push(Queue {
-                socket_ino: ino,
-                held_by: holder.map(|(pid, row)| Place { pid, fd: row.fd }),
-                files,
-                scm_fds: holder.and_then(|(_, row)| row.queued),
-            });
-        }
-        queues
-    }
-
-    fn whereabouts(&self, still: &Still, messages: &[Message<'_>]) -> Vec<Whereabouts> {
-        let mut files: Vec<String> = Vec::new();
-        for message in messages {
-            for transfer in message.transfers.iter().take(FILES_TOLD) {
-                let name = self.names.of(&transfer.file);
-                if !files.contains(&name) {
-                    files.push(name);
-                }
-            }
-        }
-        files
-            .into_iter()
-            .map(|file| {
-                let rows: Vec<_> = still
-                    .processes
-                    .iter()
-                    .flat_map(|process| process.descriptors.iter().map(|row| (process.pid, row)))
-                    .filter(|(_, row)| self.names.behind(row.file, row.ino).as_ref() == Some(&file))
-                    .collect();
-                Whereabouts {
-                    file,
-                    refs: rows.first().map(|(_, row)| row.refs),
-                    descriptors: rows
-                        .iter()
-                        .map(|(pid, row)| Place {
-                            pid: *pid,
-                            fd: row.fd,
-                        })
-                        .collect(),
-                }
-            })
-            .collect()
-    }
-
     fn endings(&self, message: &Message<'_>) -> Vec<Ending> {
         message
             .transfers
@@ -995,23 +588,6 @@ impl Writer<'_> {
             })
             .collect()
     }
-}
-
-/// Whether a message was under way: sent before, and not yet taken by anybody.
-fn is_in_flight(message: &Message<'_>, t_ns: u64) -> bool {
-    let sent = message.transfers[0]
-        .sender
-        .as_ref()
-        .map(|sender| sender.t_ns);
-    let left = [Hop::Dequeue, Hop::Install, Hop::End]
-        .into_iter()
-        .filter_map(|hop| message.at(hop))
-        .map(|seen| seen.t_ns)
-        .min();
-    message.was_queued()
-        && !message.any(Fate::Peeked)
-        && sent.is_some_and(|sent| sent < t_ns)
-        && left.is_none_or(|left| left > t_ns)
 }
 
 fn reasons(planned: &PlannedHop) -> impl Iterator<Item = &str> {
@@ -1035,41 +611,4 @@ fn blind_because(plan: &Plan) -> Vec<String> {
         .take_while(|(place, reason)| shared(*place, reason))
         .map(|(_, reason)| reason.to_owned())
         .collect()
-}
-
-fn socket_ino(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
-}
-
-/// Why the actor is held.
-fn title(still: &Still) -> String {
-    let who = |pid: u32| {
-        let process = still.processes.iter().find(|process| process.pid == pid);
-        process.map_or_else(
-            || pid.to_string(),
-            |process| format!("{} {pid}", process.comm),
-        )
-    };
-    match &still.fact {
-        Fact::Sending { actor, message, .. } => {
-            format!(
-                "{} is held right before sendmsg ({message})",
-                who(actor.pid)
-            )
-        }
-        Fact::InFlight { .. } => "in flight: sent, and not yet received".to_owned(),
-        Fact::Received { actor, message, .. } => {
-            format!("{} is held right after recvmsg ({message})", who(actor.pid))
-        }
-        Fact::Mistakable { actor, fd, .. } => {
-            format!(
-                "{} is held with {fd}, which only looks like it",
-                who(actor.pid)
-            )
-        }
-        _ => "an actor is held".to_owned(),
-    }
 }

@@ -1,0 +1,183 @@
+//! Scenes: the moments at which an actor was held.
+
+use super::{FILES_TOLD, Message, Place, Queue, Row, Scene, Table, Whereabouts, Writer};
+use crate::{explain::recorder::Still, plan::Hop, tracker::Fate, verify::fact::Fact};
+
+impl Writer<'_> {
+    pub(super) fn scene(&self, still: &Still, messages: &[Message<'_>]) -> Scene {
+        let sockets: Vec<u64> = messages
+            .iter()
+            .flat_map(|message| {
+                let socket = &message.transfers[0].socket;
+                [socket.sender_ino, socket.receiver_ino]
+            })
+            .flatten()
+            .collect();
+        let mut tables = Vec::new();
+        for process in &still.processes {
+            // Not every kernel shows the inode of a sender's socket, but its number for it.
+            let sends_on = |fd: i32| {
+                messages.iter().any(|message| {
+                    message.transfers[0].sender.as_ref().is_some_and(|sender| {
+                        (sender.pid, sender.socket_fd) == (process.pid, Some(fd))
+                    })
+                })
+            };
+            let rows: Vec<Row> = process
+                .descriptors
+                .iter()
+                .map(|row| Row {
+                    fd: row.fd,
+                    file: self.names.behind(row.file, row.ino),
+                    link: row.link.clone(),
+                })
+                .filter(|row| {
+                    let ino = socket_ino(&row.link);
+                    row.file.is_some()
+                        // Nothing was sent yet: any of them may be the one.
+                        || ino.is_some() && sockets.is_empty()
+                        || ino.is_some_and(|ino| sockets.contains(&ino))
+                        || ino.is_some() && sends_on(row.fd)
+                })
+                .collect();
+            tables.push(Table {
+                pid: process.pid,
+                comm: process.comm.clone(),
+                others: process.descriptors.len() - rows.len(),
+                rows,
+            });
+        }
+        Scene {
+            act: "scene",
+            t_ns: still.t_ns,
+            title: title(still),
+            tables,
+            queues: self.queues(still, messages),
+            whereabouts: self.whereabouts(still, messages),
+        }
+    }
+
+    /// Every receiving socket that is not known to be empty.
+    fn queues(&self, still: &Still, messages: &[Message<'_>]) -> Vec<Queue> {
+        let mut queues: Vec<Queue> = Vec::new();
+        for message in messages {
+            let Some(ino) = message.transfers[0].socket.receiver_ino else {
+                continue;
+            };
+            let files: Vec<String> = if is_in_flight(message, still.t_ns) {
+                let names = message.transfers.iter();
+                names
+                    .map(|transfer| self.names.of(&transfer.file))
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            if let Some(queue) = queues.iter_mut().find(|queue| queue.socket_ino == ino) {
+                queue.files.extend(files);
+                continue;
+            }
+            let holder = still.processes.iter().find_map(|process| {
+                let row = process
+                    .descriptors
+                    .iter()
+                    .find(|row| socket_ino(&row.link) == Some(ino))?;
+                Some((process.pid, row))
+            });
+            queues.push(Queue {
+                socket_ino: ino,
+                held_by: holder.map(|(pid, row)| Place { pid, fd: row.fd }),
+                files,
+                scm_fds: holder.and_then(|(_, row)| row.queued),
+            });
+        }
+        queues
+    }
+
+    fn whereabouts(&self, still: &Still, messages: &[Message<'_>]) -> Vec<Whereabouts> {
+        let mut files: Vec<String> = Vec::new();
+        for message in messages {
+            for transfer in message.transfers.iter().take(FILES_TOLD) {
+                let name = self.names.of(&transfer.file);
+                if !files.contains(&name) {
+                    files.push(name);
+                }
+            }
+        }
+        files
+            .into_iter()
+            .map(|file| {
+                let rows: Vec<_> = still
+                    .processes
+                    .iter()
+                    .flat_map(|process| process.descriptors.iter().map(|row| (process.pid, row)))
+                    .filter(|(_, row)| self.names.behind(row.file, row.ino).as_ref() == Some(&file))
+                    .collect();
+                Whereabouts {
+                    file,
+                    refs: rows.first().map(|(_, row)| row.refs),
+                    descriptors: rows
+                        .iter()
+                        .map(|(pid, row)| Place {
+                            pid: *pid,
+                            fd: row.fd,
+                        })
+                        .collect(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Whether a message was under way: sent before, and not yet taken by anybody.
+fn is_in_flight(message: &Message<'_>, t_ns: u64) -> bool {
+    let sent = message.transfers[0]
+        .sender
+        .as_ref()
+        .map(|sender| sender.t_ns);
+    let left = [Hop::Dequeue, Hop::Install, Hop::End]
+        .into_iter()
+        .filter_map(|hop| message.at(hop))
+        .map(|seen| seen.t_ns)
+        .min();
+    message.was_queued()
+        && !message.any(Fate::Peeked)
+        && sent.is_some_and(|sent| sent < t_ns)
+        && left.is_none_or(|left| left > t_ns)
+}
+
+fn socket_ino(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
+}
+
+/// Why the actor is held.
+fn title(still: &Still) -> String {
+    let who = |pid: u32| {
+        let process = still.processes.iter().find(|process| process.pid == pid);
+        process.map_or_else(
+            || pid.to_string(),
+            |process| format!("{} {pid}", process.comm),
+        )
+    };
+    match &still.fact {
+        Fact::Sending { actor, message, .. } => {
+            format!(
+                "{} is held right before sendmsg ({message})",
+                who(actor.pid)
+            )
+        }
+        Fact::InFlight { .. } => "in flight: sent, and not yet received".to_owned(),
+        Fact::Received { actor, message, .. } => {
+            format!("{} is held right after recvmsg ({message})", who(actor.pid))
+        }
+        Fact::Mistakable { actor, fd, .. } => {
+            format!(
+                "{} is held with {fd}, which only looks like it",
+                who(actor.pid)
+            )
+        }
+        _ => "an actor is held".to_owned(),
+    }
+}
