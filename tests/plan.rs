@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 
 use fdtrace::{
     kernel::{KernelView, Symbols, Types},
-    plan::{Attach, Hop, Mechanism, Plan, PlanError, plan},
+    plan::{Attach, Hop, Mechanism, Plan, PlanError, Price, plan, plan_at},
 };
 
 const KERNELS: [&str; 6] = ["5.10", "6.1", "6.12", "6.18", "6.18-locked", "7.3"];
@@ -377,16 +377,35 @@ fn a_hook_whose_arguments_differ_is_refused_with_both_types() {
         exchange(btf, "kfree_skb", "sys_enter");
     });
     let plan = tracepoints(&view);
-    assert_eq!(
-        why(&plan, Hop::End),
-        Some("tracepoint kfree_skb passes `struct pt_regs *` where `struct sk_buff *` is expected")
-    );
+    let refusal =
+        "tracepoint kfree_skb passes `struct pt_regs *` where `struct sk_buff *` is expected";
+    assert!(why(&plan, Hop::End).is_some_and(|why| why.contains(refusal)));
     // Its other hook goes on, so the hop is still watched, and says what it lacks.
     let targets: Vec<&str> = plan.hooks().map(|hook| hook.target).collect();
     assert!(plan.watches(Hop::End));
     assert!(targets.contains(&"consume_skb") && !targets.contains(&"kfree_skb"));
     // The control: with its own prototype there is nothing to say.
-    assert_eq!(why(&tracepoints(&fixture("6.12")), Hop::End), None);
+    let control = tracepoints(&fixture("6.12"));
+    assert!(why(&control, Hop::End).is_some_and(|why| !why.contains("kfree_skb")));
+}
+
+#[test]
+fn the_hook_that_everybody_hits_is_taken_only_at_any_price() {
+    let view = fixture("6.18-locked");
+    let frugal = tracepoints(&view);
+    assert!(!frugal.sees_every_end());
+    assert!(why(&frugal, Hop::End).is_some_and(|why| why.contains("kfree, which alone shows")));
+    let thorough = plan_at(&view, Attach::Tracepoint, Price::Any).expect("it is planned");
+    assert!(thorough.sees_every_end());
+    assert!(targets(&thorough, Hop::End).contains(&"kfree"));
+    assert_eq!(fact(&frugal, "LIST_END_BY_FREE"), 0);
+    assert_eq!(fact(&thorough, "LIST_END_BY_FREE"), 1);
+    // Where functions show it, it is not needed.
+    let functions = plan_at(&fixture("6.18"), Attach::Auto, Price::Any).expect("it is planned");
+    assert!(functions.sees_every_end());
+    assert!(!targets(&functions, Hop::End).contains(&"kfree"));
+    // Either tells what a failed send returned.
+    assert!(frugal.sees_failed_sends() && functions.sees_failed_sends());
 }
 
 #[test]
@@ -441,6 +460,8 @@ fn a_hook_that_is_struck_out_leaves_its_reason_and_its_sibling() {
     assert!(plan.watches(Hop::End));
     assert_eq!(why(&plan, Hop::End), Some("kfree_skb did not fire"));
 
+    let send = hook(&plan, "sock_send_length");
+    plan.strike_out(send, "did not fire");
     let consume = hook(&plan, "consume_skb");
     plan.strike_out(consume, "did not fire either");
     assert!(!plan.watches(Hop::End));

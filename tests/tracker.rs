@@ -10,7 +10,7 @@ use fdtrace::{
     verdict::{self, Verdict},
 };
 use fdtrace_common::records::{
-    FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, FileSeen, Head, RecordKind,
+    FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_WINDOW_SHORT, FileSeen, Head, NOT_TOLD, RecordKind,
 };
 use proptest::prelude::*;
 use support::{
@@ -281,7 +281,7 @@ fn what_other_threads_open_meanwhile_is_not_taken_for_the_files() {
         ..message.gained(0)
     };
     let ours = FileSeen {
-        told: -1,
+        told: NOT_TOLD,
         ..message.gained(0)
     };
     let returned = message.returned_with(3, SYS_RECVMSG, 0, vec![strangers, ours]);
@@ -313,7 +313,7 @@ fn without_a_control_message_the_number_is_inferred_and_said_to_be() {
     const SYS_RECVMMSG: i32 = 299;
     let message = Passing::one();
     let gained = FileSeen {
-        told: -1,
+        told: NOT_TOLD,
         ..message.gained(0)
     };
     let returned = message.returned_with(3, SYS_RECVMMSG, 0, vec![gained]);
@@ -846,7 +846,7 @@ proptest! {
         let mut bytes = head.as_bytes().to_vec();
         bytes.resize(400, 0xff);
         bytes.truncate(cut);
-        let known = (RecordKind::ListQueued as u16..=RecordKind::ListReleased as u16).contains(&kind);
+        let known = (RecordKind::ListQueued as u16..=RecordKind::Called as u16).contains(&kind);
         match decode(&bytes) {
             Ok(_) => prop_assert!(known),
             Err(DecodeError::UnknownKind(found)) => prop_assert!(!known && found == kind),

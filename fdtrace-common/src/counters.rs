@@ -30,6 +30,14 @@ pub enum Counter {
     ReleaseFired,
     /// An skb was destructed with its list still on it.
     DestructFired,
+    /// A send over a stream socket returned without its list in a queue.
+    SentStreamFired,
+    /// A send over a datagram or seqpacket socket did.
+    SentDgramFired,
+    /// A send was seen to return so by the tracepoint that all sockets share.
+    SentFired,
+    /// The memory of a list was given back.
+    FreeFired,
     /// No room in the ring buffer for a copy record.
     CopyLost,
     /// No room in the ring buffer for an attach record.
@@ -61,7 +69,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter, in map order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::QueueFired,
         Self::DequeueFired,
         Self::InstallFired,
@@ -74,6 +82,10 @@ impl Counter {
         Self::ReceiveFired,
         Self::ReleaseFired,
         Self::DestructFired,
+        Self::SentStreamFired,
+        Self::SentDgramFired,
+        Self::SentFired,
+        Self::FreeFired,
         Self::CopyLost,
         Self::AttachLost,
         Self::DetachLost,

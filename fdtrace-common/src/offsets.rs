@@ -45,6 +45,8 @@ macro_rules! for_each_offset {
             TASK_STRUCT__FILES "task_struct.files" 8;
             TASK_STRUCT__TGID "task_struct.tgid" 4;
             TASK_STRUCT__PID "task_struct.pid" 4;
+            TASK_STRUCT__SIGNAL "task_struct.signal" 8;
+            SIGNAL_STRUCT__RLIM "signal_struct.rlim" 256;
             FILES_STRUCT__FDT "files_struct.fdt" 8;
             FILES_STRUCT__COUNT "files_struct.count" 4;
             FILES_STRUCT__NEXT_FD "files_struct.next_fd" 4;
@@ -103,14 +105,15 @@ macro_rules! for_each_offset {
 /// `RECEIVE_FD_FIRST_IS_NUMBER` is 1 where the function that installs a descriptor takes a number
 /// before the file (`__receive_fd` of 5.10).
 /// `HAS_TASK_PT_REGS` is 1 where that helper exists (5.15). `INSTALL_BY_TABLE` is 1 where new
-/// descriptors are found by comparing the receiver's table before and after.
+/// descriptors are found by comparing the receiver's table before and after. `LIST_END_BY_FREE` is
+/// 1 where the end of a list is seen by its memory being given back.
 /// `FILTER_BY_PID`, `FILTER_BY_COMM` and `FILTER_BY_CGROUP` are 1 where transfers are filtered so;
 /// the others are the halves of the cgroup's id.
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
-        HAS_TASK_PT_REGS; INSTALL_BY_TABLE;
+        HAS_TASK_PT_REGS; INSTALL_BY_TABLE; LIST_END_BY_FREE;
         FILTER_BY_PID; FILTER_BY_COMM; FILTER_BY_CGROUP;
         FILTER_CGROUP_LOW; FILTER_CGROUP_HIGH; }
     };

@@ -45,6 +45,13 @@ pub enum RecordKind {
     FdInstalled = 11,
     /// A list's references are given back, after a receive or instead of a send.
     ListReleased = 12,
+    /// A send returned whose list, if there was one, did not get into a queue, or failed. With
+    /// `Head::origin` it is the send whose `ListCopied` has that time; without, it says itself
+    /// which numbers were passed, and its files are what the sender's table holds at them.
+    SendReturned = 13,
+    /// The functions in which a list ends, innermost first; comes right before the `ListReleased`
+    /// or `ListDestroyed` of that list.
+    Called = 14,
 }
 
 /// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.
@@ -61,6 +68,14 @@ pub const FLAG_TABLE_SHARED: u16 = 1 << 4;
 
 /// `Head::flags`: the task passes the filter, if there is one.
 pub const FLAG_WANTED: u16 = 1 << 8;
+
+/// `Head::flags`: the receive asked for an out-of-band byte, which leaves the list on its skb.
+pub const FLAG_OOB: u16 = 1 << 5;
+/// `Head::flags`: the receiver's table has no number left below its limit (RLIMIT_NOFILE).
+pub const FLAG_TABLE_FULL: u16 = 1 << 6;
+
+/// Functions that a `Called` record names, at most.
+pub const CALLERS_MAX: usize = 16;
 
 /// What every record starts with. Zero where a field does not apply to the kind.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +131,9 @@ pub struct Head {
     pub socket_type: u16,
     /// Files in all records of this hop together.
     pub total: u16,
-    /// Zero.
-    pub padding: u16,
+    /// In `ReceiveReturned`: how many descriptors the receiver's control buffer has room for, where
+    /// that is known.
+    pub room: u16,
     /// The task's name, NUL-padded.
     pub comm: [u8; 16],
 }
@@ -145,13 +161,30 @@ pub struct FileSeen {
     pub flags: u32,
     /// Descriptor number in the task's table, or -1.
     pub fd: i32,
-    /// In `ReceiveReturned`: the number that the receiver's control message has at this record's
-    /// position in the list, or -1. It says nothing about *this* file.
+    /// In `ReceiveReturned`: what the receiver's control message has at this record's position in
+    /// the list, or [`NOT_TOLD`]: a number, or a refusal as a negative errno. It says nothing about
+    /// *this* file.
     pub told: i32,
     /// `i_mode`: type and permissions.
     pub mode: u16,
     /// 1 if `fd` is close-on-exec.
     pub cloexec: u16,
+}
+
+/// [`FileSeen::told`] where the control message says nothing.
+pub const NOT_TOLD: i32 = i32::MIN;
+
+/// The functions in which something happens, innermost first.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct Callers {
+    /// How many of the addresses are in use.
+    pub len: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Return addresses, and whatever code of the programs' own lies before them.
+    pub addresses: [u64; CALLERS_MAX],
 }
 
 /// The name a socket is bound to: a path, or an abstract name that starts with NUL.

@@ -1,6 +1,10 @@
 //! Calls under way, by thread: what a return needs to know of its entry.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
 use fdtrace_common::counters::Counter;
 
 use crate::{emit::Program, ring};
@@ -82,4 +86,84 @@ pub(crate) fn detaching() -> Option<&'static mut Detaching> {
 #[inline(always)]
 pub(crate) fn end_detach() {
     let _ = DETACHING.remove(&tid());
+}
+
+/// A send whose list was seen.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Sending {
+    pub(crate) list: u64,
+    /// Time of its `ListCopied`.
+    pub(crate) t_ns: u64,
+    /// Not zero once the call has given that list back.
+    pub(crate) released: u64,
+}
+
+/// Sends under way. Where nothing sees them return, the oldest make room.
+#[map]
+static SENDING: LruHashMap<u32, Sending> = LruHashMap::with_max_entries(4096, 0);
+
+/// This thread is sending `list`.
+#[inline(always)]
+pub(crate) fn begin_send(list: u64, t_ns: u64) {
+    let sending = Sending {
+        list,
+        t_ns,
+        released: 0,
+    };
+    // If there is no room, it will not be known why the send failed.
+    let _ = SENDING.insert(&tid(), &sending, 0);
+}
+
+/// This thread gives a list back; says whether that is the one that it is sending.
+#[inline(always)]
+pub(crate) fn release_sent(list: u64) -> bool {
+    let Some(sending) = SENDING.get_ptr_mut(&tid()) else {
+        return false;
+    };
+    // SAFETY: the entry is this thread's, and lives as long as the map.
+    unsafe {
+        let ours = (*sending).list == list;
+        if ours {
+            (*sending).released = 1;
+        }
+        ours
+    }
+}
+
+/// What this thread was sending, as the call returns.
+#[inline(always)]
+pub(crate) fn end_send() -> Option<Sending> {
+    let tid = tid();
+    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    let sending = unsafe { SENDING.get(&tid) }.copied();
+    if sending.is_some() {
+        let _ = SENDING.remove(&tid);
+    }
+    sending
+}
+
+/// Lists that have been seen in a queue, where only the end of their memory shows what became of
+/// them. Whatever comes to lie at such an address later is another list or none: the entry goes
+/// with the memory.
+#[map]
+static LISTS: HashMap<u64, u32> = HashMap::with_max_entries(8192, 0);
+
+/// Wants to know when the memory of `list` is given back.
+#[inline(always)]
+pub(crate) fn watch_list(list: u64) {
+    if LISTS.insert(&list, &0, 0).is_err() {
+        ring::count(Counter::WindowFull);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn is_watched(memory: u64) -> bool {
+    LISTS.get_ptr(&memory).is_some()
+}
+
+/// The list is gone.
+#[inline(always)]
+pub(crate) fn forget_list(list: u64) {
+    let _ = LISTS.remove(&list);
 }

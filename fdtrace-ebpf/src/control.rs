@@ -83,10 +83,21 @@ const COMPAT: Layout = Layout {
     align: 4,
 };
 
+/// What a control buffer says of descriptors.
+#[derive(Clone, Copy)]
+pub(crate) struct Rights {
+    /// Numbers that were read; a full list at most from each SCM_RIGHTS part.
+    pub(crate) read: u32,
+    /// Numbers that there are.
+    pub(crate) named: u32,
+    /// How many the buffer has room for where the first SCM_RIGHTS part is, or would be.
+    pub(crate) room: u32,
+}
+
 /// Reads the descriptor numbers of the message that `msghdr` describes in user memory, in the
-/// order in which the kernel joins the SCM_RIGHTS parts to one list. Returns how many there are.
+/// order in which the kernel joins the SCM_RIGHTS parts to one list.
 #[inline(always)]
-pub(crate) fn read_fds(msghdr: u64, fds: &mut [i32; FDS_MAX]) -> u32 {
+pub(crate) fn read_fds(msghdr: u64, fds: &mut [i32; FDS_MAX]) -> Rights {
     let message: UserMsghdr = kernel::read_user(msghdr);
     walk(
         NATIVE,
@@ -119,7 +130,7 @@ pub(crate) fn first_fd(msghdr: u64, count: u32) -> i32 {
 
 /// [`read_fds`] of a message in the form that a 32-bit process gives it.
 #[inline(always)]
-pub(crate) fn read_compat_fds(msghdr: u32, fds: &mut [i32; FDS_MAX]) -> u32 {
+pub(crate) fn read_compat_fds(msghdr: u32, fds: &mut [i32; FDS_MAX]) -> Rights {
     let message: CompatMsghdr = kernel::read_user(u64::from(msghdr));
     walk(
         COMPAT,
@@ -144,7 +155,7 @@ pub(crate) fn read_compat_fds(msghdr: u32, fds: &mut [i32; FDS_MAX]) -> u32 {
 
 /// [`read_fds`] from the kernel's copy of a sender's control messages.
 #[inline(always)]
-pub(crate) fn read_copied_fds(message: Msghdr<impl Pointer>, fds: &mut [i32; FDS_MAX]) -> u32 {
+pub(crate) fn read_copied_fds(message: Msghdr<impl Pointer>, fds: &mut [i32; FDS_MAX]) -> Rights {
     let (control, len) = message.control();
     let header = kernel::read_copied;
     walk(NATIVE, control, len, fds, header, |to, len, from| {
@@ -161,32 +172,68 @@ fn walk(
     fds: &mut [i32; FDS_MAX],
     header: impl Fn(u64) -> Cmsghdr,
     copy: impl Fn(*mut u8, u32, u64),
-) -> u32 {
-    if control_len < layout.header {
-        return 0;
+) -> Rights {
+    let mut rights = Rights {
+        read: 0,
+        named: 0,
+        room: 0,
+    };
+    if control == 0 || control_len < layout.header {
+        return rights;
     }
-    let mut total = 0_u32;
     let mut at = control;
     let end = at + control_len;
+    rights.room = room(layout, at, end);
     for _ in 0..CMSGS_MAX {
         if at + layout.header > end {
             break;
         }
         let cmsg = header(at);
-        if cmsg.len < layout.header {
+        // As the kernel has it (CMSG_OK); it refuses the whole message.
+        if cmsg.len < layout.header || cmsg.len > end - at {
             break;
         }
         if cmsg.level == SOL_SOCKET && cmsg.kind == SCM_RIGHTS {
             let count = (cmsg.len - layout.header) / 4;
-            if count > LIST_MAX as u64 || total > LIST_MAX as u32 {
+            rights.named += clamp(count, NAMED_MAX);
+            if rights.read > LIST_MAX as u32 {
                 break;
             }
             // There is room for two full lists, and both counts were just checked.
-            let to = fds.as_mut_ptr().wrapping_add(total as usize);
-            copy(to.cast(), count as u32 * 4, at + layout.header);
-            total += count as u32;
+            let read = clamp(count, LIST_MAX as u64);
+            // The compiler knows the bound and leaves it to a comparison that the verifier does
+            // not connect with this value; a mask on what comes from memory is plain to both.
+            // SAFETY: a plain local.
+            let read = unsafe { read_volatile(&raw const read) } & 0xff;
+            let to = fds.as_mut_ptr().wrapping_add(rights.read as usize);
+            copy(to.cast(), read * 4, at + layout.header);
+            rights.read += read;
         }
         at += (cmsg.len + layout.align - 1) & !(layout.align - 1);
+        if rights.named == 0 {
+            rights.room = room(layout, at, end);
+        }
     }
-    total
+    rights
+}
+
+/// More numbers than that in one part are not told apart.
+const NAMED_MAX: u64 = 4096;
+
+#[inline(always)]
+fn clamp(count: u64, max: u64) -> u32 {
+    if count > max {
+        max as u32
+    } else {
+        count as u32
+    }
+}
+
+/// Descriptors for which there is room in a control message from `at` to `end`.
+#[inline(always)]
+fn room(layout: Layout, at: u64, end: u64) -> u32 {
+    if at + layout.header > end {
+        return 0;
+    }
+    clamp((end - at - layout.header) / 4, NAMED_MAX)
 }

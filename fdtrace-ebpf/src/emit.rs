@@ -1,6 +1,8 @@
 //! From what a hop found to records: the head with the task's identity, and the files in runs
 //! that fit a record.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::map,
@@ -8,7 +10,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FILES_PER_RECORD, Head, LIST_MAX, RecordKind, WINDOW_WORDS},
+    records::{FILES_PER_RECORD, Head, LIST_MAX, NOT_TOLD, RecordKind, WINDOW_WORDS},
 };
 
 use crate::{
@@ -59,13 +61,14 @@ pub(crate) enum Program {
     Install,
     EndKfree,
     EndConsume,
+    Send,
+    Free,
 }
 
 /// One scratch per program and CPU is enough: the kernel does not run a program on a CPU where
 /// it is already running, but skips that run and counts it.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> =
-    PerCpuArray::with_max_entries(Program::EndConsume as u32 + 1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Program::Free as u32 + 1, 0);
 
 /// This program's scratch, its head holding the time and the current task and nothing else yet.
 #[inline(always)]
@@ -103,12 +106,22 @@ pub(crate) fn begin(
         files: 0,
         socket_type: 0,
         total: 0,
-        padding: 0,
+        room: 0,
         comm: [0; 16],
     };
     // SAFETY: the field can be written.
     unsafe { task.copy_comm(&raw mut scratch.head.comm) };
     Some(scratch)
+}
+
+/// Writes in which functions the list of the scratch's head ends, as a record of its own ahead of
+/// the one that it is for.
+#[inline(always)]
+pub(crate) fn callers(scratch: &mut Scratch, context: *const c_void) {
+    let kind = scratch.head.kind;
+    scratch.head.kind = RecordKind::Called as u16;
+    ring::submit_callers(&mut scratch.head, Counter::EndLost, context);
+    scratch.head.kind = kind;
 }
 
 /// A descriptor number and what the current task's table holds there.
@@ -127,7 +140,7 @@ impl Slot {
         fd: -1,
         file: File(0),
         cloexec: 0,
-        told: -1,
+        told: NOT_TOLD,
     };
 
     #[inline(always)]
@@ -136,7 +149,7 @@ impl Slot {
             fd,
             file: table.file(fd),
             cloexec: table.cloexec(fd),
-            told: -1,
+            told: NOT_TOLD,
         }
     }
 }

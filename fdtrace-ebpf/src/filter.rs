@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FILES_PER_RECORD, FLAG_PEEK, FLAG_WANTED, Head, LIST_MAX, RecordKind},
+    records::{FILES_PER_RECORD, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, LIST_MAX, RecordKind},
 };
 
 use crate::{
@@ -144,7 +144,7 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     }
     let ends = head.kind == RecordKind::ListReleased as u16
         || head.kind == RecordKind::ListDestroyed as u16
-        || (head.kind == RecordKind::ReceiveReturned as u16 && head.flags & FLAG_PEEK == 0);
+        || (head.kind == RecordKind::ReceiveReturned as u16 && head.flags & (FLAG_PEEK | FLAG_OOB) == 0);
     if !ends {
         return;
     }

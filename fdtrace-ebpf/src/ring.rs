@@ -1,13 +1,17 @@
 //! The only module that writes the ring buffer, and the counters of what could not be written.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
-    helpers::bpf_ktime_get_ns,
+    helpers::{bpf_ktime_get_ns, generated::bpf_get_stack},
     macros::map,
     maps::{Array, PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FILES_PER_RECORD, FileSeen, Head, RecordKind, SocketName},
+    records::{
+        CALLERS_MAX, Callers, FILES_PER_RECORD, FileSeen, Head, RecordKind, SocketName,
+    },
 };
 
 use crate::{
@@ -211,6 +215,38 @@ pub(crate) fn submit_name(
         }
         entry.discard(0);
         return;
+    }
+    entry.submit(0);
+}
+
+#[repr(C)]
+struct CallersRecord {
+    head: Head,
+    callers: Callers,
+}
+
+/// Writes the functions that the program which has this `context` was called in.
+#[inline(always)]
+pub(crate) fn submit_callers(head: &mut Head, lost: Counter, context: *const c_void) {
+    if filter::way(head, Stage::Receiving) == Way::Drop {
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve::<CallersRecord>(0) else {
+        count_lost(lost, 1);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry is as large as its type, and the helper writes no more than it is told.
+    unsafe {
+        kernel::copy(&raw mut (*record).head, head);
+        let bytes = bpf_get_stack(
+            context.cast_mut(),
+            (&raw mut (*record).callers.addresses).cast(),
+            size_of::<[u64; CALLERS_MAX]>() as u32,
+            0,
+        );
+        (*record).callers.len = if bytes > 0 { bytes as u32 / 8 } else { 0 };
+        (*record).callers.reserved = 0;
     }
     entry.submit(0);
 }

@@ -3,7 +3,7 @@
 //! Decoding trusts nothing: a record that is too short, of an unknown kind or with more files
 //! than bytes is an error, never a panic, because recordings come from files too.
 
-use fdtrace_common::records::{FileSeen, Head, RecordKind, SocketName};
+use fdtrace_common::records::{Callers, FileSeen, Head, RecordKind, SocketName};
 use zerocopy::FromBytes as _;
 
 /// What one record tells.
@@ -32,6 +32,15 @@ pub enum Event {
     FileReceived(Sighting),
     /// A file of a list has got a number, or was refused one.
     FdInstalled(Sighting),
+    /// These functions are where the list of the next record ends, innermost first.
+    Called {
+        /// When, who and which list.
+        head: Head,
+        /// Return addresses.
+        addresses: Vec<u64>,
+    },
+    /// A send returned whose list did not get into a queue, or failed.
+    SendReturned(Sighting),
     /// A call is done with its list.
     ListReleased(Sighting),
     /// The receive that read a list returned; the files are what its table gained.
@@ -79,6 +88,15 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             .to_vec();
         return Ok(Event::SocketNamed { head, name });
     }
+    if head.kind == RecordKind::Called as u16 {
+        let (callers, _) = Callers::read_from_prefix(rest).map_err(|_| truncated.clone())?;
+        let addresses = callers
+            .addresses
+            .get(..callers.len as usize)
+            .ok_or(truncated)?
+            .to_vec();
+        return Ok(Event::Called { head, addresses });
+    }
     let wrap = [
         (
             RecordKind::ListQueued,
@@ -91,6 +109,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         (RecordKind::ListDetached, Event::ListDetached),
         (RecordKind::FileReceived, Event::FileReceived),
         (RecordKind::FdInstalled, Event::FdInstalled),
+        (RecordKind::SendReturned, Event::SendReturned),
         (RecordKind::ListReleased, Event::ListReleased),
         (RecordKind::ReceiveReturned, Event::ReceiveReturned),
         (RecordKind::ListDestroyed, Event::ListDestroyed),

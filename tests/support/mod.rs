@@ -13,7 +13,7 @@ use fdtrace::{
     plan::{Attach, Plan, plan},
     tracker::Tracker,
 };
-use fdtrace_common::records::{FILES_PER_RECORD, FileSeen, Head, RecordKind};
+use fdtrace_common::records::{FILES_PER_RECORD, FileSeen, Head, NOT_TOLD, RecordKind};
 
 /// Where the kernels' fixtures are.
 pub fn fixtures() -> std::path::PathBuf {
@@ -33,7 +33,10 @@ pub fn tracker() -> Tracker {
             UNIX_RELEASE_SOCK => "unix_release_sock",
             UNIX_GC => "__unix_gc",
             SKB_QUEUE_PURGE => "skb_queue_purge_reason",
-            _ => return None,
+            _ => {
+                let index = address.checked_sub(FUNCTIONS_AT)?;
+                *FUNCTIONS.get(usize::try_from(index).ok()?)?
+            }
         };
         Some(name.to_owned())
     }))
@@ -42,6 +45,31 @@ pub fn tracker() -> Tracker {
 pub const UNIX_RELEASE_SOCK: u64 = 0xffff_ffff_8100_0000;
 pub const UNIX_GC: u64 = 0xffff_ffff_8100_1000;
 pub const SKB_QUEUE_PURGE: u64 = 0xffff_ffff_8100_2000;
+
+/// Functions that tests name by [`address_of`].
+const FUNCTIONS: [&str; 14] = [
+    "unix_gc",
+    "__unix_gc",
+    "unix_release_sock",
+    "unix_dgram_disconnected",
+    "unix_stream_read_generic",
+    "__unix_dgram_recvmsg",
+    "unix_stream_sendmsg",
+    "unix_dgram_sendmsg",
+    "sk_psock_verdict_recv",
+    "unix_stream_splice_read",
+    "sock_read_iter",
+    "____sys_recvmsg",
+    "unix_release",
+    "kfree_skb_reason.part.0",
+];
+const FUNCTIONS_AT: u64 = 0xffff_ffff_8200_0000;
+
+/// An address in this function.
+pub fn address_of(function: &str) -> u64 {
+    let known = FUNCTIONS.iter().position(|name| *name == function);
+    FUNCTIONS_AT + known.unwrap() as u64
+}
 
 pub const SYS_READ: i32 = 0;
 pub const SYS_RECVMSG: i32 = 47;
@@ -106,7 +134,7 @@ impl Passing {
             files: 0,
             socket_type: 1,
             total: 0,
-            padding: 0,
+            room: 0,
             comm,
         }
     }
@@ -122,7 +150,7 @@ impl Passing {
             rdev: 0,
             flags: 0o100_002,
             fd,
-            told: -1,
+            told: NOT_TOLD,
             mode: 0o100_644,
             cloexec: 0,
         }
@@ -253,6 +281,29 @@ impl Passing {
         self.bare(head, Event::ListReleased)
     }
 
+    /// The list's end, in the next record, is in these functions, innermost first.
+    pub fn called(&self, functions: &[&str]) -> Vec<Event> {
+        let head = self.head(RecordKind::Called, 0, 0);
+        let addresses = functions.iter().map(|name| address_of(name)).collect();
+        vec![Event::Called { head, addresses }]
+    }
+
+    /// The send that was copied at `copied_at` returned without a queued list.
+    pub fn send_returned(&self, t_ns: u64, copied_at: u64, result: i32) -> Vec<Event> {
+        let mut head = self.head(RecordKind::SendReturned, t_ns, self.sender);
+        (head.skb, head.origin, head.result) = (0, copied_at, result);
+        runs(head, Vec::new(), Event::SendReturned)
+    }
+
+    /// A send of which nothing else was seen returned; it tells its numbers itself.
+    pub fn send_failed(&self, t_ns: u64, result: i32) -> Vec<Event> {
+        let mut head = self.head(RecordKind::SendReturned, t_ns, self.sender);
+        (head.skb, head.list, head.result) = (0, 0, result);
+        let files =
+            (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
+        runs(head, files.collect(), Event::SendReturned)
+    }
+
     fn bare(&self, head: Head, wrap: fn(Sighting) -> Event) -> Vec<Event> {
         let files = (0..self.files.len()).map(|index| self.seen(index, -1));
         runs(head, files.collect(), wrap)
@@ -302,7 +353,7 @@ fn runs(head: Head, files: Vec<FileSeen>, wrap: fn(Sighting) -> Event) -> Vec<Ev
 /// The head of any event.
 pub fn head_mut(event: &mut Event) -> &mut Head {
     match event {
-        Event::SocketNamed { head, .. } => head,
+        Event::SocketNamed { head, .. } | Event::Called { head, .. } => head,
         Event::ListQueued(seen)
         | Event::ListDequeued(seen)
         | Event::ListCopied(seen)
@@ -313,6 +364,7 @@ pub fn head_mut(event: &mut Event) -> &mut Head {
         | Event::FdInstalled(seen)
         | Event::ListReleased(seen)
         | Event::ReceiveReturned(seen)
+        | Event::SendReturned(seen)
         | Event::ListDestroyed(seen) => &mut seen.head,
     }
 }
@@ -320,7 +372,7 @@ pub fn head_mut(event: &mut Event) -> &mut Head {
 /// The files of any event.
 pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
     match event {
-        Event::SocketNamed { .. } => &mut [],
+        Event::SocketNamed { .. } | Event::Called { .. } => &mut [],
         Event::ListQueued(seen)
         | Event::ListDequeued(seen)
         | Event::ListCopied(seen)
@@ -331,6 +383,7 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
         | Event::FdInstalled(seen)
         | Event::ListReleased(seen)
         | Event::ReceiveReturned(seen)
+        | Event::SendReturned(seen)
         | Event::ListDestroyed(seen) => &mut seen.files,
     }
 }

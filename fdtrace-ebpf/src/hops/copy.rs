@@ -4,13 +4,16 @@
 //! at its return the list is whole, and the kernel's copy of the control messages still says which
 //! number became which file.
 
-use fdtrace_common::{counters::Counter, records::RecordKind};
+use fdtrace_common::{
+    counters::Counter,
+    records::{Head, RecordKind},
+};
 
-use super::on_return;
+use super::{on_return, send};
 use crate::{
-    control,
+    calls, control,
     emit::{self, FDS_MAX, Program, Slot},
-    kernel::{self, Cookie, FdTable, Msghdr, Pointer, SyscallRegs, Task},
+    kernel::{self, Cookie, FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task},
     offsets::HAS_TASK_PT_REGS,
     ring,
 };
@@ -22,12 +25,17 @@ on_return! {
 
 #[inline(always)]
 fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
-    let list = Cookie(cookie).list();
-    if result as i32 != 0 || list.0.is_null() {
-        return;
-    }
     let sender = kernel::sock_of(socket);
     if !sender.is_unix() {
+        return;
+    }
+    let result = result as i32;
+    if result != 0 {
+        refused(sender, Msghdr(message), result);
+        return;
+    }
+    let list = Cookie(cookie).list();
+    if list.0.is_null() {
         return;
     }
     ring::count(Counter::CopyFired);
@@ -36,20 +44,13 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         return;
     };
     let table = FdTable::of(task);
-    let passed = control::read_copied_fds(Msghdr(message), &mut scratch.fds);
+    let passed = control::read_copied_fds(Msghdr(message), &mut scratch.fds).read;
+    calls::begin_send(list.0.address(), scratch.head.t_ns);
     scratch.head.list = list.0.address();
     scratch.head.sender_sock = sender.0.address();
     scratch.head.sender_ino = sender.ino();
     scratch.head.count = list.count();
-    if HAS_TASK_PT_REGS.load() == 1 {
-        let regs = SyscallRegs::of(task);
-        scratch.head.syscall = regs.number();
-        // Only where the first argument is this very socket is it the sender's number for it.
-        let socket_fd = regs.first() as i32;
-        if table.sock(socket_fd).0 == sender.0.address() {
-            scratch.head.socket_fd = socket_fd;
-        }
-    }
+    note_socket_fd(&mut scratch.head, task, &table, sender.0.address());
     let total = u32::from(scratch.head.count).min(passed);
     emit::files(
         scratch,
@@ -61,4 +62,38 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         },
         || 0,
     );
+}
+
+/// The numbers did not become a list: one of them is bad, or there are too many.
+#[inline(always)]
+fn refused<P: Pointer>(sender: Sock<P>, message: Msghdr<P>, result: i32) {
+    // Most failed sends pass no descriptors.
+    if message.control().1 == 0 {
+        return;
+    }
+    let task = Task::current();
+    let Some(scratch) = emit::begin(task, Program::Copy, RecordKind::SendReturned) else {
+        return;
+    };
+    let passed = control::read_copied_fds(message, &mut scratch.fds);
+    if passed.named == 0 {
+        return;
+    }
+    let table = FdTable::of(task);
+    note_socket_fd(&mut scratch.head, task, &table, sender.0.address());
+    send::returned(scratch, sender, passed, result, &table);
+}
+
+/// Only where the system call's first argument is this very socket is it the sender's number for
+/// it.
+#[inline(always)]
+fn note_socket_fd(head: &mut Head, task: Task, table: &FdTable, sender: u64) {
+    if HAS_TASK_PT_REGS.load() == 1 {
+        let regs = SyscallRegs::of(task);
+        head.syscall = regs.number();
+        let socket_fd = regs.first() as i32;
+        if table.sock(socket_fd).0 == sender {
+            head.socket_fd = socket_fd;
+        }
+    }
 }

@@ -5,17 +5,19 @@
 //! whether it is a Unix socket's. The list of a normal receive was detached before its skb is
 //! consumed, so it does not show up here.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use core::ffi::c_void;
+
+use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
     records::{FLAG_DESTRUCTED, RecordKind},
 };
 
-use super::on_entry;
+use super::{dequeue::WINDOWS, on_entry};
 use crate::{
     calls,
     emit::{self, Program, Scratch, Slot},
-    kernel::{Cookie, List, Pointer, Skb, SyscallRegs, Task, Typed},
+    kernel::{Cookie, File, List, Pointer, Skb, SyscallRegs, Task, Typed},
     offsets::{CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
     ring,
 };
@@ -25,6 +27,7 @@ pub(crate) fn end_kfree_skb(ctx: BtfTracePointContext) -> i32 {
     freed(
         Skb(Typed(ctx.arg(0))),
         || ctx.arg(1),
+        ctx.as_ptr(),
         Program::EndKfree,
         Counter::EndKfreeFired,
     );
@@ -43,6 +46,7 @@ pub(crate) fn end_consume_skb(ctx: BtfTracePointContext) -> i32 {
     freed(
         Skb(Typed(ctx.arg(0))),
         location,
+        ctx.as_ptr(),
         Program::EndConsume,
         Counter::EndConsumeFired,
     );
@@ -50,7 +54,13 @@ pub(crate) fn end_consume_skb(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn freed(skb: Skb<Typed>, location: impl Fn() -> u64, program: Program, fired: Counter) {
+fn freed(
+    skb: Skb<Typed>,
+    location: impl Fn() -> u64,
+    context: *const c_void,
+    program: Program,
+    fired: Counter,
+) {
     let sender = skb.sock();
     if !sender.is_unix() {
         return;
@@ -66,26 +76,31 @@ fn freed(skb: Skb<Typed>, location: impl Fn() -> u64, program: Program, fired: C
     scratch.head.skb = skb.0.address();
     scratch.head.sender_sock = sender.0.address();
     scratch.head.location = location();
+    scratch.head.list = list.0;
+    emit::callers(scratch, context);
     end_of_list(scratch, list);
 }
 
 on_entry! {
-    released(0) fentry end_release_f kprobe end_release_k
+    released(context, 0) fentry end_release_f kprobe end_release_k
 }
 
 on_entry! {
-    destructed(0) fentry end_destruct_f kprobe end_destruct_k
+    destructed(context, 0) fentry end_destruct_f kprobe end_destruct_k
 }
 
 /// `__scm_destroy`: a call is done with its list, having installed it, dropped it, or failed to
 /// send it. Before 6.10 a sender drops its own list here when the skb has got a duplicate.
 #[inline(always)]
-fn released(cookie: impl Pointer) {
+fn released(context: *const c_void, cookie: impl Pointer) {
+    // One that was being installed has told of its files by itself.
+    let was_installing = calls::detaching().is_some();
     calls::end_detach();
     let list = Cookie(cookie).list();
     if list.0.is_null() {
         return;
     }
+    let was_sending = calls::release_sent(list.0.address());
     ring::count(Counter::ReleaseFired);
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Release, RecordKind::ListReleased) else {
@@ -94,12 +109,16 @@ fn released(cookie: impl Pointer) {
     if HAS_TASK_PT_REGS.load() == 1 {
         scratch.head.syscall = SyscallRegs::of(task).number();
     }
+    scratch.head.list = list.0.address();
+    if !was_installing && !was_sending {
+        emit::callers(scratch, context);
+    }
     end_of_list(scratch, list);
 }
 
 /// `unix_destruct_scm`: an skb goes away; lists that were received have left it before.
 #[inline(always)]
-fn destructed(skb: impl Pointer) {
+fn destructed(context: *const c_void, skb: impl Pointer) {
     let skb = Skb(skb);
     let list = skb.list();
     if list.0 == 0 {
@@ -112,7 +131,50 @@ fn destructed(skb: impl Pointer) {
     };
     scratch.head.skb = skb.0.address();
     scratch.head.flags = FLAG_DESTRUCTED;
+    scratch.head.list = list.0;
+    emit::callers(scratch, context);
     end_of_list(scratch, list);
+}
+
+/// Memory that the allocator hands out in pieces of a power of two is aligned to that size (5.4),
+/// and a list takes 2 KiB or 4 KiB.
+const LIST_ALIGNMENT: u64 = 2048;
+
+/// `kfree`, where nothing else shows that a list was given back. Everybody's frees go through it.
+#[btf_tracepoint(function = "kfree")]
+pub(crate) fn end_kfree(ctx: BtfTracePointContext) -> i32 {
+    let memory: u64 = ctx.arg(1);
+    if memory % LIST_ALIGNMENT == 0 && calls::is_watched(memory) {
+        given_back(ctx.as_ptr(), memory);
+    }
+    0
+}
+
+#[inline(always)]
+fn given_back(context: *const c_void, list: u64) {
+    calls::forget_list(list);
+    ring::count(Counter::FreeFired);
+    // A receive that has a window on it tells what came of it as it returns.
+    let task = Task::current();
+    let tid = task.tid();
+    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    if unsafe { WINDOWS.get(&tid) }.is_some_and(|window| window.list == list) {
+        return;
+    }
+    let Some(scratch) = emit::begin(task, Program::Free, RecordKind::ListReleased) else {
+        return;
+    };
+    scratch.head.list = list;
+    scratch.head.count = List(list).count();
+    emit::callers(scratch, context);
+    // Its files have been given back before, so nothing can be said of them here.
+    emit::files(
+        scratch,
+        0,
+        Counter::EndLost,
+        |_, _| (File(0), Slot::UNKNOWN),
+        || 0,
+    );
 }
 
 #[inline(always)]

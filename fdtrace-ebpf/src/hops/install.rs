@@ -11,7 +11,9 @@ use core::ptr::read_volatile;
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_PEEK, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, RecordKind, WINDOW_WORDS},
+    records::{
+        FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NOT_TOLD, RecordKind, WINDOW_WORDS,
+    },
 };
 
 use super::dequeue::{WINDOWS, Window};
@@ -25,6 +27,7 @@ use crate::{
 /// New descriptors that one receive can report: a full list, and some of other threads.
 const NEW_FDS_MAX: usize = 272;
 
+const MSG_OOB: i32 = 1;
 const MSG_PEEK: i32 = 2;
 const SYS_RECVMSG: i32 = 47;
 
@@ -71,30 +74,82 @@ fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32,
     if table.users > 1 {
         head.flags |= FLAG_TABLE_SHARED;
     }
-    if past > 0 && new < window.count {
-        head.flags |= FLAG_WINDOW_SHORT;
+    if flags & MSG_OOB != 0 {
+        head.flags |= FLAG_OOB;
+    }
+    if new < window.count {
+        if past > 0 {
+            head.flags |= FLAG_WINDOW_SHORT;
+        }
+        if u64::from(lowest_free(window.base, scratch, words as usize))
+            >= task.descriptor_limit()
+        {
+            scratch.head.flags |= FLAG_TABLE_FULL;
+        }
     }
     scratch.word = 0;
     if regs.number() == SYS_RECVMSG {
-        scratch.word = control::read_fds(regs.second(), &mut scratch.told);
+        let rights = control::read_fds(regs.second(), &mut scratch.told);
+        scratch.word = rights.read;
+        scratch.head.room = rights.room as u16;
     }
     // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
     let told = unsafe { read_volatile(&raw const scratch.word) };
     scratch.head.location = u64::from(told);
+    // One row for each new descriptor, or for each that is told of, if those are more.
+    let told_of_these = if told > window.count {
+        window.count
+    } else {
+        told
+    };
+    scratch.found = if told_of_these > new {
+        told_of_these
+    } else {
+        new
+    };
+    // SAFETY: likewise.
+    let rows = unsafe { read_volatile(&raw const scratch.found) };
     emit::files(
         scratch,
-        new,
+        rows,
         Counter::InstallLost,
         |scratch, index| {
-            let fd = scratch.fds[index % FDS_MAX];
-            let mut slot = Slot::of(fd, &table);
-            // All ones past the last number, which makes -1 of what the scratch holds there.
-            let past_told = ((i64::from(told) - 1 - index as i64) >> 63) as i32;
-            slot.told = scratch.told[index % FDS_MAX] | past_told;
+            let (past_new, past_told) = (mask_past(new, index), mask_past(told, index));
+            let mut slot = Slot::of(scratch.fds[index % FDS_MAX] | past_new, &table);
+            slot.told = scratch.told[index % FDS_MAX] & !past_told | NOT_TOLD & past_told;
             (slot.file, slot)
         },
         || 0,
     );
+}
+
+/// All ones if `index` is past the last of `count`, zero otherwise. It goes through memory, or the
+/// compiler would make a branch of it, and the verifier follow both ways at every index.
+#[inline(always)]
+fn mask_past(count: u32, index: usize) -> i32 {
+    let mask = ((i64::from(count) - 1 - index as i64) >> 63) as i32;
+    // SAFETY: a plain local.
+    unsafe { read_volatile(&raw const mask) }
+}
+
+/// The lowest number that is not open, given the bitmap of those that are from word `base` on;
+/// what lies before it is taken.
+#[inline(always)]
+fn lowest_free(base: u32, scratch: &mut Scratch, words: usize) -> u32 {
+    scratch.found = 0;
+    for word in 0..WINDOW_WORDS {
+        if word >= words {
+            break;
+        }
+        let open = scratch.open[word];
+        if open != u64::MAX {
+            scratch.found = word as u32 * 64 + open.trailing_ones();
+            break;
+        }
+        scratch.found = (word as u32 + 1) * 64;
+    }
+    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
+    base * 64 + unsafe { read_volatile(&raw const scratch.found) }
 }
 
 /// Lists the descriptors that are open now and were not when the window opened, lowest first.

@@ -10,9 +10,30 @@ mod end;
 mod install;
 mod queue;
 mod receive;
+mod send;
 
 /// Programs that look at a function's arguments as it is entered.
 macro_rules! on_entry {
+    // With the context, for those who want to know their callers.
+    ($body:ident(context, $($index:literal),*) fentry $fentry:ident kprobe $kprobe:ident) => {
+        #[aya_ebpf::macros::fentry]
+        pub(crate) fn $fentry(ctx: aya_ebpf::programs::FEntryContext) -> i32 {
+            $body(
+                aya_ebpf::EbpfContext::as_ptr(&ctx),
+                $(crate::kernel::Typed(ctx.arg($index))),*
+            );
+            0
+        }
+
+        #[aya_ebpf::macros::kprobe]
+        pub(crate) fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
+            $body(
+                aya_ebpf::EbpfContext::as_ptr(&ctx),
+                $(ctx.arg::<u64>($index).unwrap_or_default()),*
+            );
+            0
+        }
+    };
     ($body:ident($($index:literal),*) fentry $fentry:ident kprobe $kprobe:ident) => {
         #[aya_ebpf::macros::fentry]
         pub(crate) fn $fentry(ctx: aya_ebpf::programs::FEntryContext) -> i32 {

@@ -15,10 +15,11 @@ use fdtrace_common::{
 
 use super::on_entry;
 use crate::{
-    control,
+    calls, control,
     emit::{self, FDS_MAX, Program, Scratch, Slot},
     kernel::{self, FdTable, File, List, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     log::debug,
+    offsets::LIST_END_BY_FREE,
     ring,
 };
 
@@ -141,7 +142,8 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
             control::read_fds(regs.second(), &mut scratch.fds)
         } else {
             control::read_compat_fds(regs.compat_second(), &mut scratch.fds)
-        };
+        }
+        .read;
         if passed == 0 {
             return;
         }
@@ -231,7 +233,7 @@ fn find_in_batch(regs: &SyscallRegs, list: List, scratch: &mut Scratch, table: &
             return;
         }
     }
-    if found != 0 && control::read_fds(found, &mut scratch.fds) == count {
+    if found != 0 && control::read_fds(found, &mut scratch.fds).read == count {
         scratch.found = count;
     }
 }
@@ -254,6 +256,13 @@ fn report(
             head.sender_sock = skb.sock().0.address();
         }
         head.count = list.count();
+        if LIST_END_BY_FREE.load() == 1 {
+            // Watched before it is looked at again: if it is still there then, its end is seen.
+            calls::watch_list(list.0);
+            if skb.list() != list {
+                calls::forget_list(list.0);
+            }
+        }
     }
     let sender = Sock(head.sender_sock);
     head.receiver_sock = receiver.0.address();

@@ -62,6 +62,16 @@ impl Task {
         self.read(&TASK_STRUCT__PID)
     }
 
+    /// How many descriptors it may have: its soft RLIMIT_NOFILE.
+    #[inline(always)]
+    pub(crate) fn descriptor_limit(self) -> u64 {
+        const RLIMIT_NOFILE: u64 = 7;
+        const RLIMIT_BYTES: u64 = 16; // struct rlimit: rlim_cur, rlim_max
+        let signal: u64 = self.read(&TASK_STRUCT__SIGNAL);
+        let limits = signal + u64::from(SIGNAL_STRUCT__RLIM.load());
+        read_at(limits + RLIMIT_NOFILE * RLIMIT_BYTES)
+    }
+
     /// Writes its name, NUL-padded.
     ///
     /// # Safety

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     explain::{self, Path, Recorder, Recording, Stepper, Story, Teller},
     kernel::{KernelView, Symbols},
-    plan::Plan,
+    plan::{Plan, Price},
     report::{Pointers, schema},
     tracer::{Filter, Tracer},
     tracker::{Tracker, Transfer},
@@ -91,13 +91,14 @@ struct Theatre {
 impl Theatre {
     fn open(common: &Common, limit: Duration) -> Result<Self> {
         let path = Path::of(&KernelView::live()?)?;
-        let mut started = startup::start(common, BUFFER_KIB, &Filter::default())?;
+        let mut started = startup::start(common, BUFFER_KIB, &Filter::default(), Price::Any)?;
         started.prepare_snapshots()?;
         let symbols = Rc::new(started.symbols);
         let known = Rc::clone(&symbols);
         let tracker = Tracker::new(Box::new(move |address| {
             known.symbolize(address).map(|(name, _)| name.to_owned())
-        }));
+        }))
+        .seeing_every_end(started.tracer.plan().sees_every_end());
         Ok(Self {
             verifier: Verifier::new(started.tracer, tracker, limit),
             path,

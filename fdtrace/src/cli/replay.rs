@@ -18,6 +18,7 @@ use super::{
     trace::{finish, start_of},
 };
 use crate::{
+    plan::show_every_end,
     recording::{End, Item, Reader},
     report::{Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceReport},
     trace::{Selection, Session},
@@ -81,7 +82,13 @@ fn play(
     let known = Rc::clone(&names);
     let tracker = Tracker::new(Box::new(move |address| {
         known.borrow().get(&address).cloned()
-    }));
+    }))
+    .seeing_every_end(show_every_end(
+        header
+            .plan
+            .iter()
+            .filter_map(|entry| entry.target.as_deref()),
+    ));
     let mut out = Output::open(common.output.as_deref())?;
     let pointers = Pointers::new(common.pointers, header.kptr_restrict);
     let mut session = Session::begin(

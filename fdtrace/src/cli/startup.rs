@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{CannotRun, args::Common};
 use crate::{
     kernel::{KernelView, Symbols, Types},
-    plan::plan,
+    plan::{Price, plan_at},
     tracer::{Filter, Tracer},
 };
 
@@ -22,16 +22,21 @@ pub(super) struct Started {
 }
 
 /// Plans, loads, tests and attaches. `buffer_kib` is the size of the ring buffer; `filter` says
-/// whose transfers to watch.
+/// whose transfers to watch, and `price` what that may cost others.
 ///
 /// # Errors
 /// If fdtrace may not, or cannot, trace here.
-pub(super) fn start(common: &Common, buffer_kib: u32, filter: &Filter) -> Result<Started> {
+pub(super) fn start(
+    common: &Common,
+    buffer_kib: u32,
+    filter: &Filter,
+    price: Price,
+) -> Result<Started> {
     let begin = Instant::now();
     let view = KernelView::live()?;
     check_privileges(&view)?;
     let viewed = begin.elapsed();
-    let plan = plan(&view, common.attach)?;
+    let plan = plan_at(&view, common.attach, price)?;
     let KernelView {
         types,
         symbols,

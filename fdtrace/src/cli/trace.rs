@@ -18,7 +18,7 @@ use super::{
     startup::{self, Interrupt, Started},
 };
 use crate::{
-    plan::Plan,
+    plan::{Plan, Price},
     recording::{End, FORMAT, Header, Writer},
     report::{Json, Lines, Pointers, TraceEnd, TraceReport, TraceStart, plan_entries},
     trace::{
@@ -120,7 +120,7 @@ async fn watch<'a>(
         symbols,
         kptr_restrict,
         ..
-    } = startup::start(common, args.buffer, &filter)?;
+    } = startup::start(common, args.buffer, &filter, Price::Low)?;
 
     if let Some(path) = &args.ready_file {
         fs::write(path, format!("{}\n", std::process::id()))
@@ -133,7 +133,8 @@ async fn watch<'a>(
         command: held.map(Held::release).transpose()?,
     };
     let asked = AskedSymbols::default();
-    let tracker = Tracker::new(asked.symbolizer(symbols));
+    let tracker =
+        Tracker::new(asked.symbolizer(symbols)).seeing_every_end(tracer.plan().sees_every_end());
     let session = Session::begin(
         tracker,
         selection,

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     explain,
     kernel::KernelView,
+    plan::Price,
     report::{self, Pointers, Report as _, Start, Summary},
     tracer::Filter,
     tracker::Tracker,
@@ -73,7 +74,7 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let mut interrupt = Interrupt::new()?;
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
 
-    let mut started = startup::start(common, args.buffer, &Filter::default())?;
+    let mut started = startup::start(common, args.buffer, &Filter::default(), Price::Any)?;
     started.prepare_snapshots()?;
     let Started {
         tracer,
@@ -84,7 +85,8 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
 
     let tracker = Tracker::new(Box::new(move |address| {
         symbols.symbolize(address).map(|(name, _)| name.to_owned())
-    }));
+    }))
+    .seeing_every_end(tracer.plan().sees_every_end());
     let mut verifier = Verifier::new(tracer, tracker, args.time_limit);
     let mut stories = None;
     if args.explain_failure {

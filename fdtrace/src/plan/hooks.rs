@@ -162,6 +162,15 @@ impl Hook {
         }
     }
 
+    /// Why this hook is left out of a plan that must not slow the machine down; `None` if it
+    /// need not be.
+    pub(super) fn costs(&self) -> Option<&'static str> {
+        (self.target == "kfree").then_some(
+            "kfree, which alone shows that a list was spliced away or taken by a sockmap, is \
+             everybody's, so it is watched only by those who ask for every end",
+        )
+    }
+
     /// Why this hook cannot work on the kernel that `view` shows; `None` if it can.
     pub(super) fn unfit(&self, view: &KernelView) -> Result<Option<String>, TypeError> {
         let (what, passes, prototype) = match self.kind {
@@ -361,40 +370,54 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
+                Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
+                Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fentry "end_destruct_f" on "unix_wfree" ("struct sk_buff *") DestructFired;
+                Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
+                Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
+                Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
+                Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
+                Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kprobe "end_destruct_k" on "unix_wfree" ("struct sk_buff *") DestructFired;
+                Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
+                Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
+                Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
             Tracepoint {
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
+                BtfTracepoint "end_sock_send_length" on "sock_send_length" ("struct sock *", "int", "int") SentFired;
+                BtfTracepoint "end_kfree" on "kfree" ("long unsigned int", "void *") FreeFired;
             }
         },
     }

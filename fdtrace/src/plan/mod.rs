@@ -39,6 +39,16 @@ impl Attach {
     }
 }
 
+/// What watching may cost those who pass no descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Price {
+    /// Next to nothing: hooks that everybody hits are left out, and what only they show is said to
+    /// be unseen.
+    Low,
+    /// Whatever it takes to see each list's end.
+    Any,
+}
+
 /// How one hop is watched, or why not.
 #[derive(Clone, Debug)]
 pub struct PlannedHop {
@@ -94,10 +104,18 @@ pub enum PlanError {
 /// If a structure that programs read is missing, ambiguous or of another size, or if the
 /// mechanism asked for shows nothing at all.
 pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
+    plan_at(view, attach, Price::Low)
+}
+
+/// [`plan`], at this price.
+///
+/// # Errors
+/// Those of [`plan`].
+pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, PlanError> {
     let mut offsets = Offsets::resolve(view)?;
     let mut hops = Vec::with_capacity(Hop::ALL.len());
     for hop in Hop::ALL {
-        hops.push(plan_hop(hop, view, attach)?);
+        hops.push(plan_hop(hop, view, attach, price)?);
     }
     let by_table = hops.iter().any(|planned| {
         planned.hop == Hop::Install
@@ -107,6 +125,11 @@ pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
                 .any(|hook| hook.kind == Kind::BtfTracepoint)
     });
     offsets.set("INSTALL_BY_TABLE", u32::from(by_table));
+    let by_free = hops
+        .iter()
+        .flat_map(|planned| &planned.hooks)
+        .any(|hook| hook.target == LIST_FREED);
+    offsets.set("LIST_END_BY_FREE", u32::from(by_free));
     let plan = Plan {
         release: view.release.clone(),
         offsets,
@@ -149,7 +172,12 @@ fn forced(attach: Attach) -> Option<Mechanism> {
         .find(|mechanism| attach != Attach::Auto && attach.allows(*mechanism))
 }
 
-fn plan_hop(hop: Hop, view: &KernelView, attach: Attach) -> Result<PlannedHop, TypeError> {
+fn plan_hop(
+    hop: Hop,
+    view: &KernelView,
+    attach: Attach,
+    price: Price,
+) -> Result<PlannedHop, TypeError> {
     let mut refused: Vec<String> = Vec::new();
     for candidate in hooks::candidates(hop) {
         let fitting = match unavailable(candidate.mechanism, view) {
@@ -158,7 +186,7 @@ fn plan_hop(hop: Hop, view: &KernelView, attach: Attach) -> Result<PlannedHop, T
                 hooks: Vec::new(),
                 unfit: vec![why],
             },
-            None => fitting_hooks(candidate, view, attach)?,
+            None => fitting_hooks(candidate, view, attach, price)?,
         };
         for why in fitting.unfit {
             if !refused.contains(&why) {
@@ -207,6 +235,7 @@ fn fitting_hooks(
     candidate: &'static hooks::Candidate,
     view: &KernelView,
     attach: Attach,
+    price: Price,
 ) -> Result<Fitting, TypeError> {
     let mut own = Vec::new();
     let mut bonus = Vec::new();
@@ -216,7 +245,11 @@ fn fitting_hooks(
         if !attach.allows(hook.kind.mechanism()) {
             continue;
         }
-        match hook.unfit(view)? {
+        let unfit_here = match (hook.unfit(view)?, hook.costs()) {
+            (None, Some(why)) if price == Price::Low => Some(why.to_owned()),
+            (unfit, _) => unfit,
+        };
+        match unfit_here {
             None if is_own => own.push(hook),
             None => bonus.push(hook),
             Some(why) => unfit.push((is_own, why)),
@@ -247,6 +280,20 @@ impl Plan {
             .any(|planned| planned.hop == hop && planned.is_watched())
     }
 
+    /// Whether the end of every list shows. Otherwise one that is still open may have ended.
+    #[must_use]
+    pub fn sees_every_end(&self) -> bool {
+        show_every_end(self.hooks().map(|hook| hook.target))
+    }
+
+    /// Whether it shows what a send returned whose list did not get into a queue.
+    #[must_use]
+    pub fn sees_failed_sends(&self) -> bool {
+        const SEND_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "sock_send_length"];
+        self.hooks()
+            .any(|hook| SEND_RETURNED.contains(&hook.target))
+    }
+
     /// Takes `hook` out of the plan because it does not work here, and says so.
     pub fn strike_out(&mut self, hook: &Hook, why: &str) {
         for planned in &mut self.hops {
@@ -262,6 +309,16 @@ impl Plan {
         }
     }
 }
+
+/// Whether hooks on these targets show the end of every list.
+pub fn show_every_end<'a>(mut targets: impl Iterator<Item = &'a str>) -> bool {
+    targets.any(|target| [LIST_RELEASED, LIST_FREED].contains(&target))
+}
+
+/// Where a call gives its list back.
+const LIST_RELEASED: &str = "__scm_destroy";
+/// Where the memory of a list is given back.
+const LIST_FREED: &str = "kfree";
 
 impl fmt::Display for Attach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

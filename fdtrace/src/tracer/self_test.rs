@@ -1,5 +1,5 @@
-//! Self-test: fdtrace passes a descriptor to itself through each socket type, and lets two lists
-//! die unread, to see which hooks fire. A symbol that exists proves nothing: on some kernels a
+//! Self-test: fdtrace passes a descriptor to itself through each socket type, and lets three
+//! lists die unread, to see which hooks fire. A symbol that exists proves nothing: on some kernels a
 //! function loads, attaches and is never called on this path.
 
 use std::os::fd::AsRawFd as _;
@@ -43,6 +43,9 @@ fn exercise() -> nix::Result<()> {
         // The second list dies with its socket: kfree_skb.
         passing::send(sender.as_raw_fd(), b"x", &[&[sender.as_raw_fd()]])?;
         drop(receiver);
+        // The third finds nobody there.
+        let rights = passing::rights(&[&[sender.as_raw_fd()]]);
+        let _ = passing::send_with(sender.as_raw_fd(), b"x", &rights, MsgFlags::MSG_NOSIGNAL);
     }
     consume_unread()
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use fdtrace_common::records::LIST_MAX;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +86,7 @@ pub enum Cause {
     Lsm,
     /// The send ended without queueing it, and what it returned was not seen.
     NotSent,
-    /// The send failed with this errno.
+    /// The send failed with this errno, or writing the number to the receiver did.
     Errno(i32),
     /// The receiver takes no descriptors (SO_PASSRIGHTS is off): EPERM at the sender.
     Passrights,
@@ -175,17 +176,110 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What it means that `function` freed an skb with its list in the task named `comm`.
-pub(super) fn of_destruction(function: Option<&str>, comm: &str) -> (Fate, Option<Cause>) {
-    match function {
-        // The collector is a kworker since 6.1.141 and 6.10; before, whoever closed a socket.
-        Some("unix_gc" | "__unix_gc") => (Fate::Collected, Some(Cause::GarbageCollector)),
-        Some("unix_release_sock") => (Fate::Discarded, Some(Cause::ReceiverClosed)),
-        Some("skb_queue_purge" | "skb_queue_purge_reason" | "unix_dgram_disconnected")
-            if !comm.starts_with("kworker/") =>
-        {
-            (Fate::Discarded, Some(Cause::Reconnect))
+/// The functions in which a list ended, innermost first, without what compilers append.
+#[derive(Default)]
+pub(super) struct Called(Vec<String>);
+
+impl Called {
+    pub(super) fn new(names: impl Iterator<Item = String>) -> Self {
+        let plain = |name: String| name.split('.').next().unwrap_or_default().to_owned();
+        Self(names.map(plain).collect())
+    }
+
+    fn times(&self, function: &str) -> usize {
+        self.0.iter().filter(|name| *name == function).count()
+    }
+
+    fn any(&self, functions: &[&str]) -> bool {
+        functions.iter().any(|function| self.times(function) > 0)
+    }
+
+    /// In a program that a sockmap attached, called as data becomes ready.
+    fn by_sockmap(&self) -> bool {
+        self.any(&["unix_read_skb", "unix_stream_read_skb"])
+            || self.0.iter().any(|name| name.starts_with("sk_psock_"))
+    }
+
+    /// In a send that has to give up.
+    pub(super) fn by_sender(&self) -> bool {
+        !self.by_sockmap()
+            && !self.by_collector()
+            && self.any(&["unix_stream_sendmsg", "unix_dgram_sendmsg"])
+    }
+
+    /// It is a kworker since 6.1.141 and 6.10; before, whoever closed a socket or sent on one.
+    fn by_collector(&self) -> bool {
+        self.any(&["unix_gc", "__unix_gc"])
+    }
+
+    /// In a call that has no place for descriptors.
+    pub(super) fn by_plain_read(&self) -> bool {
+        self.any(&["sock_read_iter", "__sys_recvfrom", "io_recv"])
+    }
+
+    /// What it means that an skb was freed here with its list on it.
+    pub(super) fn destroyed(&self) -> (Fate, Option<Cause>) {
+        if self.by_collector() {
+            return (Fate::Collected, Some(Cause::GarbageCollector));
         }
-        _ => (Fate::Discarded, Some(Cause::Dropped)),
+        let cause = if self.by_sockmap() {
+            Cause::Sockmap
+        } else if self.any(&[
+            "unix_dgram_disconnected",
+            "skb_queue_purge",
+            "skb_queue_purge_reason",
+        ]) {
+            Cause::Reconnect
+        } else if self.times("unix_release_sock") > 1 {
+            // A listener closes the connections that it has not accepted.
+            Cause::ListenerClosed
+        } else if self.times("unix_release_sock") == 1 {
+            Cause::ReceiverClosed
+        } else if self.any(&["unix_stream_read_generic", "unix_stream_recvmsg"]) {
+            // A receive of stream data frees an skb whose list it has not taken only where the
+            // data was out of band.
+            Cause::Oob
+        } else if self.any(&["__unix_dgram_recvmsg", "unix_dgram_recvmsg"]) {
+            Cause::ReceiveFailed
+        } else {
+            Cause::Dropped
+        };
+        (Fate::Discarded, Some(cause))
+    }
+
+    /// What it means that a call gave the list of a message back that nobody had read.
+    pub(super) fn given_back(&self) -> (Fate, Option<Cause>) {
+        let cause = if self.any(&["unix_stream_splice_read"]) {
+            Cause::Splice
+        } else if self.by_plain_read() {
+            Cause::PlainRead
+        } else {
+            return self.destroyed();
+        };
+        (Fate::Discarded, Some(cause))
+    }
+}
+
+/// What it means that a send returned `result` without its list in a queue, which held `count`
+/// files and had been `attached` to an skb or not.
+pub(super) fn of_send(result: i32, attached: bool, count: u16) -> (Fate, Option<Cause>) {
+    let cause = match -result {
+        0 if !attached => return (Fate::Discarded, Some(Cause::ZeroLength)),
+        ..=0 => Cause::NotSent,
+        // The receiver is asked last.
+        libc::EPERM if attached => Cause::Passrights,
+        libc::EINVAL if usize::from(count) > LIST_MAX => Cause::TooManyFds,
+        errno => Cause::Errno(errno),
+    };
+    (Fate::Failed, Some(cause))
+}
+
+/// What it means that installing a file gave `errno`.
+pub(super) fn of_refusal(errno: i32) -> (Fate, Option<Cause>) {
+    match -errno {
+        libc::EMFILE => (Fate::Truncated, Some(Cause::RlimitNofile)),
+        // Its number could not be written.
+        libc::EFAULT => (Fate::Truncated, Some(Cause::Errno(libc::EFAULT))),
+        _ => (Fate::Refused, Some(Cause::Lsm)),
     }
 }

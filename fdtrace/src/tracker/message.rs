@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fdtrace_common::records::{FLAG_WANTED, FileSeen, Head, LIST_MAX};
+use fdtrace_common::records::{FLAG_WANTED, FileSeen, Head, LIST_MAX, NOT_TOLD};
 
 use super::{
     Cause, Fate,
@@ -37,10 +37,21 @@ pub(super) struct Message {
 #[derive(Clone, Default)]
 struct File {
     seen: Vec<Seen>,
-    /// Why it was not installed: a negative errno.
-    refused: Option<i32>,
+    /// Why it was not installed.
+    refused: Option<Refusal>,
+    /// The control message has a number for it that was not there any more.
+    vanished: bool,
     /// Its number was not told but found by the file behind it.
     inferred: bool,
+}
+
+/// A negative errno in a file's place.
+#[derive(Clone, Copy)]
+pub(super) struct Refusal {
+    pub(super) errno: i32,
+    /// The receiver was given it instead of a number (SO_RIGHTS_NOTRUNC), and the files after this
+    /// one had their turn. Otherwise this one was the last.
+    pub(super) in_place: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -64,6 +75,32 @@ impl Message {
             contested: false,
             shared: false,
         }
+    }
+
+    /// A message of which nothing is known but what its sender passed.
+    pub(super) fn unsent(id: u64, sender: LateSender) -> Self {
+        let count = sender.head.count;
+        Self {
+            late_sender: Some(sender),
+            ..Self::new(id, count)
+        }
+    }
+
+    pub(super) fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// Whether it is what was seen at `copy` at this time.
+    pub(super) fn is_copied_at(&self, t_ns: u64) -> bool {
+        self.head(Hop::Copy)
+            .is_some_and(|copied| copied.t_ns == t_ns)
+    }
+
+    /// The thread that was seen sending it.
+    pub(super) fn sending_thread(&self) -> Option<u32> {
+        self.head(Hop::Copy)
+            .or(self.head(Hop::Queue))
+            .map(|head| head.tid)
     }
 
     /// Whether a receiver has read it and nothing is known of its sender.
@@ -206,6 +243,24 @@ impl Message {
         self.count == dequeued.count && !other_skb
     }
 
+    /// Undoes a sighting at `hop`: the message is where it was before.
+    pub(super) fn forget(&mut self, hop: Hop) {
+        let kept: Vec<bool> = self.heads.iter().map(|(at, _)| *at != hop).collect();
+        let mut places = Vec::with_capacity(kept.len());
+        let mut next = 0;
+        for kept in &kept {
+            places.push(next);
+            next += usize::from(*kept);
+        }
+        self.heads.retain(|(at, _)| *at != hop);
+        for file in &mut self.files {
+            file.seen.retain(|seen| seen.hop != hop);
+            for seen in &mut file.seen {
+                seen.head = places[seen.head];
+            }
+        }
+    }
+
     /// Drops what an earlier sighting at `hop` left, unless this is a part of it.
     pub(super) fn forget_unless_same(&mut self, hop: Hop, head: &Head) {
         if !self.same_sighting(hop, head) {
@@ -245,14 +300,31 @@ impl Message {
     }
 
     /// Notes that a file was not installed.
-    pub(super) fn refuse(&mut self, index: usize, errno: i32) {
+    pub(super) fn refuse(&mut self, index: usize, refusal: Refusal) {
         if let Some(file) = self.files.get_mut(index) {
-            file.refused = Some(errno);
+            file.refused = Some(refusal);
         }
     }
 
-    pub(super) fn refusal(&self, index: usize) -> Option<i32> {
+    pub(super) fn refusal(&self, index: usize) -> Option<Refusal> {
         self.files.get(index)?.refused
+    }
+
+    /// The refusal of an earlier file, after which the kernel gave up.
+    pub(super) fn gave_up_before(&self, index: usize) -> Option<Refusal> {
+        let before = self.files.iter().take(index);
+        before
+            .filter_map(|file| file.refused)
+            .find(|refused| !refused.in_place)
+    }
+
+    /// Whether an earlier file is missing.
+    pub(super) fn lacks_before(&self, index: usize) -> bool {
+        (0..index).any(|before| !self.is_installed(before) && self.refusal(before).is_none())
+    }
+
+    pub(super) fn is_vanished(&self, index: usize) -> bool {
+        self.files.get(index).is_some_and(|file| file.vanished)
     }
 
     pub(super) fn is_installed(&self, index: usize) -> bool {
@@ -282,7 +354,7 @@ impl Message {
         let told: Vec<i32> = gained
             .iter()
             .map(|file| file.told)
-            .filter(|told| *told >= 0)
+            .take_while(|told| *told != NOT_TOLD)
             .collect();
         let by_number: HashMap<i32, &FileSeen> = gained
             .iter()
@@ -292,9 +364,14 @@ impl Message {
         let mut taken = vec![false; gained.len()];
         for (index, file) in self.files.iter_mut().enumerate() {
             let found = if returned.syscall == SYS_RECVMSG {
-                told.get(index)
-                    .and_then(|fd| by_number.get(fd))
-                    .map(|file| **file)
+                let told = told.get(index);
+                let found = told.and_then(|fd| by_number.get(fd)).map(|file| **file);
+                file.vanished = told.is_some() && found.is_none();
+                file.refused = told.filter(|told| **told < 0).map(|errno| Refusal {
+                    errno: *errno,
+                    in_place: true,
+                });
+                found
             } else {
                 let wanted = file
                     .at(Hop::Dequeue)
@@ -323,14 +400,22 @@ impl Message {
         &self,
         fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
     ) -> Vec<Transfer> {
-        let Some((_, last)) = self.heads.last() else {
+        let sender = self.late_sender.as_ref();
+        let sender_head = sender.map(|sender| &sender.head);
+        let Some(last) = self.heads.last().map(|(_, head)| head).or(sender_head) else {
             return Vec::new();
         };
-        let socket = Socket::of(self.head(Hop::Queue), last, self.socket_name.as_deref());
+        let socket = Socket::of(
+            self.head(Hop::Queue).or(sender_head),
+            last,
+            self.socket_name.as_deref(),
+        );
         let queued_ns = self.time_between(Hop::Queue, Hop::Dequeue);
         let mut transfers = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
-            let (Some((fate, cause)), Some(known)) = (fate(index), file.seen.first()) else {
+            let seen = file.seen.first().map(|seen| seen.file);
+            let known = seen.or_else(|| sender?.files.get(index).copied());
+            let (Some((fate, cause)), Some(known)) = (fate(index), known) else {
                 // Not asked for, or every record with this file was lost: the counters have it.
                 continue;
             };
@@ -355,7 +440,7 @@ impl Message {
                 message: self.id,
                 index: index as u16,
                 count: self.count,
-                file: FileIdentity::of(&known.file),
+                file: FileIdentity::of(&known),
                 sender: self.sender(index, file),
                 receiver: self.receiver(file, fate, last),
                 socket: socket.clone(),

@@ -9,23 +9,24 @@
 
 mod fate;
 mod message;
+mod receives;
 mod senders;
+mod sends;
 mod transfer;
 
 use std::collections::{HashMap, VecDeque};
 
-use fdtrace_common::records::{
-    FLAG_DESTRUCTED, FLAG_PEEK, FLAG_RACED, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, Head,
-};
+use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_OOB, FLAG_PEEK, FLAG_RACED, Head};
 
+use fate::Called;
 pub use fate::{Cause, Fate};
-use message::Message;
+use message::{Message, Refusal};
 use senders::{LateSender, Senders};
 pub(crate) use transfer::socket_name;
 pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
 
 use crate::{
-    event::{Event, Sighting, comm},
+    event::{Event, Sighting},
     plan::Hop,
 };
 
@@ -40,8 +41,9 @@ const ORPHANS_MAX: usize = 64;
 pub struct Tracker {
     /// Messages whose list is alive, by its address.
     open: HashMap<u64, Message>,
-    /// What MSG_PEEK made of messages that stay, by the address of the duplicate.
-    peeks: HashMap<u64, Message>,
+    /// What MSG_PEEK made of messages that stay, by the address of the duplicate, each with the
+    /// address of the list that it was made from.
+    peeks: HashMap<u64, (u64, Message)>,
     /// Duplicates that have neither been attached nor detached yet, with their origin.
     duplicates: HashMap<u64, u64>,
     /// Messages that are being received and whose list's address is another's by now, by the
@@ -52,6 +54,15 @@ pub struct Tracker {
     /// A sender whose list was gone, until all its records have come.
     late: Option<LateSender>,
     senders: Senders,
+    /// Messages that did not get into a queue, by the sending thread, until its call has returned
+    /// and says why.
+    unsent: HashMap<u32, Message>,
+    /// A send that says its own numbers, until all its records have come.
+    failing: Option<LateSender>,
+    /// In which functions a list ends, ahead of its end, by the list's address.
+    called: HashMap<u64, Vec<u64>>,
+    /// Whether the end of every list is in the events.
+    sees_every_end: bool,
     /// Socket names that came ahead of their list, by the list's address.
     names: HashMap<u64, Vec<u8>>,
     closed: Vec<Transfer>,
@@ -72,11 +83,25 @@ impl Tracker {
             orphans: VecDeque::new(),
             late: None,
             senders: Senders::default(),
+            unsent: HashMap::new(),
+            failing: None,
+            called: HashMap::new(),
+            sees_every_end: true,
             names: HashMap::new(),
             closed: Vec::new(),
             messages: 0,
             transfers: 0,
             symbolize,
+        }
+    }
+
+    /// Takes into account whether the end of every list is in the events. Where it may not be, a
+    /// message that is still open is not called queued.
+    #[must_use]
+    pub fn seeing_every_end(self, sees_every_end: bool) -> Self {
+        Self {
+            sees_every_end,
+            ..self
         }
     }
 
@@ -86,7 +111,10 @@ impl Tracker {
             Event::SocketNamed { head, name } => {
                 self.names.insert(head.list, name);
             }
-            Event::ListCopied(seen) => self.sent(Hop::Copy, &seen),
+            Event::ListCopied(seen) => {
+                self.end_unsent_before(&seen.head);
+                self.sent(Hop::Copy, &seen);
+            }
             Event::ListAttached(seen) => self.attached(&seen),
             Event::ListQueued(seen) => self.queued(&seen),
             Event::ListDequeued(seen) => self.dequeued(&seen),
@@ -97,6 +125,10 @@ impl Tracker {
             Event::FileReceived(seen) => self.received(Hop::Receive, &seen),
             Event::FdInstalled(seen) => self.received(Hop::Install, &seen),
             Event::ReceiveReturned(seen) => self.returned(seen),
+            Event::Called { head, addresses } => {
+                self.called.insert(head.list, addresses);
+            }
+            Event::SendReturned(seen) => self.send_returned(&seen),
             Event::ListReleased(seen) => self.released(&seen),
             Event::ListDestroyed(seen) => self.destroyed(&seen),
         }
@@ -112,6 +144,8 @@ impl Tracker {
     pub fn close_open(&mut self) {
         self.close_open_where(|_| true);
         self.late = None;
+        self.failing = None;
+        self.called.clear();
         self.peeks.clear();
         self.duplicates.clear();
         self.names.clear();
@@ -139,12 +173,18 @@ impl Tracker {
         open.extend(queued.map(|(_, message)| message));
         open.sort_by_key(|message| message.id);
         for message in open {
-            let otherwise = if message.is_being_received() {
+            let otherwise = if message.is_being_received() || !self.sees_every_end {
                 Fate::Unknown
             } else {
                 Fate::Queued
             };
             self.close_unseen(&message, otherwise);
+        }
+        let unsent = self.unsent.extract_if(|_, message| is_meant(message));
+        let mut unsent: Vec<Message> = unsent.map(|(_, message)| message).collect();
+        unsent.sort_by_key(|message| message.id);
+        for message in unsent {
+            self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
         }
     }
 
@@ -308,7 +348,7 @@ impl Tracker {
         if let Some(origin) = self.duplicates.remove(&list)
             && let Some(message) = self.open.get(&origin)
         {
-            self.peeks.insert(list, message.clone());
+            self.peeks.insert(list, (origin, message.clone()));
         }
         if let Some(message) = self.receiving(list) {
             message.record(Hop::Detach, seen);
@@ -322,10 +362,11 @@ impl Tracker {
         };
         let told = seen.files.first().map_or(-1, |file| file.told);
         if hop == Hop::Install && (result < 0 || told < 0) {
-            message.refuse(
-                usize::from(seen.head.first),
-                if result < 0 { result } else { told },
-            );
+            // One that was told instead of a number is no reason to give up.
+            let in_place = result >= 0;
+            let errno = if in_place { told } else { result };
+            let refusal = Refusal { errno, in_place };
+            message.refuse(usize::from(seen.head.first), refusal);
         } else {
             message.record(hop, seen);
         }
@@ -334,7 +375,7 @@ impl Tracker {
     /// The message that a receiver is installing from, or the duplicate it got by peeking.
     fn receiving(&mut self, list: u64) -> Option<&mut Message> {
         match self.peeks.get_mut(&list) {
-            Some(peek) => Some(peek),
+            Some((_, peek)) => Some(peek),
             None => self.open.get_mut(&list),
         }
     }
@@ -362,8 +403,9 @@ impl Tracker {
             return;
         };
         let gained = message.collect_returned(seen);
+        let stays = head.flags & (FLAG_PEEK | FLAG_OOB) != 0;
         if let Some(gained) = &gained
-            && head.flags & FLAG_PEEK == 0
+            && !stays
         {
             message.install(&head, gained);
             if message.lacks_sender() {
@@ -377,10 +419,16 @@ impl Tracker {
             return;
         }
         if let Some(gained) = gained {
-            // A peek installs duplicates and leaves the message in the queue.
-            let mut peek = message.clone();
-            peek.install(&head, &gained);
-            self.end_peek(&peek);
+            // A peek installs duplicates; an out-of-band byte comes without its descriptors.
+            // Either leaves the message where it was.
+            if head.flags & FLAG_PEEK != 0 {
+                let mut peek = message.clone();
+                peek.install(&head, &gained);
+                self.end_peek(&peek);
+            }
+            if !waiting {
+                message.forget(Hop::Dequeue);
+            }
         }
         if waiting {
             self.returning.insert(head.tid, (head.list, message));
@@ -392,12 +440,18 @@ impl Tracker {
     /// A call is done with a list.
     fn released(&mut self, seen: &Sighting) {
         let list = seen.head.list;
-        if let Some(peek) = self.peeks.get_mut(&list) {
+        if let Some((_, peek)) = self.peeks.get_mut(&list) {
             if peek.is_last_of_sighting(seen)
-                && let Some(peek) = self.peeks.remove(&list)
+                && let Some((origin, peek)) = self.peeks.remove(&list)
             {
                 self.end_peek(&peek);
+                self.put_back(origin);
             }
+            return;
+        }
+        if let Some(origin) = self.duplicates.remove(&list) {
+            // Peeked at by a call that took no descriptors.
+            self.put_back(origin);
             return;
         }
         let Some(message) = self.open.get_mut(&list) else {
@@ -411,10 +465,20 @@ impl Tracker {
         let Some(message) = self.open.remove(&list) else {
             return;
         };
-        if message.is_being_received() || message.was_queued() {
-            self.end_receive(&message, &seen.head);
+        let called = self.called_at(&seen.head);
+        if message.is_being_received() {
+            self.end_receive_in(&message, &seen.head, &called);
+        } else if message.was_queued() {
+            self.close(&message, |_| called.given_back());
         } else {
-            self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
+            self.unsent.insert(seen.head.tid, message);
+        }
+    }
+
+    /// The message whose list this is was only looked at.
+    fn put_back(&mut self, list: u64) {
+        if let Some(message) = self.open.get_mut(&list) {
+            message.forget(Hop::Dequeue);
         }
     }
 
@@ -422,6 +486,7 @@ impl Tracker {
         let head = seen.head;
         if head.flags & FLAG_DESTRUCTED != 0 && !self.open.contains_key(&head.list) {
             // Told by the hook on its freeing, or older than the trace.
+            self.called.remove(&head.list);
             return;
         }
         let message = self.open_message(&head);
@@ -429,11 +494,29 @@ impl Tracker {
         if !message.is_last_of_sighting(seen) {
             return;
         }
-        let function = (self.symbolize)(head.location);
-        let ended = fate::of_destruction(function.as_deref(), &comm(&head));
-        if let Some(message) = self.open.remove(&head.list) {
-            self.close(&message, |_| ended);
+        let called = self.called_at(&head);
+        let Some(message) = self.open.remove(&head.list) else {
+            return;
+        };
+        if !message.was_queued() && called.by_sender() {
+            // What the call returns says why.
+            self.unsent.insert(head.tid, message);
+        } else {
+            self.close(&message, |_| called.destroyed());
         }
+    }
+
+    /// The functions in which the list of this record ends.
+    fn called_at(&mut self, head: &Head) -> Called {
+        let mut addresses = self.called.remove(&head.list).unwrap_or_default();
+        if addresses.is_empty() {
+            addresses.extend(Some(head.location).filter(|location| *location != 0));
+        }
+        Called::new(
+            addresses
+                .into_iter()
+                .filter_map(|address| (self.symbolize)(address)),
+        )
     }
 
     /// Ends the oldest message that still has no sender, without one.
@@ -450,11 +533,15 @@ impl Tracker {
     }
 
     fn end_receive(&mut self, message: &Message, last: &Head) {
+        self.end_receive_in(message, last, &Called::default());
+    }
+
+    fn end_receive_in(&mut self, message: &Message, last: &Head, called: &Called) {
         self.close(message, |index| {
             if message.is_installed(index) {
                 (Fate::Delivered, None)
             } else {
-                undelivered(message, index, last)
+                receives::undelivered(message, index, last, called)
             }
         });
     }
@@ -471,41 +558,4 @@ impl Tracker {
             self.closed.push(transfer);
         }
     }
-}
-
-/// What became of a file that a receive took and did not install.
-fn undelivered(message: &Message, index: usize, last: &Head) -> (Fate, Option<Cause>) {
-    const READS: [i32; 3] = [
-        0,  /* read */
-        19, /* readv */
-        45, /* recvfrom */
-    ];
-    let refused = message.refusal(index);
-    if last.flags & FLAG_WINDOW_SHORT != 0 {
-        // New numbers may lie beyond what was looked at.
-        (Fate::Unknown, None)
-    } else if refused == Some(-libc::EMFILE) {
-        (Fate::Truncated, Some(Cause::RlimitNofile))
-    } else if refused.is_some() {
-        (Fate::Refused, Some(Cause::Lsm))
-    } else if message.has(Hop::Detach) {
-        (Fate::Truncated, Some(Cause::NoControlRoom))
-    } else if last.result < 0 {
-        (Fate::Discarded, Some(Cause::ReceiveFailed))
-    } else if !message.is_being_received() {
-        (Fate::Discarded, Some(Cause::Dropped))
-    } else if READS.contains(&last.syscall) {
-        (Fate::Discarded, Some(Cause::PlainRead))
-    } else if may_hide_behind_an_old_number(index, last) {
-        (Fate::Unknown, None)
-    } else {
-        (Fate::Truncated, Some(Cause::NoControlRoom))
-    }
-}
-
-/// Whether the file may have been installed under a number that was open before: another thread
-/// closed it meanwhile. Then it is not new, though the receiver's control message names it.
-fn may_hide_behind_an_old_number(index: usize, last: &Head) -> bool {
-    let told = usize::try_from(last.location).unwrap_or(usize::MAX);
-    last.flags & FLAG_TABLE_SHARED != 0 && (last.syscall != message::SYS_RECVMSG || index < told)
 }

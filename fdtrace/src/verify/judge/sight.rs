@@ -8,29 +8,34 @@ use crate::{
 
 /// Why the plan does not show how a transfer ended that ended so; `None` if it does.
 pub(super) fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<String> {
-    let receiver = [Hop::Install];
-    let end = [Hop::End];
-    let copy = [Hop::Copy];
-    let rest: &[Hop] = match (fate, cause) {
-        (Fate::Failed, _) | (_, Some(Cause::ZeroLength)) => &copy,
-        (Fate::Delivered | Fate::Peeked | Fate::Truncated | Fate::Refused, _)
-        | (_, Some(Cause::PlainRead | Cause::ReceiveFailed)) => &receiver,
-        _ => &end,
-    };
     let mut blind: Vec<&str> = sender(plan).into_iter().map(Hop::name).collect();
-    blind.extend(
-        rest.iter()
-            .filter(|hop| !plan.watches(**hop))
-            .map(|hop| hop.name()),
-    );
-    let hops = match blind[..] {
-        [] => return None,
-        [hop] => format!("{hop} is"),
-        [one, other, ..] => format!("{one} and {other} are"),
-    };
-    Some(format!(
-        "{hops} not watched here: `fdtrace doctor` says why"
-    ))
+    match (fate, cause) {
+        (Fate::Failed, _) | (_, Some(Cause::ZeroLength)) => {
+            if !plan.sees_failed_sends() {
+                return Some(say("what a send returns is"));
+            }
+            return None;
+        }
+        (Fate::Delivered | Fate::Peeked | Fate::Truncated | Fate::Refused, _)
+        | (_, Some(Cause::PlainRead | Cause::ReceiveFailed)) => {
+            blind.extend((!plan.watches(Hop::Install)).then_some(Hop::Install.name()));
+        }
+        (_, Some(Cause::Splice | Cause::Sockmap)) | (Fate::Queued, _) => {
+            if !plan.sees_every_end() {
+                blind.push("the end of every list");
+            }
+        }
+        _ => blind.extend((!plan.watches(Hop::End)).then_some(Hop::End.name())),
+    }
+    match blind[..] {
+        [] => None,
+        [hop] => Some(say(&format!("{hop} is"))),
+        [one, other, ..] => Some(say(&format!("{one} and {other} are"))),
+    }
+}
+
+fn say(what: &str) -> String {
+    format!("{what} not watched here: `fdtrace doctor` says why")
 }
 
 /// The hop without which no sender is seen, if it is not watched.

@@ -1,0 +1,149 @@
+//! A send that returns without its list in a queue: what it returned tells why.
+//!
+//! By functions that is the return of what Unix sockets do for `sendmsg`, where this thread had a
+//! list. By `sock_send_length`, through which every socket's sends go, it is a failure, or nothing
+//! sent: both are rare, and rejected by the first comparison where they are not.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, fexit, kretprobe},
+    programs::{BtfTracePointContext, FExitContext, RetProbeContext},
+};
+use fdtrace_common::{
+    counters::Counter,
+    records::{LIST_MAX, RecordKind},
+};
+
+use crate::{
+    calls,
+    control::{self, Rights},
+    emit::{self, FDS_MAX, Program, Scratch, Slot},
+    kernel::{FdTable, File, Pointer, Sock, SyscallRegs, Task, Typed},
+    ring,
+};
+
+const SYS_SENDMSG: i32 = 46;
+const SOCK_STREAM: u16 = 1;
+
+// Both take `(socket, message, length)`, so the result is number 3.
+
+#[fexit]
+pub(crate) fn end_stream_f(ctx: FExitContext) -> i32 {
+    list_sent(ctx.arg::<u64>(3) as i64, Counter::SentStreamFired);
+    0
+}
+
+#[kretprobe]
+pub(crate) fn end_stream_r(ctx: RetProbeContext) -> u32 {
+    list_sent(ctx.ret::<u64>() as i64, Counter::SentStreamFired);
+    0
+}
+
+#[fexit]
+pub(crate) fn end_dgram_f(ctx: FExitContext) -> i32 {
+    list_sent(ctx.arg::<u64>(3) as i64, Counter::SentDgramFired);
+    0
+}
+
+#[kretprobe]
+pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
+    list_sent(ctx.ret::<u64>() as i64, Counter::SentDgramFired);
+    0
+}
+
+/// The send of a list that was seen at `copy` returns.
+#[inline(always)]
+fn list_sent(result: i64, fired: Counter) {
+    let Some(sending) = calls::end_send() else {
+        return;
+    };
+    let result = result as i32;
+    // Up to 6.9 the list is given back after every send; the tracker knows which was queued.
+    if result >= 0 && sending.released == 0 {
+        return;
+    }
+    ring::count(fired);
+    let task = Task::current();
+    let Some(scratch) = emit::begin(task, Program::Send, RecordKind::SendReturned) else {
+        return;
+    };
+    scratch.head.list = sending.list;
+    scratch.head.origin = sending.t_ns;
+    scratch.head.result = result;
+    emit::files(
+        scratch,
+        0,
+        Counter::EndLost,
+        |_, _| (File(0), Slot::UNKNOWN),
+        || 0,
+    );
+}
+
+#[btf_tracepoint(function = "sock_send_length")]
+pub(crate) fn end_sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    let result: i32 = ctx.arg(1);
+    if result <= 0 {
+        nothing_sent(Sock(Typed(ctx.arg(0))), result);
+    }
+    0
+}
+
+#[inline(always)]
+fn nothing_sent(sender: Sock<Typed>, result: i32) {
+    // A datagram without data is sent with its descriptors all the same.
+    if !sender.is_unix() || (result == 0 && sender.kind() != SOCK_STREAM) {
+        return;
+    }
+    let task = Task::current();
+    let regs = SyscallRegs::of(task);
+    if regs.number() != SYS_SENDMSG {
+        return;
+    }
+    let Some(scratch) = emit::begin(task, Program::Send, RecordKind::SendReturned) else {
+        return;
+    };
+    let passed = control::read_fds(regs.second(), &mut scratch.fds);
+    if passed.named == 0 {
+        return;
+    }
+    ring::count(Counter::SentFired);
+    let table = FdTable::of(task);
+    scratch.head.syscall = SYS_SENDMSG;
+    scratch.head.socket_fd = regs.first() as i32;
+    returned(scratch, sender, passed, result, &table);
+}
+
+/// Reports a send by its own numbers: it never had a list, or nobody saw it.
+#[inline(always)]
+pub(super) fn returned(
+    scratch: &mut Scratch,
+    sender: Sock<impl Pointer>,
+    passed: Rights,
+    result: i32,
+    table: &FdTable,
+) {
+    let head = &mut scratch.head;
+    head.sender_sock = sender.0.address();
+    head.sender_ino = sender.ino();
+    head.socket_type = sender.kind();
+    head.count = passed.named as u16;
+    head.result = result;
+    scratch.found = if passed.read > LIST_MAX as u32 {
+        LIST_MAX as u32
+    } else {
+        passed.read
+    };
+    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
+    let total = unsafe { read_volatile(&raw const scratch.found) };
+    emit::files(
+        scratch,
+        total,
+        Counter::EndLost,
+        |scratch, index| {
+            let slot = Slot::of(scratch.fds[index % FDS_MAX], table);
+            (slot.file, slot)
+        },
+        || 0,
+    );
+}

@@ -1,0 +1,70 @@
+//! Sends whose list did not get into a queue. Its end is seen before the call returns, and only
+//! what that returns says why.
+
+use fdtrace_common::records::Head;
+
+use super::{
+    Cause, Fate, Tracker, fate,
+    message::Message,
+    senders::LateSender,
+};
+use crate::{event::Sighting, plan::Hop};
+
+impl Tracker {
+    /// A send returned.
+    pub(super) fn send_returned(&mut self, seen: &Sighting) {
+        if seen.head.origin == 0 {
+            self.failed_by_itself(seen);
+            return;
+        }
+        let head = &seen.head;
+        let is_its = |message: &Message| message.is_copied_at(head.origin);
+        if self.unsent.get(&head.tid).is_some_and(is_its)
+            && let Some(message) = self.unsent.remove(&head.tid)
+        {
+            let attached = message.has(Hop::Attach);
+            let ended = fate::of_send(head.result, attached, message.count());
+            self.close(&message, |_| ended);
+        }
+    }
+
+    /// A send that says its own numbers: it never had a list, or nothing saw it.
+    fn failed_by_itself(&mut self, seen: &Sighting) {
+        let head = seen.head;
+        let mut sender = match self.failing.take() {
+            Some(sender) if sender.is_of(&head) => sender,
+            _ => LateSender::new(head),
+        };
+        sender.add(seen);
+        if !sender.is_whole() {
+            self.failing = Some(sender);
+            return;
+        }
+        // If an skb with the list has been seen, that was all of it: its sender is here.
+        let attached = self
+            .unsent
+            .get(&head.tid)
+            .is_some_and(|message| message.sending_thread().is_none());
+        if attached {
+            self.unsent.remove(&head.tid);
+        } else {
+            self.end_unsent_before(&head);
+        }
+        self.messages += 1;
+        let message = Message::unsent(self.messages, sender);
+        let ended = fate::of_send(head.result, attached, head.count);
+        self.close(&message, |_| ended);
+    }
+
+    /// A thread that sends anew is done with the send before, whose return went unseen.
+    pub(super) fn end_unsent_before(&mut self, head: &Head) {
+        if self
+            .unsent
+            .get(&head.tid)
+            .is_some_and(|message| !message.is_copied_at(head.t_ns))
+            && let Some(message) = self.unsent.remove(&head.tid)
+        {
+            self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
+        }
+    }
+}
