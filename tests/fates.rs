@@ -428,7 +428,7 @@ fn a_peek_that_takes_no_descriptors_and_an_out_of_band_byte_leave_the_message_in
         [begun, returned].concat()
     };
     for events in [by_functions, seen(FLAG_PEEK), seen(FLAG_OOB)] {
-        assert_eq!(fates(&[events.clone()]), [queued]);
+        assert_eq!(fates(std::slice::from_ref(&events)), [queued]);
         // Whoever closes it then received nothing.
         let transfers = track([events, closed.clone()].concat());
         assert_eq!(transfers.len(), 1);

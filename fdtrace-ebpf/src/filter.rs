@@ -144,7 +144,8 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     }
     let ends = head.kind == RecordKind::ListReleased as u16
         || head.kind == RecordKind::ListDestroyed as u16
-        || (head.kind == RecordKind::ReceiveReturned as u16 && head.flags & (FLAG_PEEK | FLAG_OOB) == 0);
+        || (head.kind == RecordKind::ReceiveReturned as u16
+            && head.flags & (FLAG_PEEK | FLAG_OOB) == 0);
     if !ends {
         return;
     }

@@ -9,9 +9,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{
-        CALLERS_MAX, Callers, FILES_PER_RECORD, FileSeen, Head, RecordKind, SocketName,
-    },
+    records::{CALLERS_MAX, Callers, FILES_PER_RECORD, FileSeen, Head, RecordKind, SocketName},
 };
 
 use crate::{

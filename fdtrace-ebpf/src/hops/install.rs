@@ -12,7 +12,8 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NOT_TOLD, RecordKind, WINDOW_WORDS,
+        FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NOT_TOLD,
+        RecordKind, WINDOW_WORDS,
     },
 };
 

@@ -3,11 +3,7 @@
 
 use fdtrace_common::records::Head;
 
-use super::{
-    Cause, Fate, Tracker, fate,
-    message::Message,
-    senders::LateSender,
-};
+use super::{Cause, Fate, Tracker, fate, message::Message, senders::LateSender};
 use crate::{event::Sighting, plan::Hop};
 
 impl Tracker {
