@@ -82,9 +82,7 @@ fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32,
         if past > 0 {
             head.flags |= FLAG_WINDOW_SHORT;
         }
-        if u64::from(lowest_free(window.base, scratch, words as usize))
-            >= task.descriptor_limit()
-        {
+        if u64::from(lowest_free(window.base, scratch, words as usize)) >= task.descriptor_limit() {
             scratch.head.flags |= FLAG_TABLE_FULL;
         }
     }
