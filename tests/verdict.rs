@@ -45,6 +45,7 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
             mode: 0o100_644,
             flags: 0,
             magic: 0,
+            label: None,
         },
         sender: None,
         receiver: None,

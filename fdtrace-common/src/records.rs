@@ -13,6 +13,9 @@ pub const LIST_MAX: usize = 253;
 /// Files in one full-size record. A record for a single file holds just that one.
 pub const FILES_PER_RECORD: usize = 16;
 
+/// Bytes of a [`FileSeen::name`].
+pub const LABEL_LEN: usize = 16;
+
 /// Words of the fd bitmap that a receive's window covers: 4096 descriptors from the lowest free.
 pub const WINDOW_WORDS: usize = 64;
 
@@ -169,6 +172,13 @@ pub struct FileSeen {
     pub mode: u16,
     /// 1 if `fd` is close-on-exec.
     pub cloexec: u16,
+    /// Address of its dentry.
+    pub dentry: u64,
+    /// Address of the dentry's parent: the same if the file is in no directory.
+    pub parent: u64,
+    /// What its dentry is called, as far as it fits: its name in a directory or, outside of any,
+    /// what the kernel calls it: `[eventfd]`, `memfd:…`. Ends with the first NUL.
+    pub name: [u8; LABEL_LEN],
 }
 
 /// [`FileSeen::told`] where the control message says nothing.

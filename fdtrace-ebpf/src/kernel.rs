@@ -13,7 +13,7 @@ mod task;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use fdtrace_common::{
     queues::{BoundName, Creds, SocketSeen},
-    records::{FileSeen, LIST_MAX},
+    records::{FileSeen, LABEL_LEN, LIST_MAX},
 };
 
 use self::pointer::{follow, read, read_at, read_to};
@@ -337,6 +337,14 @@ impl<P: Pointer> File<P> {
             let sb = follow(inode, &INODE__SB);
             read_to(&raw mut (*seen).dev, sb, &SUPER_BLOCK__DEV);
             read_to(&raw mut (*seen).magic, sb, &SUPER_BLOCK__MAGIC);
+            // Compared in userspace: a condition in a loop over a list's files is more than the
+            // verifier of 5.10 and 6.1 follows.
+            let dentry = follow(self.0, &FILE__DENTRY);
+            (*seen).dentry = dentry.address();
+            read_to(&raw mut (*seen).parent, dentry, &DENTRY__PARENT);
+            // By address: the name is in a union on new kernels.
+            let name: u64 = read(dentry.address(), &DENTRY__NAME__NAME);
+            copy_from_kernel((&raw mut (*seen).name).cast(), LABEL_LEN as u32, name);
         }
     }
 

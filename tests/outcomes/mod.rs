@@ -68,6 +68,7 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
                 mode: 0o100_644,
                 flags: 0o2,
                 magic: 0xef53,
+                label: None,
             },
             sender: Some(Sender {
                 pid: 100,

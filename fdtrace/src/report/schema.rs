@@ -197,8 +197,10 @@ pub struct Transfer {
 pub struct File {
     /// Address or alias; it identifies the file only while the transfer lasts.
     pub ptr: String,
-    /// `regular`, `directory`, `socket`, `pipe`, `fifo`, `char-device`, `block-device`, `symlink`,
-    /// `pidfd`, `anon-inode` or `unknown`.
+    /// `regular`, `directory`, `socket`, `pipe`, `fifo`, `tty`, `char-device`, `block-device`,
+    /// `symlink`, `memfd`, `pidfd`, `epoll`, `eventfd`, `timerfd`, `signalfd`, `inotify`,
+    /// `fanotify`, `io-uring`, `bpf-map`, `bpf-prog`, `bpf-link`, `perf-event`, `userfaultfd`,
+    /// `anon-inode` for another file that is none of the file system's, or `unknown`.
     pub kind: String,
     /// Device of its file system, `major:minor`.
     pub dev: String,

@@ -8,6 +8,7 @@
 //! matched by a *file's* pointer across messages.
 
 mod fate;
+mod kind;
 mod message;
 mod receives;
 mod senders;

@@ -1,8 +1,8 @@
 //! What the tracker says of one file in one message.
 
-use fdtrace_common::records::{FileSeen, Head};
+use fdtrace_common::records::{FileSeen, Head, LABEL_LEN};
 
-use super::{Cause, Fate};
+use super::{Cause, Fate, kind::MINOR_BITS};
 use crate::{event::comm, plan::Hop};
 
 /// One file's way in one message.
@@ -65,6 +65,8 @@ pub struct FileIdentity {
     pub flags: u32,
     /// Magic number of its file system.
     pub magic: u64,
+    /// What the kernel calls it if it is in no directory; up to the first NUL.
+    pub label: Option<[u8; LABEL_LEN]>,
 }
 
 impl FileIdentity {
@@ -77,13 +79,13 @@ impl FileIdentity {
             mode: seen.mode,
             flags: seen.flags,
             magic: seen.magic,
+            label: (seen.dentry == seen.parent).then_some(seen.name),
         }
     }
 
     /// Device as users know it, `major:minor`.
     #[must_use]
     pub fn device(&self) -> String {
-        const MINOR_BITS: u32 = 20;
         let minor = self.dev & ((1 << MINOR_BITS) - 1);
         format!("{}:{minor}", self.dev >> MINOR_BITS)
     }
@@ -106,23 +108,7 @@ impl FileIdentity {
     /// What kind of file it is, in a word.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        const PIPEFS_MAGIC: u64 = 0x5049_5045;
-        const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
-        const PIDFS_MAGIC: u64 = 0x5049_4446;
-        const TYPE: u16 = 0o170_000;
-        match self.mode & TYPE {
-            0o140_000 => "socket",
-            0o120_000 => "symlink",
-            0o100_000 if self.magic == PIDFS_MAGIC => "pidfd",
-            0o100_000 => "regular",
-            0o060_000 => "block-device",
-            0o040_000 => "directory",
-            0o020_000 => "char-device",
-            0o010_000 if self.magic == PIPEFS_MAGIC => "pipe",
-            0o010_000 => "fifo",
-            _ if self.magic == ANON_INODE_FS_MAGIC => "anon-inode",
-            _ => "unknown",
-        }
+        super::kind::of(self)
     }
 }
 

@@ -83,6 +83,7 @@ fn transfer() -> Transfer {
             mode: 0o100_644,
             flags: 0,
             magic: 0,
+            label: None,
         },
         sender: Some(Sender {
             pid: SENDER.pid,
