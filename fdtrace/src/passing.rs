@@ -87,6 +87,41 @@ pub fn rights(parts: &[&[RawFd]]) -> Vec<u8> {
     control
 }
 
+/// A control message with these credentials.
+#[must_use]
+pub fn credentials(credentials: &libc::ucred) -> Vec<u8> {
+    let libc::ucred { pid, uid, gid } = *credentials;
+    let bytes = size_of::<libc::ucred>();
+    // SAFETY: CMSG_LEN only computes.
+    let len = unsafe { libc::CMSG_LEN(bytes as u32) } as usize;
+    let mut control = len.to_ne_bytes().to_vec();
+    control.extend(libc::SOL_SOCKET.to_ne_bytes());
+    control.extend(libc::SCM_CREDENTIALS.to_ne_bytes());
+    control.extend(pid.to_ne_bytes());
+    control.extend(uid.to_ne_bytes());
+    control.extend(gid.to_ne_bytes());
+    control.resize(space(bytes), 0);
+    control
+}
+
+/// Sets an option of SOL_SOCKET that nix or libc may not know.
+///
+/// # Errors
+/// What `setsockopt` says.
+pub fn set_option(socket: RawFd, option: i32, value: i32) -> nix::Result<()> {
+    // SAFETY: the kernel reads the value within its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as u32,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
 /// Sends `data` with `fds`, one SCM_RIGHTS control message for each slice of `parts`.
 ///
 /// # Errors
@@ -198,7 +233,11 @@ pub unsafe fn take_control(header: &libc::msghdr) -> Received {
                         received.slots.push(first.add(index).read_unaligned());
                     }
                 }
-                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                // The kernel cuts them off where the buffer ends.
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)
+                    if message.cmsg_len
+                        >= libc::CMSG_LEN(size_of::<libc::ucred>() as u32) as usize =>
+                {
                     received.credentials = Some(data.cast::<libc::ucred>().read_unaligned());
                 }
                 (libc::SOL_SOCKET, SCM_PIDFD) => {

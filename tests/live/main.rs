@@ -20,6 +20,7 @@ mod hops;
 mod identity;
 mod loss;
 mod object;
+mod programme;
 mod run;
 mod self_test;
 mod session;

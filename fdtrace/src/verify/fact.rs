@@ -114,6 +114,15 @@ pub enum Fact {
         /// The file in that message it might be taken for.
         index: usize,
     },
+    /// What kind of file the trace must say that a message's is.
+    Kind {
+        /// Name of the message.
+        message: String,
+        /// The file's place in it.
+        index: usize,
+        /// The kind, in the words of the output.
+        kind: String,
+    },
     /// A file's reference count at a hop can be nothing else than this.
     Refs {
         /// Name of the message.

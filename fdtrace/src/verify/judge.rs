@@ -112,7 +112,7 @@ pub(super) fn judge(
         }
     }
     let matched = messages::pair(record, &outcome.transfers, plan, &mut findings);
-    check_refs(record, &outcome.transfers, &matched, &mut findings);
+    check_files(record, &outcome.transfers, &matched, &mut findings);
     outcome.mistakable = record
         .mistakable
         .iter()
@@ -199,8 +199,8 @@ impl Findings {
 /// For each message, where its transfers are, in the order of its descriptors.
 type Matched = BTreeMap<String, Vec<Option<usize>>>;
 
-/// Holds reference counts to what the scenario says of them.
-fn check_refs(record: &Record, transfers: &[Judged], matched: &Matched, findings: &mut Findings) {
+/// Holds what the trace says of files to what the scenario says of them.
+fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, findings: &mut Findings) {
     let of = |message: &String| {
         let places = matched.get(message).into_iter().flatten().flatten();
         places.map(|place| &transfers[*place].transfer)
@@ -216,6 +216,23 @@ fn check_refs(record: &Record, transfers: &[Judged], matched: &Matched, findings
                             "{message} has {found:?} references at {hop}, not {refs}"
                         ));
                     }
+                }
+            }
+            Fact::Kind {
+                message,
+                index,
+                kind,
+            } => {
+                let places = matched.get(message).and_then(|places| places.get(*index));
+                let Some(place) = places.copied().flatten() else {
+                    continue;
+                };
+                let found = transfers[place].transfer.file.kind();
+                if found != kind {
+                    findings.wrong(format!(
+                        "the trace calls file {} of {message} {found}, and it is {kind}",
+                        index + 1
+                    ));
                 }
             }
             Fact::Undisturbed { message } => {

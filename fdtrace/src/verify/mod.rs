@@ -7,6 +7,7 @@
 //!     witnesses, at checkpoints ──testimonies───────────▶ ┘
 //! ```
 
+mod bpf;
 pub mod fact;
 mod judge;
 mod onlooker;
@@ -454,6 +455,7 @@ impl Verifier {
             Fact::Sent { .. }
             | Fact::SendFailed { .. }
             | Fact::Fate { .. }
+            | Fact::Kind { .. }
             | Fact::Refs { .. }
             | Fact::Undisturbed { .. }
             | Fact::Skipped { .. }

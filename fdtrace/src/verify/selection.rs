@@ -159,6 +159,13 @@ mod tests {
     }
 
     #[test]
+    fn every_group_selects_its_scenarios() {
+        for scenario in all() {
+            assert!(names(&[scenario.group.name()]).contains(&scenario.name));
+        }
+    }
+
+    #[test]
     fn no_group_has_a_scenarios_name() {
         for group in Group::ALL {
             assert!(all().all(|scenario| scenario.name != group.name()));

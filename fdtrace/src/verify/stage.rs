@@ -103,7 +103,7 @@ fn say(fact: &Fact) -> Result<()> {
 
 /// This thread's ids as the verifier knows them: `/proc` shows those of its own pid namespace,
 /// which is the verifier's, even to a process in another one.
-fn whoami() -> Result<Actor> {
+pub(super) fn whoami() -> Result<Actor> {
     let link = fs::read_link("/proc/thread-self").context("cannot read /proc/thread-self")?;
     let mut parts = link.iter().filter_map(|part| part.to_str()?.parse().ok());
     match (parts.next(), parts.next()) {
@@ -298,6 +298,44 @@ impl Stage {
         Ok((write, Watch(read)))
     }
 
+    /// Says what kind of file the trace must call file `index` of `message`.
+    ///
+    /// # Errors
+    /// If the verifier is gone.
+    pub fn kind(&self, message: &str, index: usize, kind: &str) -> Result<()> {
+        say(&Fact::Kind {
+            message: message.to_owned(),
+            index,
+            kind: kind.to_owned(),
+        })
+    }
+
+    /// Whether `attempt` succeeds in a process of its own, which is no actor: how a scenario finds
+    /// out what this kernel can do without anybody counting what was passed.
+    ///
+    /// # Errors
+    /// What `fork` says.
+    pub fn probe(&self, attempt: impl FnOnce() -> nix::Result<()>) -> Result<nix::Result<()>> {
+        let parent = getpid();
+        // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+        match unsafe { fork() }.context("cannot fork")? {
+            ForkResult::Parent { child } => match waitpid(child, None)? {
+                WaitStatus::Exited(_, 0) => Ok(Ok(())),
+                WaitStatus::Exited(_, errno) => Ok(Err(Errno::from_raw(errno))),
+                status => bail!("the probe ended with {status:?}"),
+            },
+            ForkResult::Child => {
+                let result = die_with_parent(Some(parent));
+                let errno = match result.map(|()| attempt()) {
+                    Ok(Ok(())) => 0,
+                    Ok(Err(errno)) => errno as i32,
+                    Err(_) => Errno::ESRCH as i32,
+                };
+                process::exit(errno);
+            }
+        }
+    }
+
     /// Says what a file's reference count must be at `hop`.
     ///
     /// # Errors
@@ -412,6 +450,16 @@ impl Baton {
     pub fn pass(&self) -> Result<()> {
         nix::unistd::write(&self.pass, b"!")?;
         Ok(())
+    }
+
+    /// Whether somebody has passed it; takes nothing.
+    ///
+    /// # Errors
+    /// What `poll` says.
+    pub fn has_passed(&self) -> Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut wait = [PollFd::new(self.wait.as_fd(), PollFlags::POLLIN)];
+        Ok(poll(&mut wait, PollTimeout::ZERO)? > 0)
     }
 
     /// Waits for a pass.

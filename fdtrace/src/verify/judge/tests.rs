@@ -644,3 +644,22 @@ fn references_that_are_left_fail() {
             .push("file 1 of m still has 1 references when all are gone".into());
     });
 }
+
+#[test]
+fn a_file_that_the_trace_calls_by_another_name_fails() {
+    let kind = |index, kind: &str| {
+        let kind = kind.to_owned();
+        spoiled(|record, _| {
+            let message = "m".into();
+            record.facts.push(Fact::Kind {
+                message,
+                index,
+                kind,
+            });
+        })
+    };
+    assert_eq!(kind(0, "regular").0, Result::Pass);
+    let (result, reason) = kind(0, "eventfd");
+    assert_eq!(result, Result::Fail);
+    assert!(reason.contains("calls file 1 of m regular"), "{reason}");
+}

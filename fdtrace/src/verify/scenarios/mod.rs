@@ -1,11 +1,15 @@
 //! The scenarios, a module per group. Names are stable: users put them into their CI.
 
+mod credentials;
+mod flags;
 mod framing;
 mod garbage;
 mod handoff;
 mod identity;
 mod lifetime;
 mod negative;
+mod object_kinds;
+mod receive_limits;
 mod send_errors;
 
 use anyhow::Result;
@@ -19,17 +23,35 @@ pub enum Group {
     Identity,
     /// Something that could be mistaken for it does not.
     NegativeControl,
+    /// Whatever has a descriptor can be passed.
+    ObjectKinds,
     /// The send fails, and nothing stays behind.
     SendErrors,
+    /// A receiver has no room, or may not.
+    ReceiveLimits,
+    /// What a call asks of the descriptors it receives.
+    Flags,
     /// How lists are glued to data, and what takes the data without them.
     Framing,
+    /// Other control messages beside the descriptors.
+    Credentials,
     /// What becomes of a queued list when a socket ends.
     Lifetime,
 }
 
 impl Group {
     /// Every group, in the catalogue's order.
-    pub const ALL: [Self; 2] = [Self::Identity, Self::NegativeControl];
+    pub const ALL: [Self; 9] = [
+        Self::Identity,
+        Self::NegativeControl,
+        Self::ObjectKinds,
+        Self::SendErrors,
+        Self::ReceiveLimits,
+        Self::Flags,
+        Self::Framing,
+        Self::Credentials,
+        Self::Lifetime,
+    ];
 
     /// The group's name in commands and output.
     #[must_use]
@@ -37,8 +59,12 @@ impl Group {
         match self {
             Self::Identity => "identity",
             Self::NegativeControl => "negative-control",
+            Self::ObjectKinds => "object-kinds",
             Self::SendErrors => "send-errors",
+            Self::ReceiveLimits => "receive-limits",
+            Self::Flags => "flags",
             Self::Framing => "framing",
+            Self::Credentials => "credentials",
             Self::Lifetime => "lifetime",
         }
     }
@@ -63,8 +89,10 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
     let framing = framing::SCENARIOS;
     [identity::SCENARIOS, handoff::SCENARIOS, negative::SCENARIOS]
         .into_iter()
-        .chain([send_errors::SCENARIOS])
+        .chain([object_kinds::SCENARIOS, send_errors::SCENARIOS])
+        .chain([receive_limits::SCENARIOS, flags::SCENARIOS])
         .chain(framing)
+        .chain([credentials::SCENARIOS])
         .chain([lifetime::SCENARIOS, garbage::SCENARIOS])
         .flatten()
 }
