@@ -55,6 +55,18 @@ pub(crate) struct Cell {
     pub(crate) text: String,
     /// What stands below it.
     pub(crate) notes: Vec<String>,
+    /// The scenarios that were played, in their order.
+    pub(crate) scenarios: Vec<Played>,
+}
+
+/// What became of one scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Played {
+    pub(crate) name: String,
+    /// `pass`, `fail`, `inconclusive`, `skip`, or `?`.
+    pub(crate) how: &'static str,
+    /// Why, unless it passed.
+    pub(crate) reason: Option<String>,
 }
 
 impl Cell {
@@ -64,24 +76,27 @@ impl Cell {
             result: Result::Failed,
             text: "no result".to_owned(),
             notes: Vec::new(),
+            scenarios: Vec::new(),
         }
     }
 
     /// Of `fdtrace verify --format json`. With `--attach auto` it has to run on every kernel.
     pub(crate) fn of_verify(ended: &Ended, auto: bool) -> Self {
-        let scenarios = Scenarios::read(&ended.out);
+        let mut scenarios = Scenarios::read(&ended.out);
         let result = match ended.code {
             PASSED if scenarios.count("pass") > 0 => Result::Passed,
             CANNOT if !auto && ended.says(NOTHING_TO_ATTACH) => Result::Cannot,
-            INCONCLUSIVE if !auto && scenarios.blind_spot().is_some() => Result::Cannot,
+            INCONCLUSIVE if !auto && scenarios.only_unwatched() => Result::Cannot,
             INCONCLUSIVE => Result::Inconclusive,
             _ => Result::Failed,
         };
-        if let (Result::Cannot, Some(hops)) = (result, scenarios.blind_spot()) {
+        let blind = scenarios.blind_spot().map(str::to_owned);
+        if let (Result::Cannot, Some(text)) = (result, blind) {
             return Self {
                 result,
-                text: hops.to_owned(),
+                text,
                 notes: Vec::new(),
+                scenarios: Vec::new(),
             };
         }
         let text = match (ended.code, scenarios.to_string()) {
@@ -95,6 +110,7 @@ impl Cell {
             result,
             text,
             notes,
+            scenarios: std::mem::take(&mut scenarios.played),
         }
     }
 
@@ -117,6 +133,7 @@ impl Cell {
             result: Result::Passed,
             text: totals.to_string(),
             notes: cut(skips.into_iter().map(str::to_owned).collect()),
+            scenarios: Vec::new(),
         }
     }
 
@@ -127,6 +144,7 @@ impl Cell {
                 result: Result::Passed,
                 text: "passed".to_owned(),
                 notes: Vec::new(),
+                scenarios: Vec::new(),
             };
         }
         // Test harnesses say on stdout what failed.
@@ -137,6 +155,7 @@ impl Cell {
             result: Result::Failed,
             text: format!("exit {}", ended.code),
             notes: notes.collect(),
+            scenarios: Vec::new(),
         }
     }
 }
@@ -144,9 +163,13 @@ impl Cell {
 /// The scenarios that are told about, by how they went; those that did not pass with their reason.
 #[derive(Default)]
 struct Scenarios {
+    played: Vec<Played>,
     counts: BTreeMap<&'static str, usize>,
     reasons: BTreeMap<(&'static str, String), Vec<String>>,
 }
+
+/// What fdtrace says of a hop that it does not see.
+const UNWATCHED: &str = " not watched here";
 
 /// As printed, and the order of it.
 const WORDS: [(&str, &str); 5] = [
@@ -173,9 +196,14 @@ impl Scenarios {
                 _ => "?",
             };
             *scenarios.counts.entry(how).or_default() += 1;
+            let name = line["name"].as_str().unwrap_or("?").to_owned();
+            let reason = line["reason"].as_str().unwrap_or("no reason").to_owned();
+            scenarios.played.push(Played {
+                name: name.clone(),
+                how,
+                reason: (how != "pass").then(|| reason.clone()),
+            });
             if how != "pass" {
-                let reason = line["reason"].as_str().unwrap_or("no reason").to_owned();
-                let name = line["name"].as_str().unwrap_or("?").to_owned();
                 scenarios
                     .reasons
                     .entry((how, reason))
@@ -186,17 +214,27 @@ impl Scenarios {
         scenarios
     }
 
-    /// The hops that are not watched, if that is why no scenario at all has an answer.
+    /// Whether nothing failed, and what is open is so for hops that are not watched.
+    fn only_unwatched(&self) -> bool {
+        self.count("fail") + self.count("?") == 0
+            && self
+                .reasons
+                .keys()
+                .all(|(how, reason)| *how != "inconclusive" || reason.contains(UNWATCHED))
+    }
+
+    /// The hops that are not watched, if that is why no scenario at all passes.
     fn blind_spot(&self) -> Option<&str> {
-        const SAYS: &str = " not watched here";
-        let mut reasons = self.reasons.keys();
-        match (reasons.next(), reasons.next(), self.counts.len()) {
-            (Some(("inconclusive", reason)), None, 1) => {
-                let end = reason.find(SAYS)?;
-                reason.get(..end + " not watched".len())
-            }
-            _ => None,
+        if self.count("pass") > 0 || !self.only_unwatched() {
+            return None;
         }
+        let open = self
+            .reasons
+            .iter()
+            .filter(|((how, _), _)| *how == "inconclusive");
+        let ((_, reason), _) = open.max_by_key(|(_, names)| names.len())?;
+        let end = reason.find(UNWATCHED)?;
+        reason.get(..end + " not watched".len())
     }
 
     fn count(&self, how: &str) -> usize {
@@ -304,6 +342,15 @@ mod tests {
         assert_eq!(Cell::of_verify(&blind, true).result, Result::Inconclusive);
         let mixed = ended(3, &format!("{BLIND}\n{OUT}"), "");
         assert_eq!(Cell::of_verify(&mixed, false).result, Result::Inconclusive);
+        // Beside what passes and what is lacking, a blind spot is told with the counts.
+        const REST: &str = r#"{"type":"scenario","name":"b","result":"pass","reason":null,"inconclusive":false}
+{"type":"scenario","name":"c","result":"skip","reason":"no such option","inconclusive":false}"#;
+        let partly = ended(3, &format!("{BLIND}\n{REST}"), "");
+        let cell = Cell::of_verify(&partly, false);
+        assert_eq!(cell.result, Result::Cannot);
+        assert_eq!(cell.text, "1 passed, 1 inconclusive, 1 skipped");
+        assert_eq!(cell.scenarios.len(), 3);
+        assert_eq!(Cell::of_verify(&partly, true).result, Result::Inconclusive);
     }
 
     #[test]

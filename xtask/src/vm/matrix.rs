@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use vm_init::Frame;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     cell::{self, Cell, Ended},
     kernel::Choice,
     machine::Up,
+    page,
     table::Table,
 };
 
@@ -87,12 +88,6 @@ struct Row {
     error: Option<String>,
 }
 
-/// Where a page has the table.
-const PAGE_MARKS: [&str; 2] = [
-    "<!-- matrix: written by cargo xtask vm --all --page -->\n",
-    "<!-- end of matrix -->",
-];
-
 /// Boots each of `kernels`, up to `jobs` at a time, and prints the table; `page` gets it too,
 /// between its marks.
 pub(crate) fn run(
@@ -130,27 +125,30 @@ pub(crate) fn run(
     }
     println!("\nwhat the commands printed: {}", results.display());
     if let Some(page) = page {
-        write_page(page, &table(&rows, &columns.names()))?;
+        let names = columns.names();
+        page::write(page, page::MATRIX, &table(&rows, &names).markdown())?;
+        page::write(
+            page,
+            page::SCENARIOS,
+            &page::scenarios(&played(&rows, &names)),
+        )?;
     }
     Ok(ExitCode::from(exit_code(&rows)))
 }
 
-/// Replaces what is between the marks of a page.
-fn write_page(page: &Path, table: &Table) -> Result<()> {
-    let text =
-        fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let [begin, end] = PAGE_MARKS;
-    let parts = text
-        .split_once(begin)
-        .and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
-    let Some((before, after)) = parts else {
-        bail!(
-            "{} has no place for the table: it needs {begin:?} and {end:?}",
-            page.display()
-        );
+/// Each kernel with the mechanisms that show anything there; `auto` is one of the others.
+fn played<'a>(rows: &'a [Row], names: &'a [String]) -> Vec<page::Kernel<'a>> {
+    let kernel = |row: &'a Row| {
+        let cells = names.iter().zip(&row.cells);
+        let shown = cells.filter(|(name, cell)| *name != AUTO && !cell.scenarios.is_empty());
+        page::Kernel {
+            name: &row.kernel,
+            mechanisms: shown
+                .map(|(name, cell)| (name.as_str(), &cell.scenarios[..]))
+                .collect(),
+        }
     };
-    let text = format!("{before}{begin}\n{}\n{end}{after}", table.markdown());
-    fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
+    rows.iter().map(kernel).collect()
 }
 
 fn row(session: &Session, choice: &Choice, columns: &Columns) -> Row {
@@ -274,6 +272,7 @@ mod tests {
             result,
             text: text.to_owned(),
             notes: notes.iter().map(|&note| note.to_owned()).collect(),
+            scenarios: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@ mod image;
 mod kernel;
 mod machine;
 mod matrix;
+mod page;
 mod qemu;
 mod series;
 mod table;
@@ -99,7 +100,7 @@ pub(crate) struct Args {
     /// Look for newer packages than those in the cache.
     #[arg(long)]
     refresh: bool,
-    /// With --all, put the table into this Markdown page, between its marks.
+    /// With --all, put the tables into this Markdown page, between its marks.
     #[arg(long, value_name = "FILE", requires = "all")]
     page: Option<PathBuf>,
     /// What to run in the VM [default: fdtrace verify]
