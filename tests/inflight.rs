@@ -65,6 +65,7 @@ fn file(index: u32, name: &str) -> QueuedFile {
             mode: 0o100_644,
             flags: 0o100_001,
             magic: 0xef53,
+            label: None,
         },
         inode: 0xffff_8883_0000_0000 + u64::from(index),
         refs: 1,
