@@ -423,11 +423,13 @@ fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Plan) -> bool
     let Some(sender) = &transfer.sender else {
         return false;
     };
+    // What is no number is none to the trace either.
+    let number = Some(sent.fds[index]).filter(|fd| *fd >= 0);
     let mut sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
     usize::from(transfer.index) == index
         && usize::from(transfer.count) == sent.fds.len()
         && sender.pid == sent.pid
-        && (sender.fd == Some(sent.fds[index]) || sender.fd.is_none() && !plan.watches(Hop::Copy))
+        && (sender.fd == number || sender.fd.is_none() && !plan.watches(Hop::Copy))
         && within(sender.t_ns)
         && sent_hops.all(|seen| within(seen.t_ns))
 }

@@ -18,6 +18,8 @@ use crate::{
 scenarios! { Lifetime:
     "receiver-closes" receiver_closes,
         "the receiving socket is closed, and what was queued there is gone";
+    "listener-closes" listener_closes,
+        "a listener is closed before it has accepted the connection";
     "peer-closed-still-delivers" peer_closed_still_delivers,
         "the sender's process has ended, and its message is still delivered";
     "shutdown-read-still-delivers" shutdown_read_still_delivers,
@@ -86,6 +88,29 @@ fn connect(kind: SockType, address: &UnixAddr) -> Result<OwnedFd> {
     let connection = socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
     socket::connect(connection.as_raw_fd(), address)?;
     Ok(connection)
+}
+
+fn listener_closes(stage: &Stage) -> Result<()> {
+    for (name, kind) in [
+        ("stream", SockType::Stream),
+        ("seqpacket", SockType::SeqPacket),
+    ] {
+        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ListenerClosed))?;
+        let (listener, address) = listen(kind)?;
+        let sent = &Baton::new()?;
+        let role = stage.role("listener", move || {
+            sent.wait()?;
+            drop(listener);
+            Ok(())
+        })?;
+        let sender = connect(kind, &address)?;
+        let watch = send_watched(stage, name, &sender)?;
+        watch.is_held()?;
+        sent.pass()?;
+        role.done()?;
+        watch.released()?;
+    }
+    Ok(())
 }
 
 fn peer_closed_still_delivers(stage: &Stage) -> Result<()> {

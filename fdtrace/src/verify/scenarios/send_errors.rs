@@ -4,24 +4,59 @@
 //! sees nothing at all cannot take that for the right answer, nor can a message that was queued in
 //! spite of its error go unnoticed.
 
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::{
+    fs::File,
+    os::{
+        fd::{AsRawFd as _, OwnedFd, RawFd},
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
+};
 
-use anyhow::{Result, ensure};
-use nix::{errno::Errno, sys::socket::SockType};
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    errno::Errno,
+    sys::{
+        resource::{Resource, setrlimit},
+        socket::{MsgFlags, SockType, send},
+    },
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
 
 use super::scenarios;
 use crate::{
     passing,
-    verify::stage::{Stage, expect_content},
+    tracker::{Cause, Fate},
+    verify::stage::{Baton, Stage, attempt, die_with_parent_still, expect_content},
 };
 
 scenarios! { SendErrors:
+    "bad-fd" bad_fd,
+        "a number that stands for nothing: EBADF";
+    "bad-fd-in-middle" bad_fd_in_middle,
+        "one bad number among good ones: EBADF, and what was copied is put back";
     "short-cmsg" short_cmsg,
         "a control message shorter than its own header, or longer than its buffer: EINVAL";
     "zero-fds" zero_fds,
         "an empty SCM_RIGHTS is no list";
+    "too-many-fds" too_many_fds,
+        "254 descriptors in one control message: EINVAL";
+    "too-many-fds-two-cmsgs" too_many_fds_two_cmsgs,
+        "more than 253 descriptors in two control messages: EINVAL";
     "bad-cmsg-pointer" bad_cmsg_pointer,
         "a control buffer that is not there: EFAULT";
+    "peer-gone" peer_gone,
+        "the receiving socket is closed: EPIPE, and ECONNREFUSED of a datagram socket";
+    "queue-full" queue_full,
+        "the queue is full and the sender does not wait: EAGAIN";
+    "too-many-in-flight" too_many_in_flight,
+        "an unprivileged sender with more in flight than RLIMIT_NOFILE: ETOOMANYREFS", needs "a user id of its own";
+    "passrights-off" passrights_off,
+        "a receiver that takes no descriptors (SO_PASSRIGHTS is 0): EPERM", needs "SO_PASSRIGHTS";
+    "passrights-off-embryo" passrights_off_embryo,
+        "a connection that is not accepted yet has its listener's SO_PASSRIGHTS", needs "SO_PASSRIGHTS";
+    "passrights-cleared-later" passrights_cleared_later,
+        "SO_PASSRIGHTS is cleared while a message is queued, which is delivered all the same", needs "SO_PASSRIGHTS";
 }
 
 const CONTENT: &str = "what the sender wrote";
@@ -33,6 +68,37 @@ fn pass_after(stage: &Stage, sender: &OwnedFd, receiver: &OwnedFd) -> Result<()>
     stage.send("after", sender).fds(&[file.as_raw_fd()])?;
     let received = stage.receive("after", receiver, 1)?;
     expect_content(&received.fds[0], CONTENT)
+}
+
+/// A number that was a descriptor a moment ago.
+fn closed_number() -> Result<RawFd> {
+    let file = File::open("/dev/null")?;
+    Ok(file.as_raw_fd())
+}
+
+fn bad_fd(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    for (name, number) in [("closed", closed_number()?), ("negative", -1)] {
+        stage
+            .send(name, &sender)
+            .unheld()
+            .failing(&[&[number]], Errno::EBADF)?;
+    }
+    pass_after(stage, &sender, &receiver)
+}
+
+fn bad_fd_in_middle(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let ((first, first_watch), (last, last_watch)) = (stage.watched()?, stage.watched()?);
+    let fds = [first.as_raw_fd(), -1, last.as_raw_fd()];
+    stage
+        .send("m", &sender)
+        .unheld()
+        .failing(&[&fds], Errno::EBADF)?;
+    drop((first, last));
+    first_watch.released()?;
+    last_watch.released()?;
+    pass_after(stage, &sender, &receiver)
 }
 
 fn short_cmsg(stage: &Stage) -> Result<()> {
@@ -66,6 +132,36 @@ fn zero_fds(stage: &Stage) -> Result<()> {
     pass_after(stage, &sender, &receiver)
 }
 
+fn too_many_fds(stage: &Stage) -> Result<()> {
+    too_many(stage, &[254])
+}
+
+fn too_many_fds_two_cmsgs(stage: &Stage) -> Result<()> {
+    too_many(stage, &[200, 54])
+}
+
+/// Sends one file as often as the parts say, which is too often.
+fn too_many(stage: &Stage, parts: &[usize]) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let (file, watch) = stage.watched()?;
+    let fds = vec![file.as_raw_fd(); parts.iter().sum()];
+    let mut rest = &fds[..];
+    let mut lists = Vec::new();
+    for part in parts {
+        let (list, others) = rest.split_at(*part);
+        lists.push(list);
+        rest = others;
+    }
+    stage
+        .send("m", &sender)
+        .unheld()
+        .failing(&lists, Errno::EINVAL)?;
+    stage.fate("m", 0..fds.len(), Fate::Failed, Some(Cause::TooManyFds))?;
+    drop(file);
+    watch.released()?;
+    pass_after(stage, &sender, &receiver)
+}
+
 fn bad_cmsg_pointer(stage: &Stage) -> Result<()> {
     let (sender, receiver) = stage.socketpair(SockType::Stream)?;
     let data = *b"m";
@@ -89,4 +185,187 @@ fn bad_cmsg_pointer(stage: &Stage) -> Result<()> {
             Errno::result(sent)
         })?;
     pass_after(stage, &sender, &receiver)
+}
+
+fn peer_gone(stage: &Stage) -> Result<()> {
+    for (name, kind, errno) in [
+        ("stream", SockType::Stream, Errno::EPIPE),
+        ("seqpacket", SockType::SeqPacket, Errno::EPIPE),
+        ("dgram", SockType::Datagram, Errno::ECONNREFUSED),
+    ] {
+        let (sender, receiver) = stage.socketpair(kind)?;
+        drop(receiver);
+        let (file, watch) = stage.watched()?;
+        stage
+            .send(name, &sender)
+            .unheld()
+            .flags(MsgFlags::MSG_NOSIGNAL)
+            .failing(&[&[file.as_raw_fd()]], errno)?;
+        drop(file);
+        watch.released()?;
+    }
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    pass_after(stage, &sender, &receiver)
+}
+
+fn queue_full(stage: &Stage) -> Result<()> {
+    for (name, kind) in [
+        ("stream", SockType::Stream),
+        ("seqpacket", SockType::SeqPacket),
+        ("dgram", SockType::Datagram),
+    ] {
+        let (sender, receiver) = stage.socketpair(kind)?;
+        let fill = || send(sender.as_raw_fd(), &[0; 1024], MsgFlags::MSG_DONTWAIT);
+        let full = std::iter::repeat_with(fill).find_map(Result::err);
+        ensure!(
+            full == Some(Errno::EAGAIN),
+            "filling the queue gave {full:?}"
+        );
+        let (file, watch) = stage.watched()?;
+        stage
+            .send(name, &sender)
+            .unheld()
+            .flags(MsgFlags::MSG_DONTWAIT)
+            .failing(&[&[file.as_raw_fd()]], Errno::EAGAIN)?;
+        drop(file);
+        watch.released()?;
+        stage.in_flight(&receiver, 0)?;
+    }
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    pass_after(stage, &sender, &receiver)
+}
+
+/// What the sender's RLIMIT_NOFILE is. What it may have in flight is as much, and one list more.
+const IN_FLIGHT: usize = 8;
+
+fn too_many_in_flight(stage: &Stage) -> Result<()> {
+    // What is in flight is counted by user, so this one is to have nothing else.
+    let nobody = FIRST_UNUSED_ID + std::process::id();
+    if let Some(why) = attempt(|| become_user(nobody))? {
+        return stage.skip(&format!("no user id of one's own can be had here: {why}"));
+    }
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let (refused, room) = (Baton::new()?, Baton::new()?);
+    let (file, watch) = stage.watched()?;
+    let fd = file.as_raw_fd();
+    let role = stage.role("sender", || {
+        become_user(nobody)?;
+        die_with_parent_still()?;
+        setrlimit(Resource::RLIMIT_NOFILE, IN_FLIGHT as u64, IN_FLIGHT as u64)?;
+        // The kernel looks before it adds the list: the first message exceeds the limit, and the
+        // second feels it.
+        let list = [fd; IN_FLIGHT + 1];
+        stage.send("exceeding", &sender).unheld().fds(&list)?;
+        stage
+            .send("refused", &sender)
+            .unheld()
+            .failing(&[&[fd]], Errno::ETOOMANYREFS)?;
+        refused.pass()?;
+        room.wait()?;
+        stage.send("again", &sender).unheld().fds(&[fd])
+    })?;
+    drop(file);
+    refused.wait()?;
+    stage.in_flight(&receiver, IN_FLIGHT as u64 + 1)?;
+    stage.receive("exceeding", &receiver, IN_FLIGHT + 1)?;
+    room.pass()?;
+    role.done()?;
+    stage.receive("again", &receiver, 1)?;
+    watch.released()
+}
+
+/// Above all ids that are handed out, and below those that the kernel reserves.
+const FIRST_UNUSED_ID: u32 = 0x7000_0000;
+
+/// Takes on a user id, and loses with root's the privileges that lift the limit.
+fn become_user(id: u32) -> nix::Result<()> {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)
+}
+
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// Sets SO_PASSRIGHTS; says false where the kernel does not know it.
+fn set_passrights(stage: &Stage, socket: RawFd, on: bool) -> Result<bool> {
+    let value = libc::c_int::from(on);
+    // SAFETY: the value outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    match Errno::result(result) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOPROTOOPT) => {
+            stage.skip("this kernel has no SO_PASSRIGHTS (Linux 6.16)")?;
+            Ok(false)
+        }
+        Err(errno) => Err(errno).context("cannot set SO_PASSRIGHTS"),
+    }
+}
+
+fn passrights_off(stage: &Stage) -> Result<()> {
+    for (name, kind) in [
+        ("stream", SockType::Stream),
+        ("seqpacket", SockType::SeqPacket),
+        ("dgram", SockType::Datagram),
+    ] {
+        let (sender, receiver) = stage.socketpair(kind)?;
+        if !set_passrights(stage, receiver.as_raw_fd(), false)? {
+            return Ok(());
+        }
+        refuse(stage, name, &sender)?;
+        stage.in_flight(&receiver, 0)?;
+    }
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    set_passrights(stage, receiver.as_raw_fd(), false)?;
+    set_passrights(stage, receiver.as_raw_fd(), true)?;
+    pass_after(stage, &sender, &receiver)
+}
+
+/// Sends a descriptor to a socket that takes none.
+fn refuse(stage: &Stage, name: &str, sender: &OwnedFd) -> Result<()> {
+    let (file, watch) = stage.watched()?;
+    stage
+        .send(name, sender)
+        .unheld()
+        .failing(&[&[file.as_raw_fd()]], Errno::EPERM)?;
+    stage.fate(name, 0..1, Fate::Failed, Some(Cause::Passrights))?;
+    drop(file);
+    watch.released()
+}
+
+fn passrights_off_embryo(stage: &Stage) -> Result<()> {
+    let name = format!("fdtrace-verify-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name)?;
+    let listener = UnixListener::bind_addr(&address)?;
+    if !set_passrights(stage, listener.as_raw_fd(), false)? {
+        return Ok(());
+    }
+    let sender: OwnedFd = UnixStream::connect_addr(&address)?.into();
+    refuse(stage, "before-accept", &sender)?;
+    let receiver: OwnedFd = listener.accept()?.0.into();
+    refuse(stage, "after-accept", &sender)?;
+    set_passrights(stage, receiver.as_raw_fd(), true)?;
+    pass_after(stage, &sender, &receiver)
+}
+
+fn passrights_cleared_later(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    if !set_passrights(stage, receiver.as_raw_fd(), true)? {
+        return Ok(());
+    }
+    let file = stage.file(CONTENT)?;
+    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    stage.in_flight(&receiver, 1)?;
+    set_passrights(stage, receiver.as_raw_fd(), false)?;
+    let received = stage.receive("m", &receiver, 1)?;
+    expect_content(&received.fds[0], CONTENT)?;
+    refuse(stage, "later", &sender)
 }

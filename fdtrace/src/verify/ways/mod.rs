@@ -7,4 +7,5 @@ pub(super) mod batch;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod compat;
 pub(super) mod header;
+pub(super) mod sockmap;
 pub(super) mod uring;

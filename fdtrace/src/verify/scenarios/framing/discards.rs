@@ -1,14 +1,142 @@
 //! Calls that take the bytes and have no place for the descriptors.
 
+use std::os::fd::AsRawFd as _;
+
 use anyhow::{Result, ensure};
-use nix::sys::socket::SockType;
+use nix::sys::socket::{MsgFlags, SockType};
 
 use super::{TYPES, exchange, expect_nothing, send_watched};
-use crate::verify::{scenarios::scenarios, stage::Stage};
+use crate::{
+    tracker::{Cause, Fate},
+    verify::{
+        scenarios::scenarios,
+        stage::{Stage, expect_content},
+        ways::sockmap::Sockmap,
+    },
+};
 
 scenarios! { Framing:
+    "plain-read-discards" plain_read_discards,
+        "read and recv take the data, and the descriptor is gone without a word";
+    "splice-discards" splice_discards,
+        "so it is when the data is spliced into a pipe";
+    "sockmap-discards" sockmap_discards,
+        "and when a sockmap's verdict takes it off the queue, in the sender's task", needs "a sockmap with a verdict";
+    "zero-length-send" zero_length_send,
+        "no data, no list on a stream; other types deliver it";
     "zero-length-receive" zero_length_receive,
         "a receive without room for data takes the list and leaves a stream's data";
+}
+
+fn plain_read_discards(stage: &Stage) -> Result<()> {
+    for (kind_name, kind) in TYPES {
+        for call in ["read", "recv"] {
+            let name = &format!("{kind_name}-{call}");
+            stage.fate(name, 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
+            exchange(
+                stage,
+                kind,
+                |sender, receiver| {
+                    let watch = send_watched(stage, name, sender, b"data")?;
+                    stage.in_flight(receiver, 1)?;
+                    watch.is_held()?;
+                    Ok(vec![watch])
+                },
+                |receiver| {
+                    let message = stage.receiving(name, receiver);
+                    let data = match call {
+                        "read" => message.read()?,
+                        _ => message.recv()?,
+                    };
+                    ensure!(data == b"data", "{name} gave {data:?}");
+                    expect_nothing(receiver)
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn splice_discards(stage: &Stage) -> Result<()> {
+    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::Splice))?;
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, receiver| {
+            let watch = send_watched(stage, "m", sender, b"data")?;
+            stage.in_flight(receiver, 1)?;
+            watch.is_held()?;
+            Ok(vec![watch])
+        },
+        |receiver| {
+            let (out, into) = nix::unistd::pipe()?;
+            let moved = stage.receiving("m", receiver).splice(&into)?;
+            ensure!(moved == 4, "{moved} bytes were spliced");
+            let mut data = [0; 4];
+            nix::unistd::read(out, &mut data)?;
+            ensure!(data == *b"data", "the pipe has {data:?}");
+            expect_nothing(receiver)
+        },
+    )
+}
+
+fn sockmap_discards(stage: &Stage) -> Result<()> {
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let sockmap = match Sockmap::around(&receiver) {
+        Ok(sockmap) => sockmap,
+        Err(error) => {
+            return stage.skip(&format!(
+                "this kernel has no sockmap that takes a Unix socket to a verdict: {error}"
+            ));
+        }
+    };
+    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::Sockmap))?;
+    let watch = send_watched(stage, "m", &sender, b"data")?;
+    // Gone before anybody has read anything.
+    watch.released()?;
+    let role = stage.role("receiver", || {
+        let received = stage.receiving("m", &receiver).take()?;
+        ensure!(received.data == b"data", "{:?} came", received.data);
+        ensure!(received.slots.is_empty(), "a descriptor came");
+        Ok(())
+    })?;
+    role.done()?;
+    drop((sockmap, receiver));
+    // Out of the map, everything is as ever.
+    let file = stage.file(super::CONTENT)?;
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    stage.send("outside", &sender).fds(&[file.as_raw_fd()])?;
+    let received = stage.receive("outside", &receiver, 1)?;
+    expect_content(&received.fds[0], super::CONTENT)
+}
+
+fn zero_length_send(stage: &Stage) -> Result<()> {
+    for (name, kind) in TYPES {
+        let dropped = kind == SockType::Stream;
+        if dropped {
+            stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ZeroLength))?;
+        }
+        exchange(
+            stage,
+            kind,
+            |sender, receiver| {
+                let watch = send_watched(stage, name, sender, b"")?;
+                stage.in_flight(receiver, u64::from(!dropped))?;
+                if dropped {
+                    watch.released()?;
+                }
+                Ok(vec![watch])
+            },
+            |receiver| {
+                if !dropped {
+                    let received = stage.receive_with(name, receiver, 1, MsgFlags::empty())?;
+                    ensure!(received.data.is_empty(), "{name} came with data");
+                }
+                expect_nothing(receiver)
+            },
+        )?;
+    }
+    Ok(())
 }
 
 fn zero_length_receive(stage: &Stage) -> Result<()> {

@@ -8,9 +8,10 @@ use nix::{
     unistd::write,
 };
 
-use super::{CONTENT, exchange, expect_nothing};
+use super::{CONTENT, exchange, expect_nothing, send_watched};
 use crate::{
     passing::Received,
+    tracker::{Cause, Fate},
     verify::{
         scenarios::scenarios,
         stage::{Stage, expect_content},
@@ -18,6 +19,8 @@ use crate::{
 };
 
 scenarios! { Framing:
+    "partial-read-then-recvmsg" partial_read_then_recvmsg,
+        "the list goes with the first byte: read takes that, recvmsg comes too late";
     "partial-recvmsg" partial_recvmsg,
         "the list comes once, with the first byte, not with the rest";
     "data-before" data_before,
@@ -52,6 +55,25 @@ fn expect(received: &Received, data: &[u8], fds: usize) -> Result<()> {
         .fds
         .iter()
         .try_for_each(|fd| expect_content(fd, CONTENT))
+}
+
+fn partial_read_then_recvmsg(stage: &Stage) -> Result<()> {
+    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, receiver| {
+            let watch = send_watched(stage, "m", sender, b"data")?;
+            stage.in_flight(receiver, 1)?;
+            Ok(vec![watch])
+        },
+        |receiver| {
+            let first = stage.receiving("m", receiver).data(1).read()?;
+            ensure!(first == b"d", "read gave {first:?}");
+            expect(&stage.receiving("m", receiver).take()?, b"ata", 0)?;
+            expect_nothing(receiver)
+        },
+    )
 }
 
 fn partial_recvmsg(stage: &Stage) -> Result<()> {

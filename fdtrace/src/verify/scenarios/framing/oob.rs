@@ -1,7 +1,7 @@
 //! Out-of-band bytes. A list travels with the first byte of its message, and where the message is
 //! one byte, that byte is the one out of band: whoever takes it leaves the list behind.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use anyhow::{Result, ensure};
 use nix::{
@@ -11,12 +11,17 @@ use nix::{
 };
 
 use super::{CONTENT, exchange, expect_nothing};
-use crate::verify::{
-    scenarios::scenarios,
-    stage::{Stage, expect_content},
+use crate::{
+    tracker::{Cause, Fate},
+    verify::{
+        scenarios::scenarios,
+        stage::{Stage, Watch, expect_content},
+    },
 };
 
 scenarios! { Framing:
+    "oob" oob,
+        "the list stays behind an out-of-band byte, and goes when the stream goes on", needs "MSG_OOB on Unix sockets";
     "oob-inline" oob_inline,
         "with SO_OOBINLINE the byte is data like other data, and brings its list", needs "MSG_OOB on Unix sockets";
 }
@@ -29,6 +34,59 @@ fn is_missing(stage: &Stage) -> Result<bool> {
         stage.skip("this kernel's Unix sockets have no MSG_OOB")?;
     }
     Ok(missing)
+}
+
+fn send_urgent(stage: &Stage, name: &str, sender: &OwnedFd, data: &[u8]) -> Result<Watch> {
+    let (file, watch) = stage.watched()?;
+    let message = stage.send(name, sender).unheld().data(data);
+    message.flags(MsgFlags::MSG_OOB).fds(&[file.as_raw_fd()])?;
+    Ok(watch)
+}
+
+fn oob(stage: &Stage) -> Result<()> {
+    if is_missing(stage)? {
+        return Ok(());
+    }
+    for name in ["taken", "passed-over"] {
+        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::Oob))?;
+        exchange(
+            stage,
+            SockType::Stream,
+            |sender, receiver| {
+                let watch = send_urgent(stage, name, sender, b"x")?;
+                stage.in_flight(receiver, 1)?;
+                watch.is_held()?;
+                Ok(vec![watch])
+            },
+            |receiver| {
+                if name == "taken" {
+                    let urgent = stage.receiving(name, receiver).flags(MsgFlags::MSG_OOB);
+                    let received = urgent.take()?;
+                    ensure!(received.data == b"x", "{:?} came", received.data);
+                    ensure!(received.slots.is_empty(), "the list came with the byte");
+                }
+                // Looking for more is what makes the kernel let go of it.
+                expect_nothing(receiver)
+            },
+        )?;
+    }
+    exchange(
+        stage,
+        SockType::Stream,
+        |sender, _| Ok(vec![send_urgent(stage, "two-bytes", sender, b"ab")?]),
+        |receiver| {
+            let first = stage.receiving("two-bytes", receiver).take()?;
+            ensure!(first.data == b"a", "{:?} came first", first.data);
+            ensure!(first.fds.len() == 1, "the first byte came without the list");
+            let urgent = stage
+                .receiving("two-bytes", receiver)
+                .flags(MsgFlags::MSG_OOB);
+            let second = urgent.take()?;
+            ensure!(second.data == b"b", "{:?} was urgent", second.data);
+            ensure!(second.slots.is_empty(), "the list came twice");
+            expect_nothing(receiver)
+        },
+    )
 }
 
 fn oob_inline(stage: &Stage) -> Result<()> {
