@@ -10,6 +10,7 @@ use crate::{
     ledger::{self, Entry},
     plan::{Hop, Plan},
     tracer::Losses,
+    tracker::Fate,
     verdict::{Judged, Verdict, missing_hops},
     verify::{Outcome, ScenarioResult},
 };
@@ -20,7 +21,7 @@ pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub(super) const DIM: Style = Style::new().dimmed();
 
 /// Wide enough for the longest scenario's name.
-const NAME_WIDTH: usize = 26;
+const NAME_WIDTH: usize = 28;
 
 /// Writes styled text; the writer strips the styles where there is no terminal.
 pub struct Text<W> {
@@ -95,9 +96,15 @@ impl<W: io::Write> Report for Text<W> {
         if let Some(first) = outcome.transfers.first() {
             let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
         }
-        let agreed = witnesses(outcome);
-        if !agreed.is_empty() {
-            let _ = write!(line, "  {DIM}{agreed}{DIM:#}");
+        // Where all is delivered, who vouches for it says enough.
+        let delivered = |judged: &Judged| judged.transfer.fate == Fate::Delivered;
+        let said = if outcome.transfers.iter().all(delivered) {
+            witnesses(outcome)
+        } else {
+            account(outcome)
+        };
+        if !said.is_empty() {
+            let _ = write!(line, "  {DIM}{said}{DIM:#}");
         }
         writeln!(self.out, "{}", line.trim_end())?;
         if let Some(reason) = &outcome.reason {

@@ -272,6 +272,11 @@ impl Pairing<'_> {
         self.claimed[place] = true;
         let judged = &self.transfers[place];
         self.findings.check(sent.message, judged);
+        let sender = judged.transfer.sender.as_ref();
+        if sent.fds[index] >= 0 && sender.is_some_and(|sender| sender.fd.is_none()) {
+            let text = format!("the number of {} is not in the trace", sent.message);
+            self.findings.missing(text, Some(sight::number()));
+        }
         if let Some(receive) = receive {
             check_cloexec(sent.message, judged, receive, self.findings);
         }

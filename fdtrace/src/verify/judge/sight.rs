@@ -38,6 +38,11 @@ fn say(what: &str) -> String {
     format!("{what} not watched here: `fdtrace doctor` says why")
 }
 
+/// Why a sender's number is not known that a control message in user memory did not give.
+pub(super) fn number() -> String {
+    say("copy, where the kernel's own copy of the sender's numbers would be seen, is")
+}
+
 /// The hop without which no sender is seen, if it is not watched.
 pub(super) fn sender(plan: &Plan) -> Option<Hop> {
     let seen = plan.watches(Hop::Copy) || plan.watches(Hop::Queue);
