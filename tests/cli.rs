@@ -81,6 +81,7 @@ const CATALOGUE: &[(&str, &[&str])] = &[
             "kind-tty",
             "kind-device",
             "kind-bpf-map",
+            "kind-io-uring",
         ],
     ),
     (
@@ -110,6 +111,9 @@ const CATALOGUE: &[(&str, &[&str])] = &[
             "room-for-two-of-three",
             "unaligned-one",
             "unaligned-two",
+            "rlimit-nofile",
+            "lsm-denied",
+            "lsm-denied-notrunc",
             "ctrunc-as-input",
         ],
     ),

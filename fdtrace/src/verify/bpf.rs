@@ -1,18 +1,25 @@
-//! The little that scenarios need of bpf(2): a map to pass. By the system call itself, for it has
-//! nothing to do with the programs that trace; it is gone when the process that made it is.
+//! The little that scenarios need of bpf(2): a map to pass, and a security program that refuses
+//! to let a marked file in. By the system call itself, for neither has anything to do with the
+//! programs that trace; both are gone when the process that made them is.
 
 use std::{
     ffi::CStr,
-    io, mem,
+    fs, io, mem,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     ptr,
 };
 
+use anyhow::{Context as _, Result};
 use aya_obj::generated::{
+    bpf_attach_type::BPF_LSM_MAC,
     bpf_attr,
     bpf_cmd::{self, BPF_MAP_CREATE, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM},
+    bpf_insn,
     bpf_map_type::BPF_MAP_TYPE_ARRAY,
+    bpf_prog_type::BPF_PROG_TYPE_LSM,
 };
+
+use crate::kernel::Types;
 
 /// bpf(2).
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
@@ -98,4 +105,115 @@ impl From<ArrayMap> for OwnedFd {
     fn from(map: ArrayMap) -> Self {
         map.0
     }
+}
+
+/// Open flags that mark a file as one that [`Refusal`] refuses. Nobody opens files like that.
+pub(super) const MARK: i32 = libc::O_DSYNC | libc::O_NOATIME | libc::O_NONBLOCK;
+
+/// A program on the hook `file_receive`, which says EACCES whenever a process of this one's id
+/// would get a file with all of [`MARK`]'s flags.
+pub(super) struct Refusal {
+    _link: OwnedFd,
+}
+
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The hook's trampoline, which is a function of the kernel's.
+const HOOK: &str = "bpf_lsm_file_receive";
+
+impl Refusal {
+    /// Loads and attaches it.
+    ///
+    /// # Errors
+    /// If this kernel refuses it.
+    pub(super) fn begin(tgid: u32) -> Result<Self> {
+        let types = fs::read(BTF).with_context(|| format!("cannot read {BTF}"))?;
+        let types = Types::from_bytes(&types)?;
+        let hook = types
+            .function_id(HOOK)
+            .with_context(|| format!("this kernel has no {HOOK}"))?;
+        let flags = types.member("file.f_flags")?;
+        let program = refuse_marked(tgid, flags.offset);
+        let licence = c"Dual MIT/GPL";
+        let mut log = vec![0_u8; 1 << 16];
+        let mut attr = empty();
+        // SAFETY: the fields of BPF_PROG_LOAD.
+        let load = unsafe { &mut attr.__bindgen_anon_3 };
+        load.prog_type = BPF_PROG_TYPE_LSM as u32;
+        load.expected_attach_type = BPF_LSM_MAC as u32;
+        load.insn_cnt = program.len() as u32;
+        load.insns = program.as_ptr() as u64;
+        load.license = licence.as_ptr() as u64;
+        load.attach_btf_id = hook;
+        load.log_buf = log.as_mut_ptr() as u64;
+        load.log_size = log.len() as u32;
+        load.log_level = 1;
+        let loaded = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned);
+        let loaded = loaded.with_context(|| {
+            let log = String::from_utf8_lossy(&log);
+            let last = log.trim_end_matches('\0').trim_end().lines().last();
+            format!(
+                "cannot load a security program: {}",
+                last.unwrap_or_default()
+            )
+        })?;
+        let mut attr = empty();
+        // Without a name it attaches a security program.
+        attr.raw_tracepoint.prog_fd = loaded.as_raw_fd().cast_unsigned();
+        let link = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr).map(owned);
+        Ok(Self {
+            _link: link.context("cannot attach a security program")?,
+        })
+    }
+}
+
+/// ```c
+/// int refuse_marked(struct file *file, int ret) {
+///     if (bpf_get_current_pid_tgid() >> 32 == tgid && (file->f_flags & MARK) == MARK)
+///         return -EACCES;
+///     return ret;
+/// }
+/// ```
+fn refuse_marked(tgid: u32, flags_offset: u32) -> Vec<bpf_insn> {
+    use aya_obj::generated::{
+        BPF_ALU64, BPF_AND, BPF_CALL, BPF_DW, BPF_EXIT, BPF_JMP, BPF_JNE, BPF_K, BPF_LDX, BPF_MEM,
+        BPF_MOV, BPF_RSH, BPF_W, BPF_X, bpf_func_id::BPF_FUNC_get_current_pid_tgid,
+    };
+    const CONTEXT: u8 = 1;
+    const FILE: u8 = 6;
+    const RET: u8 = 7;
+    const VALUE: u8 = 0;
+    let insn = |code: u32, dst: u8, src: u8, off: i16, imm: i32| {
+        // SAFETY: all zero is an instruction; the fields follow.
+        let mut insn: bpf_insn = unsafe { mem::zeroed() };
+        insn.code = code as u8;
+        insn.set_dst_reg(dst);
+        insn.set_src_reg(src);
+        insn.off = off;
+        insn.imm = imm;
+        insn
+    };
+    let load = |size: u32, dst, src, off| insn(BPF_LDX | BPF_MEM | size, dst, src, off, 0);
+    let operate = |op: u32, dst, imm| insn(BPF_ALU64 | BPF_K | op, dst, 0, 0, imm);
+    let unless = |value, skip| insn(BPF_JMP | BPF_K | BPF_JNE, VALUE, 0, skip, value);
+    vec![
+        load(BPF_DW, FILE, CONTEXT, 0),
+        load(BPF_DW, RET, CONTEXT, 8),
+        insn(
+            BPF_JMP | BPF_CALL,
+            0,
+            0,
+            0,
+            BPF_FUNC_get_current_pid_tgid as i32,
+        ),
+        operate(BPF_RSH, VALUE, 32),
+        unless(tgid.cast_signed(), 5),
+        load(BPF_W, VALUE, FILE, flags_offset as i16),
+        operate(BPF_AND, VALUE, MARK),
+        unless(MARK, 2),
+        operate(BPF_MOV, VALUE, -libc::EACCES),
+        insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+        insn(BPF_ALU64 | BPF_X | BPF_MOV, VALUE, RET, 0, 0),
+        insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+    ]
 }

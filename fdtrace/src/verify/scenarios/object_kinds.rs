@@ -35,9 +35,12 @@ use nix::{
 };
 
 use super::scenarios;
-use crate::verify::{
-    bpf::ArrayMap,
-    stage::{Stage, expect_content},
+use crate::{
+    passing,
+    verify::{
+        bpf::ArrayMap,
+        stage::{Stage, expect_content},
+    },
 };
 
 scenarios! { ObjectKinds:
@@ -81,6 +84,8 @@ scenarios! { ObjectKinds:
         "a character device";
     "kind-bpf-map" bpf_map,
         "a BPF map: its value";
+    "kind-io-uring" io_uring,
+        "an io_uring is refused with EINVAL", needs "io_uring";
 }
 
 const CONTENT: &str = "what the sender wrote";
@@ -424,4 +429,32 @@ fn bpf_map(stage: &Stage) -> Result<()> {
         ensure!(value == VALUE, "it holds {value:#x}");
         Ok(())
     })
+}
+
+fn io_uring(stage: &Stage) -> Result<()> {
+    let ring = || {
+        let mut params = [0_u32; 30];
+        // SAFETY: the kernel fills in `params`, which is as long as struct io_uring_params; what
+        // it returns is ours alone.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr());
+            Errno::result(fd).map(|fd| OwnedFd::from_raw_fd(fd as i32))
+        }
+    };
+    let ring = match ring() {
+        Ok(ring) => ring,
+        Err(errno) => return stage.skip(&format!("no io_uring can be had here: {errno}")),
+    };
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let fds = [ring.as_raw_fd()];
+    let passed = stage.probe(|| {
+        passing::send(sender.as_raw_fd(), b"m", &[&fds])?;
+        // Nobody else shall find it.
+        passing::receive(receiver.as_raw_fd(), 1, nix::sys::socket::MsgFlags::empty()).map(drop)
+    })?;
+    if passed.is_ok() {
+        return stage.skip("this kernel still passes io_uring rings");
+    }
+    stage.kind("m", 0, "io-uring")?;
+    stage.send("m", &sender).failing(&[&fds], Errno::EINVAL)
 }

@@ -2,17 +2,27 @@
 //! arrives, and MSG_CTRUNC is all that it is told; the trace says which file it was, and why.
 
 use std::{
-    fs::File,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    fs::{self, File, OpenOptions},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::fs::OpenOptionsExt as _,
+    },
 };
 
-use anyhow::{Result, ensure};
-use nix::sys::socket::{MsgFlags, SockType};
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    socket::{MsgFlags, SockType},
+};
 
 use super::scenarios;
 use crate::{
+    passing,
     tracker::{Cause, Fate},
-    verify::stage::{Baton, Stage, expect_content},
+    verify::{
+        bpf::{MARK, Refusal},
+        stage::{Baton, Stage, expect_content, whoami},
+    },
 };
 
 scenarios! { ReceiveLimits:
@@ -28,6 +38,14 @@ scenarios! { ReceiveLimits:
         "room for one descriptor and not for the padding behind it: it arrives";
     "unaligned-two" |stage| room(stage, 2, Some(HEADER + FD), 1),
         "the same for two descriptors: one arrives, MSG_CTRUNC";
+    "rlimit-nofile" rlimit_nofile,
+        "as many as RLIMIT_NOFILE allows arrive, then MSG_CTRUNC";
+    "lsm-denied" lsm_denied,
+        "a security module refuses one: it and what comes after it are dropped, MSG_CTRUNC",
+        needs "the BPF security module";
+    "lsm-denied-notrunc" lsm_denied_notrunc,
+        "with SO_RIGHTS_NOTRUNC the refused one leaves its errno in its place, and the rest arrives",
+        needs "the BPF security module", "SO_RIGHTS_NOTRUNC";
     "ctrunc-as-input" ctrunc_as_input,
         "MSG_CTRUNC as a flag of the call is ignored";
 }
@@ -86,6 +104,119 @@ fn expect_first(fds: &[OwnedFd], count: usize) -> Result<()> {
         expect_content(fd, &index.to_string())?;
     }
     Ok(())
+}
+
+fn rlimit_nofile(stage: &Stage) -> Result<()> {
+    const SENT: usize = 4;
+    const ALLOWED: usize = 2;
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let role = stage.role("receiver", || {
+        allow_more_descriptors(ALLOWED)?;
+        let received = stage.receiving("m", &receiver).take()?;
+        expect_first(&received.fds, ALLOWED)
+    })?;
+    let files = numbered_files(stage, SENT)?;
+    stage.fate(
+        "m",
+        ALLOWED..SENT,
+        Fate::Truncated,
+        Some(Cause::RlimitNofile),
+    )?;
+    stage.send("m", &sender).fds(&numbers(&files))?;
+    role.done()
+}
+
+/// Sets the limit of this process so that it can open `count` descriptors and no more. They take
+/// the lowest free numbers, and the limit is one above the highest that is allowed.
+fn allow_more_descriptors(count: usize) -> Result<()> {
+    let some = File::open("/dev/null").context("cannot open /dev/null")?;
+    let mut taken = vec![some];
+    for _ in 0..count {
+        taken.push(taken[0].try_clone()?);
+    }
+    let first_too_high = taken[count].as_raw_fd();
+    drop(taken);
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let soft = u64::try_from(first_too_high)?;
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).context("cannot lower RLIMIT_NOFILE")
+}
+
+fn lsm_denied(stage: &Stage) -> Result<()> {
+    denied(stage, false)
+}
+
+fn lsm_denied_notrunc(stage: &Stage) -> Result<()> {
+    denied(stage, true)
+}
+
+/// Three files, of which the second is refused. Without `notrunc` the kernel stops there.
+fn denied(stage: &Stage, notrunc: bool) -> Result<()> {
+    if !security_modules().is_some_and(|list| list.split(',').any(|module| module == "bpf")) {
+        return stage.skip("the BPF security module is not in force (lsm=…,bpf)");
+    }
+    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    if notrunc && let Err(errno) = set_rights_notrunc(&receiver) {
+        return stage.skip(&format!("this kernel has no SO_RIGHTS_NOTRUNC: {errno}"));
+    }
+    // Attached by the stage, for the one process that it is about; gone with it.
+    let (ready, refused) = (Baton::new()?, Baton::new()?);
+    let role = stage.role("receiver", || {
+        // The program asks for the id that this process has for everybody.
+        let refusal = match Refusal::begin(whoami()?.pid) {
+            Ok(refusal) => refusal,
+            Err(error) => {
+                stage.skip(&format!("no program can refuse files here: {error:#}"))?;
+                return refused.pass().and_then(|()| ready.pass());
+            }
+        };
+        ready.pass()?;
+        let received = stage.receiving("m", &receiver).take()?;
+        drop(refusal);
+        if notrunc {
+            ensure!(
+                received.slots[1] == -libc::EACCES,
+                "the refused one left {} in its place",
+                received.slots[1]
+            );
+            ensure!(received.fds.len() == 2, "other descriptors came");
+            expect_content(&received.fds[0], "0")?;
+            expect_content(&received.fds[1], "2")
+        } else {
+            expect_first(&received.fds, 1)
+        }
+    })?;
+    ready.wait()?;
+    if refused.has_passed()? {
+        return role.done();
+    }
+    let files = [stage.file("0")?, marked_file()?, stage.file("2")?];
+    stage.fate("m", 1..2, Fate::Refused, Some(Cause::Lsm))?;
+    if !notrunc {
+        stage.fate("m", 2..3, Fate::Truncated, Some(Cause::Lsm))?;
+    }
+    stage.send("m", &sender).fds(&numbers(&files))?;
+    role.done()
+}
+
+fn security_modules() -> Option<String> {
+    fs::read_to_string("/sys/kernel/security/lsm").ok()
+}
+
+/// A file that the program refuses.
+fn marked_file() -> Result<File> {
+    let named = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags(MARK)
+        .open(named.path())
+        .context("cannot open a marked file")?;
+    Ok(file)
+}
+
+/// 7.3: a refused file leaves a negative errno in its place, and does not end the list.
+fn set_rights_notrunc(socket: &impl AsFd) -> nix::Result<()> {
+    const SO_RIGHTS_NOTRUNC: i32 = 85;
+    passing::set_option(socket.as_fd().as_raw_fd(), SO_RIGHTS_NOTRUNC, 1)
 }
 
 fn ctrunc_as_input(stage: &Stage) -> Result<()> {
