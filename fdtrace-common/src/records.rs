@@ -172,7 +172,7 @@ pub struct FileSeen {
     pub mode: u16,
     /// 1 if `fd` is close-on-exec.
     pub cloexec: u16,
-    /// Address of its dentry.
+    /// Address of its dentry; 0 where the hop does not look at it.
     pub dentry: u64,
     /// Address of the dentry's parent: the same if the file is in no directory.
     pub parent: u64,

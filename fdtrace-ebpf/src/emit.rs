@@ -191,12 +191,14 @@ fn write_files<P: Pointer>(
         };
         if total == 1 {
             let (file, slot) = file_at(scratch, 0);
-            record.put_file(0, file, slot);
+            record.put_file(0, file, slot, true);
         }
         scratch.head.files = total as u16;
         record.submit(&scratch.head, flags_after(), scratch.held);
         return;
     }
+    // Once on each side is enough, and the other hops' loops stay short.
+    let labelled = matches!(lost, Counter::QueueLost | Counter::DequeueLost);
     for run in 0..RECORDS_MAX {
         let first = run * FILES_PER_RECORD;
         if first >= total as usize {
@@ -215,7 +217,7 @@ fn write_files<P: Pointer>(
                 return;
             }
             let (file, slot) = file_at(scratch, first + index);
-            record.put_file(index, file, slot);
+            record.put_file(index, file, slot, labelled);
         }
         scratch.head.files = FILES_PER_RECORD as u16;
         record.submit(&scratch.head, flags_after(), scratch.held);

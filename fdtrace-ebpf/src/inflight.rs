@@ -156,7 +156,10 @@ fn put_file(page: &mut QueuePage, skb: Skb, list: List) {
         list.file(index as usize % 256)
     };
     // SAFETY: it can be written.
-    unsafe { file.describe(&raw mut item.file) };
+    unsafe {
+        file.describe(&raw mut item.file);
+        file.label(&raw mut item.file);
+    }
     item.file.slot = 0;
     item.file.fd = -1;
     item.file.told = -1;

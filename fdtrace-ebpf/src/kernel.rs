@@ -337,13 +337,26 @@ impl<P: Pointer> File<P> {
             let sb = follow(inode, &INODE__SB);
             read_to(&raw mut (*seen).dev, sb, &SUPER_BLOCK__DEV);
             read_to(&raw mut (*seen).magic, sb, &SUPER_BLOCK__MAGIC);
-            // Compared in userspace: a condition in a loop over a list's files is more than the
-            // verifier of 5.10 and 6.1 follows.
-            let dentry = follow(self.0, &FILE__DENTRY);
-            (*seen).dentry = dentry.address();
+            (*seen).dentry = 0;
+            (*seen).parent = 0;
+            (*seen).name = [0; LABEL_LEN];
+        }
+    }
+
+    /// Writes what the file's dentry is called, and whether it is in a directory: that is for
+    /// userspace to see from two addresses, for a condition in a loop over a list's files is more
+    /// than the verifier of 5.10 and 6.1 follows.
+    ///
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn label(self, seen: *mut FileSeen) {
+        let dentry: u64 = read(self.0.address(), &FILE__DENTRY);
+        // SAFETY: the caller's promise; every read fits its field.
+        unsafe {
+            (*seen).dentry = dentry;
             read_to(&raw mut (*seen).parent, dentry, &DENTRY__PARENT);
-            // By address: the name is in a union on new kernels.
-            let name: u64 = read(dentry.address(), &DENTRY__NAME__NAME);
+            let name: u64 = read(dentry, &DENTRY__NAME__NAME);
             copy_from_kernel((&raw mut (*seen).name).cast(), LABEL_LEN as u32, name);
         }
     }

@@ -86,9 +86,16 @@ impl<const N: usize> Pending<N> {
         entry.map(Self)
     }
 
-    /// Writes file `index` of this record, as it is now; `index` is below `N`.
+    /// Writes file `index` of this record, as it is now, and its label if `labelled`, which is to
+    /// be a constant; `index` is below `N`.
     #[inline(always)]
-    pub(crate) fn put_file(&mut self, index: usize, file: File<impl Pointer>, slot: Slot) {
+    pub(crate) fn put_file(
+        &mut self,
+        index: usize,
+        file: File<impl Pointer>,
+        slot: Slot,
+        labelled: bool,
+    ) {
         if index >= N {
             return;
         }
@@ -98,6 +105,9 @@ impl<const N: usize> Pending<N> {
                 .cast::<FileSeen>()
                 .add(index);
             file.describe(seen);
+            if labelled {
+                file.label(seen);
+            }
             (*seen).slot = slot.file.0;
             (*seen).fd = slot.fd;
             (*seen).told = slot.told;

@@ -7,7 +7,7 @@ use fdtrace_common::records::{FLAG_WANTED, FileSeen, Head, LIST_MAX, NOT_TOLD};
 use super::{
     Cause, Fate,
     senders::{LateSender, REFS_OF_ONE_NUMBER, is_one_file},
-    transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer},
+    transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer, label},
 };
 use crate::{event::Sighting, plan::Hop};
 
@@ -440,7 +440,16 @@ impl Message {
                 message: self.id,
                 index: index as u16,
                 count: self.count,
-                file: FileIdentity::of(&known),
+                file: FileIdentity {
+                    // Not every hop looks.
+                    label: file
+                        .seen
+                        .iter()
+                        .map(|seen| &seen.file)
+                        .chain([&known])
+                        .find_map(label),
+                    ..FileIdentity::of(&known)
+                },
                 sender: self.sender(index, file),
                 receiver: self.receiver(file, fate, last),
                 socket: socket.clone(),

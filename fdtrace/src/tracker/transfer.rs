@@ -48,6 +48,11 @@ impl Transfer {
     }
 }
 
+/// What the kernel calls a file that is in no directory, where the hop looked.
+pub(super) fn label(seen: &FileSeen) -> Option<[u8; LABEL_LEN]> {
+    (seen.dentry != 0 && seen.dentry == seen.parent).then_some(seen.name)
+}
+
 /// What identifies a file, as the kernel showed it while the list held a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
@@ -79,7 +84,7 @@ impl FileIdentity {
             mode: seen.mode,
             flags: seen.flags,
             magic: seen.magic,
-            label: (seen.dentry == seen.parent).then_some(seen.name),
+            label: label(seen),
         }
     }
 
