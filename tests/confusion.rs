@@ -37,6 +37,10 @@ fn assert_without_sender(transfer: &Transfer) {
     assert_eq!(transfer.fate, Fate::Delivered, "{transfer:?}");
     assert_eq!(transfer.sender, None, "{transfer:?}");
     assert_eq!(verdict(transfer), Some(Verdict::Unverified), "{transfer:?}");
+    // The look of a thread that may not have sent it is no hop of its way.
+    let hops: Vec<Hop> = transfer.hops.iter().map(|seen| seen.hop).collect();
+    assert!(!hops.contains(&Hop::Queue), "{transfer:?}");
+    assert_eq!(transfer.queued_ns, None, "{transfer:?}");
 }
 
 /// The same events in another thread of the sender, which has the files under numbers of its own.
@@ -275,4 +279,26 @@ fn a_number_that_another_thread_closed_meanwhile_may_be_the_files() {
     assert_eq!(fates(0, SYS_RECVMMSG, 0), [truncated; 2]);
     let discarded = (Fate::Discarded, Some(Cause::PlainRead));
     assert_eq!(fates(0, SYS_READ, FLAG_TABLE_SHARED), [discarded; 2]);
+}
+
+#[test]
+fn a_number_that_another_thread_gave_to_another_file_says_nothing_of_the_first() {
+    let passing = Passing::one();
+    let ending = |flags: u16| {
+        let mut returned = passing.returned(3, 1);
+        for event in &mut returned {
+            head_mut(event).flags |= flags;
+            for file in files_mut(event) {
+                file.file += 0x100;
+                file.ino += 1;
+            }
+        }
+        let events = [passing.queued(1), passing.dequeued(2), returned].concat();
+        only(track(events))
+    };
+    let replaced = ending(FLAG_TABLE_SHARED);
+    assert_eq!(replaced.fate, Fate::Unknown, "{replaced:?}");
+    assert_eq!(verdict(&replaced), Some(Verdict::Unverified));
+    // Where nobody else has the table, the kernel itself has installed another file.
+    assert_eq!(verdict(&ending(0)), Some(Verdict::Different));
 }

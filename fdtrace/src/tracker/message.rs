@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fdtrace_common::records::{FLAG_WANTED, FileSeen, Head, LIST_MAX, NOT_TOLD};
+use fdtrace_common::records::{FLAG_TABLE_SHARED, FLAG_WANTED, FileSeen, Head, LIST_MAX, NOT_TOLD};
 
 use super::{
     Cause, Fate,
@@ -362,10 +362,20 @@ impl Message {
             .map(|file| (file.fd, file))
             .collect();
         let mut taken = vec![false; gained.len()];
+        let shared_table = returned.flags & FLAG_TABLE_SHARED != 0;
         for (index, file) in self.files.iter_mut().enumerate() {
+            let wanted = file
+                .at(Hop::Dequeue)
+                .or(file.at(Hop::Queue))
+                .map(|seen| seen.file.file);
             let found = if returned.syscall == SYS_RECVMSG {
                 let told = told.get(index);
-                let found = told.and_then(|fd| by_number.get(fd)).map(|file| **file);
+                // A thread that shares the table may have closed the number and opened another
+                // file there since: that says nothing of what was installed.
+                let found = told
+                    .and_then(|fd| by_number.get(fd))
+                    .filter(|found| !shared_table || wanted.is_none_or(|file| file == found.file))
+                    .map(|file| **file);
                 file.vanished = told.is_some() && found.is_none();
                 file.refused = told.filter(|told| **told < 0).map(|errno| Refusal {
                     errno: *errno,
@@ -373,10 +383,6 @@ impl Message {
                 });
                 found
             } else {
-                let wanted = file
-                    .at(Hop::Dequeue)
-                    .or(file.at(Hop::Queue))
-                    .map(|seen| seen.file.file);
                 let at =
                     (0..gained.len()).find(|at| !taken[*at] && Some(gained[*at].file) == wanted);
                 file.inferred = at.is_some();
@@ -419,9 +425,12 @@ impl Message {
                 // Not asked for, or every record with this file was lost: the counters have it.
                 continue;
             };
+            // A look at the queue that may be another sender's is no hop of this message's way.
+            let unsure = fate != Fate::Queued && self.is_sender_unsure(file);
             let mut hops: Vec<HopSeen> = file
                 .seen
                 .iter()
+                .filter(|seen| !(unsure && seen.hop == Hop::Queue))
                 .map(|seen| HopSeen::new(seen.hop, &self.heads[seen.head].1, &seen.file))
                 .collect();
             // The order of the path is also the order of time, unless the receiver was faster
@@ -457,7 +466,7 @@ impl Message {
                 cause,
                 chain: self.chain(file),
                 wanted: self.is_wanted(),
-                queued_ns,
+                queued_ns: queued_ns.filter(|_| !unsure),
                 total_ns,
                 hops,
             });
