@@ -30,6 +30,8 @@ pub(crate) const FDS_MAX: usize = 512;
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) head: Head,
+    /// The current task's descriptors, where the hop looks them up.
+    table: FdTable,
     /// Descriptor numbers of the list's files, where the hop knows them.
     pub(crate) fds: [i32; FDS_MAX],
     /// Numbers in the control message of a receive.
@@ -43,6 +45,22 @@ pub(crate) struct Scratch {
     /// 1 if the records under way are to be [held](filter).
     pub(crate) held: u32,
     pub(crate) reserved: u32,
+}
+
+impl Scratch {
+    /// Keeps the table for [`Scratch::slot`].
+    #[inline(always)]
+    pub(crate) fn look_up_in(&mut self, table: FdTable) {
+        // SAFETY: a plain field, volatile so that it is in the map from here on.
+        unsafe { (&raw mut self.table).write_volatile(table) };
+    }
+
+    /// What the table holds at `fd`.
+    #[inline(always)]
+    pub(crate) fn slot(&self, fd: i32) -> Slot {
+        // SAFETY: likewise.
+        Slot::of(fd, &unsafe { (&raw const self.table).read_volatile() })
+    }
 }
 
 /// The programs that emit records, each with a scratch of its own.
@@ -144,7 +162,7 @@ impl Slot {
     };
 
     #[inline(always)]
-    pub(crate) fn of(fd: i32, table: &FdTable) -> Self {
+    fn of(fd: i32, table: &FdTable) -> Self {
         Self {
             fd,
             file: table.file(fd),

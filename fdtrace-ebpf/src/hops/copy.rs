@@ -4,6 +4,8 @@
 //! at its return the list is whole, and the kernel's copy of the control messages still says which
 //! number became which file.
 
+use core::ptr::read_volatile;
+
 use fdtrace_common::{
     counters::Counter,
     records::{Head, RecordKind},
@@ -12,7 +14,7 @@ use fdtrace_common::{
 use super::{on_return, send};
 use crate::{
     calls, control,
-    emit::{self, FDS_MAX, Program, Slot},
+    emit::{self, FDS_MAX, Program},
     kernel::{self, Cookie, FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task},
     offsets::HAS_TASK_PT_REGS,
     ring,
@@ -44,7 +46,10 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         return;
     };
     let table = FdTable::of(task);
-    let passed = control::read_copied_fds(Msghdr(message), &mut scratch.fds).read;
+    scratch.look_up_in(table);
+    scratch.found = control::read_copied_fds(Msghdr(message), &mut scratch.fds).read;
+    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
+    let passed = unsafe { read_volatile(&raw const scratch.found) };
     calls::begin_send(list.0.address(), scratch.head.t_ns);
     scratch.head.list = list.0.address();
     scratch.head.sender_sock = sender.0.address();
@@ -58,7 +63,7 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         Counter::CopyLost,
         |scratch, index| {
             let fd = scratch.fds[index % FDS_MAX];
-            (list.file(index), Slot::of(fd, &table))
+            (list.file(index), scratch.slot(fd))
         },
         || 0,
     );
@@ -80,8 +85,9 @@ fn refused<P: Pointer>(sender: Sock<P>, message: Msghdr<P>, result: i32) {
         return;
     }
     let table = FdTable::of(task);
+    scratch.look_up_in(table);
     note_socket_fd(&mut scratch.head, task, &table, sender.0.address());
-    send::returned(scratch, sender, passed, result, &table);
+    send::returned(scratch, sender, passed, result);
 }
 
 /// Only where the system call's first argument is this very socket is it the sender's number for

@@ -20,7 +20,7 @@ use fdtrace_common::{
 use super::dequeue::{WINDOWS, Window};
 use crate::{
     control,
-    emit::{self, FDS_MAX, Program, Scratch, Slot},
+    emit::{self, FDS_MAX, Program, Scratch},
     kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
@@ -57,6 +57,7 @@ fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32,
     // SAFETY: the entry is this thread's, and only this thread adds or removes it.
     let window = unsafe { &*window };
     let table = FdTable::of(task);
+    scratch.look_up_in(table);
     let (words, past) = table.copy_open_words(window.base, scratch.open.as_mut_ptr());
     let new = collect_new_fds(window, scratch, words as usize);
     let head = &mut scratch.head;
@@ -106,6 +107,7 @@ fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32,
     } else {
         new
     };
+    scratch.bits = u64::from(new);
     // SAFETY: likewise.
     let rows = unsafe { read_volatile(&raw const scratch.found) };
     emit::files(
@@ -113,8 +115,15 @@ fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32,
         rows,
         Counter::InstallLost,
         |scratch, index| {
+            // SAFETY: likewise.
+            let (new, told) = unsafe {
+                (
+                    read_volatile(&raw const scratch.bits) as u32,
+                    read_volatile(&raw const scratch.word),
+                )
+            };
             let (past_new, past_told) = (mask_past(new, index), mask_past(told, index));
-            let mut slot = Slot::of(scratch.fds[index % FDS_MAX] | past_new, &table);
+            let mut slot = scratch.slot(scratch.fds[index % FDS_MAX] | past_new);
             slot.told = scratch.told[index % FDS_MAX] & !past_told | NOT_TOLD & past_told;
             (slot.file, slot)
         },

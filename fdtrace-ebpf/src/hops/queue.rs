@@ -132,6 +132,7 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         return;
     };
     let table = FdTable::of(task);
+    scratch.look_up_in(table);
     scratch.head.syscall = syscall;
     let mut passed = 0;
     let mut first_file = File(0);
@@ -204,7 +205,7 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     if syscall == SYS_SENDMMSG {
         find_in_batch(&regs, list, scratch, &table);
     }
-    report(receiver, skb, list, scratch, &table);
+    report(receiver, skb, list, scratch);
 }
 
 /// Finds the numbers of `list` among the messages of the `sendmmsg` that sends it.
@@ -239,13 +240,7 @@ fn find_in_batch(regs: &SyscallRegs, list: List, scratch: &mut Scratch, table: &
 }
 
 #[inline(always)]
-fn report(
-    receiver: Sock<Typed>,
-    skb: Skb<Typed>,
-    list: List,
-    scratch: &mut Scratch,
-    table: &FdTable,
-) {
+fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scratch) {
     let head = &mut scratch.head;
     if list.0 != 0 {
         ring::count(Counter::QueueFired);
@@ -277,26 +272,30 @@ fn report(
     }
     report_name(head, address);
 
+    // All ones where there is no list.
+    scratch.bits = if list.0 == 0 { u64::MAX } else { 0 };
     // All ones where no number is known, which makes -1 of whatever the scratch holds.
-    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
-    let known = unsafe { read_volatile(&raw const scratch.found) };
+    // SAFETY: plain fields, volatile for the reason that `Scratch` gives.
+    let (known, total, list, skb) = unsafe {
+        (
+            read_volatile(&raw const scratch.found),
+            read_volatile(&raw const scratch.head.count),
+            List(read_volatile(&raw const scratch.head.list)),
+            Skb(read_volatile(&raw const scratch.head.skb)),
+        )
+    };
     let unknown = ((i64::from(known) - 1) >> 63) as i32;
-    // SAFETY: likewise.
-    let total = u32::from(unsafe { read_volatile(&raw const scratch.head.count) });
     emit::files(
         scratch,
-        total,
+        u32::from(total),
         Counter::QueueLost,
         |scratch, index| {
             let fd = scratch.fds[index % FDS_MAX] | unknown;
-            let slot = Slot::of(fd, table);
+            let slot = scratch.slot(fd);
             // Without a list, what the sender's number stands for is the file it sent.
-            let file = if list.0 == 0 {
-                slot.file
-            } else {
-                list.file(index)
-            };
-            (file, slot)
+            // SAFETY: as above.
+            let no_list = unsafe { read_volatile(&raw const scratch.bits) };
+            (File(list.file(index).0 | slot.file.0 & no_list), slot)
         },
         // Still attached after the reads: then no receiver had begun to take it apart.
         || {

@@ -96,7 +96,7 @@ fn installed(file: File<impl Pointer>, result: i32, fd: i32) {
     let Some(scratch) = emit::begin(task, Program::Install, RecordKind::FdInstalled) else {
         return;
     };
-    let table = FdTable::of(task);
+    scratch.look_up_in(FdTable::of(task));
     scratch.head.list = list;
     scratch.head.count = count as u16;
     scratch.head.first = index as u16;
@@ -105,8 +105,8 @@ fn installed(file: File<impl Pointer>, result: i32, fd: i32) {
         scratch,
         1,
         Counter::InstallLost,
-        |_, _| {
-            let mut slot = Slot::of(fd, &table);
+        |scratch, _| {
+            let mut slot = scratch.slot(fd);
             slot.told = fd;
             (file, slot)
         },

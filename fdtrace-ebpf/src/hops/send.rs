@@ -108,10 +108,10 @@ fn nothing_sent(sender: Sock<Typed>, result: i32) {
         return;
     }
     ring::count(Counter::SentFired);
-    let table = FdTable::of(task);
+    scratch.look_up_in(FdTable::of(task));
     scratch.head.syscall = SYS_SENDMSG;
     scratch.head.socket_fd = regs.first() as i32;
-    returned(scratch, sender, passed, result, &table);
+    returned(scratch, sender, passed, result);
 }
 
 /// Reports a send by its own numbers: it never had a list, or nobody saw it.
@@ -121,7 +121,6 @@ pub(super) fn returned(
     sender: Sock<impl Pointer>,
     passed: Rights,
     result: i32,
-    table: &FdTable,
 ) {
     let head = &mut scratch.head;
     head.sender_sock = sender.0.address();
@@ -141,7 +140,7 @@ pub(super) fn returned(
         total,
         Counter::EndLost,
         |scratch, index| {
-            let slot = Slot::of(scratch.fds[index % FDS_MAX], table);
+            let slot = scratch.slot(scratch.fds[index % FDS_MAX]);
             (slot.file, slot)
         },
         || 0,
