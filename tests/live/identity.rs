@@ -43,24 +43,30 @@ fn every_scenario_of_identity_passes() {
     assert_eq!(lines.0[0]["type"], "start");
 }
 
-/// What the other scenarios expect is theirs to know: here counts that none fails and none is left
-/// open.
+/// What the other scenarios expect is theirs to know: here counts that none fails, and that none is
+/// left open but for a hop that this kernel hides.
 #[test]
 fn every_scenario_passes_or_names_what_this_kernel_lacks() {
     let _turn = turn!();
     let run = verify(&[]);
-    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+    assert_eq!(run.stderr, "", "{run:?}");
     let lines = Lines::of(&run);
     let mut played = BTreeSet::new();
+    let mut open = 0;
     for line in lines.of_type("scenario") {
         match line["result"].as_str() {
             Some("pass") => assert_eq!(line["reason"], Value::Null, "{line}"),
             Some("skip") => assert!(line["reason"].is_string(), "{line}"),
             _ => panic!("{line}"),
         }
-        assert_eq!(line["inconclusive"], false, "{line}");
+        if line["inconclusive"] == true {
+            let reason = line["reason"].as_str().unwrap_or_default();
+            assert!(reason.contains("not watched here"), "{line}");
+            open += 1;
+        }
         played.insert(line["name"].as_str().expect("it has a name"));
     }
+    assert_eq!(run.code, Some(if open > 0 { 3 } else { 0 }));
     for name in names() {
         assert!(played.contains(name), "{name} is not part of a run of all");
     }
