@@ -48,6 +48,9 @@ pub const STAGE_ARGUMENT: &str = "__stage";
 /// How long actors that were killed may take to be gone.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
 
+/// Ended transfers that are kept until it is known whose they are.
+const TRANSFERS_WAITING: usize = 1 << 16;
+
 /// Lines that stages may be ahead of the verifier.
 const LINES_WAITING: usize = 64;
 
@@ -487,6 +490,22 @@ impl Verifier {
             self.closed.push((self.closed_in_all, transfer));
             self.closed_in_all += 1;
         }
+        if self.closed.len() > TRANSFERS_WAITING {
+            self.forget_strangers();
+        }
+    }
+
+    /// Lets go of others' transfers on a busy machine. An actor says that it has joined before it
+    /// does anything, so whose the older ones are is known by now.
+    fn forget_strangers(&mut self) {
+        let pids: HashSet<u32> = self
+            .plays
+            .values()
+            .flat_map(|play| play.record.pids())
+            .collect();
+        let newer = self.closed_in_all - TRANSFERS_WAITING as u64 / 2;
+        self.closed
+            .retain(|(before, transfer)| *before >= newer || is_of(transfer, &pids));
     }
 }
 
