@@ -287,7 +287,10 @@ fn a_number_that_another_thread_gave_to_another_file_says_nothing_of_the_first()
     let ending = |flags: u16| {
         let mut returned = passing.returned(3, 1);
         for event in &mut returned {
-            head_mut(event).flags |= flags;
+            let head = head_mut(event);
+            head.flags |= flags;
+            // The receiver's control message tells of one number.
+            head.location = 1;
             for file in files_mut(event) {
                 file.file += 0x100;
                 file.ino += 1;
