@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fdtrace::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
-    tracker::{Chain, Fate, FileIdentity, Socket, Transfer},
+    tracker::{Chain, Context, Fate, FileIdentity, Socket, Transfer},
     verdict::{Verdict, of_transfer},
 };
 
@@ -54,6 +54,8 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
         cause: None,
         chain,
         wanted: false,
+        overdue: false,
+        context: Context::default(),
         queued_ns: None,
         total_ns: None,
         hops: Vec::new(),

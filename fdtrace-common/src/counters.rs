@@ -65,11 +65,13 @@ pub enum Counter {
     MarkedFull,
     /// Processes that the filter wants and that there was no room to note.
     WantedFull,
+    /// No room in the ring buffer for a description: a file or a task stays unnamed.
+    DescribeLost,
 }
 
 impl Counter {
     /// Every counter, in map order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::QueueFired,
         Self::DequeueFired,
         Self::InstallFired,
@@ -99,5 +101,6 @@ impl Counter {
         Self::HeldFull,
         Self::MarkedFull,
         Self::WantedFull,
+        Self::DescribeLost,
     ];
 }

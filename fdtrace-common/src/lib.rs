@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod counters;
+pub mod descriptions;
 pub mod offsets;
 pub mod paths;
 pub mod queues;

@@ -47,6 +47,16 @@ macro_rules! for_each_offset {
             TASK_STRUCT__PID "task_struct.pid" 4;
             TASK_STRUCT__SIGNAL "task_struct.signal" 8;
             SIGNAL_STRUCT__RLIM "signal_struct.rlim" 256;
+            TASK_STRUCT__CRED "task_struct.cred" 8;
+            TASK_STRUCT__THREAD_PID "task_struct.thread_pid" 8;
+            TASK_STRUCT__NSPROXY "task_struct.nsproxy" 8;
+            CRED__USER_NS "cred.user_ns" 8;
+            PID__LEVEL "pid.level" 4;
+            UPID__NS "upid.ns" 8;
+            SOCK__NUM "sock.__sk_common.skc_num" 2;
+            SOCK__DPORT "sock.__sk_common.skc_dport" 2;
+            SOCK__RCV_SADDR "sock.__sk_common.skc_rcv_saddr" 4;
+            SOCK__DADDR "sock.__sk_common.skc_daddr" 4;
             FILES_STRUCT__FDT "files_struct.fdt" 8;
             FILES_STRUCT__COUNT "files_struct.count" 4;
             FILES_STRUCT__NEXT_FD "files_struct.next_fd" 4;
@@ -107,14 +117,26 @@ macro_rules! for_each_offset {
 /// `HAS_TASK_PT_REGS` is 1 where that helper exists (5.15). `INSTALL_BY_TABLE` is 1 where new
 /// descriptors are found by comparing the receiver's table before and after. `LIST_END_BY_FREE` is
 /// 1 where the end of a list is seen by its memory being given back.
-/// `FILTER_BY_PID`, `FILTER_BY_COMM` and `FILTER_BY_CGROUP` are 1 where transfers are filtered so;
-/// the others are the halves of the cgroup's id.
+/// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR` and `NSPROXY__MNT_NS` are offsets that only descriptions
+/// need, 0 where there is no such member.
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
-        HAS_TASK_PT_REGS; INSTALL_BY_TABLE; LIST_END_BY_FREE;
-        FILTER_BY_PID; FILTER_BY_COMM; FILTER_BY_CGROUP;
+        HAS_TASK_PT_REGS; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
+        INSTALL_BY_TABLE; LIST_END_BY_FREE; }
+    };
+}
+
+/// What the user asked for, and not what the kernel is: zero unless it is switched on.
+///
+/// `DESCRIBE` is 1 where files and tasks are to be described. `FILTER_BY_PID`, `FILTER_BY_COMM` and
+/// `FILTER_BY_CGROUP` are 1 where transfers are filtered so; the others are the halves of the
+/// cgroup's id.
+#[macro_export]
+macro_rules! for_each_switch {
+    ($each:ident) => {
+        $each! { DESCRIBE; FILTER_BY_PID; FILTER_BY_COMM; FILTER_BY_CGROUP;
         FILTER_CGROUP_LOW; FILTER_CGROUP_HIGH; }
     };
 }

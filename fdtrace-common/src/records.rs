@@ -46,6 +46,12 @@ pub enum RecordKind {
     FileReceived = 10,
     /// A file of a list has got a number or was refused one (`Head::result`).
     FdInstalled = 11,
+    /// The path of a file that is in a list to come; see [`crate::descriptions`].
+    PathDescribed = 20,
+    /// The addresses of a socket that is in a list to come.
+    SocketDescribed = 21,
+    /// What separates a task from others.
+    TaskDescribed = 22,
     /// A list's references are given back, after a receive or instead of a send.
     ListReleased = 12,
     /// A send returned whose list, if there was one, did not get into a queue, or failed. With

@@ -6,6 +6,7 @@
 //! yields zero: an object that cannot be read looks like a null pointer, and callers test for zero
 //! where it matters.
 
+pub(crate) mod description;
 pub(crate) mod path;
 mod pointer;
 mod task;

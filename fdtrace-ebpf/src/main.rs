@@ -14,6 +14,8 @@ mod calls;
 #[cfg(target_arch = "bpf")]
 mod control;
 #[cfg(target_arch = "bpf")]
+mod describe;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod filter;

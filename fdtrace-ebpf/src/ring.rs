@@ -137,6 +137,15 @@ impl<const N: usize> Pending<N> {
     }
 }
 
+/// Hands a record over that was written elsewhere. One that finds no room is counted, but breaks
+/// no message up.
+#[inline(always)]
+pub(crate) fn submit_whole<T>(record: &T, lost: Counter) {
+    if EVENTS.output::<T>(record, 0).is_err() {
+        count(lost);
+    }
+}
+
 /// A record that waits in a map, with the room of the largest one.
 pub(crate) type Held = HopRecord<FILES_PER_RECORD>;
 

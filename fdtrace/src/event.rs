@@ -3,8 +3,13 @@
 //! Decoding trusts nothing: a record that is too short, of an unknown kind or with more files
 //! than bytes is an error, never a panic, because recordings come from files too.
 
-use fdtrace_common::records::{Callers, FileSeen, Head, RecordKind, SocketName};
+use fdtrace_common::{
+    descriptions::TaskDescribed,
+    records::{Callers, FileSeen, Head, RecordKind, SocketName},
+};
 use zerocopy::FromBytes as _;
+
+use crate::description::{FileDescription, FileKey};
 
 /// What one record tells.
 #[derive(Clone, Debug)]
@@ -15,6 +20,22 @@ pub enum Event {
         head: Head,
         /// `sun_path` as it is: a path, or a NUL and an abstract name.
         name: Vec<u8>,
+    },
+    /// A file that is in a list to come is this.
+    FileDescribed {
+        /// When, and in which list.
+        head: Head,
+        /// Which file.
+        key: FileKey,
+        /// What it is.
+        description: FileDescription,
+    },
+    /// The task of this record is set apart from others by these.
+    TaskDescribed {
+        /// When, and who.
+        head: Head,
+        /// Its namespaces, cgroup and user.
+        task: TaskDescribed,
     },
     /// The sender's numbers have become a list.
     ListCopied(Sighting),
@@ -96,6 +117,26 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             .ok_or(truncated)?
             .to_vec();
         return Ok(Event::Called { head, addresses });
+    }
+    for (kind, describe) in [
+        (
+            RecordKind::PathDescribed,
+            FileDescription::of_path as fn(&[u8]) -> Option<(FileKey, FileDescription)>,
+        ),
+        (RecordKind::SocketDescribed, FileDescription::of_socket),
+    ] {
+        if head.kind == kind as u16 {
+            let (key, description) = describe(rest).ok_or(truncated)?;
+            return Ok(Event::FileDescribed {
+                head,
+                key,
+                description,
+            });
+        }
+    }
+    if head.kind == RecordKind::TaskDescribed as u16 {
+        let (task, _) = TaskDescribed::read_from_prefix(rest).map_err(|_| truncated)?;
+        return Ok(Event::TaskDescribed { head, task });
     }
     let wrap = [
         (

@@ -1,6 +1,7 @@
 //! Follows open files through Unix sockets, hop by hop. Each module is one phase of the data's way.
 
 pub mod cli;
+pub mod description;
 pub mod event;
 pub mod explain;
 pub mod inflight;

@@ -11,7 +11,8 @@ use fdtrace::{
     report::{Report, Start, Summary},
     tracer::Losses,
     tracker::{
-        Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer,
+        Cause, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType,
+        Transfer,
     },
     verdict::Judged,
     verdict::Verdict,
@@ -96,6 +97,8 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
             cause: None,
             chain: Chain::Whole,
             wanted: false,
+            overdue: false,
+            context: Context::default(),
             queued_ns: Some(41_250),
             total_ns: None,
             hops: vec![

@@ -356,7 +356,10 @@ fn runs(head: Head, files: Vec<FileSeen>, wrap: fn(Sighting) -> Event) -> Vec<Ev
 /// The head of any event.
 pub fn head_mut(event: &mut Event) -> &mut Head {
     match event {
-        Event::SocketNamed { head, .. } | Event::Called { head, .. } => head,
+        Event::SocketNamed { head, .. }
+        | Event::Called { head, .. }
+        | Event::FileDescribed { head, .. }
+        | Event::TaskDescribed { head, .. } => head,
         Event::ListQueued(seen)
         | Event::ListDequeued(seen)
         | Event::ListCopied(seen)
@@ -375,7 +378,10 @@ pub fn head_mut(event: &mut Event) -> &mut Head {
 /// The files of any event.
 pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
     match event {
-        Event::SocketNamed { .. } | Event::Called { .. } => &mut [],
+        Event::SocketNamed { .. }
+        | Event::Called { .. }
+        | Event::FileDescribed { .. }
+        | Event::TaskDescribed { .. } => &mut [],
         Event::ListQueued(seen)
         | Event::ListDequeued(seen)
         | Event::ListCopied(seen)

@@ -117,10 +117,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// What tests look at fdtrace's output with; those that miss one skip themselves and say so.
+/// What tests look at fdtrace's output with, and what they trace; those that miss one skip
+/// themselves and say so.
+const PROGRAMS: [(&str, &str); 12] = [
+    ("chromium", "chromium"),
+    ("dot", "graphviz"),
+    ("cc", "gcc"),
+    ("strace", "strace"),
+    ("nginx", "nginx"),
+    ("haproxy", "haproxy"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("tmux", "tmux"),
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("dbus-daemon", "dbus-daemon"),
+];
+
 fn programs(no_install: bool) -> Result<Outcome> {
     let mut found = Vec::new();
-    for (program, package) in [("chromium", "chromium"), ("dot", "graphviz"), ("cc", "gcc")] {
+    for (program, package) in PROGRAMS {
         let path = if no_install {
             process::find(program).with_context(|| format!("no {program}"))
         } else {

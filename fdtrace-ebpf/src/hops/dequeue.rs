@@ -16,8 +16,9 @@ use fdtrace_common::{
 
 use super::on_entry;
 use crate::{
+    describe::{self, Who},
     emit::{self, Program, Slot},
-    kernel::{FdTable, Pointer, Skb, Task, Typed},
+    kernel::{FdTable, List, Pointer, Skb, Task, Typed},
     offsets::INSTALL_BY_TABLE,
     ring,
 };
@@ -84,6 +85,8 @@ fn being_read(skb: impl Pointer) {
         open_window(task, &scratch.head);
     }
     let total = u32::from(scratch.head.count);
+    describe::task(Who::Dequeue, &scratch.head);
+    describe::files(Who::Dequeue, &scratch.head, List(scratch.head.list));
     emit::files(
         scratch,
         total,

@@ -16,6 +16,7 @@ use fdtrace_common::{
 use super::{dequeue::WINDOWS, on_entry};
 use crate::{
     calls,
+    describe::{self, Who},
     emit::{self, Program, Scratch, Slot},
     kernel::{Cookie, File, List, Pointer, Skb, SyscallRegs, Task, Typed},
     offsets::{CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
@@ -77,6 +78,8 @@ fn freed(
     scratch.head.sender_sock = sender.0.address();
     scratch.head.location = location();
     scratch.head.list = list.0;
+    scratch.head.count = list.count();
+    describe::files(Who::End, &scratch.head, list);
     emit::callers(scratch, context);
     end_of_list(scratch, list);
 }

@@ -16,6 +16,7 @@ use fdtrace_common::{
 use super::on_entry;
 use crate::{
     calls, control,
+    describe::{self, Who},
     emit::{self, FDS_MAX, Program, Scratch, Slot},
     kernel::{self, FdTable, File, List, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     log::debug,
@@ -93,6 +94,7 @@ fn report_list(list: List<impl Pointer>, skb: u64, receiver: Sock<impl Pointer>)
     head.socket_type = receiver.kind();
     report_name(head, receiver.address());
     let total = u32::from(head.count);
+    describe::task(Who::Queue, &scratch.head);
     emit::files(
         scratch,
         total,
@@ -285,6 +287,7 @@ fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scra
         )
     };
     let unknown = ((i64::from(known) - 1) >> 63) as i32;
+    describe::task(Who::Queue, &scratch.head);
     emit::files(
         scratch,
         u32::from(total),

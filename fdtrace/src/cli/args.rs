@@ -11,7 +11,7 @@ pub(super) use inflight::InFlight;
 use crate::{
     plan::Attach,
     report::PointerStyle,
-    trace::Selection,
+    trace::{Limits, Selection},
     tracker::{Fate, FileIdentity},
 };
 
@@ -249,6 +249,9 @@ pub(super) struct Show {
     /// End after so many transfers.
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit_events: u64,
+    /// Show what is in a queue for so many seconds even before it ends.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(super) stuck_after: Duration,
 }
 
 /// Who takes part in a transfer, at either end; a recording knows processes by number alone.
@@ -301,6 +304,13 @@ pub(super) enum ExitStatus {
 }
 
 impl Show {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            transfers: self.limit_events,
+            overdue_ns: u64::try_from(self.stuck_after.as_nanos()).ok(),
+        }
+    }
+
     /// Which of the transfers that there are to show; with a filter, those that it wants.
     pub(super) fn selection(&self, wanted: bool) -> Selection {
         Selection {

@@ -21,7 +21,7 @@ use crate::{
     plan::show_every_end,
     recording::{End, Item, Reader},
     report::{Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceReport},
-    trace::{Selection, Session},
+    trace::{Limits, Selection, Session},
     tracer::Losses,
     tracker::Tracker,
 };
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {
     play(
         &args.recording,
         selection,
-        args.show.limit_events,
+        args.show.limits(),
         common,
         |out, pointers| {
             let width = out.width();
@@ -57,7 +57,7 @@ pub(super) fn page(args: &Page, common: &Common) -> Result<u8> {
     play(
         &args.recording,
         Selection::default(),
-        u64::MAX,
+        Limits::NONE,
         common,
         |out, pointers| {
             let out = io::BufWriter::with_capacity(1 << 16, out);
@@ -69,7 +69,7 @@ pub(super) fn page(args: &Page, common: &Common) -> Result<u8> {
 fn play(
     recording: &Path,
     selection: Selection,
-    limit: u64,
+    limits: Limits,
     common: &Common,
     report: impl for<'a> FnOnce(&'a mut Output, Pointers) -> Box<dyn TraceReport + 'a>,
 ) -> Result<u8> {
@@ -100,7 +100,7 @@ fn play(
         },
         report(&mut out, pointers),
         &start_of(&header),
-        limit,
+        limits,
     )?;
 
     let mut end = None;
@@ -119,7 +119,7 @@ fn play(
                 if let Some(losses) = losses.take() {
                     session.lost(&losses, t_ns);
                 }
-                session.pause()?;
+                session.pause(t_ns)?;
             }
             Ok(Some(Item::End(ended))) => end = Some(ended),
             Ok(None) => break,

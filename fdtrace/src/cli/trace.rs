@@ -22,7 +22,7 @@ use crate::{
     recording::{End, FORMAT, Header, Writer},
     report::{Json, Lines, Pointers, TraceEnd, TraceReport, TraceStart, plan_entries},
     trace::{
-        Selection, Session, Tally,
+        Limits, Selection, Session, Tally,
         command::Held,
         live::{AskedSymbols, Bounds, Live, Stopped, now_ns},
     },
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
             &args.watch,
             common,
             args.show.selection(true),
-            args.show.limit_events,
+            args.show.limits(),
             |pointers| report(to, args.format, &args.show, pointers),
             None,
         )
@@ -68,7 +68,7 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
             &args.watch,
             common,
             Selection::default(),
-            u64::MAX,
+            Limits::NONE,
             shown,
             Some(file),
         )
@@ -102,7 +102,7 @@ async fn watch<'a>(
     args: &Watch,
     common: &Common,
     selection: Selection,
-    limit: u64,
+    limits: Limits,
     report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
     recording: Option<File>,
 ) -> Result<u8> {
@@ -140,7 +140,7 @@ async fn watch<'a>(
         selection,
         report(Pointers::new(common.pointers, kptr_restrict)),
         &start_of(&header),
-        limit,
+        limits,
     )?;
     let mut live = Live {
         tracer,
@@ -278,6 +278,7 @@ fn filter(args: &Watch, held: Option<&Held>) -> Result<Filter> {
         },
         comms: args.comm.clone(),
         cgroup: args.cgroup.as_deref().map(cgroup_id).transpose()?,
+        describe: true,
     })
 }
 

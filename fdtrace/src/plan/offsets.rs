@@ -55,6 +55,14 @@ impl Offsets {
         facts.push(("RECEIVE_FD_FIRST_IS_NUMBER", u32::from(number_first)));
         let pt_regs = view.symbols.exact("bpf_task_pt_regs").is_some();
         facts.push(("HAS_TASK_PT_REGS", u32::from(pt_regs)));
+        for (name, path) in [
+            ("SOCK__V6_RCV_SADDR", "sock.__sk_common.skc_v6_rcv_saddr"),
+            ("SOCK__V6_DADDR", "sock.__sk_common.skc_v6_daddr"),
+            ("NSPROXY__MNT_NS", "nsproxy.mnt_ns"),
+        ] {
+            // Descriptions only: a kernel may be built without IPv6.
+            facts.push((name, types.member(path).map_or(0, |member| member.offset)));
+        }
         Ok(Self(facts))
     }
 

@@ -7,7 +7,7 @@ use crate::{
     explain::Story,
     ledger::{self, Entry},
     plan::{Hop, Plan},
-    trace::Tally,
+    trace::{Mark, Tally},
     tracer::Losses,
     tracker::{Fate, Transfer},
     verdict::{Judged, Verdict, missing_hops},
@@ -239,6 +239,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         socket,
         ..
     } = &judged.transfer;
+    let described = judged.transfer.context.file.as_deref();
     schema::Transfer {
         id: judged.transfer.id,
         message: judged.transfer.message,
@@ -250,10 +251,12 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             kind: file.kind().to_owned(),
             dev: file.device(),
             ino: file.ino,
-            path: None,
+            path: described.and_then(|it| it.path().map(|path| path.text.clone())),
             flags: file.flags,
             mode: file.mode,
         },
+        description: described.map(ToString::to_string),
+        deleted: described.and_then(|it| it.path().map(|path| path.unlinked)),
         sender: sender.as_ref().map(|sender| schema::Sender {
             pid: sender.pid,
             tid: sender.tid,
@@ -289,6 +292,10 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         missing: missing_hops(&judged.transfer)
             .iter()
             .map(|hop| hop.name().to_owned())
+            .collect(),
+        marks: Mark::of(&judged.transfer)
+            .into_iter()
+            .map(|mark| mark.name().to_owned())
             .collect(),
     }
 }

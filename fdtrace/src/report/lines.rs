@@ -9,9 +9,10 @@ use super::{
     text::{DIM, RED, YELLOW, duration, hop_lines, sanitize, write_heading, write_losses},
 };
 use crate::{
-    trace::Tally,
+    description::{FileDescription, SocketDescription},
+    trace::{Mark, Tally},
     tracer::Losses,
-    tracker::{Fate, FileIdentity, Receiver, Sender, Socket, Transfer},
+    tracker::{Fate, Receiver, Sender, Socket, Transfer},
     verdict::{Judged, Verdict},
 };
 
@@ -108,7 +109,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
         line.add(Style::new(), " → ");
         line.column(&receiver(transfer.receiver.as_ref()), PARTY_WIDTH);
         line.gap(1);
-        line.column(&file(&transfer.file), FILE_WIDTH);
+        line.column(&file(transfer), FILE_WIDTH);
         line.gap(1);
         line.column(&socket(&transfer.socket), SOCKET_WIDTH);
         let queued = transfer.queued_ns.map_or("–".to_owned(), duration);
@@ -214,11 +215,21 @@ fn receiver(receiver: Option<&Receiver>) -> String {
     })
 }
 
-/// What the file is: its kind, with device and inode, by which `find -inum` and `lsof` know it.
-fn file(file: &FileIdentity) -> String {
-    match file.kind() {
-        kind @ ("socket" | "pipe") => format!("{kind}:[{}]", file.ino),
-        kind => format!("{kind} {}/{}", file.device(), file.ino),
+/// What the file is; where that was not told, its kind, with device and inode, by which
+/// `find -inum` and `lsof` know it.
+fn file(transfer: &Transfer) -> String {
+    let file = &transfer.file;
+    let kind = file.kind();
+    match (kind, transfer.context.file.as_deref()) {
+        ("pipe", _) => format!("pipe:[{}]", file.ino),
+        (_, Some(FileDescription::Socket(SocketDescription::Unix { name, peer, .. })))
+            if name.is_none() && peer.is_none() =>
+        {
+            format!("unix:[{}]", file.ino)
+        }
+        (_, Some(described)) => sanitize(&described.to_string()),
+        ("socket", None) => format!("socket:[{}]", file.ino),
+        (kind, None) => format!("{kind} {}/{}", file.device(), file.ino),
     }
 }
 
@@ -251,6 +262,9 @@ fn notes(judged: &Judged) -> Vec<(Style, String)> {
             notes.push((DIM, verdict.to_string()));
         }
         Some(Verdict::Same) | None => {}
+    }
+    for mark in Mark::of(&judged.transfer) {
+        notes.push((YELLOW, mark.to_string()));
     }
     notes
 }

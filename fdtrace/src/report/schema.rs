@@ -169,6 +169,11 @@ pub struct Transfer {
     pub t_ns: u64,
     /// The file.
     pub file: File,
+    /// What the file is in the words of those who use it: the path, a socket's addresses, a memfd's name;
+    /// null where that was not asked for. `fdtrace trace` asks.
+    pub description: Option<String>,
+    /// The name that it was opened by is gone.
+    pub deleted: Option<bool>,
     /// Who sent it; null if that was not seen.
     pub sender: Option<Sender>,
     /// Who received it; null if nobody did.
@@ -190,6 +195,10 @@ pub struct Transfer {
     pub hops: Vec<String>,
     /// Hops where it was not.
     pub missing: Vec<String>,
+    /// What to notice: `inheritable` (not close-on-exec at the receiver), `other-user-ns`,
+    /// `other-pid-ns`, `other-mount-ns`, `other-cgroup`, `other-user` (than the sender's), or
+    /// `still-queued`: then it has not ended, and will be told of again under another id.
+    pub marks: Vec<String>,
 }
 
 /// A file.
@@ -206,7 +215,7 @@ pub struct File {
     pub dev: String,
     /// Inode number.
     pub ino: u64,
-    /// Path; null where it was not resolved.
+    /// Path; null where it has none, or it was not resolved.
     pub path: Option<String>,
     /// Open flags, as in `open(2)`.
     pub flags: u32,

@@ -177,12 +177,13 @@ impl Live<'_> {
                 recording.losses(&losses).map_err(LiveError::Recording)?;
             }
         }
+        let overdue = session.pause(now).map_err(LiveError::Report)?;
         if let Some(recording) = recording
-            && (any || changed)
+            && (any || changed || overdue)
         {
             recording.pause(now).map_err(LiveError::Recording)?;
         }
-        session.pause().map_err(LiveError::Report)
+        Ok(())
     }
 
     /// Ends the recording properly.

@@ -6,11 +6,13 @@
 
 pub mod command;
 pub mod live;
+mod marks;
 mod selection;
 mod tally;
 
 use std::io;
 
+pub use marks::Mark;
 pub use selection::Selection;
 pub use tally::{Pair, Tally};
 
@@ -37,11 +39,30 @@ pub struct Session<'a> {
     ended: Vec<Transfer>,
     /// How many transfers to show, at most.
     limit: u64,
+    /// What has been queued for so long is told of while it is.
+    overdue_ns: Option<u64>,
     undecodable: u64,
 }
 
+/// Where to stop, and what not to wait for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many transfers to show.
+    pub transfers: u64,
+    /// What is in a queue for longer than this, nanoseconds, is told of before it ends.
+    pub overdue_ns: Option<u64>,
+}
+
+impl Limits {
+    /// All there is, and each when it ends.
+    pub const NONE: Self = Self {
+        transfers: u64::MAX,
+        overdue_ns: None,
+    };
+}
+
 impl<'a> Session<'a> {
-    /// Begins a trace, and its report. `limit` is how many transfers to show, at most.
+    /// Begins a trace, and its report.
     ///
     /// # Errors
     /// What writing says, here and below.
@@ -50,7 +71,7 @@ impl<'a> Session<'a> {
         selection: Selection,
         mut report: Box<dyn TraceReport + 'a>,
         start: &TraceStart<'_>,
-        limit: u64,
+        limits: Limits,
     ) -> io::Result<Self> {
         report.start(start)?;
         let watched = Hop::ALL.into_iter().filter(|hop| {
@@ -66,7 +87,8 @@ impl<'a> Session<'a> {
             losses: Losses::default(),
             last_loss_ns: None,
             ended: Vec::new(),
-            limit,
+            limit: limits.transfers,
+            overdue_ns: limits.overdue_ns,
             undecodable: 0,
         })
     }
@@ -101,19 +123,33 @@ impl<'a> Session<'a> {
         changed
     }
 
-    /// Every record up to now has come: judges and reports what has ended.
+    /// Every record up to `t_ns` has come: judges and reports what has ended, and what is in a
+    /// queue for too long by then. Returns whether there was anything of the latter.
     ///
     /// # Errors
     /// As above.
-    pub fn pause(&mut self) -> io::Result<()> {
+    pub fn pause(&mut self, t_ns: u64) -> io::Result<bool> {
         let ended = std::mem::take(&mut self.ended);
-        if ended.is_empty() {
-            return Ok(());
-        }
+        let mut anything = !ended.is_empty();
         for transfer in ended {
             self.report_transfer(transfer)?;
         }
-        self.report.flush()
+        let overdue = match self.overdue_ns {
+            Some(ns) => self.tracker.take_overdue(t_ns.saturating_sub(ns)),
+            None => Vec::new(),
+        };
+        let any_overdue = !overdue.is_empty();
+        anything |= any_overdue;
+        for transfer in overdue {
+            if self.selection.accepts(&transfer) {
+                let verdict = None;
+                self.report.transfer(&Judged { transfer, verdict })?;
+            }
+        }
+        if anything {
+            self.report.flush()?;
+        }
+        Ok(any_overdue)
     }
 
     /// Whether as many transfers were shown as were asked for.
@@ -128,10 +164,12 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As above.
     pub fn end(mut self, end: impl FnOnce(&Tally) -> TraceEnd) -> io::Result<()> {
-        self.pause()?;
+        // What is still queued then is told of as such.
+        self.overdue_ns = None;
+        self.pause(0)?;
         self.tracker.close_open();
         self.ended = self.tracker.take_closed();
-        self.pause()?;
+        self.pause(0)?;
         let end = end(&self.tally);
         self.report.summary(&self.tally, &self.losses, &end)?;
         self.report.flush()

@@ -33,6 +33,8 @@ pub struct Filter {
     pub comms: Vec<String>,
     /// It is in the cgroup (version 2) with this id, or in one below.
     pub cgroup: Option<u64>,
+    /// Whether to tell, too, what the files and tasks of transfers are.
+    pub describe: bool,
 }
 
 impl Filter {
@@ -46,6 +48,7 @@ impl Filter {
     pub(super) fn facts(&self) -> Vec<(&'static str, u32)> {
         let cgroup = self.cgroup.unwrap_or(0);
         vec![
+            ("DESCRIBE", u32::from(self.describe)),
             ("FILTER_BY_PID", u32::from(!self.pids.is_empty())),
             ("FILTER_BY_COMM", u32::from(!self.comms.is_empty())),
             ("FILTER_BY_CGROUP", u32::from(self.cgroup.is_some())),

@@ -1,15 +1,18 @@
 //! One message: what each hop saw of its list, file by file, and what that comes to.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use fdtrace_common::records::{FLAG_TABLE_SHARED, FLAG_WANTED, FileSeen, Head, LIST_MAX, NOT_TOLD};
+use fdtrace_common::{
+    descriptions::TaskDescribed,
+    records::{FLAG_TABLE_SHARED, FLAG_WANTED, FileSeen, Head, LIST_MAX, NOT_TOLD},
+};
 
 use super::{
-    Cause, Fate,
+    Cause, Context, Fate, Known,
     senders::{LateSender, REFS_OF_ONE_NUMBER, is_one_file},
     transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer, label},
 };
-use crate::{event::Sighting, plan::Hop};
+use crate::{description::FileDescription, event::Sighting, plan::Hop};
 
 /// The one call whose control message the programs read from the receiver's memory.
 pub(super) const SYS_RECVMSG: i32 = 47;
@@ -31,6 +34,10 @@ pub(super) struct Message {
     contested: bool,
     /// Other threads send on the same socket, and one of them may have sent it.
     shared: bool,
+    /// It was told of as being queued for long.
+    overdue: bool,
+    sender_task: Option<TaskDescribed>,
+    receiver_task: Option<TaskDescribed>,
 }
 
 /// One file of a message.
@@ -43,6 +50,8 @@ struct File {
     vanished: bool,
     /// Its number was not told but found by the file behind it.
     inferred: bool,
+    /// What it is.
+    description: Option<Arc<FileDescription>>,
 }
 
 /// A negative errno in a file's place.
@@ -74,6 +83,9 @@ impl Message {
             late_sender: None,
             contested: false,
             shared: false,
+            overdue: false,
+            sender_task: None,
+            receiver_task: None,
         }
     }
 
@@ -467,11 +479,44 @@ impl Message {
                 chain: self.chain(file),
                 wanted: self.is_wanted(),
                 queued_ns: queued_ns.filter(|_| !unsure),
+                overdue: false,
+                context: Context {
+                    file: file.description.clone(),
+                    sender: self.sender_task,
+                    receiver: self.receiver_task,
+                },
                 total_ns,
                 hops,
             });
         }
         transfers
+    }
+
+    /// Joins what was told of the files and the task of a sighting that has been recorded.
+    pub(super) fn describe(&mut self, known: &Known, seen: &Sighting, receiver: bool) {
+        let task = known.task(seen.head.tid);
+        if receiver {
+            self.receiver_task = task;
+        } else {
+            self.sender_task = task;
+        }
+        let first = usize::from(seen.head.first);
+        for (file, sight) in self.files.iter_mut().skip(first).zip(&seen.files) {
+            if file.description.is_none() {
+                file.description = known.file((sight.dev, sight.ino));
+            }
+        }
+    }
+
+    /// Whether it is queued since before `t_ns`, and is asked so for the first time since.
+    pub(super) fn becomes_overdue(&mut self, t_ns: u64) -> bool {
+        let overdue = !self.overdue
+            && !self.is_being_received()
+            && self
+                .head(Hop::Queue)
+                .is_some_and(|queued| queued.t_ns < t_ns);
+        self.overdue |= overdue;
+        overdue
     }
 
     /// Whether a task that the filter wants had to do with it.

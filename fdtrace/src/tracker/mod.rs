@@ -9,6 +9,7 @@
 
 mod fate;
 mod kind;
+mod known;
 mod message;
 mod receives;
 mod senders;
@@ -21,6 +22,8 @@ use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_OOB, FLAG_PEEK, FLAG_RACED, 
 
 use fate::Called;
 pub use fate::{Cause, Fate};
+pub use known::Context;
+use known::Known;
 use message::{Message, Refusal};
 use senders::{LateSender, Senders};
 pub(crate) use transfer::socket_name;
@@ -64,6 +67,8 @@ pub struct Tracker {
     called: HashMap<u64, Vec<u64>>,
     /// Whether the end of every list is in the events.
     sees_every_end: bool,
+    /// What was told of files and tasks.
+    known: Known,
     /// Socket names that came ahead of their list, by the list's address.
     names: HashMap<u64, Vec<u8>>,
     closed: Vec<Transfer>,
@@ -88,6 +93,7 @@ impl Tracker {
             failing: None,
             called: HashMap::new(),
             sees_every_end: true,
+            known: Known::default(),
             names: HashMap::new(),
             closed: Vec::new(),
             messages: 0,
@@ -112,6 +118,10 @@ impl Tracker {
             Event::SocketNamed { head, name } => {
                 self.names.insert(head.list, name);
             }
+            Event::FileDescribed {
+                key, description, ..
+            } => self.known.note_file(key, description),
+            Event::TaskDescribed { head, task } => self.known.note_task(head.tid, task),
             Event::ListCopied(seen) => {
                 self.end_unsent_before(&seen.head);
                 self.sent(Hop::Copy, &seen);
@@ -138,6 +148,27 @@ impl Tracker {
     /// Hands over the transfers that have ended since the last call.
     pub fn take_closed(&mut self) -> Vec<Transfer> {
         std::mem::take(&mut self.closed)
+    }
+
+    /// The transfers that are in a queue since before `t_ns` and have not been told of by this yet.
+    /// They go on, and end as others do.
+    pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
+        let mut overdue: Vec<&mut Message> = self
+            .open
+            .values_mut()
+            .filter_map(|message| message.becomes_overdue(t_ns).then_some(message))
+            .collect();
+        overdue.sort_by_key(|message| message.id);
+        let mut transfers = Vec::new();
+        for message in overdue {
+            for mut transfer in message.transfers(|_| Some((Fate::Queued, None))) {
+                self.transfers += 1;
+                transfer.id = self.transfers;
+                transfer.overdue = true;
+                transfers.push(transfer);
+            }
+        }
+        transfers
     }
 
     /// Closes every message that is still open. One that was never read is `queued`; of one that
@@ -195,6 +226,13 @@ impl Tracker {
             *messages += 1;
             Message::new(*messages, head.count)
         })
+    }
+
+    /// Joins what was told of the files and of the task at this hop to the message.
+    fn describe(&mut self, seen: &Sighting, receiver: bool) {
+        if let Some(message) = self.open.get_mut(&seen.head.list) {
+            message.describe(&self.known, seen, receiver);
+        }
     }
 
     /// Makes room for another message at this list's address.
@@ -279,6 +317,7 @@ impl Tracker {
             return;
         }
         self.sent(Hop::Queue, seen);
+        self.describe(seen, false);
         if self.senders.share(&seen.head)
             && let Some(message) = self.open.get_mut(&seen.head.list)
         {
@@ -342,6 +381,7 @@ impl Tracker {
         // After a peek the list is read again, perhaps by another task: the last reader counts.
         message.forget_unless_same(Hop::Dequeue, head);
         message.record(Hop::Dequeue, seen);
+        self.describe(seen, true);
     }
 
     fn detached(&mut self, seen: &Sighting) {
@@ -556,6 +596,10 @@ impl Tracker {
         for mut transfer in transfers {
             self.transfers += 1;
             transfer.id = self.transfers;
+            if transfer.context.file.is_none() {
+                // Told after the hops that this one was seen at.
+                transfer.context.file = self.known.file((transfer.file.dev, transfer.file.ino));
+            }
             self.closed.push(transfer);
         }
     }

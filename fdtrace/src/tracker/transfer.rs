@@ -2,7 +2,7 @@
 
 use fdtrace_common::records::{FileSeen, Head, LABEL_LEN};
 
-use super::{Cause, Fate, kind::MINOR_BITS};
+use super::{Cause, Context, Fate, kind::MINOR_BITS};
 use crate::{event::comm, plan::Hop};
 
 /// One file's way in one message.
@@ -32,6 +32,10 @@ pub struct Transfer {
     pub chain: Chain,
     /// Whether a task that the filter wants took part.
     pub wanted: bool,
+    /// It is told of because it has been queued for long, not because it has ended.
+    pub overdue: bool,
+    /// What is known of its file and ends.
+    pub context: Context,
     /// Nanoseconds from queue to dequeue.
     pub queued_ns: Option<u64>,
     /// Nanoseconds from copy to install, where both were seen.

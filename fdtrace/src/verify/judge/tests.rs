@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
-    tracker::{Cause, Chain, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket},
+    tracker::{Cause, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket},
     verify::{Mistakable, Record, fact::Actor, find},
 };
 
@@ -106,6 +106,8 @@ fn transfer() -> Transfer {
         cause: None,
         chain: Chain::Whole,
         wanted: false,
+        overdue: false,
+        context: Context::default(),
         queued_ns: Some(1),
         total_ns: None,
         hops: vec![
