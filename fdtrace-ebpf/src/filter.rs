@@ -22,6 +22,7 @@ use crate::{
     kernel,
     offsets::{
         FILTER_BY_CGROUP, FILTER_BY_COMM, FILTER_BY_PID, FILTER_CGROUP_HIGH, FILTER_CGROUP_LOW,
+        INSTALL_BY_TABLE,
     },
     ring::{self, Held},
 };
@@ -90,6 +91,14 @@ pub(crate) fn is_on() -> bool {
     FILTER_BY_PID.load() == 1 || FILTER_BY_COMM.load() == 1 || FILTER_BY_CGROUP.load() == 1
 }
 
+/// Whether records of unwanted senders are held here. The queue program of the tracepoint mechanism
+/// is too large for the verifier to follow that too; there they are reported, and receivers alone
+/// are filtered here.
+#[inline(always)]
+pub(crate) fn holds() -> bool {
+    is_on() && INSTALL_BY_TABLE.load() == 0
+}
+
 /// Decides about a list's records, whose head is complete but for the run's own fields; notes in
 /// the head whether the current task is wanted.
 #[inline(always)]
@@ -111,8 +120,11 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
             if wanted || marked {
                 mark(head.list);
                 Way::Emit
-            } else {
+            } else if holds() {
                 Way::Hold
+            } else {
+                // Userspace drops it when nobody turns out to want it.
+                Way::Emit
             }
         }
         Stage::Reading => {

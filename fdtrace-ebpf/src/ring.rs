@@ -125,7 +125,7 @@ impl<const N: usize> Pending<N> {
             copy_head(to, head);
             (*to).flags |= flags;
         }
-        if filter::is_on() && held == 1 {
+        if filter::holds() && held == 1 {
             if let Some(to) = filter::held(head) {
                 // SAFETY: a held record has room for the largest one.
                 unsafe { kernel::copy(to.cast::<HopRecord<N>>(), &*self.0.as_ptr()) };
@@ -225,7 +225,7 @@ pub(crate) fn submit_name(
         (*record).name.len = len;
         (*record).name.reserved = 0;
     }
-    if filter::is_on() && way == Way::Hold {
+    if filter::holds() && way == Way::Hold {
         if let Some(to) = filter::held(head) {
             // SAFETY: a held record has room for the largest one.
             unsafe { kernel::copy(to.cast::<NameRecord>(), &*entry.as_ptr()) };

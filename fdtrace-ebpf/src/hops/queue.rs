@@ -287,7 +287,6 @@ fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scra
         )
     };
     let unknown = ((i64::from(known) - 1) >> 63) as i32;
-    describe::task(Who::Queue, &scratch.head);
     emit::files(
         scratch,
         u32::from(total),
