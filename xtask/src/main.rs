@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ebpf;
 mod elf;
 mod fingerprint;
@@ -28,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Measure what watching costs here, beside what else one could run.
+    Bench(bench::Args),
     /// Build the eBPF object that fdtrace carries, or check that it is up to date.
     Ebpf(ebpf::Args),
     /// Cut a kernel's BTF and symbols down to a fixture for tests.
@@ -42,6 +45,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Bench(args) => bench::run(&args),
         Task::Ebpf(args) => ebpf::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Fixture(args) => fixture::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Test(args) => test::run(&args),

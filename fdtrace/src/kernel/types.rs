@@ -236,6 +236,15 @@ impl Types {
         one_prototype(&prototypes, name)
     }
 
+    /// The BTF id of a tracepoint's handlers, by which a program is attached to it.
+    #[must_use]
+    pub fn tracepoint_id(&self, name: &str) -> Option<u32> {
+        let typedef = format!("btf_trace_{name}");
+        let walk = Walk::new(self, &typedef);
+        let definitions = walk.named(&typedef, |ty| matches!(ty, Type::Typedef(_)));
+        definitions.ok()?.first().map(|(id, _)| *id)
+    }
+
     /// The BTF id of a function, by which a program is attached to it.
     #[must_use]
     pub fn function_id(&self, name: &str) -> Option<u32> {

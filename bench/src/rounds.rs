@@ -1,0 +1,142 @@
+//! Rounds: every workload in every state, by turns.
+//!
+//! Right before each state of a round the workloads run untraced, so that each measurement has a
+//! neighbour to be divided by. A state that cannot be had is left out, and said to be.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use fdtrace::plan::Attach;
+use serde::Serialize;
+
+use crate::{
+    state::{self, Observer, Stage, State},
+    worker::Worker,
+    workload::Workload,
+};
+
+/// What to measure, and how often.
+pub(crate) struct Rounds {
+    pub(crate) fdtrace: PathBuf,
+    pub(crate) attach: Attach,
+    pub(crate) workloads: Vec<Workload>,
+    pub(crate) states: Vec<State>,
+    pub(crate) rounds: usize,
+    pub(crate) slice_ns: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Costs {
+    pub(crate) rows: Vec<Row>,
+    /// States that could not be had, and why.
+    pub(crate) without: Vec<(State, String)>,
+}
+
+/// One workload.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) workload: Workload,
+    /// Nanoseconds of one turn, untraced.
+    pub(crate) untraced_ns: Spread,
+    /// How many times that in each state.
+    pub(crate) ratios: Vec<(State, Spread)>,
+}
+
+/// The middle of some figures, and how far they spread.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) quartiles: [f64; 2],
+}
+
+impl Spread {
+    pub(crate) fn of(mut figures: Vec<f64>) -> Option<Self> {
+        figures.sort_by(f64::total_cmp);
+        let at = |part: usize| {
+            figures
+                .get((figures.len().checked_sub(1)? * part) / 4)
+                .copied()
+        };
+        Some(Self {
+            median: at(2)?,
+            quartiles: [at(1)?, at(3)?],
+        })
+    }
+}
+
+impl Rounds {
+    pub(crate) fn run(&self) -> Result<Costs> {
+        let (_folder, folder) = state::folder()?;
+        let mut without = Vec::new();
+        let mut workers = Vec::new();
+        for workload in &self.workloads {
+            // The last CPU, as interrupts tend to come to the first.
+            let cpu = std::thread::available_parallelism()?.get() - 1;
+            let mut worker = match Worker::start(*workload, cpu) {
+                Ok(worker) => worker,
+                Err(error) => {
+                    eprintln!("fdtrace-bench: {} is left out: {error:#}", workload.name());
+                    continue;
+                }
+            };
+            let times = worker.calibrate(self.slice_ns)?;
+            workers.push((worker, times));
+        }
+        let pids: Vec<u32> = workers.iter().map(|(worker, _)| worker.pid()).collect();
+        let stage = Stage {
+            fdtrace: &self.fdtrace,
+            attach: self.attach,
+            pids: &pids,
+            folder: &folder,
+        };
+        let mut untraced: Vec<Vec<f64>> = vec![Vec::new(); workers.len()];
+        let mut ratios = vec![vec![Vec::new(); self.states.len()]; workers.len()];
+        for round in 0..self.rounds {
+            for (column, state) in self.states.iter().enumerate() {
+                if without.iter().any(|(lacking, _)| lacking == state) {
+                    continue;
+                }
+                eprintln!("fdtrace-bench: round {}, {}", round + 1, state.title());
+                let before = slices(&mut workers)?;
+                let observer = match Observer::start(*state, &stage) {
+                    Ok(observer) => observer,
+                    Err(error) => {
+                        without.push((*state, format!("{error:#}")));
+                        continue;
+                    }
+                };
+                let under = slices(&mut workers)?;
+                observer.stop()?;
+                for (row, (before, under)) in before.iter().zip(&under).enumerate() {
+                    untraced[row].push(*before);
+                    ratios[row][column].push(under / before);
+                }
+            }
+        }
+        let rows = workers.iter().zip(untraced).zip(ratios);
+        Ok(Costs {
+            rows: rows
+                .filter_map(|(((worker, _), untraced), ratios)| {
+                    let ratios = self.states.iter().zip(ratios);
+                    Some(Row {
+                        workload: worker.workload,
+                        untraced_ns: Spread::of(untraced)?,
+                        ratios: ratios
+                            .filter_map(|(state, ratios)| Some((*state, Spread::of(ratios)?)))
+                            .collect(),
+                    })
+                })
+                .collect(),
+            without,
+        })
+    }
+}
+
+/// Nanoseconds of one turn of each workload.
+fn slices(workers: &mut [(Worker, u64)]) -> Result<Vec<f64>> {
+    workers
+        .iter_mut()
+        .map(|(worker, times)| Ok(worker.run(*times)? as f64 / *times as f64))
+        .collect()
+}
