@@ -23,9 +23,9 @@ fn a_hook_that_is_never_called_is_struck_out_and_the_plan_says_so() {
         .find(|planned| planned.hop == Hop::Dequeue)
         .expect("every hop is in the plan");
     for hook in &mut dequeue.hooks {
-        // Every kernel has it, and no packet comes by there.
+        // Every kernel has it, an skb is its first argument too, and none of a Unix socket comes by.
         let mut elsewhere: Hook = (*hook).clone();
-        elsewhere.target = "task_rename";
+        elsewhere.target = "netif_rx";
         *hook = Box::leak(Box::new(elsewhere));
     }
     // The control: it is attached, and the others are as they were.
@@ -39,7 +39,7 @@ fn a_hook_that_is_never_called_is_struck_out_and_the_plan_says_so() {
     let why = dequeue.and_then(|planned| planned.why.as_deref());
     assert_eq!(
         why,
-        Some("task_rename was attached and did not fire in the self-test")
+        Some("netif_rx was attached and did not fire in the self-test")
     );
     assert!(plan.watches(Hop::End));
 }
