@@ -476,12 +476,15 @@ fn a_dead_sender_is_told_as_such() {
     assert_eq!(found.rows.len(), 1, "{:?}", found.run);
 }
 
-/// Two sockets, each in the other's queue and nowhere else. Returns their inode numbers.
-fn make_cycle(file: &File) -> [u64; 2] {
+/// Two sockets, each in the other's queue and nowhere else: their inode numbers, and the other
+/// ends, which keep nothing alive. They stay open because closing any Unix socket calls the
+/// garbage collector.
+fn make_cycle(file: &File) -> ([u64; 2], [OwnedFd; 2]) {
     let (one, other) = (Pair::of(SockType::Stream), Pair::of(SockType::Stream));
     one.send(b"x", &[other.receiver.as_raw_fd(), file.as_raw_fd()]);
     other.send(b"x", &[one.receiver.as_raw_fd()]);
-    [ino(&one.receiver), ino(&other.receiver)]
+    let inos = [ino(&one.receiver), ino(&other.receiver)];
+    (inos, [one.sender, other.sender])
 }
 
 fn queues() -> (Queues, UnixIterator) {
@@ -522,10 +525,10 @@ fn a_cycle_is_garbage_and_one_with_a_holder_is_not() {
     assert!(held.iter().all(|holding| !holding.garbage));
     drop((one, other.sender));
 
-    // The collector runs when anybody closes any Unix socket, so that this is a race.
+    // Anybody may close a Unix socket meanwhile, so that this is a race.
     let begin = Instant::now();
     loop {
-        let inos = make_cycle(&file);
+        let (inos, _senders) = make_cycle(&file);
         let census = census(&mut queues);
         let found = holdings(&census, inos);
         if iterator == UnixIterator::Absent {
@@ -563,7 +566,12 @@ fn a_cycle_in_another_network_namespace_is_seen() {
         ForkResult::Child => {
             let _ = nix::unistd::close(wait.as_raw_fd());
             let there = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_ok();
-            let inos = if there { make_cycle(&file) } else { [0, 0] };
+            let (inos, _senders) = if there {
+                let (inos, senders) = make_cycle(&file);
+                (inos, Some(senders))
+            } else {
+                ([0, 0], None)
+            };
             let _ = nix::unistd::write(&tell, &inos.map(u64::to_ne_bytes).concat());
             let _ = nix::unistd::read(&until, &mut [0]);
             // SAFETY: ends the process.
