@@ -662,7 +662,7 @@ fn other_filters_leave_what_they_name() {
     for (args, expected) in [
         (vec!["--kind", "pipe"], 2),
         (vec!["--kind", "eventfd"], 1),
-        (vec!["--kind", "anon-inode"], 1),
+        (vec!["--kind", "anon-inode"], 0),
         (vec!["--kind", "eventfd", "--kind", "pipe"], 3),
         (vec!["--kind", "directory"], 0),
         (vec!["--deleted"], 0),

@@ -119,6 +119,12 @@ impl FileIdentity {
     pub fn kind(&self) -> &'static str {
         super::kind::of(self)
     }
+
+    /// Whether it has no inode of its own (`anon_inode:` in `/proc/PID/fd`).
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.magic == super::kind::ANON_INODE_FS_MAGIC
+    }
 }
 
 /// The sending side.
