@@ -226,7 +226,9 @@ impl QueuedFile {
             (_, kind @ ("socket" | "pipe")) if self.is_rootless() => {
                 Some(format!("{kind}:[{ino}]"))
             }
-            (Some(path), _) if self.file.is_anonymous() => Some(format!("anon_inode:{}", path.text)),
+            (Some(path), _) if self.file.is_anonymous() => {
+                Some(format!("anon_inode:{}", path.text))
+            }
             (Some(path), kind) if path.rootless && path.text.is_empty() => {
                 Some(format!("{kind}:[{ino}]"))
             }
