@@ -261,3 +261,29 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
     let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
     assert!(text.contains("Both go the same way"), "{text}");
 }
+
+/// The names that docs/labs/6-kernels.md prints for a kernel.
+fn printed_in_lab_six(kernel: &str) -> Vec<&'static str> {
+    let lab = include_str!("../docs/labs/6-kernels.md");
+    let mut lines = lab.lines();
+    let command = format!("$ cargo xtask vm --kernel {kernel} -- fdtrace explain ");
+    lines.find(|line| line.starts_with(&command)).unwrap();
+    lines.take_while(|line| *line != "```").collect()
+}
+
+#[test]
+fn lab_six_prints_what_each_kernel_has() {
+    for (kernel, duplicates) in [("5.10", true), ("7.3", false)] {
+        let story = serde_json::to_value(story(kernel, &by_functions(duplicates))).unwrap();
+        let steps = story["acts"].as_array().unwrap().iter();
+        let steps = steps.filter_map(|act| act["steps"].as_array()).flatten();
+        let seen: Vec<String> = steps
+            .filter(|step| step["hop"]["seen"].is_object())
+            .map(|step| match step["standing"].as_str() {
+                Some("inlined") => format!("({})", step["function"].as_str().unwrap()),
+                _ => step["function"].as_str().unwrap().to_owned(),
+            })
+            .collect();
+        assert_eq!(seen, printed_in_lab_six(kernel), "{kernel}");
+    }
+}
