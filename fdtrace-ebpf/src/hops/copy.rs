@@ -8,14 +8,14 @@ use core::ptr::read_volatile;
 
 use fdtrace_common::{
     counters::Counter,
-    records::{Head, RecordKind},
+    records::{Head, LIST_MAX, RecordKind},
 };
 
-use super::{on_return, send};
+use super::on_return;
 use crate::{
     calls, control,
     emit::{self, FDS_MAX, Program},
-    kernel::{self, Cookie, FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task},
+    kernel::{self, Cookie, FdTable, File, List, Msghdr, Pointer, SyscallRegs, Task},
     offsets::HAS_TASK_PT_REGS,
     ring,
 };
@@ -32,62 +32,68 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         return;
     }
     let result = result as i32;
-    if result != 0 {
-        refused(sender, Msghdr(message), result);
+    let message = Msghdr(message);
+    // Most failed sends pass no descriptors.
+    if result != 0 && message.control().1 == 0 {
         return;
     }
-    let list = Cookie(cookie).list();
-    if list.0.is_null() {
-        return;
+    let mut list = 0;
+    if result == 0 {
+        list = Cookie(cookie).list().0.address();
+        if list == 0 {
+            return;
+        }
     }
-    ring::count(Counter::CopyFired);
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Copy, RecordKind::ListCopied) else {
         return;
     };
     let table = FdTable::of(task);
     scratch.look_up_in(table);
-    scratch.found = control::read_copied_fds(Msghdr(message), &mut scratch.fds).read;
-    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
-    let passed = unsafe { read_volatile(&raw const scratch.found) };
-    calls::begin_send(list.0.address(), scratch.head.t_ns);
-    scratch.head.list = list.0.address();
-    scratch.head.sender_sock = sender.0.address();
-    scratch.head.sender_ino = sender.ino();
-    scratch.head.count = list.count();
-    note_socket_fd(&mut scratch.head, task, &table, sender.0.address());
-    let total = u32::from(scratch.head.count).min(passed);
+    let passed = control::read_copied_fds(message, &mut scratch.fds);
+    let head = &mut scratch.head;
+    head.sender_sock = sender.0.address();
+    head.sender_ino = sender.ino();
+    note_socket_fd(head, task, &table, sender.0.address());
+    if list == 0 {
+        if passed.named == 0 {
+            return;
+        }
+        // The numbers did not become a list: one of them is bad, or there are too many.
+        head.kind = RecordKind::SendReturned as u16;
+        head.result = result;
+        head.socket_type = sender.kind();
+        head.count = passed.named as u16;
+        scratch.found = passed.read.min(LIST_MAX as u32);
+        scratch.bits = u64::MAX;
+    } else {
+        ring::count(Counter::CopyFired);
+        calls::begin_send(list, head.t_ns);
+        head.list = list;
+        head.count = List(list).count();
+        scratch.found = passed.read.min(u32::from(head.count));
+        scratch.bits = 0;
+    }
+    // SAFETY: plain fields, volatile for the reason that `Scratch` gives.
+    let (total, list) = unsafe {
+        (
+            read_volatile(&raw const scratch.found),
+            List(read_volatile(&raw const scratch.head.list)),
+        )
+    };
     emit::files(
         scratch,
         total,
         Counter::CopyLost,
         |scratch, index| {
-            let fd = scratch.fds[index % FDS_MAX];
-            (list.file(index), scratch.slot(fd))
+            let slot = scratch.slot(scratch.fds[index % FDS_MAX]);
+            // Without a list, what a number stands for is the file that was passed.
+            // SAFETY: as above.
+            let no_list = unsafe { read_volatile(&raw const scratch.bits) };
+            (File(list.file(index).0 | slot.file.0 & no_list), slot)
         },
         || 0,
     );
-}
-
-/// The numbers did not become a list: one of them is bad, or there are too many.
-#[inline(always)]
-fn refused<P: Pointer>(sender: Sock<P>, message: Msghdr<P>, result: i32) {
-    // Most failed sends pass no descriptors.
-    if message.control().1 == 0 {
-        return;
-    }
-    let task = Task::current();
-    let Some(scratch) = emit::begin(task, Program::Copy, RecordKind::SendReturned) else {
-        return;
-    };
-    let passed = control::read_copied_fds(message, &mut scratch.fds);
-    if passed.named == 0 {
-        return;
-    }
-    let table = FdTable::of(task);
-    scratch.look_up_in(table);
-    note_socket_fd(&mut scratch.head, task, &table, sender.0.address());
-    send::returned(scratch, sender, passed, result);
 }
 
 /// Only where the system call's first argument is this very socket is it the sender's number for

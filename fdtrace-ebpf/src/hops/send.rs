@@ -116,7 +116,7 @@ fn nothing_sent(sender: Sock<Typed>, result: i32) {
 
 /// Reports a send by its own numbers: it never had a list, or nobody saw it.
 #[inline(always)]
-pub(super) fn returned(
+fn returned(
     scratch: &mut Scratch,
     sender: Sock<impl Pointer>,
     passed: Rights,
