@@ -116,12 +116,7 @@ fn nothing_sent(sender: Sock<Typed>, result: i32) {
 
 /// Reports a send by its own numbers: it never had a list, or nobody saw it.
 #[inline(always)]
-fn returned(
-    scratch: &mut Scratch,
-    sender: Sock<impl Pointer>,
-    passed: Rights,
-    result: i32,
-) {
+fn returned(scratch: &mut Scratch, sender: Sock<impl Pointer>, passed: Rights, result: i32) {
     let head = &mut scratch.head;
     head.sender_sock = sender.0.address();
     head.sender_ino = sender.ino();
