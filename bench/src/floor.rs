@@ -59,11 +59,23 @@ fn attach(view: &KernelView, hook: &Hook) -> Result<Vec<OwnedFd>> {
             bpf_attach_type::BPF_TRACE_RAW_TP,
             view.types.tracepoint_id(hook.target).with_context(no_id)?,
         ),
+        Kind::RawTracepoint => return raw_tracepoint(hook),
         Kind::Kprobe | Kind::Kretprobe => return kprobe(hook),
     };
     let program = load(kind, attach_type as u32, id)?;
     // SAFETY: a C union for which all-zero is the documented start.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
+    let link = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
+    Ok(vec![program, link])
+}
+
+fn raw_tracepoint(hook: &Hook) -> Result<Vec<OwnedFd>> {
+    let program = load(bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0)?;
+    let name = std::ffi::CString::new(hook.target)?;
+    // SAFETY: a C union for which all-zero is the documented start.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.raw_tracepoint.name = name.as_ptr() as u64;
     attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
     let link = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
     Ok(vec![program, link])

@@ -7,7 +7,11 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
 use fdtrace_common::{
     counters::Counter,
     records::{FLAG_DESTRUCTED, RecordKind},
@@ -144,8 +148,8 @@ fn destructed(context: *const c_void, skb: impl Pointer) {
 const LIST_ALIGNMENT: u64 = 2048;
 
 /// `kfree`, where nothing else shows that a list was given back. Everybody's frees go through it.
-#[btf_tracepoint(function = "kfree")]
-pub(crate) fn end_kfree(ctx: BtfTracePointContext) -> i32 {
+#[raw_tracepoint(tracepoint = "kfree")]
+pub(crate) fn end_kfree(ctx: RawTracePointContext) -> i32 {
     let memory: u64 = ctx.arg(1);
     if memory % LIST_ALIGNMENT == 0 && calls::is_watched(memory) {
         given_back(ctx.as_ptr(), memory);

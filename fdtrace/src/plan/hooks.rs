@@ -109,8 +109,11 @@ pub enum Kind {
     Kprobe,
     /// As a function returns; its kprobe has kept the arguments.
     Kretprobe,
-    /// At a tracepoint, with the arguments it is called with.
+    /// At a tracepoint, with the arguments it is called with, whose types the verifier knows.
     BtfTracepoint,
+    /// At a tracepoint whose arguments the verifier of some kernel does not take: `const void *`,
+    /// up to 6.12.
+    RawTracepoint,
 }
 
 impl Kind {
@@ -120,7 +123,7 @@ impl Kind {
         match self {
             Self::Fentry | Self::Fexit => Mechanism::Trampoline,
             Self::Kprobe | Self::Kretprobe => Mechanism::Kprobe,
-            Self::BtfTracepoint => Mechanism::Tracepoint,
+            Self::BtfTracepoint | Self::RawTracepoint => Mechanism::Tracepoint,
         }
     }
 
@@ -133,6 +136,7 @@ impl Kind {
             Self::Kprobe => "kprobe",
             Self::Kretprobe => "kretprobe",
             Self::BtfTracepoint => "tp_btf",
+            Self::RawTracepoint => "raw_tp",
         }
     }
 }
@@ -158,7 +162,7 @@ impl Hook {
         match self.kind {
             Kind::Fentry | Kind::Fexit => Some(Target::Function(self.target)),
             Kind::BtfTracepoint => Some(Target::Tracepoint(self.target)),
-            Kind::Kprobe | Kind::Kretprobe => None,
+            Kind::Kprobe | Kind::Kretprobe | Kind::RawTracepoint => None,
         }
     }
 
@@ -173,8 +177,9 @@ impl Hook {
 
     /// Why this hook cannot work on the kernel that `view` shows; `None` if it can.
     pub(super) fn unfit(&self, view: &KernelView) -> Result<Option<String>, TypeError> {
+        let is_tracepoint = self.kind.mechanism() == Mechanism::Tracepoint;
         let (what, passes, prototype) = match self.kind {
-            Kind::BtfTracepoint => ("tracepoint", "passes", view.types.tracepoint(self.target)?),
+            _ if is_tracepoint => ("tracepoint", "passes", view.types.tracepoint(self.target)?),
             _ => ("function", "takes", view.types.function(self.target)?),
         };
         let Some(prototype) = prototype else {
@@ -185,7 +190,7 @@ impl Hook {
         };
         // BTF also lists functions of which only a clone is left (`.isra.0`, `.constprop.0`):
         // the arguments of those are anybody's guess.
-        if self.kind != Kind::BtfTracepoint && view.symbols.exact(self.target).is_none() {
+        if !is_tracepoint && view.symbols.exact(self.target).is_none() {
             let clones = view.symbols.clones(self.target);
             return Ok(Some(match clones.first() {
                 Some(clone) => format!("only {clone} is left of function {}", self.target),
@@ -417,7 +422,7 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
                 BtfTracepoint "end_sock_send_length" on "sock_send_length" ("struct sock *", "int", "int") SentFired;
-                BtfTracepoint "end_kfree" on "kfree" ("long unsigned int", "void *") FreeFired;
+                RawTracepoint "end_kfree" on "kfree" ("long unsigned int", "void *") FreeFired;
             }
         },
     }

@@ -209,6 +209,7 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
 fn program_fd(program: &Program) -> Result<&ProgramFd, ProgramError> {
     match program {
         Program::BtfTracePoint(program) => program.fd(),
+        Program::RawTracePoint(program) => program.fd(),
         Program::FEntry(program) => program.fd(),
         Program::FExit(program) => program.fd(),
         Program::KProbe(program) => program.fd(),

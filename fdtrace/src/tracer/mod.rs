@@ -386,6 +386,7 @@ impl Attacher {
         }
         match program {
             Program::BtfTracePoint(program) => program.attach().map(drop),
+            Program::RawTracePoint(program) => program.attach(hook.target).map(drop),
             Program::FEntry(program) => program.attach().map(drop),
             Program::FExit(program) => program.attach().map(drop),
             Program::KProbe(program) => program.attach(hook.target, 0).map(drop),
@@ -397,6 +398,7 @@ impl Attacher {
     fn load(&self, program: &mut Program, hook: &Hook) -> Result<(), ProgramError> {
         match program {
             Program::BtfTracePoint(program) => program.load(hook.target, &self.btf),
+            Program::RawTracePoint(program) => program.load(),
             Program::FEntry(program) => program.load(hook.target, &self.btf),
             Program::FExit(program) => program.load(hook.target, &self.btf),
             Program::KProbe(program) => program.load(),
@@ -411,6 +413,7 @@ fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
         .ok_or(TracerError::Missing(hook.program))?;
     match program {
         Program::BtfTracePoint(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
         Program::FEntry(program) => program.unload(),
         Program::FExit(program) => program.unload(),
         Program::KProbe(program) => program.unload(),

@@ -482,7 +482,9 @@ impl Writer<'_> {
                 Kind::Fexit | Kind::Kretprobe => {
                     format!("as {} returned ({})", hook.target, hook.kind.name())
                 }
-                Kind::BtfTracepoint => format!("at the tracepoint {}", hook.target),
+                Kind::BtfTracepoint | Kind::RawTracepoint => {
+                    format!("at the tracepoint {}", hook.target)
+                }
             },
             None => {
                 let common = blind_because(self.teller.plan).len();
