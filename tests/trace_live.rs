@@ -37,6 +37,9 @@ use tempfile::TempDir;
 /// How long anything here may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Messages of 250 descriptors that the flooding child passes.
+const FLOOD: usize = 400;
+
 /// Tells a child of these tests what to do; see [`a_child`].
 const JOB: &str = "TRACE_LIVE_JOB";
 
@@ -88,6 +91,16 @@ fn a_child() {
                     println!("\nreceived {}", fd.as_raw_fd());
                 }
                 std::mem::forget(received.fds);
+            }
+        }
+        // Passes more to itself than a page of records holds, faster than anybody reads it.
+        Ok("flood") => {
+            let (a, b) = UnixStream::pair().unwrap();
+            let fds = [0; 250];
+            for _ in 0..FLOOD {
+                passing::send(a.as_raw_fd(), b"x", &[&fds]).unwrap();
+                let received = passing::receive(b.as_raw_fd(), 250, MsgFlags::empty()).unwrap();
+                assert_eq!(received.fds.len(), 250);
             }
         }
         // Passes descriptors to itself.
@@ -594,6 +607,45 @@ fn a_command_that_was_not_let_go_ends_with_fdtrace() {
     });
     // Attaching takes longer than forking, so it had not run yet.
     assert!(!ran.exists());
+}
+
+/// The most memory that a process has had at once, KiB.
+fn most_memory_kib(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = line.unwrap().trim();
+    line.strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_flood_loses_records_and_says_so_in_bounded_memory() {
+    let _turn = turn!("a_flood_loses_records_and_says_so_in_bounded_memory");
+    let tracing = Tracing::start(&[
+        "trace",
+        "--format",
+        "json",
+        "--buffer",
+        "4",
+        "--pid",
+        &std::process::id().to_string(),
+    ]);
+    let attached = most_memory_kib(tracing.pid());
+    let flooded = child("flood").stdout(Stdio::null()).status().unwrap();
+    assert!(flooded.success());
+    let flooded = most_memory_kib(tracing.pid());
+    let run = tracing.stop();
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    let lines = lines(&run.stdout);
+    let summary = lines.last().unwrap();
+    let lost = summary["lost_events"].as_object().unwrap();
+    let lost: u64 = lost.values().filter_map(Value::as_u64).sum();
+    assert!(lost > 0, "{summary}");
+    assert!(flooded < attached + 32 * 1024, "{attached} KiB, {flooded}");
+    let all = transfers(&lines);
+    assert!(all.len() <= FLOOD * 250, "none is made up");
+    let verdict = |is: &str| all.iter().filter(|it| it["verdict"] == is).count();
+    assert!(verdict("lost") > 0, "{summary}");
+    assert_eq!(verdict("different"), 0, "{summary}");
 }
 
 #[test]

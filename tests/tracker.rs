@@ -15,7 +15,7 @@ use fdtrace_common::records::{
 use proptest::prelude::*;
 use support::{
     Passing, SKB_QUEUE_PURGE, SYS_READ, SYS_RECVMSG, UNIX_GC, UNIX_RELEASE_SOCK, files_mut,
-    head_mut, tracepoint_plan, tracker,
+    head_mut, tracepoint_plan, tracker, tracker_with_room,
 };
 use zerocopy::IntoBytes as _;
 
@@ -802,6 +802,29 @@ proptest! {
                 Some(Verdict::Different) => prop_assert!(false, "{transfer:?}"),
                 _ => {}
             }
+        }
+    }
+
+    #[test]
+    fn forgetting_messages_never_makes_a_wrong_same(course in course(), room in 1..30_usize) {
+        let plan = tracepoint_plan();
+        let events = interleave(&course);
+        let mut tracker = tracker_with_room(room);
+        for event in events.clone() {
+            tracker.apply(event);
+        }
+        tracker.close_open();
+        let transfers = tracker.take_closed();
+        for transfer in &transfers {
+            let begin = transfer.hops.iter().map(|seen| seen.t_ns).min().unwrap_or(0);
+            match verdict::of_transfer(transfer, &plan, begin > tracker.forgotten_at()) {
+                Some(Verdict::Same) => prop_assert!(pairs_up(transfer), "{transfer:?}"),
+                Some(Verdict::Different) => prop_assert!(false, "{transfer:?}"),
+                _ => {}
+            }
+        }
+        if tracker.forgotten() == 0 {
+            prop_assert_eq!(fates(&transfers), fates(&track(events)));
         }
     }
 

@@ -70,6 +70,30 @@ pub enum Event {
     ListDestroyed(Sighting),
 }
 
+impl Event {
+    /// What its record began with.
+    pub fn head_mut(&mut self) -> &mut Head {
+        match self {
+            Self::SocketNamed { head, .. }
+            | Self::FileDescribed { head, .. }
+            | Self::TaskDescribed { head, .. }
+            | Self::Called { head, .. } => head,
+            Self::ListCopied(seen)
+            | Self::ListAttached(seen)
+            | Self::ListQueued(seen)
+            | Self::ListDequeued(seen)
+            | Self::ListDuplicated(seen)
+            | Self::ListDetached(seen)
+            | Self::FileReceived(seen)
+            | Self::FdInstalled(seen)
+            | Self::SendReturned(seen)
+            | Self::ListReleased(seen)
+            | Self::ReceiveReturned(seen)
+            | Self::ListDestroyed(seen) => &mut seen.head,
+        }
+    }
+}
+
 /// A list, or part of it, as seen at a hop.
 #[derive(Clone, Debug)]
 pub struct Sighting {

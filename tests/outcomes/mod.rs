@@ -270,6 +270,7 @@ pub(crate) fn losses() -> Losses {
         raced: 1,
         window_full: 3,
         filter_full: 0,
+        descriptions: 0,
     }
 }
 

@@ -28,18 +28,25 @@ pub fn tracepoint_plan() -> Plan {
 
 /// A tracker that knows these addresses for code.
 pub fn tracker() -> Tracker {
-    Tracker::new(Box::new(|address| {
-        let name = match address {
-            UNIX_RELEASE_SOCK => "unix_release_sock",
-            UNIX_GC => "__unix_gc",
-            SKB_QUEUE_PURGE => "skb_queue_purge_reason",
-            _ => {
-                let index = address.checked_sub(FUNCTIONS_AT)?;
-                *FUNCTIONS.get(usize::try_from(index).ok()?)?
-            }
-        };
-        Some(name.to_owned())
-    }))
+    Tracker::new(Box::new(symbolize))
+}
+
+/// The same, with room for so many files.
+pub fn tracker_with_room(files: usize) -> Tracker {
+    Tracker::with_room(files, Box::new(symbolize))
+}
+
+fn symbolize(address: u64) -> Option<String> {
+    let name = match address {
+        UNIX_RELEASE_SOCK => "unix_release_sock",
+        UNIX_GC => "__unix_gc",
+        SKB_QUEUE_PURGE => "skb_queue_purge_reason",
+        _ => {
+            let index = address.checked_sub(FUNCTIONS_AT)?;
+            *FUNCTIONS.get(usize::try_from(index).ok()?)?
+        }
+    };
+    Some(name.to_owned())
 }
 
 pub const UNIX_RELEASE_SOCK: u64 = 0xffff_ffff_8100_0000;
@@ -355,24 +362,7 @@ fn runs(head: Head, files: Vec<FileSeen>, wrap: fn(Sighting) -> Event) -> Vec<Ev
 
 /// The head of any event.
 pub fn head_mut(event: &mut Event) -> &mut Head {
-    match event {
-        Event::SocketNamed { head, .. }
-        | Event::Called { head, .. }
-        | Event::FileDescribed { head, .. }
-        | Event::TaskDescribed { head, .. } => head,
-        Event::ListQueued(seen)
-        | Event::ListDequeued(seen)
-        | Event::ListCopied(seen)
-        | Event::ListAttached(seen)
-        | Event::ListDuplicated(seen)
-        | Event::ListDetached(seen)
-        | Event::FileReceived(seen)
-        | Event::FdInstalled(seen)
-        | Event::ListReleased(seen)
-        | Event::ReceiveReturned(seen)
-        | Event::SendReturned(seen)
-        | Event::ListDestroyed(seen) => &mut seen.head,
-    }
+    event.head_mut()
 }
 
 /// The files of any event.

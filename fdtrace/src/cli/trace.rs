@@ -202,7 +202,11 @@ pub(super) fn finish(
 fn exit_code(tally: &Tally, losses: &Losses, incomplete: bool) -> u8 {
     if tally.verdict(Verdict::Different) > 0 {
         EXIT_FAILED
-    } else if incomplete || tally.verdict(Verdict::Lost) > 0 || losses.any() {
+    } else if incomplete
+        || tally.verdict(Verdict::Lost) > 0
+        || losses.any()
+        || tally.forgotten() > 0
+    {
         EXIT_INCONCLUSIVE
     } else {
         EXIT_OK

@@ -87,6 +87,8 @@ impl<W: io::Write> Report for Json<W> {
             raced: summary.losses.raced,
             window_full: summary.losses.window_full,
             filter_full: summary.losses.filter_full,
+            lost_descriptions: summary.losses.descriptions,
+            forgotten: None,
             pairs: None,
             other_pairs: None,
             queue_time: None,
@@ -130,6 +132,8 @@ impl<W: io::Write> TraceReport for Json<W> {
             raced: losses.raced,
             window_full: losses.window_full,
             filter_full: losses.filter_full,
+            lost_descriptions: losses.descriptions,
+            forgotten: Some(tally.forgotten()),
             pairs: Some(
                 pairs
                     .map(|((sender, receiver), transfers)| schema::Pair {

@@ -174,6 +174,13 @@ impl<W: io::Write> TraceReport for Lines<W> {
             )?;
         }
         write_losses(&mut self.out, losses)?;
+        if tally.forgotten() > 0 {
+            writeln!(
+                self.out,
+                "{YELLOW}forgotten  {} messages that had not ended, for more recent ones{YELLOW:#}",
+                tally.forgotten()
+            )?;
+        }
         if let Some(why) = &end.incomplete {
             writeln!(self.out, "{YELLOW}{}{YELLOW:#}", sanitize(why))?;
         }

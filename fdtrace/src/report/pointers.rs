@@ -19,6 +19,10 @@ pub enum PointerStyle {
 /// because a file's address is another's as soon as it is gone.
 type Key = (&'static str, u64, (u64, u32));
 
+/// Aliases that are known at once. One that comes again after that gets another number: none is
+/// ever given twice.
+const ALIASES_MAX: usize = 1 << 18;
+
 /// Turns addresses to text.
 #[derive(Debug)]
 pub struct Pointers {
@@ -67,6 +71,9 @@ impl Pointers {
         let (kind, address, _) = key;
         if self.raw {
             return format!("{address:#018x}");
+        }
+        if self.aliases.len() >= ALIASES_MAX {
+            self.aliases.clear();
         }
         let count = self.counts.entry(kind).or_default();
         let alias = self.aliases.entry(key).or_insert_with(|| {

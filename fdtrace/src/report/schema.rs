@@ -323,6 +323,13 @@ pub struct Summary {
     pub window_full: u64,
     /// What the filter wanted, or might have come to want, and had no room to note.
     pub filter_full: u64,
+    /// Descriptions of files and tasks that found no room: these stay unnamed, and no verdict
+    /// depends on them.
+    pub lost_descriptions: u64,
+    /// Messages, or parts of one, that were let go of before they had ended, because more were on
+    /// their way at once than are followed; of a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<u64>,
     /// Transfers by the programs at both ends, most first; of a trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs: Option<Vec<Pair>>,

@@ -170,6 +170,7 @@ impl<'a> Session<'a> {
         self.tracker.close_open();
         self.ended = self.tracker.take_closed();
         self.pause(0)?;
+        self.tally.note_forgotten(self.tracker.forgotten());
         let end = end(&self.tally);
         self.report.summary(&self.tally, &self.losses, &end)?;
         self.report.flush()
@@ -192,7 +193,8 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let begin = transfer.hops.iter().map(|seen| seen.t_ns).min();
-        let lossless = match (self.last_loss_ns, begin) {
+        let forgot = Some(self.tracker.forgotten_at()).filter(|t_ns| *t_ns > 0);
+        let lossless = match (self.last_loss_ns.max(forgot), begin) {
             (Some(lost), Some(begin)) => begin > lost,
             (lost, _) => lost.is_none(),
         };

@@ -24,6 +24,7 @@ pub struct Tally {
     verdicts: Vec<(Verdict, u64)>,
     pairs: HashMap<Pair, u64>,
     other_pairs: u64,
+    forgotten: u64,
     queue_times: QueueTimes,
 }
 
@@ -70,6 +71,17 @@ impl Tally {
     #[must_use]
     pub fn transfers(&self) -> u64 {
         self.transfers
+    }
+
+    /// Notes how many messages, or parts of one, had to leave before they had ended.
+    pub fn note_forgotten(&mut self, forgotten: u64) {
+        self.forgotten = forgotten;
+    }
+
+    /// How many had to.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Transfers by fate, in the order in which the fates first came.

@@ -30,6 +30,8 @@ pub struct Losses {
     pub window_full: u64,
     /// What the filter wanted, or might have come to want, and had no room to note.
     pub filter_full: u64,
+    /// Descriptions that found no room in the ring buffer: files and tasks that stay unnamed.
+    pub descriptions: u64,
 }
 
 impl Losses {
@@ -114,6 +116,7 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
         filter_full: value(&map, Counter::HeldFull)?
             + value(&map, Counter::MarkedFull)?
             + value(&map, Counter::WantedFull)?,
+        descriptions: value(&map, Counter::DescribeLost)?,
     })
 }
 

@@ -43,10 +43,15 @@ const LOAD_TRIES: u32 = 5;
 /// wake-up costs whoever passes the descriptor more than all the programs together.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// Bytes in the ring buffer in front of each record.
+const RECORD_HEAD: usize = 8;
+
 /// Programs attached to the running kernel.
 pub struct Tracer {
     ebpf: Ebpf,
     ring: AsyncFd<RingBuf<MapData>>,
+    /// The ring buffer's size.
+    ring_bytes: usize,
     /// When the records that are gathering now should be read; `None` if there are none.
     due: Cell<Option<Instant>>,
     plan: Plan,
@@ -212,6 +217,7 @@ impl Tracer {
         let mut tracer = Self {
             ebpf,
             ring,
+            ring_bytes: object::ring_bytes(buffer_bytes) as usize,
             due: Cell::new(None),
             plan,
             task_files: None,
@@ -254,7 +260,9 @@ impl Tracer {
         Ok(())
     }
 
-    /// Hands over every record that is in the ring buffer now.
+    /// Hands over every record that is in the ring buffer now. Where others write as fast as this
+    /// reads, there is always one more: it leaves off after a whole buffer, with which it has had
+    /// what was there when it began.
     ///
     /// Records are committed before the system call that caused them returns, so after a process
     /// has been reaped this finds everything it did.
@@ -270,8 +278,15 @@ impl Tracer {
         }
         self.due.set(None);
         let ring = self.ring.get_mut();
+        let mut left = self.ring_bytes;
         while let Some(record) = ring.next() {
             take(&record);
+            left = left.saturating_sub(RECORD_HEAD + record.len().next_multiple_of(RECORD_HEAD));
+            if left == 0 {
+                // The kernel wakes nobody for what lies behind a record that was not read.
+                self.due.set(Some(Instant::now()));
+                return;
+            }
         }
     }
 

@@ -18,6 +18,11 @@ pub(super) const RING: &str = "EVENTS";
 /// Overrides the object with the file of this name: how a fresh build is tested.
 const OBJECT_VARIABLE: &str = "FDTRACE_BPF_OBJECT";
 
+/// What the kernel makes of a ring buffer's size, in bytes.
+pub(super) fn ring_bytes(asked: u32) -> u32 {
+    asked.next_power_of_two()
+}
+
 /// Creates the maps, with this kernel's constants in place. Programs are loaded one by one later.
 pub(super) fn load(
     offsets: &Offsets,
@@ -28,7 +33,7 @@ pub(super) fn load(
     let mut loader = EbpfLoader::new();
     // Constants stand for CO-RE relocations, so aya need not parse the kernel's BTF itself.
     loader.btf(None);
-    let bytes = buffer_bytes.next_power_of_two();
+    let bytes = ring_bytes(buffer_bytes);
     loader.map_max_entries(RING, bytes);
     for (name, value) in offsets.facts() {
         loader.override_global(name, value, true);

@@ -1,19 +1,28 @@
 //! What is known of files and tasks beside the messages they are in: the latest that was told.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use fdtrace_common::descriptions::TaskDescribed;
 
+use super::recent::Recent;
 use crate::description::{FileDescription, FileKey};
 
-/// Of more than this is nothing kept; what is still in use is told again within a second.
-const KEPT_MAX: usize = 65_536;
+/// Files, and likewise tasks, that are kept; what is still in use is told again within a second.
+const KEPT_MAX: usize = 16_384;
 
 /// What was told last.
-#[derive(Default)]
 pub(super) struct Known {
-    files: HashMap<FileKey, Arc<FileDescription>>,
-    tasks: HashMap<u32, TaskDescribed>,
+    files: Recent<FileKey, Arc<FileDescription>>,
+    tasks: Recent<u32, TaskDescribed>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            files: Recent::new(KEPT_MAX),
+            tasks: Recent::new(KEPT_MAX),
+        }
+    }
 }
 
 /// What is known of a transfer's file and ends; nothing where it was not told.
@@ -29,24 +38,20 @@ pub struct Context {
 
 impl Known {
     pub(super) fn note_file(&mut self, key: FileKey, description: FileDescription) {
-        if self.files.len() >= KEPT_MAX {
-            self.files.clear();
-        }
         self.files.insert(key, Arc::new(description));
+        self.files.excess();
     }
 
     pub(super) fn note_task(&mut self, tid: u32, task: TaskDescribed) {
-        if self.tasks.len() >= KEPT_MAX {
-            self.tasks.clear();
-        }
         self.tasks.insert(tid, task);
+        self.tasks.excess();
     }
 
     pub(super) fn file(&self, key: FileKey) -> Option<Arc<FileDescription>> {
-        self.files.get(&key).cloned()
+        self.files.get(key).cloned()
     }
 
     pub(super) fn task(&self, tid: u32) -> Option<TaskDescribed> {
-        self.tasks.get(&tid).copied()
+        self.tasks.get(tid).copied()
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Message {
     contested: bool,
     /// Other threads send on the same socket, and one of them may have sent it.
     shared: bool,
+    /// Records were lost, and what was seen of it may be of the message before at its address.
+    doubtful: bool,
     /// It was told of as being queued for long.
     overdue: bool,
     sender_task: Option<TaskDescribed>,
@@ -83,6 +85,7 @@ impl Message {
             late_sender: None,
             contested: false,
             shared: false,
+            doubtful: false,
             overdue: false,
             sender_task: None,
             receiver_task: None,
@@ -96,6 +99,11 @@ impl Message {
             late_sender: Some(sender),
             ..Self::new(id, count)
         }
+    }
+
+    /// What it takes in memory, counted in files.
+    pub(super) fn weight(&self) -> usize {
+        1 + self.files.len()
     }
 
     pub(super) fn count(&self) -> u16 {
@@ -152,6 +160,19 @@ impl Message {
     /// Notes that several threads send on its socket.
     pub(super) fn share(&mut self) {
         self.shared = true;
+    }
+
+    /// Notes that the message that was open at its address is made of two, as far as is known: what
+    /// comes next may be of either again.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether it may be made of two messages.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let mut epochs = self.heads.iter().map(|(_, head)| head.epoch);
+        let first = epochs.next();
+        self.doubtful || epochs.any(|epoch| Some(epoch) != first)
     }
 
     /// Whether a look by another thread found this message's list: one of the two is not its
@@ -276,9 +297,7 @@ impl Message {
     /// Drops what an earlier sighting at `hop` left, unless this is a part of it.
     pub(super) fn forget_unless_same(&mut self, hop: Hop, head: &Head) {
         if !self.same_sighting(hop, head) {
-            for file in &mut self.files {
-                file.seen.retain(|seen| seen.hop != hop);
-            }
+            self.forget(hop);
         }
     }
 
@@ -564,6 +583,9 @@ impl Message {
     /// Whether the file can be followed, without a gap, from the sender's number to the
     /// receiver's.
     fn chain(&self, file: &File) -> Chain {
+        if self.doubtful {
+            return Chain::LossBetween;
+        }
         let mut path: Vec<&Seen> = file.seen.iter().collect();
         path.sort_by_key(|seen| seen.hop);
         if let Some(first) = path.first()

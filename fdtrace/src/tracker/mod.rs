@@ -12,11 +12,12 @@ mod kind;
 mod known;
 mod message;
 mod receives;
+mod recent;
 mod senders;
 mod sends;
 mod transfer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_OOB, FLAG_PEEK, FLAG_RACED, Head};
 
@@ -25,6 +26,7 @@ pub use fate::{Cause, Fate};
 pub use known::Context;
 use known::Known;
 use message::{Message, Refusal};
+use recent::Recent;
 use senders::{LateSender, Senders};
 pub(crate) use transfer::socket_name;
 pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
@@ -41,18 +43,26 @@ pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
 /// microseconds.
 const ORPHANS_MAX: usize = 64;
 
+/// Files of messages that are on their way at once, at most, each message counting as one more:
+/// some 100 MiB. What came first is forgotten then, and counted.
+const FILES_MAX: usize = 131_072;
+
+/// Parts of messages that wait for the rest, of each kind: at most so many. The rest follows at
+/// once, unless it was lost.
+const PARTS_MAX: usize = 16_384;
+
 /// Follows lists from their first hop to their end.
 pub struct Tracker {
     /// Messages whose list is alive, by its address.
-    open: HashMap<u64, Message>,
+    open: Recent<u64, Message>,
     /// What MSG_PEEK made of messages that stay, by the address of the duplicate, each with the
     /// address of the list that it was made from.
-    peeks: HashMap<u64, (u64, Message)>,
+    peeks: Recent<u64, (u64, Message)>,
     /// Duplicates that have neither been attached nor detached yet, with their origin.
-    duplicates: HashMap<u64, u64>,
+    duplicates: Recent<u64, u64>,
     /// Messages that are being received and whose list's address is another's by now, by the
     /// reading thread, with that address.
-    returning: HashMap<u32, (u64, Message)>,
+    returning: Recent<u32, (u64, Message)>,
     /// Messages that were received before their sender's hook had looked: it may still tell.
     orphans: VecDeque<(Message, Head)>,
     /// A sender whose list was gone, until all its records have come.
@@ -60,20 +70,26 @@ pub struct Tracker {
     senders: Senders,
     /// Messages that did not get into a queue, by the sending thread, until its call has returned
     /// and says why.
-    unsent: HashMap<u32, Message>,
+    unsent: Recent<u32, Message>,
     /// A send that says its own numbers, until all its records have come.
     failing: Option<LateSender>,
     /// In which functions a list ends, ahead of its end, by the list's address.
-    called: HashMap<u64, Vec<u64>>,
+    called: Recent<u64, Vec<u64>>,
     /// Whether the end of every list is in the events.
     sees_every_end: bool,
     /// What was told of files and tasks.
     known: Known,
     /// Socket names that came ahead of their list, by the list's address.
-    names: HashMap<u64, Vec<u8>>,
+    names: Recent<u64, Vec<u8>>,
     closed: Vec<Transfer>,
     messages: u64,
     transfers: u64,
+    /// Messages, or parts of one, that had to leave for others before they had ended.
+    forgotten: u64,
+    /// CLOCK_MONOTONIC by which that had happened last.
+    forgotten_at: u64,
+    /// The latest time of any record.
+    latest: u64,
     symbolize: Symbolizer,
 }
 
@@ -81,23 +97,34 @@ impl Tracker {
     /// A tracker that names code addresses with `symbolize`.
     #[must_use]
     pub fn new(symbolize: Symbolizer) -> Self {
+        Self::with_room(FILES_MAX, symbolize)
+    }
+
+    /// A tracker that keeps so many files of messages on their way, and of each message's parts no
+    /// more.
+    #[must_use]
+    pub fn with_room(files: usize, symbolize: Symbolizer) -> Self {
+        let parts = files.min(PARTS_MAX);
         Self {
-            open: HashMap::new(),
-            peeks: HashMap::new(),
-            duplicates: HashMap::new(),
-            returning: HashMap::new(),
+            open: Recent::weighing(files, Message::weight),
+            peeks: Recent::weighing(files, |(_, peek)| peek.weight()),
+            duplicates: Recent::new(parts),
+            returning: Recent::weighing(files, |(_, message)| message.weight()),
             orphans: VecDeque::new(),
             late: None,
             senders: Senders::default(),
-            unsent: HashMap::new(),
+            unsent: Recent::weighing(files, Message::weight),
             failing: None,
-            called: HashMap::new(),
+            called: Recent::new(parts),
             sees_every_end: true,
             known: Known::default(),
-            names: HashMap::new(),
+            names: Recent::new(parts),
             closed: Vec::new(),
             messages: 0,
             transfers: 0,
+            forgotten: 0,
+            forgotten_at: 0,
+            latest: 0,
             symbolize,
         }
     }
@@ -113,7 +140,13 @@ impl Tracker {
     }
 
     /// Takes in one event.
-    pub fn apply(&mut self, event: Event) {
+    pub fn apply(&mut self, mut event: Event) {
+        let head = event.head_mut();
+        self.latest = self.latest.max(head.t_ns);
+        if head.t_ns > self.forgotten_at {
+            // What was forgotten is as good as lost: nothing is proved across that moment.
+            head.epoch = head.epoch.max(self.forgotten_at);
+        }
         match event {
             Event::SocketNamed { head, name } => {
                 self.names.insert(head.list, name);
@@ -142,6 +175,51 @@ impl Tracker {
             Event::SendReturned(seen) => self.send_returned(&seen),
             Event::ListReleased(seen) => self.released(&seen),
             Event::ListDestroyed(seen) => self.destroyed(&seen),
+        }
+        self.forget_excess();
+    }
+
+    /// Messages, or parts of one, that had to leave before they had ended, because more were on
+    /// their way than are kept. The transfers among them have ended as `unknown`.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// CLOCK_MONOTONIC by which something was forgotten last, as after a loss; 0 if never.
+    #[must_use]
+    pub fn forgotten_at(&self) -> u64 {
+        self.forgotten_at
+    }
+
+    /// Lets go of what came first where there is too much. What it was part of can only be known
+    /// less well for it.
+    fn forget_excess(&mut self) {
+        let before = self.forgotten;
+        while let Some(message) = self
+            .open
+            .excess()
+            .or_else(|| self.returning.excess().map(|(_, message)| message))
+        {
+            self.forgotten += 1;
+            self.close_unseen(&message, Fate::Unknown);
+        }
+        while let Some((_, peek)) = self.peeks.excess() {
+            self.forgotten += 1;
+            self.end_peek(&peek);
+        }
+        while let Some(message) = self.unsent.excess() {
+            self.forgotten += 1;
+            self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
+        }
+        while self.duplicates.excess().is_some()
+            || self.called.excess().is_some()
+            || self.names.excess().is_some()
+        {
+            self.forgotten += 1;
+        }
+        if self.forgotten > before {
+            self.forgotten_at = self.latest;
         }
     }
 
@@ -197,12 +275,9 @@ impl Tracker {
         for (message, last) in meant {
             self.end_receive(&message, &last);
         }
-        let returning = self
-            .returning
-            .extract_if(|_, (_, message)| is_meant(message));
-        let mut open: Vec<Message> = returning.map(|(_, (_, message))| message).collect();
-        let queued = self.open.extract_if(|_, message| is_meant(message));
-        open.extend(queued.map(|(_, message)| message));
+        let returning = self.returning.extract(|(_, message)| is_meant(message));
+        let mut open: Vec<Message> = returning.into_iter().map(|(_, message)| message).collect();
+        open.extend(self.open.extract(&is_meant));
         open.sort_by_key(|message| message.id);
         for message in open {
             let otherwise = if message.is_being_received() || !self.sees_every_end {
@@ -212,8 +287,7 @@ impl Tracker {
             };
             self.close_unseen(&message, otherwise);
         }
-        let unsent = self.unsent.extract_if(|_, message| is_meant(message));
-        let mut unsent: Vec<Message> = unsent.map(|(_, message)| message).collect();
+        let mut unsent = self.unsent.extract(&is_meant);
         unsent.sort_by_key(|message| message.id);
         for message in unsent {
             self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
@@ -222,7 +296,7 @@ impl Tracker {
 
     fn open_message(&mut self, head: &Head) -> &mut Message {
         let messages = &mut self.messages;
-        self.open.entry(head.list).or_insert_with(|| {
+        self.open.get_or_insert(head.list, || {
             *messages += 1;
             Message::new(*messages, head.count)
         })
@@ -230,7 +304,7 @@ impl Tracker {
 
     /// Joins what was told of the files and of the task at this hop to the message.
     fn describe(&mut self, seen: &Sighting, receiver: bool) {
-        if let Some(message) = self.open.get_mut(&seen.head.list) {
+        if let Some(message) = self.open.get_mut(seen.head.list) {
             message.describe(&self.known, seen, receiver);
         }
     }
@@ -241,7 +315,7 @@ impl Tracker {
     /// address may be queued anew before the receive has returned. The message then waits for its
     /// reader. Otherwise its end went unseen.
     fn retire(&mut self, list: u64) {
-        let Some(stale) = self.open.remove(&list) else {
+        let Some(stale) = self.open.remove(list) else {
             return;
         };
         match stale.reader() {
@@ -255,7 +329,7 @@ impl Tracker {
 
     /// A thread that begins another receive is done with the one before, whose return went unseen.
     fn end_waiting(&mut self, tid: u32) {
-        if let Some((_, message)) = self.returning.remove(&tid) {
+        if let Some((_, message)) = self.returning.remove(tid) {
             self.close_unseen(&message, Fate::Unknown);
         }
     }
@@ -279,25 +353,31 @@ impl Tracker {
     /// message that is open at this address begins another.
     fn sent(&mut self, hop: Hop, seen: &Sighting) {
         let head = &seen.head;
-        let fits = self.open.get(&head.list).is_none_or(|message| {
+        let fits = self.open.get(head.list).is_none_or(|message| {
             message.same_sighting(hop, head)
                 || message.latest_hop().is_none_or(|latest| latest < hop)
                 // The sender's look at the queue may come after the receiver's at the skb.
                 || (hop == Hop::Queue && message.is_read_before_queue(head))
         });
+        let mut doubtful = false;
         if !fits {
+            doubtful = self.open.get(head.list).is_some_and(Message::is_doubtful);
             self.retire(head.list);
         }
-        self.open_message(head).record(hop, seen);
+        let message = self.open_message(head);
+        if doubtful {
+            message.doubt();
+        }
+        message.record(hop, seen);
     }
 
     fn attached(&mut self, seen: &Sighting) {
         let Head { list, origin, .. } = seen.head;
-        self.duplicates.remove(&list);
+        self.duplicates.remove(list);
         // The skb has a duplicate of the sender's list: from here on the message is that.
         if origin != 0
             && origin != list
-            && let Some(message) = self.open.remove(&origin)
+            && let Some(message) = self.open.remove(origin)
         {
             self.retire(list);
             self.open.insert(list, message);
@@ -311,7 +391,7 @@ impl Tracker {
             self.sent_late(seen);
             return;
         }
-        if let Some(message) = self.open.get_mut(&seen.head.list)
+        if let Some(message) = self.open.get_mut(seen.head.list)
             && message.is_contested_by(seen)
         {
             return;
@@ -319,12 +399,12 @@ impl Tracker {
         self.sent(Hop::Queue, seen);
         self.describe(seen, false);
         if self.senders.share(&seen.head)
-            && let Some(message) = self.open.get_mut(&seen.head.list)
+            && let Some(message) = self.open.get_mut(seen.head.list)
         {
             message.share();
         }
-        if let Some(name) = self.names.remove(&seen.head.list)
-            && let Some(message) = self.open.get_mut(&seen.head.list)
+        if let Some(name) = self.names.remove(seen.head.list)
+            && let Some(message) = self.open.get_mut(seen.head.list)
         {
             message.socket_name = Some(name);
         }
@@ -371,7 +451,7 @@ impl Tracker {
         self.end_waiting(head.tid);
         if self
             .open
-            .get(&head.list)
+            .get(head.list)
             .is_some_and(|message| !message.is_on(head))
         {
             // The same address on another skb: a list of which nothing was seen until now.
@@ -386,8 +466,8 @@ impl Tracker {
 
     fn detached(&mut self, seen: &Sighting) {
         let list = seen.head.list;
-        if let Some(origin) = self.duplicates.remove(&list)
-            && let Some(message) = self.open.get(&origin)
+        if let Some(origin) = self.duplicates.remove(list)
+            && let Some(message) = self.open.get(origin)
         {
             self.peeks.insert(list, (origin, message.clone()));
         }
@@ -415,9 +495,9 @@ impl Tracker {
 
     /// The message that a receiver is installing from, or the duplicate it got by peeking.
     fn receiving(&mut self, list: u64) -> Option<&mut Message> {
-        match self.peeks.get_mut(&list) {
+        match self.peeks.get_mut(list) {
             Some((_, peek)) => Some(peek),
-            None => self.open.get_mut(&list),
+            None => self.open.get_mut(list),
         }
     }
 
@@ -426,16 +506,16 @@ impl Tracker {
         let head = seen.head;
         let waiting = self
             .returning
-            .get(&head.tid)
+            .get(head.tid)
             .is_some_and(|(_, message)| message.is_read_by(&head));
         let message = if waiting {
-            self.returning.remove(&head.tid).map(|(_, message)| message)
+            self.returning.remove(head.tid).map(|(_, message)| message)
         } else if self
             .open
-            .get(&head.list)
+            .get(head.list)
             .is_some_and(|message| message.is_read_by(&head))
         {
-            self.open.remove(&head.list)
+            self.open.remove(head.list)
         } else {
             // The address is another message's by now, and what this belongs to was not seen.
             None
@@ -481,21 +561,21 @@ impl Tracker {
     /// A call is done with a list.
     fn released(&mut self, seen: &Sighting) {
         let list = seen.head.list;
-        if let Some((_, peek)) = self.peeks.get_mut(&list) {
+        if let Some((_, peek)) = self.peeks.get_mut(list) {
             if peek.is_last_of_sighting(seen)
-                && let Some((origin, peek)) = self.peeks.remove(&list)
+                && let Some((origin, peek)) = self.peeks.remove(list)
             {
                 self.end_peek(&peek);
                 self.put_back(origin);
             }
             return;
         }
-        if let Some(origin) = self.duplicates.remove(&list) {
+        if let Some(origin) = self.duplicates.remove(list) {
             // Peeked at by a call that took no descriptors.
             self.put_back(origin);
             return;
         }
-        let Some(message) = self.open.get_mut(&list) else {
+        let Some(message) = self.open.get_mut(list) else {
             // A sender's own list, after the skb got a duplicate.
             return;
         };
@@ -503,7 +583,7 @@ impl Tracker {
         if !message.is_last_of_sighting(seen) {
             return;
         }
-        let Some(message) = self.open.remove(&list) else {
+        let Some(message) = self.open.remove(list) else {
             return;
         };
         let called = self.called_at(&seen.head);
@@ -518,16 +598,16 @@ impl Tracker {
 
     /// The message whose list this is was only looked at.
     fn put_back(&mut self, list: u64) {
-        if let Some(message) = self.open.get_mut(&list) {
+        if let Some(message) = self.open.get_mut(list) {
             message.forget(Hop::Dequeue);
         }
     }
 
     fn destroyed(&mut self, seen: &Sighting) {
         let head = seen.head;
-        if head.flags & FLAG_DESTRUCTED != 0 && !self.open.contains_key(&head.list) {
+        if head.flags & FLAG_DESTRUCTED != 0 && !self.open.contains(head.list) {
             // Told by the hook on its freeing, or older than the trace.
-            self.called.remove(&head.list);
+            self.called.remove(head.list);
             return;
         }
         let message = self.open_message(&head);
@@ -536,7 +616,7 @@ impl Tracker {
             return;
         }
         let called = self.called_at(&head);
-        let Some(message) = self.open.remove(&head.list) else {
+        let Some(message) = self.open.remove(head.list) else {
             return;
         };
         if !message.was_queued() && called.by_sender() {
@@ -549,7 +629,7 @@ impl Tracker {
 
     /// The functions in which the list of this record ends.
     fn called_at(&mut self, head: &Head) -> Called {
-        let mut addresses = self.called.remove(&head.list).unwrap_or_default();
+        let mut addresses = self.called.remove(head.list).unwrap_or_default();
         if addresses.is_empty() {
             addresses.extend(Some(head.location).filter(|location| *location != 0));
         }

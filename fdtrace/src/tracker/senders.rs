@@ -4,10 +4,11 @@
 //! Such a look may find another thread's list, or none because a receiver was faster. What it finds
 //! is believed only where nobody else can have sent it.
 
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::collections::VecDeque;
 
 use fdtrace_common::records::{FileSeen, Head};
 
+use super::recent::Recent;
 use crate::event::Sighting;
 
 /// Sockets, and likewise threads, that are remembered. Those that race each other do so within
@@ -21,11 +22,20 @@ const UNCLAIMED_MAX: usize = 64;
 pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
 
 /// Senders that have been seen so far.
-#[derive(Default)]
 pub(super) struct Senders {
-    sockets: Recent<UsedBy>,
-    threads: Recent<Looks>,
+    sockets: Recent<u64, UsedBy>,
+    threads: Recent<u32, Looks>,
     unclaimed: VecDeque<LateSender>,
+}
+
+impl Default for Senders {
+    fn default() -> Self {
+        Self {
+            sockets: Recent::new(REMEMBERED),
+            threads: Recent::new(REMEMBERED),
+            unclaimed: VecDeque::new(),
+        }
+    }
 }
 
 /// Which thread sends on a socket.
@@ -50,7 +60,7 @@ impl Senders {
             shared: false,
         });
         used.shared |= used.tid != head.tid;
-        let looks = self.threads.get_or_insert(u64::from(head.tid), || Looks {
+        let looks = self.threads.get_or_insert(head.tid, || Looks {
             latest: head.t_ns,
             before: 0,
         });
@@ -58,6 +68,8 @@ impl Senders {
             looks.before = looks.latest;
             looks.latest = head.t_ns;
         }
+        self.sockets.excess();
+        self.threads.excess();
     }
 
     /// Whether several threads have been seen sending on this socket.
@@ -69,9 +81,7 @@ impl Senders {
 
     /// When this thread looked for a list before, or 0: its call began after that.
     pub(super) fn previous_look(&self, head: &Head) -> u64 {
-        self.threads
-            .get(u64::from(head.tid))
-            .map_or(0, |looks| looks.before)
+        self.threads.get(head.tid).map_or(0, |looks| looks.before)
     }
 
     /// Whether a call that has sent the same files on the same socket under other numbers is still
@@ -108,43 +118,6 @@ fn socket_of(head: &Head) -> u64 {
         head.sender_sock
     } else {
         head.sender_ino
-    }
-}
-
-/// A map that forgets what came first.
-struct Recent<V> {
-    values: HashMap<u64, V>,
-    order: VecDeque<u64>,
-}
-
-impl<V> Default for Recent<V> {
-    fn default() -> Self {
-        Self {
-            values: HashMap::new(),
-            order: VecDeque::new(),
-        }
-    }
-}
-
-impl<V> Recent<V> {
-    fn get(&self, key: u64) -> Option<&V> {
-        self.values.get(&key)
-    }
-
-    fn get_or_insert(&mut self, key: u64, value: impl FnOnce() -> V) -> &mut V {
-        if self.order.len() >= REMEMBERED
-            && !self.values.contains_key(&key)
-            && let Some(first) = self.order.pop_front()
-        {
-            self.values.remove(&first);
-        }
-        match self.values.entry(key) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                self.order.push_back(key);
-                entry.insert(value())
-            }
-        }
     }
 }
 

@@ -15,8 +15,8 @@ impl Tracker {
         }
         let head = &seen.head;
         let is_its = |message: &Message| message.is_copied_at(head.origin);
-        if self.unsent.get(&head.tid).is_some_and(is_its)
-            && let Some(message) = self.unsent.remove(&head.tid)
+        if self.unsent.get(head.tid).is_some_and(is_its)
+            && let Some(message) = self.unsent.remove(head.tid)
         {
             let attached = message.has(Hop::Attach);
             let ended = fate::of_send(head.result, attached, message.count());
@@ -39,10 +39,10 @@ impl Tracker {
         // If an skb with the list has been seen, that was all of it: its sender is here.
         let attached = self
             .unsent
-            .get(&head.tid)
+            .get(head.tid)
             .is_some_and(|message| message.sending_thread().is_none());
         if attached {
-            self.unsent.remove(&head.tid);
+            self.unsent.remove(head.tid);
         } else {
             self.end_unsent_before(&head);
         }
@@ -56,9 +56,9 @@ impl Tracker {
     pub(super) fn end_unsent_before(&mut self, head: &Head) {
         if self
             .unsent
-            .get(&head.tid)
+            .get(head.tid)
             .is_some_and(|message| !message.is_copied_at(head.t_ns))
-            && let Some(message) = self.unsent.remove(&head.tid)
+            && let Some(message) = self.unsent.remove(head.tid)
         {
             self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
         }

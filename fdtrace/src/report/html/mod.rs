@@ -301,7 +301,7 @@ fn body(
             @if tally.verdict(Verdict::Different) > 0 {
                 p class="warning different" { "What came out was not what went in." }
             }
-            @if losses.any() {
+            @if losses.any() || tally.forgotten() > 0 {
                 p class="warning" {
                     "Records were lost: what is missing here may have been there, and no verdict stands on it."
                 }
