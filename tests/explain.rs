@@ -186,7 +186,28 @@ fn a_story_ends_where_the_descriptor_did() {
     assert!(standing(&read, "scm_detach_fds").is_none());
     assert!(text(&read).contains("here every descriptor of the message was lost"));
 
-    // The same message, delivered, goes where neither does.
+    // A listener closes the connections in its queue, and they what is in theirs.
+    let embryo = [
+        passing.queued(10),
+        passing.called(&["unix_release_sock", "unix_release_sock"]),
+        passing.destroyed(20, 0, passing.receiver),
+    ];
+    let embryo = story("7.3", &embryo);
+    let closes = steps(&embryo);
+    let closes = closes
+        .iter()
+        .filter(|(name, _)| name == "unix_release_sock");
+    assert_eq!(closes.count(), 2);
+    let embryo = text(&embryo);
+    assert!(embryo.contains("discarded (listener-closed)"), "{embryo}");
+    assert_eq!(
+        embryo
+            .matches("here the connection was still waiting")
+            .count(),
+        1
+    );
+
+    // The same message, delivered, goes where none of them does.
     let delivered = story("7.3", &by_functions(false));
     assert!(standing(&delivered, "fd_install").is_some());
     assert!(standing(&delivered, "scm_destroy").is_none());
@@ -202,7 +223,7 @@ fn a_count_that_somebody_else_moved_is_not_explained_away() {
     let text = text(&story("7.3", &events));
     assert!(text.contains("references 2 → 7, +5 by"), "{text}");
     let undisturbed = self::text(&story("7.3", &by_functions(false)));
-    assert!(!undisturbed.contains("by somebody"), "{undisturbed}");
+    assert!(!undisturbed.contains("by other calls"), "{undisturbed}");
 }
 
 #[test]

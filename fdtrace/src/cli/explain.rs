@@ -180,6 +180,7 @@ fn story(
         .collect();
     let teller = Teller { plan, path };
     let story = Story {
+        result: Some(outcome.result.name()),
         reason: outcome.reason.clone(),
         ..teller.tell(scenario, recording, &transfers, pointers)
     };

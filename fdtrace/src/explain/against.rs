@@ -76,7 +76,7 @@ pub fn tell_against(out: &mut impl io::Write, one: &Story, other: &Story) -> io:
                     .cause
                     .map_or(String::new(), |cause| format!(" ({cause})"));
                 writeln!(out, "  {}{cause}", ending.fate)?;
-                for line in wrap(ending.means, 2 * WIDTH - 4) {
+                for line in wrap(&ending.means, 2 * WIDTH - 4) {
                     writeln!(out, "    {line}")?;
                 }
             }

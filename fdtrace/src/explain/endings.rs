@@ -3,9 +3,9 @@
 use crate::tracker::{Cause, Fate};
 
 /// What became of a file, in a sentence without a full stop.
-pub(super) fn ending(fate: Fate, cause: Option<Cause>) -> &'static str {
-    if let Some((_, _, ending)) = cause.and_then(turn) {
-        return ending;
+pub(super) fn ending(fate: Fate, cause: Option<Cause>) -> String {
+    if let Some(cause) = cause {
+        return of_cause(cause);
     }
     match fate {
         Fate::Delivered => {
@@ -22,109 +22,272 @@ pub(super) fn ending(fate: Fate, cause: Option<Cause>) -> &'static str {
         Fate::Failed => "it never got into a queue",
         Fate::Unknown => "its end was not seen",
     }
+    .to_owned()
 }
 
-/// Where the way turned: the function, what happened in it this time, and what came of it.
-type Turn = (&'static str, &'static str, &'static str);
-
-/// Where a cause shows on the path.
-pub(super) fn turn(cause: Cause) -> Option<Turn> {
-    Some(match cause.name() {
-        "no-control-room" => (
-            "scm_detach_fds",
-            "here the room came to an end",
+fn of_cause(cause: Cause) -> String {
+    let text = match cause {
+        Cause::NoControlRoom => {
             "the receiver's control buffer had no room for it: recvmsg set MSG_CTRUNC, and the \
-             kernel gave its reference back",
-        ),
-        "rlimit-nofile" => (
-            "get_unused_fd_flags",
-            "here it did not: EMFILE",
+             kernel gave its reference back"
+        }
+        Cause::RlimitNofile => {
             "the receiver had as many descriptors as RLIMIT_NOFILE allows: recvmsg set MSG_CTRUNC, \
-             and the kernel gave its reference back",
-        ),
-        "lsm" => (
-            "security_file_receive",
-            "here one said no",
-            "a security module at the receiver refused it, and the kernel gave its reference back",
-        ),
-        "plain-read" => (
-            "scm_destroy",
-            "here every descriptor of the message was lost",
+             and the kernel gave its reference back"
+        }
+        Cause::Lsm => {
+            "a security module at the receiver refused it, and the kernel gave its reference back"
+        }
+        Cause::PlainRead => {
             "the bytes were taken by a call that cannot take descriptors (read, recv): it was lost, \
-             and nobody was told",
-        ),
-        "receiver-closed" => (
-            "unix_release_sock",
-            "here the message was still in the queue",
-            "the receiving socket was closed with the message in its queue",
-        ),
-        "garbage-collector" => (
-            "unix_gc",
-            "here it found these",
+             and nobody was told"
+        }
+        Cause::ReceiverClosed => "the receiving socket was closed with the message in its queue",
+        Cause::ListenerClosed => {
+            "the connection it was sent on was never accepted, and went with its listener"
+        }
+        Cause::Reconnect => {
+            "the receiving datagram socket was connected to somebody else, which empties its queue"
+        }
+        Cause::ReceiveFailed => {
+            "the receiver's call took the message out of the queue and then failed: the message went, \
+             and its descriptors with it"
+        }
+        Cause::Dropped => {
+            "the kernel freed the message unread, in a function that fdtrace has no name for"
+        }
+        Cause::GarbageCollector => {
             "the message was in the queue of a socket that only messages in flight still led to: \
-             the garbage collector took it",
-        ),
-        "reconnect" => (
-            "unix_dgram_disconnected",
-            "here the queue was emptied",
-            "the receiving datagram socket was connected to somebody else, which empties its queue",
-        ),
-        "ebadf" => (
-            "fget_raw",
-            "here one number had nothing behind it: EBADF",
-            "one of the numbers was not open at the sender: sendmsg said EBADF and sent nothing",
-        ),
-        "too-many-fds" => (
-            "scm_fp_copy",
-            "here there were more than 253: EINVAL",
-            "a message carries 253 descriptors at most (SCM_MAX_FD): sendmsg said EINVAL",
-        ),
-        "etoomanyrefs" => (
-            "unix_attach_fds",
-            "here the sender's user had too many in flight: ETOOMANYREFS",
-            "the sender's user had more descriptors in flight than RLIMIT_NOFILE allows",
-        ),
-        "passrights" => (
-            "__skb_queue_tail",
-            "here the receiving socket wanted no descriptors: EPERM",
-            "the receiving socket has SO_PASSRIGHTS off: sendmsg said EPERM",
-        ),
-        "epipe" => (
-            "__skb_queue_tail",
-            "here there was nobody at the other end: EPIPE",
-            "the peer was gone: sendmsg said EPIPE and the list was given back",
-        ),
-        "eagain" => (
-            "__skb_queue_tail",
-            "here the queue was full: EAGAIN",
-            "the receiver's queue was full, and the sender did not want to wait: EAGAIN",
-        ),
-        "zero-length" => (
-            "scm_destroy",
-            "here, because without a byte there is no skb to hang the list on",
+             the garbage collector took it"
+        }
+        Cause::TooManyFds => {
+            "a message carries 253 descriptors at most (SCM_MAX_FD): sendmsg said EINVAL"
+        }
+        Cause::Passrights => "the receiving socket has SO_PASSRIGHTS off: sendmsg said EPERM",
+        Cause::ZeroLength => {
             "a stream carries descriptors with bytes, and there was none: sendmsg succeeded, and the \
-             list was given back",
+             list was given back"
+        }
+        Cause::Splice => "the bytes were spliced into a pipe, which carries no descriptors",
+        Cause::Oob => "it hung on an out-of-band byte, which was read or passed over without it",
+        Cause::Sockmap => "a sockmap program took the message, and only its bytes went on",
+        Cause::NotSent => "sendmsg ended without queueing it",
+        // The one that is not a send's.
+        Cause::Errno(libc::EFAULT) => {
+            "memory that the call named was not there: EFAULT, and nothing stayed referenced"
+        }
+        Cause::Errno(errno) => {
+            return format!(
+                "sendmsg said {}, and sent nothing: {}",
+                cause.name().to_uppercase(),
+                reason(errno)
+            );
+        }
+    };
+    text.to_owned()
+}
+
+/// Why a send on a Unix socket fails so.
+fn reason(errno: i32) -> &'static str {
+    match errno {
+        libc::EBADF => "one of the numbers was not open at the sender",
+        libc::EPIPE => "the peer was gone",
+        libc::ECONNREFUSED => "nobody has the socket that it was sent to",
+        libc::ECONNRESET => "the peer was closed before this connection was accepted",
+        libc::EAGAIN => "there was no room in the queue, and the sender did not want to wait",
+        libc::ETOOMANYREFS => {
+            "the sender's user had more descriptors in flight than RLIMIT_NOFILE allows"
+        }
+        libc::EINVAL => "the kernel takes no such control message, or not this kind of file",
+        libc::EMSGSIZE => "it is longer than a datagram of this socket may be",
+        libc::ENOTCONN => "the socket is not connected",
+        libc::EISCONN => "the socket is connected, and takes no address",
+        libc::EDESTADDRREQ => "it was sent to nobody",
+        libc::ENOENT => "there is no socket of that name",
+        libc::EACCES => "the sender may not write to that socket",
+        libc::EPROTOTYPE => "the socket it was sent to is of another type",
+        libc::EPERM => "the kernel or a security module does not allow it",
+        libc::EOPNOTSUPP => "the socket does not do what the call asks for",
+        libc::EINTR => "a signal came before there was room for it",
+        libc::ENOBUFS | libc::ENOMEM => "the kernel had no memory for it",
+        _ => "the kernel did not say more",
+    }
+}
+
+/// Where a message's way turned from the way of one that arrives.
+pub(super) struct Turn {
+    /// Whether that was in the sender's call.
+    pub(super) in_send: bool,
+    /// The functions in which it shows, whichever of them takes part.
+    functions: &'static [&'static str],
+    /// What happened there this time.
+    pub(super) note: String,
+}
+
+impl Turn {
+    pub(super) fn is_in(&self, function: &str) -> bool {
+        self.functions.contains(&function)
+    }
+}
+
+/// The calls in which a socket's type sends.
+const SENDMSG: &[&str] = &["unix_stream_sendmsg", "unix_dgram_sendmsg"];
+/// Where a list ends that nobody had.
+const DESTROY: &[&str] = &["scm_destroy"];
+
+/// Where a cause shows on the path; `None` if it is not known in which function.
+pub(super) fn turn(cause: Cause) -> Option<Turn> {
+    type Place = (bool, &'static [&'static str], String);
+    let of_send = |functions, note: &str| -> Place { (true, functions, note.to_owned()) };
+    let of_rest = |functions, note: &str| -> Place { (false, functions, note.to_owned()) };
+    let (in_send, functions, note) = match cause {
+        Cause::NoControlRoom => of_rest(
+            &["scm_detach_fds", "scm_recv_unix", "scm_recv"],
+            "here the room came to an end",
         ),
-        "splice" => (
-            "scm_destroy",
-            "here, because a pipe carries bytes alone",
-            "the bytes were spliced into a pipe, which carries no descriptors",
+        Cause::RlimitNofile => of_rest(&["get_unused_fd_flags"], "here it did not: EMFILE"),
+        Cause::Lsm => of_rest(&["security_file_receive"], "here one said no"),
+        Cause::PlainRead => of_rest(DESTROY, "here every descriptor of the message was lost"),
+        Cause::ReceiverClosed => of_rest(
+            &["unix_release_sock"],
+            "here the message was still in the queue",
         ),
-        "oob" => (
-            "skb_copy_datagram_iter",
+        Cause::ListenerClosed => of_rest(
+            &["unix_release_sock"],
+            "here the connection was still waiting to be accepted",
+        ),
+        Cause::Reconnect => of_rest(
+            &["unix_dgram_disconnected"],
+            "here the message was still in the queue",
+        ),
+        Cause::ReceiveFailed => of_rest(
+            &["skb_copy_datagram_iter"],
+            "here the call failed, when the message was in no queue any more",
+        ),
+        Cause::GarbageCollector => of_rest(&["unix_gc", "__unix_gc"], "here it found these"),
+        Cause::Splice => of_rest(DESTROY, "here, because a pipe carries bytes alone"),
+        Cause::Sockmap => of_rest(DESTROY, "here, because a sockmap moves bytes alone"),
+        Cause::Oob => of_rest(
+            &["skb_copy_datagram_iter"],
             "here the out-of-band byte was read, and the list stayed behind",
-            "it hung on an out-of-band byte, which was read or passed over without it",
         ),
-        "sockmap" => (
-            "scm_destroy",
-            "here, because a sockmap moves bytes alone",
-            "a sockmap program took the message, and only its bytes went on",
+        Cause::Errno(libc::EBADF) => of_send(
+            &["fget_raw"],
+            "here one number had nothing behind it: EBADF",
         ),
-        "not-sent" => (
-            "scm_destroy",
-            "here, before anything was queued",
-            "sendmsg ended without queueing it",
+        Cause::TooManyFds => of_send(&["scm_fp_copy"], "here there were more than 253: EINVAL"),
+        Cause::Errno(libc::ETOOMANYREFS) => of_send(
+            &["unix_attach_fds"],
+            "here the sender's user had too many in flight: ETOOMANYREFS",
         ),
-        _ => return None,
+        Cause::Passrights => of_send(
+            SENDMSG,
+            "here it found that the receiving socket wants no descriptors: EPERM",
+        ),
+        Cause::Errno(libc::EPIPE) => {
+            of_send(SENDMSG, "here it found nobody at the other end: EPIPE")
+        }
+        Cause::Errno(libc::EAGAIN) => {
+            of_send(SENDMSG, "here it found no room in the queue: EAGAIN")
+        }
+        Cause::ZeroLength => of_send(
+            DESTROY,
+            "here, because without a byte there is no skb to hang the list on",
+        ),
+        Cause::NotSent => of_send(DESTROY, "here, before anything was queued"),
+        // Of the rest it is known that the call failed, and not how far it had come.
+        Cause::Errno(libc::EFAULT) | Cause::Dropped => return None,
+        Cause::Errno(_) => (
+            true,
+            SENDMSG,
+            format!("here it failed: {}", cause.name().to_uppercase()),
+        ),
+    };
+    Some(Turn {
+        in_send,
+        functions,
+        note,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::functions::{DROP, Function, Name, RECEIVE, SEND};
+
+    const CAUSES: [Cause; 18] = [
+        Cause::NoControlRoom,
+        Cause::RlimitNofile,
+        Cause::Lsm,
+        Cause::NotSent,
+        Cause::Passrights,
+        Cause::TooManyFds,
+        Cause::ZeroLength,
+        Cause::PlainRead,
+        Cause::Splice,
+        Cause::Oob,
+        Cause::Sockmap,
+        Cause::ReceiveFailed,
+        Cause::ReceiverClosed,
+        Cause::ListenerClosed,
+        Cause::Reconnect,
+        Cause::GarbageCollector,
+        Cause::Dropped,
+        Cause::Errno(libc::EMSGSIZE),
+    ];
+
+    fn names(functions: &[Function], into: &mut Vec<&'static str>) {
+        for function in functions {
+            match function.name {
+                Name::Always(name) | Name::Where(name) => into.push(name),
+                Name::FirstOf(names) => into.extend(names),
+                Name::BySocket(stream, packets) => into.extend([stream, packets]),
+                Name::OfReceive => {}
+            }
+            names(function.calls, into);
+        }
+    }
+
+    #[test]
+    fn every_cause_has_words_of_its_own() {
+        let mut said: Vec<String> = CAUSES.map(of_cause).to_vec();
+        said.extend(Fate::ALL.map(|fate| ending(fate, None)));
+        let all = said.len();
+        said.sort();
+        said.dedup();
+        assert_eq!(said.len(), all, "{said:#?}");
+    }
+
+    #[test]
+    fn every_send_that_fails_says_its_errno_and_why() {
+        for errno in [
+            libc::EBADF,
+            libc::EMSGSIZE,
+            libc::ENOTCONN,
+            libc::ECONNREFUSED,
+        ] {
+            let cause = Cause::Errno(errno);
+            let said = of_cause(cause);
+            assert!(said.contains(&cause.name().to_uppercase()), "{said}");
+            assert!(!said.ends_with(reason(0)), "{said}");
+        }
+    }
+
+    #[test]
+    fn every_way_turns_in_a_function_that_is_on_it() {
+        let (mut send, mut rest) = (Vec::new(), Vec::new());
+        names(SEND, &mut send);
+        names(RECEIVE, &mut rest);
+        names(DROP, &mut rest);
+        for cause in CAUSES {
+            let Some(turn) = turn(cause) else {
+                assert_eq!(cause, Cause::Dropped);
+                continue;
+            };
+            let way = if turn.in_send { &send } else { &rest };
+            for function in turn.functions {
+                assert!(way.contains(function), "{cause}: {function}");
+            }
+        }
+    }
 }

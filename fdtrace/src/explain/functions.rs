@@ -50,24 +50,38 @@ pub(super) enum When {
     SystemCall,
     /// The message came into a queue.
     Queued,
-    /// It did not.
-    NotQueued,
+    /// The send came as far as hanging the list on an skb.
+    Tried,
+    /// It succeeded in that.
+    Attached,
+    /// The skb with the list on it came into no queue.
+    Unqueued,
+    /// The list was never on an skb.
+    Unattached,
     /// The list was seen to be duplicated for the skb (up to 6.9).
     Duplicated,
     /// A receiver took the message out of the queue.
     Taken,
+    /// It took the list off the skb too.
+    Detached,
+    /// It failed in between.
+    ReceiveFailed,
     /// A receiver looked at it with MSG_PEEK.
     Peeked,
     /// The receiver's call could take descriptors.
     Control,
     /// Its call could not.
     NoControl,
-    /// The receiver closed its socket.
+    /// It could have, and had room for none.
+    NoRoom,
+    /// The receiving socket was closed.
     Closed,
+    /// A listener was, with connections that nobody had accepted.
+    ListenerClosed,
+    /// The receiving datagram socket was connected to somebody else.
+    Reconnected,
     /// The garbage collector took the message.
     Collected,
-    /// The message was dropped in some other way.
-    Dropped,
 }
 
 use Name::{Always, BySocket, FirstOf, OfReceive, Where};
@@ -105,11 +119,11 @@ pub(super) const SEND: &[Function] = functions! {
                 };
             };
         };
-        [Always("unix_scm_to_skb")] when Queued: "puts the sender's credentials on the skb, the buffer that holds the bytes" {
+        [Always("unix_scm_to_skb")] when Tried: "puts the sender's credentials on the skb, the buffer that holds the bytes" {
             [Always("unix_attach_fds")] @ Attach: "hangs the list on the skb: now the message owns the files" {
                 [Always("scm_fp_dup")] when Duplicated: "makes the skb a list of its own, which takes a second reference to each file";
-                [Where("unix_inflight")]: "counts the file as in flight, and registers it with the garbage collector if it is a Unix socket";
-                [Where("unix_prepare_fpl")]: "sets aside what the garbage collector will want to know of Unix sockets in the list";
+                [Where("unix_inflight")] when Attached: "counts the file as in flight, and registers it with the garbage collector if it is a Unix socket";
+                [Where("unix_prepare_fpl")] when Attached: "sets aside what the garbage collector will want to know of Unix sockets in the list";
             };
         };
         [Always("scm_stat_add")] when Queued: "counts the descriptors at the receiving socket, where fdinfo shows them as scm_fds" {
@@ -120,7 +134,13 @@ pub(super) const SEND: &[Function] = functions! {
         [Always("scm_destroy")] when Duplicated: "ends the sender's own list, now that the skb has its duplicate" {
             [Always("__scm_destroy")]: "gives back that list's reference to each file";
         };
-        [Always("scm_destroy")] when NotQueued: "ends the list, because nothing came into a queue" {
+        [FirstOf(&["sk_skb_reason_drop", "kfree_skb_reason", "kfree_skb"])] when Unqueued @ End: "frees the skb, which came into no queue, with the list on it" {
+            [FirstOf(&["unix_wfree", "unix_destruct_scm"])]: "the skb's destructor" {
+                [Always("unix_detach_fds")]: "takes the list off the skb";
+                [Always("__scm_destroy")]: "gives back the list's reference to each file, and frees the list";
+            };
+        };
+        [Always("scm_destroy")] when Unattached: "ends the list, because nothing came into a queue" {
             [Always("__scm_destroy")] @ End: "gives back the list's reference to each file";
         };
     };
@@ -147,7 +167,13 @@ pub(super) const RECEIVE: &[Function] = functions! {
             [Always("skb_copy_datagram_iter")] @ Dequeue: "copies the bytes of the skb, the list still on it, to the receiver's memory";
         };
         [Where("unix_del_edges")] when Stream & Taken: "tells the garbage collector that the socket no longer leads to the files";
-        [Always("unix_detach_fds")] when Taken @ Detach: "takes the list off the skb: now this call owns it" {
+        [Always("skb_free_datagram")] when ReceiveFailed @ End: "frees the skb, which is in no queue any more, with the list on it" {
+            [FirstOf(&["unix_wfree", "unix_destruct_scm"])]: "the skb's destructor" {
+                [Always("unix_detach_fds")]: "takes the list off the skb";
+                [Always("__scm_destroy")]: "gives back the list's reference to each file, and frees the list";
+            };
+        };
+        [Always("unix_detach_fds")] when Detached @ Detach: "takes the list off the skb: now this call owns it" {
             [Where("unix_notinflight")]: "takes the file off the count of those in flight, and off the garbage collector's register";
             [Where("unix_destroy_fpl")]: "frees what was set aside for the garbage collector";
         };
@@ -170,6 +196,9 @@ pub(super) const RECEIVE: &[Function] = functions! {
                 [Always("__scm_destroy")] @ End: "gives back the list's reference to each file, and frees the list";
             };
         };
+        [FirstOf(&["scm_recv_unix", "scm_recv"])] when NoRoom: "finds no control buffer, or none with room for a number, and has recvmsg set MSG_CTRUNC" {
+            [Always("__scm_destroy")] @ End: "gives back the list's reference to each file, and frees the list";
+        };
     };
     };
     };
@@ -183,14 +212,20 @@ pub(super) const RECEIVE: &[Function] = functions! {
 /// How a message ends that nobody receives.
 #[rustfmt::skip]
 pub(super) const DROP: &[Function] = functions! {
-    [Always("unix_release_sock")] when Closed: "closes the last descriptor of the receiving socket, and empties its queue";
-    [FirstOf(&["__unix_gc", "unix_gc"])] when Collected: "finds sockets that only lead to each other, out of everybody's reach, and takes the skbs between them";
-    [FirstOf(&["sk_skb_reason_drop", "kfree_skb_reason", "kfree_skb"])] when Dropped @ End: "frees the skb unread, with the list on it" {
+    [Always("unix_release_sock")] if ListenerClosed: "closes the listening socket, and every connection in its queue" {
+    [Always("unix_release_sock")] if Closed: "closes the receiving socket, and empties its queue" {
+    [Always("unix_dgram_disconnected")] if Reconnected: "empties the queue of a socket that has another peer now" {
+    [FirstOf(&["__unix_gc", "unix_gc"])] if Collected: "finds sockets that only lead to each other, out of everybody's reach, and takes the skbs between them" {
+    [FirstOf(&["sk_skb_reason_drop", "kfree_skb_reason", "kfree_skb"])] @ End: "frees the skb unread, with the list on it" {
         [FirstOf(&["unix_wfree", "unix_destruct_scm"])]: "the skb's destructor" {
             [Always("unix_detach_fds")]: "takes the list off the skb";
             [Always("scm_destroy")]: "ends the list" {
                 [Always("__scm_destroy")]: "gives back the list's reference to each file, and frees the list";
             };
         };
+    };
+    };
+    };
+    };
     };
 };

@@ -94,7 +94,7 @@ fn taking(message: &[&Transfer]) -> Result<Taking, SourceError> {
     };
     let (delivered, peeked) = (count(Fate::Delivered), count(Fate::Peeked));
     let cause = message.iter().find_map(|transfer| transfer.cause);
-    Ok(match cause.map(Cause::name) {
+    Ok(match cause {
         None if peeked > 0 => Taking::Receive {
             room: peeked,
             peek: true,
@@ -104,13 +104,13 @@ fn taking(message: &[&Transfer]) -> Result<Taking, SourceError> {
             peek: false,
         },
         None if count(Fate::Queued) > 0 => Taking::Leave,
-        Some("no-control-room") => Taking::Receive {
+        Some(Cause::NoControlRoom) => Taking::Receive {
             room: delivered,
             peek: false,
         },
-        Some("rlimit-nofile") => Taking::Limited { free: delivered },
-        Some("plain-read") => Taking::Read,
-        Some("receiver-closed") => Taking::Close,
+        Some(Cause::RlimitNofile) => Taking::Limited { free: delivered },
+        Some(Cause::PlainRead) => Taking::Read,
+        Some(Cause::ReceiverClosed) => Taking::Close,
         Some(cause) => {
             return Err(SourceError::Beyond(format!(
                 "{} ({cause})",
@@ -130,7 +130,7 @@ fn send(sending: &mut String, name: usize, message: &[&Transfer]) {
         let known = opened.iter().find(|(file, _)| *file == transfer.file.ptr);
         let open = match known {
             Some((_, first)) => format!("fds[{first}]"),
-            None => open(transfer.file.kind()).to_owned(),
+            None => open(transfer.file.kind()),
         };
         opened.push((transfer.file.ptr, at));
         let _ = writeln!(sending, "\t\tfds[{at}] = {open};");
@@ -142,15 +142,25 @@ fn send(sending: &mut String, name: usize, message: &[&Transfer]) {
 }
 
 /// How to open a file of a kind; `check` ends the program where that fails.
-fn open(kind: &str) -> &'static str {
+fn open(kind: &str) -> String {
     match kind {
+        "regular" => "a_file()",
         "directory" => "check(open(\"/\", O_RDONLY | O_DIRECTORY), \"open\")",
         "char-device" => "check(open(\"/dev/null\", O_RDWR), \"open\")",
+        "tty" => "check(posix_openpt(O_RDWR | O_NOCTTY), \"posix_openpt\")",
         "socket" => "check(socket(AF_UNIX, SOCK_STREAM, 0), \"socket\")",
         "pipe" | "fifo" => "a_pipe()",
-        "anon-inode" => "check(eventfd(0, 0), \"eventfd\")",
-        _ => "a_file()",
+        "memfd" => "a_memfd()",
+        "epoll" => "check(epoll_create1(0), \"epoll_create1\")",
+        "eventfd" => "check(eventfd(0, 0), \"eventfd\")",
+        "timerfd" => "check(timerfd_create(CLOCK_MONOTONIC, 0), \"timerfd_create\")",
+        "signalfd" => "a_signalfd()",
+        "inotify" => "check(inotify_init1(0), \"inotify_init1\")",
+        "pidfd" => "check(syscall(SYS_pidfd_open, getpid(), 0), \"pidfd_open\")",
+        // What it takes to open one says nothing of how it is passed.
+        other => return format!("a_file() /* in place of the {other} there was */"),
     }
+    .to_owned()
 }
 
 fn receive(receiving: &mut String, name: usize, taking: &Taking) {
@@ -163,10 +173,7 @@ fn receive(receiving: &mut String, name: usize, taking: &Taking) {
             receiving,
             "\tleave_free({free});\n\treceive_fds(sock, {name}, MOST, 0);"
         ),
-        Taking::Read => writeln!(
-            receiving,
-            "\t/* read() has no place for descriptors: they are lost, and it does not say so. */\n\tchar byte;\n\tprintf(\"message {name}: read() took %zd byte, and no descriptor\\n\", read(sock, &byte, 1));"
-        ),
+        Taking::Read => writeln!(receiving, "\tread_bytes(sock, {name});"),
         Taking::Close => writeln!(
             receiving,
             "\t/* The message is in our queue, and goes with it. */\n\tclose(sock);\n\tprintf(\"message {name}: closed with the message unread\\n\");"

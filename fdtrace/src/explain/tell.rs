@@ -4,7 +4,9 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use super::story::{Act, Ending, FileTold, HopTold, Passage, Scene, Sighting, Step, Story, Table};
+use super::story::{
+    Act, Ending, FileTold, HopTold, Passage, Scene, Sighting, Step, Story, Table, UNNAMED,
+};
 use crate::report::{duration, sanitize};
 
 const BOLD: Style = Style::new().bold();
@@ -102,11 +104,12 @@ pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
         tell_ending(out, endings, more)?;
     }
     if let Some(reason) = &story.reason {
-        writeln!(
-            out,
-            "{YELLOW}It did not go as it must: {}{YELLOW:#}",
-            sanitize(reason)
-        )?;
+        let what = match story.result {
+            Some("skip") => "It cannot be played here",
+            Some("inconclusive") => "Not all of it could be seen",
+            _ => "It did not go as it must",
+        };
+        writeln!(out, "{YELLOW}{what}: {}{YELLOW:#}", sanitize(reason))?;
     }
     out.flush()
 }
@@ -146,15 +149,18 @@ fn tell_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::Re
         0 => String::new(),
         more => format!(", and {more} more like it"),
     };
+    let file = match &*ending.file {
+        UNNAMED => String::new(),
+        letter => format!("{letter} "),
+    };
     writeln!(
         out,
-        "message {}: {} {}{receiver} {style}{}{cause}{style:#}{more}:",
+        "message {}: {file}{}{receiver} {style}{}{cause}{style:#}{more}:",
         ending.message,
-        ending.file,
         number(ending.sender_fd),
         ending.fate,
     )?;
-    for line in wrap(ending.means, WIDTH - 4) {
+    for line in wrap(&ending.means, WIDTH - 4) {
         writeln!(out, "    {line}")?;
     }
     Ok(())
@@ -163,8 +169,10 @@ fn tell_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::Re
 fn kind(kind: &str) -> String {
     match kind {
         "unknown" => "a file".to_owned(),
+        "regular" => "a regular file".to_owned(),
         "anon-inode" => "an anonymous inode".to_owned(),
-        kind => format!("a {kind}{}", if kind == "regular" { " file" } else { "" }),
+        kind if kind.starts_with(['a', 'e', 'i', 'o']) => format!("an {kind}"),
+        kind => format!("a {kind}"),
     }
 }
 
@@ -456,7 +464,10 @@ fn told(file: &FileTold) -> String {
         text += ", as it should be";
     }
     if file.unaccounted != 0 {
-        text += &format!(", {:+} by somebody else meanwhile", file.unaccounted);
+        text += &format!(
+            ", {:+} by other calls meanwhile (close, dup …)",
+            file.unaccounted
+        );
     }
     text
 }

@@ -6,14 +6,22 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MOST 253	/* SCM_MAX_FD: what one message carries at most */
@@ -27,15 +35,33 @@ static int check(int result, const char *what)
 	return result;
 }
 
+/* The offset belongs to the file, not to the number: the receiver will find it here. */
+__attribute__((unused)) static int at_42(int fd)
+{
+	check(lseek(fd, 42, SEEK_SET), "lseek");
+	return fd;
+}
+
 __attribute__((unused)) static int a_file(void)
 {
 	char name[] = "/tmp/passed-XXXXXX";
 	int fd = check(mkstemp(name), "mkstemp");
 
 	unlink(name);
-	/* The offset belongs to the file, not to the number: the receiver will find it here. */
-	check(lseek(fd, 42, SEEK_SET), "lseek");
-	return fd;
+	return at_42(fd);
+}
+
+__attribute__((unused)) static int a_memfd(void)
+{
+	return at_42(check(memfd_create("passed", 0), "memfd_create"));
+}
+
+__attribute__((unused)) static int a_signalfd(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	return check(signalfd(-1, &none, 0), "signalfd");
 }
 
 __attribute__((unused)) static int a_pipe(void)
@@ -102,14 +128,25 @@ __attribute__((unused)) static void receive_fds(int sock, int name, int room, in
 
 			memcpy(&fd, CMSG_DATA(rights) + i * sizeof(int), sizeof(int));
 			check(fstat(fd, &is), "fstat");
-			printf("message %d: %d is inode %llu, at offset %lld\n", name, fd,
-			       (unsigned long long)is.st_ino,
-			       (long long)lseek(fd, 0, SEEK_CUR));
+			printf("message %d: %d is inode %llu", name, fd,
+			       (unsigned long long)is.st_ino);
+			if (S_ISREG(is.st_mode))
+				printf(", at offset %lld", (long long)lseek(fd, 0, SEEK_CUR));
+			printf("\n");
 		}
 	}
-	printf("message %d: %d descriptors%s%s\n", name, count,
+	printf("message %d: %d descriptor%s%s%s\n", name, count, count == 1 ? "" : "s",
 	       message.msg_flags & MSG_CTRUNC ? ", MSG_CTRUNC" : "",
 	       flags & MSG_PEEK ? ", and the message stays" : "");
+}
+
+/* read() has no place for descriptors: they are lost, and it does not say so. */
+__attribute__((unused)) static void read_bytes(int sock, int name)
+{
+	char byte;
+	int count = check(read(sock, &byte, 1), "read");
+
+	printf("message %d: read() took %d byte, and no descriptor\n", name, count);
 }
 
 /* Leaves so many numbers free. */

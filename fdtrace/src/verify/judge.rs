@@ -33,6 +33,19 @@ pub enum Result {
     Inconclusive,
 }
 
+impl Result {
+    /// In a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
 /// What a witness said of all descriptors it was asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WitnessReport {

@@ -24,7 +24,9 @@ pub struct Story {
     pub messages_left_out: usize,
     /// What became of the files of each message.
     pub endings: Vec<Ending>,
-    /// Why the scenario did not pass, where `verify` tells the story of that.
+    /// How the scenario ended, in the words of `verify`; null where nobody judged it.
+    pub result: Option<&'static str>,
+    /// Why it did not pass.
     pub reason: Option<String>,
 }
 
@@ -259,5 +261,5 @@ pub struct Ending {
     /// Why it ended so.
     pub cause: Option<&'static str>,
     /// What that means.
-    pub means: &'static str,
+    pub means: String,
 }

@@ -11,6 +11,9 @@ use crate::{
     verify::fact::Fact,
 };
 
+/// What stands for the letter of a file that was never seen.
+pub(crate) const UNNAMED: &str = "?";
+
 /// A file that was to be passed.
 struct Known {
     ptr: u64,
@@ -43,6 +46,10 @@ impl Names {
         }
         for transfer in transfers {
             let file = &transfer.file;
+            if file.ptr == 0 {
+                // The send failed before the file behind the number was seen, if there was any.
+                continue;
+            }
             names.name(file.ptr, file.ino).identity = Some(file.clone());
         }
         names
@@ -66,7 +73,7 @@ impl Names {
 
     pub(super) fn of(&self, file: &FileIdentity) -> String {
         self.behind(file.ptr, Some(file.ino))
-            .unwrap_or_else(|| "?".to_owned())
+            .unwrap_or_else(|| UNNAMED.to_owned())
     }
 
     /// The file at this address, if its inode does not say otherwise.

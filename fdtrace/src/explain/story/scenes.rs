@@ -34,6 +34,7 @@ impl Writer<'_> {
                 .filter(|row| {
                     let ino = socket_ino(&row.link);
                     row.file.is_some()
+                        || is_mistakable(still, process.pid, row.fd)
                         // Nothing was sent yet: any of them may be the one.
                         || ino.is_some() && sockets.is_empty()
                         || ino.is_some_and(|ino| sockets.contains(&ino))
@@ -152,6 +153,12 @@ fn socket_ino(link: &str) -> Option<u64> {
         .ok()
 }
 
+/// Whether this descriptor is the one that an actor is held for, because somebody might take it for
+/// a passed one.
+fn is_mistakable(still: &Still, pid: u32, number: i32) -> bool {
+    matches!(&still.fact, Fact::Mistakable { actor, fd, .. } if (actor.pid, *fd) == (pid, number))
+}
+
 /// Why the actor is held.
 fn title(still: &Still) -> String {
     let who = |pid: u32| {
@@ -162,19 +169,15 @@ fn title(still: &Still) -> String {
         )
     };
     match &still.fact {
-        Fact::Sending { actor, message, .. } => {
-            format!(
-                "{} is held right before sendmsg ({message})",
-                who(actor.pid)
-            )
-        }
+        Fact::Sending { actor, .. } => format!("{} is held right before it sends", who(actor.pid)),
+        Fact::InFlight { expected: 0, .. } => "nothing is in flight".to_owned(),
         Fact::InFlight { .. } => "in flight: sent, and not yet received".to_owned(),
-        Fact::Received { actor, message, .. } => {
-            format!("{} is held right after recvmsg ({message})", who(actor.pid))
+        Fact::Received { actor, .. } => {
+            format!("{} is held right after it received", who(actor.pid))
         }
         Fact::Mistakable { actor, fd, .. } => {
             format!(
-                "{} is held with {fd}, which only looks like it",
+                "{} is held with its {fd}, which only looks like what was passed",
                 who(actor.pid)
             )
         }

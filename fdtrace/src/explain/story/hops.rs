@@ -1,0 +1,153 @@
+//! Hops: where each was seen, and what was read there.
+
+use super::{FILES_TOLD, FileTold, HopTold, Message, Moved, Sighting, Writer};
+use crate::{
+    ledger,
+    plan::{Hop, Kind, Plan, PlannedHop},
+    tracker::{HopSeen, Transfer},
+};
+
+impl Writer<'_> {
+    pub(super) fn hop(&mut self, hop: Hop, message: &Message<'_>) -> HopTold {
+        HopTold {
+            hop: hop.name(),
+            is_watched: self.teller.plan.watches(hop),
+            watched: self.watched(hop),
+            next: (hop == Hop::End && message.at(hop).is_some())
+                .then_some("the list's reference goes next"),
+            seen: message.at(hop).map(|seen| self.sighting(seen, message)),
+        }
+    }
+
+    /// Where the plan watches a hop, or why it does not.
+    fn watched(&self, hop: Hop) -> String {
+        let planned = self.teller.plan.hops.iter().find(|it| it.hop == hop);
+        let Some(planned) = planned else {
+            return "not in the plan".to_owned();
+        };
+        let hook = planned
+            .hooks
+            .iter()
+            .find(|hook| hook.fired.is_some())
+            .or(planned.hooks.first());
+        match hook {
+            Some(hook) => match hook.kind {
+                Kind::Fentry | Kind::Kprobe => {
+                    format!("as {} began ({})", hook.target, hook.kind.name())
+                }
+                Kind::Fexit | Kind::Kretprobe => {
+                    format!("as {} returned ({})", hook.target, hook.kind.name())
+                }
+                Kind::BtfTracepoint | Kind::RawTracepoint => {
+                    format!("at the tracepoint {}", hook.target)
+                }
+            },
+            None => {
+                let common = blind_because(self.teller.plan).len();
+                let reasons: Vec<&str> = reasons(planned).skip(common).collect();
+                reasons.join("; ")
+            }
+        }
+    }
+
+    fn sighting(&mut self, seen: &HopSeen, message: &Message<'_>) -> Sighting {
+        let known = |address: u64| (address != 0).then_some(address);
+        let mut files = Vec::new();
+        for transfer in message.transfers.iter().take(FILES_TOLD) {
+            files.extend(self.file_told(seen.hop, transfer));
+        }
+        Sighting {
+            t_ns: seen.t_ns,
+            after_ns: seen.t_ns.saturating_sub(message.first_seen()),
+            cpu: seen.cpu,
+            pid: seen.pid,
+            tid: seen.tid,
+            comm: seen.comm.clone(),
+            list: self.pointers.show("list", seen.list),
+            skb: known(seen.skb).map(|skb| self.pointers.show("skb", skb)),
+            sender_sock: known(seen.sender_sock).map(|sock| self.pointers.show("sock", sock)),
+            receiver_sock: known(seen.receiver_sock).map(|sock| self.pointers.show("sock", sock)),
+            more_files: message.transfers.len().saturating_sub(FILES_TOLD),
+            files,
+        }
+    }
+
+    fn file_told(&mut self, hop: Hop, transfer: &Transfer) -> Option<FileTold> {
+        let entries: Vec<_> = ledger::entries(transfer).collect();
+        let place = entries.iter().position(|entry| entry.seen.hop == hop)?;
+        let entry = &entries[place];
+        let refs_before = match place.checked_sub(1) {
+            Some(before) => entries[before].seen.refs,
+            None => self.refs_before(transfer, entry.seen.t_ns),
+        };
+        let changed: i64 = entry.changes.iter().map(|change| change.by).sum();
+        let unaccounted = match (refs_before, entry.seen.refs) {
+            (Some(before), Some(now)) => now - before - changed,
+            _ => 0,
+        };
+        let sender = transfer.sender.as_ref().and_then(|sender| sender.fd);
+        let receiver = transfer.receiver.as_ref().and_then(|receiver| receiver.fd);
+        Some(FileTold {
+            name: self.names.of(&transfer.file),
+            file: self.pointers.file_at(transfer, entry.seen),
+            fd: match hop {
+                Hop::Copy => sender,
+                Hop::Queue if place == 0 => sender,
+                Hop::Install => receiver,
+                _ => None,
+            },
+            refs_before,
+            refs: entry.seen.refs,
+            changes: entry
+                .changes
+                .iter()
+                .map(|change| Moved {
+                    by: change.by,
+                    whose: change.whose,
+                })
+                .collect(),
+            unaccounted,
+        })
+    }
+
+    /// The file's count when an actor was last held.
+    fn refs_before(&self, transfer: &Transfer, t_ns: u64) -> Option<i64> {
+        let still = self
+            .recording
+            .stills
+            .iter()
+            .rev()
+            .find(|still| still.t_ns < t_ns)?;
+        still
+            .processes
+            .iter()
+            .flat_map(|process| &process.descriptors)
+            .find(|row| {
+                row.file == transfer.file.ptr && row.ino.is_none_or(|ino| ino == transfer.file.ino)
+            })
+            .map(|row| row.refs)
+    }
+}
+
+fn reasons(planned: &PlannedHop) -> impl Iterator<Item = &str> {
+    planned.why.iter().flat_map(|why| why.split("; "))
+}
+
+/// The reasons that every hop has that is not watched, which a story need not tell each time.
+pub(super) fn blind_because(plan: &Plan) -> Vec<String> {
+    let blind = || plan.hops.iter().filter(|planned| !planned.is_watched());
+    let Some(first) = blind().next() else {
+        return Vec::new();
+    };
+    if blind().count() < 2 {
+        return Vec::new();
+    }
+    let shared = |place: usize, reason: &str| {
+        blind().all(|planned| reasons(planned).nth(place) == Some(reason))
+    };
+    reasons(first)
+        .enumerate()
+        .take_while(|(place, reason)| shared(*place, reason))
+        .map(|(_, reason)| reason.to_owned())
+        .collect()
+}
