@@ -314,17 +314,52 @@ fn inlined_functions_are_passed_over_for_those_that_contain_them() {
 
 #[test]
 fn a_function_of_which_only_a_clone_is_left_is_refused_by_its_name() {
-    let kallsyms = fs::read_to_string(directory("6.12").join("kallsyms")).expect("it is there");
-    let cloned = kallsyms.replace(" __scm_send\n", " __scm_send.constprop.0\n");
-    assert_ne!(kallsyms, cloned);
-    let view = KernelView {
-        symbols: Symbols::parse(cloned.as_bytes()).expect("it is still kallsyms"),
-        ..fixture("6.12")
-    };
+    let view = renamed("6.12", &[("__scm_send", "__scm_send.constprop.0")]);
     let plan = auto(&view);
     assert!(!plan.watches(Hop::Copy));
     let reason = why(&plan, Hop::Copy).expect("it has one");
     assert!(reason.starts_with("only __scm_send.constprop.0 is left of function __scm_send"));
+}
+
+/// The view of `kernel` where symbols go by other names, or are gone.
+fn renamed(kernel: &str, names: &[(&str, &str)]) -> KernelView {
+    let mut kallsyms = fs::read_to_string(directory(kernel).join("kallsyms")).expect("it is there");
+    for (name, other) in names {
+        let found = kallsyms.replace(&format!(" {name}\n"), &format!(" {other}\n"));
+        assert_ne!(kallsyms, found, "{kernel} has no {name}");
+        kallsyms = found;
+    }
+    KernelView {
+        symbols: Symbols::parse(kallsyms.as_bytes()).expect("it is still kallsyms"),
+        ..fixture(kernel)
+    }
+}
+
+/// An skb's destructor changes its name within stable series, and either may be inlined.
+#[test]
+fn the_destructor_is_whichever_this_stable_release_has() {
+    const OTHERS: [&str; 3] = ["__scm_destroy", "unix_stream_sendmsg", "unix_dgram_sendmsg"];
+    let with = |destructor: Option<&'static str>| {
+        let mut targets = OTHERS.to_vec();
+        targets.splice(1..1, destructor);
+        targets
+    };
+    let inlined = ("unix_destruct_scm", "unix_destruct_scm.part.0");
+    let wrapped = ("unix_wfree", "unix_wfree.isra.0");
+    for (kernel, names, expected) in [
+        ("7.3", &[][..], with(Some("unix_destruct_scm"))),
+        ("7.3", &[inlined], with(Some("unix_wfree"))),
+        ("7.3", &[inlined, wrapped], with(None)),
+        // From before there was the other.
+        ("6.1", &[inlined], with(None)),
+    ] {
+        let view = renamed(kernel, names);
+        for attach in [Attach::Trampoline, Attach::Kprobe] {
+            let plan = plan(&view, attach).expect("the other functions are there");
+            assert_eq!(targets(&plan, Hop::End), expected, "{kernel}: {names:?}");
+            assert!(plan.sees_every_end() && plan.sees_failed_sends());
+        }
+    }
 }
 
 #[test]
@@ -400,6 +435,14 @@ fn the_hook_that_everybody_hits_is_taken_only_at_any_price() {
     assert!(targets(&thorough, Hop::End).contains(&"kfree"));
     assert_eq!(fact(&frugal, "LIST_END_BY_FREE"), 0);
     assert_eq!(fact(&thorough, "LIST_END_BY_FREE"), 1);
+    // It tells a list by having seen it queued, which 5.10 has no tracepoint for.
+    let blind = plan_at(&fixture("5.10"), Attach::Tracepoint, Price::Any).expect("it is planned");
+    assert!(!targets(&blind, Hop::End).contains(&"kfree"));
+    assert_eq!(
+        why(&blind, Hop::End),
+        Some("kfree tells only of lists that were seen at queue")
+    );
+    assert_eq!(fact(&blind, "LIST_END_BY_FREE"), 0);
     // Where functions show it, it is not needed.
     let functions = plan_at(&fixture("6.18"), Attach::Auto, Price::Any).expect("it is planned");
     assert!(functions.sees_every_end());

@@ -125,16 +125,19 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
                 .any(|hook| hook.kind == Kind::BtfTracepoint)
     });
     offsets.set("INSTALL_BY_TABLE", u32::from(by_table));
-    let by_free = hops
-        .iter()
-        .flat_map(|planned| &planned.hooks)
-        .any(|hook| hook.target == LIST_FREED);
-    offsets.set("LIST_END_BY_FREE", u32::from(by_free));
-    let plan = Plan {
+    let mut plan = Plan {
         release: view.release.clone(),
         offsets,
         hops,
     };
+    let free = plan.hooks().find(|hook| hook.target == LIST_FREED);
+    if let Some(free) = free
+        && !plan.watches(Hop::Queue)
+    {
+        plan.strike_out(free, "tells only of lists that were seen at queue");
+    }
+    let by_free = plan.hooks().any(|hook| hook.target == LIST_FREED);
+    plan.offsets.set("LIST_END_BY_FREE", u32::from(by_free));
     if let Some(mechanism) = forced(attach)
         && plan.hooks().next().is_none()
     {

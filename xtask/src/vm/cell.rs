@@ -90,8 +90,16 @@ impl Cell {
             INCONCLUSIVE => Result::Inconclusive,
             _ => Result::Failed,
         };
-        let blind = scenarios.blind_spot().map(str::to_owned);
-        if let (Result::Cannot, Some(text)) = (result, blind) {
+        let mut text = match (ended.code, scenarios.to_string()) {
+            (CANNOT, counts) if counts.is_empty() => "cannot".to_owned(),
+            (PASSED | FAILED | INCONCLUSIVE, counts) if !counts.is_empty() => counts,
+            (code, counts) => format!("exit {code} {counts}").trim_end().to_owned(),
+        };
+        if !scenarios.unseen.is_empty() {
+            text += &format!("; not seen: {}", scenarios.unseen.join(", "));
+        }
+        // Where nothing is answered, the hops that are not seen are all there is to say.
+        if result == Result::Cannot && ended.code == INCONCLUSIVE && scenarios.count("pass") == 0 {
             return Self {
                 result,
                 text,
@@ -99,11 +107,6 @@ impl Cell {
                 scenarios: Vec::new(),
             };
         }
-        let text = match (ended.code, scenarios.to_string()) {
-            (CANNOT, counts) if counts.is_empty() => "cannot".to_owned(),
-            (PASSED | FAILED | INCONCLUSIVE, counts) if !counts.is_empty() => counts,
-            (code, counts) => format!("exit {code} {counts}").trim_end().to_owned(),
-        };
         let mut notes = scenarios.reasons();
         notes.extend(complaint(&ended.err));
         Self {
@@ -163,6 +166,8 @@ impl Cell {
 /// The scenarios that are told about, by how they went; those that did not pass with their reason.
 #[derive(Default)]
 struct Scenarios {
+    /// The hops that the plan leaves out.
+    unseen: Vec<String>,
     played: Vec<Played>,
     counts: BTreeMap<&'static str, usize>,
     reasons: BTreeMap<(&'static str, String), Vec<String>>,
@@ -184,10 +189,18 @@ impl Scenarios {
     fn read(lines: &[u8]) -> Self {
         let mut scenarios = Self::default();
         let lines = String::from_utf8_lossy(lines);
-        let lines = lines
+        let lines: Vec<Value> = lines
             .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        for line in lines.filter(|line: &Value| line["type"] == "scenario") {
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let of_type = |what: &'static str| lines.iter().filter(move |line| line["type"] == what);
+        for start in of_type("start") {
+            let plan = start["plan"].as_array().into_iter().flatten();
+            let skipped = plan.filter(|entry| entry["skipped"] == true);
+            let hops = skipped.filter_map(|entry| entry["hop"].as_str());
+            scenarios.unseen.extend(hops.map(str::to_owned));
+        }
+        for line in of_type("scenario") {
             let how = match line["result"].as_str() {
                 Some("pass") => "pass",
                 Some("fail") => "fail",
@@ -221,20 +234,6 @@ impl Scenarios {
                 .reasons
                 .keys()
                 .all(|(how, reason)| *how != "inconclusive" || reason.contains(UNWATCHED))
-    }
-
-    /// The hops that are not watched, if that is why no scenario at all passes.
-    fn blind_spot(&self) -> Option<&str> {
-        if self.count("pass") > 0 || !self.only_unwatched() {
-            return None;
-        }
-        let open = self
-            .reasons
-            .iter()
-            .filter(|((how, _), _)| *how == "inconclusive");
-        let ((_, reason), _) = open.max_by_key(|(_, names)| names.len())?;
-        let end = reason.find(UNWATCHED)?;
-        reason.get(..end + " not watched".len())
     }
 
     fn count(&self, how: &str) -> usize {
@@ -333,12 +332,14 @@ mod tests {
         assert_eq!(Cell::of_verify(&refused, false).result, Result::Failed);
 
         const BLIND: &str = r#"{"type":"scenario","name":"a","result":"skip","reason":"queue is not watched here: ask","inconclusive":true}"#;
-        let blind = ended(3, BLIND, "");
+        const PLAN: &str = r#"{"type":"start","plan":[{"hop":"queue","skipped":true,"why":"no such tracepoint"},{"hop":"dequeue","target":"a"}]}"#;
+        let blind = ended(3, &format!("{PLAN}\n{BLIND}"), "");
         let cell = Cell::of_verify(&blind, false);
         assert_eq!(
             (cell.result, cell.text.as_str()),
-            (Result::Cannot, "queue is not watched")
+            (Result::Cannot, "1 inconclusive; not seen: queue")
         );
+        assert!(cell.scenarios.is_empty());
         assert_eq!(Cell::of_verify(&blind, true).result, Result::Inconclusive);
         let mixed = ended(3, &format!("{BLIND}\n{OUT}"), "");
         assert_eq!(Cell::of_verify(&mixed, false).result, Result::Inconclusive);
