@@ -400,6 +400,29 @@ fn a_sender_that_the_receiver_overtook_is_found_by_socket_and_files() {
     }
 }
 
+/// The look found the list, and a receiver took it while its files were read: after the look began,
+/// which a look without a list may not say of itself.
+#[test]
+fn a_sender_whose_list_is_taken_under_its_eyes_is_found_by_that_list() {
+    let message = Passing::one();
+    let received = [message.dequeued(10), message.returned(20, 1)].concat();
+    let late = |list: u64, skb: u64| {
+        let mut events = raced(&message, 5);
+        let head = head_mut(&mut events[0]);
+        (head.list, head.skb) = (list, skb);
+        track([received.clone(), events].concat())
+    };
+    let transfers = late(message.list, message.skb);
+    assert_eq!(transfers[0].chain, Chain::Whole);
+    assert_eq!(transfers[0].sender.as_ref().unwrap().fd, Some(4));
+    // The controls: another list, or the same address on another skb, is another message's.
+    for (list, skb) in [(0x777, message.skb), (message.list, 0x777)] {
+        let transfers = late(list, skb);
+        assert_eq!(transfers[0].chain, Chain::Gap { hop: Hop::Queue });
+        assert_eq!(transfers[0].sender, None);
+    }
+}
+
 #[test]
 fn a_sender_with_other_files_or_another_socket_is_not_taken() {
     let message = Passing::one();

@@ -91,7 +91,8 @@ pub const CALLERS_MAX: usize = 16;
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[repr(C)]
 pub struct Head {
-    /// CLOCK_MONOTONIC in nanoseconds, taken before anything else was read.
+    /// CLOCK_MONOTONIC in nanoseconds, taken before anything else was read; in a `ListQueued` that
+    /// is `FLAG_RACED` and has no list, after the queue was searched.
     pub t_ns: u64,
     /// When a record was last lost on this machine, seen from when this one was begun. Two
     /// records with the same value have no loss between them.

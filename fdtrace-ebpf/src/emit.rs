@@ -88,6 +88,13 @@ pub(crate) enum Program {
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Program::Free as u32 + 1, 0);
 
+/// CLOCK_MONOTONIC in nanoseconds.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: takes nothing and always succeeds.
+    unsafe { bpf_ktime_get_ns() }
+}
+
 /// This program's scratch, its head holding the time and the current task and nothing else yet.
 #[inline(always)]
 pub(crate) fn begin(
@@ -99,8 +106,7 @@ pub(crate) fn begin(
     // SAFETY: the slot is this program's and this CPU's, see `SCRATCH`.
     let scratch = unsafe { &mut *scratch };
     scratch.head = Head {
-        // SAFETY: takes nothing and always succeeds.
-        t_ns: unsafe { bpf_ktime_get_ns() },
+        t_ns: now(),
         epoch: ring::epoch(),
         list: 0,
         origin: 0,

@@ -199,7 +199,9 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         if passed == 0 {
             return;
         }
-        // Who sent what under which number is known all the same, and reported without a list.
+        // Who sent what under which number is known all the same, and reported without a list, as
+        // of now: a receiver may have taken the list since this look began.
+        scratch.head.t_ns = emit::now();
         debug!(ctx, "the list of {} descriptors has left the queue", passed);
         ring::count(Counter::QueueRaced);
         scratch.head.count = passed as u16;

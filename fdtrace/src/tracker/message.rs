@@ -137,14 +137,21 @@ impl Message {
     }
 
     /// Takes `late` for its sender if everything that both know agrees: the sending socket, every
-    /// file in order, and the time. It was read during that thread's call: not after the look at
-    /// the queue, and after the thread's look before, at `since`.
+    /// file in order, and the time. It was read during that thread's call, after the thread's look
+    /// before, at `since`. A look that found no list came after that; one that found it is of this
+    /// list, and a receiver took it while the look went on.
     pub(super) fn claim(&mut self, late: &LateSender, since: u64) -> bool {
         let agrees = self.lacks_sender()
             && self.head(Hop::Dequeue).is_some_and(|dequeued| {
+                let is_in_call = if late.head.list == 0 {
+                    dequeued.t_ns <= late.head.t_ns
+                } else {
+                    (dequeued.list, dequeued.skb) == (late.head.list, late.head.skb)
+                };
                 dequeued.sender_sock == late.head.sender_sock
                     && dequeued.count == late.head.count
-                    && (since..=late.head.t_ns).contains(&dequeued.t_ns)
+                    && since <= dequeued.t_ns
+                    && is_in_call
             })
             && self.files.len() == late.files.len()
             && self.files.iter().zip(&late.files).all(|(file, sent)| {

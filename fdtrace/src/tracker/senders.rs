@@ -88,7 +88,7 @@ impl Senders {
     /// without its message.
     pub(super) fn confuse(&self, late: &LateSender) -> bool {
         self.unclaimed.iter().any(|other| {
-            other.head.sender_sock == late.head.sender_sock
+            socket_of(&other.head) == socket_of(&late.head)
                 && other.files.len() == late.files.len()
                 && other
                     .files
