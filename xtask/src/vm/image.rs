@@ -125,8 +125,12 @@ pub(crate) fn write(path: &Path, programs: &[Program], job: &Job) -> Result<()> 
         archive.file(&format!("bin/{}", program.name), 0o755, &data)?;
     }
     archive.symlink("init", "bin/vm-init")?;
-    if programs.iter().any(|program| program.name == "busybox") {
-        archive.symlink("bin/sh", "busybox")?;
+    if let Some(busybox) = programs.iter().find(|program| program.name == "busybox") {
+        for applet in applets(&busybox.path)? {
+            if programs.iter().all(|program| program.name != applet) {
+                archive.symlink(&format!("bin/{applet}"), "busybox")?;
+            }
+        }
     }
     archive.file(JOB.trim_start_matches('/'), 0o644, &job.encode())?;
     archive
@@ -146,7 +150,15 @@ fn wants_interpreter(data: &[u8]) -> bool {
         .any(|header| header.p_type(endian) == object::elf::PT_INTERP)
 }
 
-/// The busybox that gives `--shell` its shell.
+/// The commands that a busybox can be called as, but for itself.
+fn applets(busybox: &Path) -> Result<Vec<String>> {
+    let list = process::output(Command::new(busybox).arg("--list"))
+        .with_context(|| format!("{} does not say what it can do", busybox.display()))?;
+    let names = list.lines().filter(|name| *name != "busybox");
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// The busybox that gives a VM its shell.
 pub(crate) fn busybox() -> Result<Program> {
     let path = toolchain::find_or_install("busybox", "busybox-static")?;
     Ok(Program {
@@ -155,10 +167,9 @@ pub(crate) fn busybox() -> Result<Program> {
     })
 }
 
-/// Starts a shell that finds busybox's other commands.
+/// Starts a shell.
 pub(crate) fn shell() -> Vec<OsString> {
-    let script = "busybox --install -s /bin; exec sh -l";
-    ["sh", "-c", script].map(OsString::from).into()
+    ["sh", "-l"].map(OsString::from).into()
 }
 
 #[cfg(test)]

@@ -64,7 +64,8 @@ Examples:
   cargo xtask vm --kernel path/to/bzImage --append lsm=bpf
   cargo xtask vm --all
   cargo xtask vm --all --test live --test adversaries
-  cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::")]
+  cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::
+  cargo xtask vm --kernel 7.3 --tools --test labs -- labs")]
 pub(crate) struct Args {
     /// A kernel series that Debian has, or the path of a bzImage; with --all, more than one.
     #[arg(long, value_name = "SERIES|PATH")]
@@ -78,6 +79,9 @@ pub(crate) struct Args {
     /// Open a prompt in the VM.
     #[arg(long, conflicts_with_all = ["all", "command"])]
     shell: bool,
+    /// Put a shell and its usual commands into the VM's /bin, as --shell does.
+    #[arg(long)]
+    tools: bool,
     /// Put a static program or a script into the VM's /bin.
     #[arg(long, value_name = "[NAME=]FILE", value_parser = Program::parse)]
     with: Vec<Program>,
@@ -115,7 +119,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     // Before the build, so that a missing QEMU does not cost minutes to find out.
     let qemu = Qemu::find(args.accel)?;
-    let shell = args.shell.then(image::busybox).transpose()?;
+    let tools = args.shell || args.tools;
+    let busybox = tools.then(image::busybox).transpose()?;
     let columns = Columns::of(args);
     let mut session = Session {
         qemu,
@@ -136,7 +141,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let kernels = args.kernels()?;
     session.programs = image::build(&args.test)?;
     session.programs.extend(args.with.iter().cloned());
-    session.programs.extend(shell);
+    session.programs.extend(busybox);
     if args.all {
         session.job.commands = columns.commands();
         return matrix::run(
