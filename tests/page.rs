@@ -340,7 +340,27 @@ fn the_page_works_in_a_browser() {
     let dark = browser.evaluate(paper);
     browser.show(1280, 900, "light");
     assert_ne!(browser.evaluate(paper), dark);
+
+    // On paper every transfer is there, and nothing that only a screen can use.
+    browser.evaluate(
+        "{ const it = document.querySelector('button[type=reset]'); it.click(); \
+         window.printed = new Promise(done => addEventListener('beforeprint', () => done( \
+         [document.querySelectorAll('.row').length, matchMedia('print').matches]))) ; 0 }",
+    );
+    browser.settle();
+    let document = browser.print();
+    assert_eq!(browser.evaluate("printed.then(it => it[0])"), 60);
+    assert!(document.starts_with("JVBERi0"), "it is no PDF");
+    // And on the screen only those in sight again.
+    browser.settle();
+    assert!(
+        browser
+            .evaluate("document.querySelectorAll('.row').length")
+            .as_u64()
+            < Some(60)
+    );
     if let Some(folder) = std::env::var_os("FDTRACE_PICTURES") {
+        fs::write(Path::new(&folder).join("print.pdf.b64"), document).unwrap();
         take_pictures(&mut browser, Path::new(&folder));
     }
     assert_eq!(browser.complaints, Vec::<String>::new());

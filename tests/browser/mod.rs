@@ -170,6 +170,12 @@ impl Browser {
         self.settle();
     }
 
+    /// Prints the page, and returns the PDF in base64.
+    pub(crate) fn print(&mut self) -> String {
+        let answer = self.call("Page.printToPDF", &json!({}));
+        answer["data"].as_str().expect("a document").to_owned()
+    }
+
     /// A picture of all of the page, as PNG in base64.
     pub(crate) fn picture(&mut self) -> String {
         let params = json!({ "format": "png", "captureBeyondViewport": true });
