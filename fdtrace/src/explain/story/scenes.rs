@@ -15,13 +15,22 @@ impl Writer<'_> {
             .collect();
         let mut tables = Vec::new();
         for process in &still.processes {
-            // Not every kernel shows the inode of a sender's socket, but its number for it.
-            let sends_on = |fd: i32| {
-                messages.iter().any(|message| {
-                    message.transfers[0].sender.as_ref().is_some_and(|sender| {
-                        (sender.pid, sender.socket_fd) == (process.pid, Some(fd))
+            // Not every kernel shows the inode of a sender's socket, but its number for it; and some
+            // show neither, so that it may be any.
+            let may_send_on = |fd: i32| {
+                messages
+                    .iter()
+                    .map(|message| message.transfers[0])
+                    .any(|transfer| {
+                        let sender = transfer.sender.as_ref();
+                        sender.is_some_and(|sender| {
+                            sender.pid == process.pid
+                                && match sender.socket_fd {
+                                    Some(socket) => socket == fd,
+                                    None => transfer.socket.sender_ino.is_none(),
+                                }
+                        })
                     })
-                })
             };
             let rows: Vec<Row> = process
                 .descriptors
@@ -38,7 +47,7 @@ impl Writer<'_> {
                         // Nothing was sent yet: any of them may be the one.
                         || ino.is_some() && sockets.is_empty()
                         || ino.is_some_and(|ino| sockets.contains(&ino))
-                        || ino.is_some() && sends_on(row.fd)
+                        || ino.is_some() && may_send_on(row.fd)
                 })
                 .collect();
             tables.push(Table {
