@@ -5,12 +5,12 @@
 //! what an earlier call left there. Hops use its numbers only together with the task's table. The
 //! kernel's copy is what the kernel itself goes by.
 
-use core::ptr::read_volatile;
+use core::{mem::offset_of, ptr::read_volatile};
 
 use fdtrace_common::records::LIST_MAX;
 
 use crate::{
-    emit::FDS_MAX,
+    emit::{self, FDS_MAX, Program},
     kernel::{self, Msghdr, Pointer},
 };
 
@@ -83,6 +83,48 @@ const COMPAT: Layout = Layout {
     align: 4,
 };
 
+/// Where control messages are, and how many bytes they take.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Control {
+    at: u64,
+    len: u64,
+}
+
+impl Control {
+    pub(crate) const NONE: Self = Self { at: 0, len: 0 };
+
+    /// Those of the message that `msghdr` describes in user memory.
+    #[inline(always)]
+    pub(crate) fn of(msghdr: u64) -> Self {
+        let [at, len] = kernel::read_user(msghdr + offset_of!(UserMsghdr, control) as u64);
+        Self { at, len }
+    }
+
+    /// Those of a message in the form that a 32-bit process gives it.
+    #[inline(always)]
+    pub(crate) fn of_compat(msghdr: u32) -> Self {
+        let message: CompatMsghdr = kernel::read_user(u64::from(msghdr));
+        Self {
+            at: u64::from(message.control),
+            len: u64::from(message.control_len),
+        }
+    }
+
+    /// The kernel's copy of a sender's.
+    #[inline(always)]
+    pub(crate) fn copied(message: Msghdr<impl Pointer>) -> Self {
+        let (at, len) = message.control();
+        Self { at, len }
+    }
+
+    /// Whether there is no room for anything.
+    #[inline(always)]
+    pub(crate) fn is_empty(self) -> bool {
+        self.at == 0 || self.len < COMPAT.header
+    }
+}
+
 /// What a control buffer says of descriptors.
 #[derive(Clone, Copy)]
 pub(crate) struct Rights {
@@ -94,49 +136,93 @@ pub(crate) struct Rights {
     pub(crate) room: u32,
 }
 
-/// Reads the descriptor numbers of the message that `msghdr` describes in user memory, in the
-/// order in which the kernel joins the SCM_RIGHTS parts to one list.
+impl Rights {
+    /// As one number, which is all that a global function can return.
+    #[inline(always)]
+    fn pack(self) -> u64 {
+        u64::from(self.read) | u64::from(self.named) << 16 | u64::from(self.room) << 32
+    }
+
+    #[inline(always)]
+    fn unpack(packed: u64) -> Self {
+        Self {
+            read: (packed & 0xffff) as u32,
+            named: (packed >> 16 & 0xffff) as u32,
+            room: (packed >> 32 & 0xffff) as u32,
+        }
+    }
+}
+
+const _: () = assert!(CMSGS_MAX as u64 * NAMED_MAX <= 0xffff && FDS_MAX <= 0xffff);
+
+/// Reads the descriptor numbers of a message to the program's `fds`, in the order in which the
+/// kernel joins the SCM_RIGHTS parts to one list.
 #[inline(always)]
-pub(crate) fn read_fds(msghdr: u64, fds: &mut [i32; FDS_MAX]) -> Rights {
-    let message: UserMsghdr = kernel::read_user(msghdr);
-    walk(
-        NATIVE,
-        message.control,
-        message.control_len,
-        fds,
-        kernel::read_user,
-        |to, len, from| {
-            // SAFETY: `walk` gives room for the length.
-            unsafe { kernel::copy_from_user(to, len, from) }
-        },
-    )
+pub(crate) fn read_fds(program: Program, control: Control) -> Rights {
+    Rights::unpack(read_user_fds(program as u64, control.at, control.len, 0))
+}
+
+/// [`read_fds`] to the program's `told`.
+#[inline(always)]
+pub(crate) fn read_told_fds(program: Program, control: Control) -> Rights {
+    Rights::unpack(read_user_fds(program as u64, control.at, control.len, 1))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_user_fds(program: u64, at: u64, len: u64, told: u64) -> u64 {
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return 0;
+    };
+    let fds = if told == 0 {
+        &mut scratch.fds
+    } else {
+        &mut scratch.told
+    };
+    walk(NATIVE, at, len, fds, kernel::read_user, |to, len, from| {
+        // SAFETY: `walk` gives room for the length.
+        unsafe { kernel::copy_from_user(to, len, from) }
+    })
+    .pack()
 }
 
 /// The first number of the message that `msghdr` describes, if its first control message is an
 /// SCM_RIGHTS with `count` descriptors; else -1.
 #[inline(always)]
 pub(crate) fn first_fd(msghdr: u64, count: u32) -> i32 {
-    let message: UserMsghdr = kernel::read_user(msghdr);
-    if message.control_len < NATIVE.header {
+    let control = Control::of(msghdr);
+    if control.len < NATIVE.header {
         return -1;
     }
-    let cmsg: Cmsghdr = kernel::read_user(message.control);
+    let cmsg: Cmsghdr = kernel::read_user(control.at);
     let len = NATIVE.header + u64::from(count) * 4;
     if cmsg.level != SOL_SOCKET || cmsg.kind != SCM_RIGHTS || cmsg.len != len || count == 0 {
         return -1;
     }
-    kernel::read_user(message.control + NATIVE.header)
+    kernel::read_user(control.at + NATIVE.header)
 }
 
 /// [`read_fds`] of a message in the form that a 32-bit process gives it.
 #[inline(always)]
-pub(crate) fn read_compat_fds(msghdr: u32, fds: &mut [i32; FDS_MAX]) -> Rights {
-    let message: CompatMsghdr = kernel::read_user(u64::from(msghdr));
+pub(crate) fn read_compat_fds(program: Program, control: Control) -> Rights {
+    Rights::unpack(read_user_compat_fds(
+        program as u64,
+        control.at,
+        control.len,
+    ))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_user_compat_fds(program: u64, at: u64, len: u64) -> u64 {
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return 0;
+    };
     walk(
         COMPAT,
-        u64::from(message.control),
-        u64::from(message.control_len),
-        fds,
+        at,
+        len,
+        &mut scratch.fds,
         |at| {
             let CompatCmsghdr { len, level, kind } = kernel::read_user(at);
             let len = u64::from(len);
@@ -151,17 +237,34 @@ pub(crate) fn read_compat_fds(msghdr: u32, fds: &mut [i32; FDS_MAX]) -> Rights {
             unsafe { kernel::copy_from_user(to, len, from) }
         },
     )
+    .pack()
 }
 
 /// [`read_fds`] from the kernel's copy of a sender's control messages.
 #[inline(always)]
-pub(crate) fn read_copied_fds(message: Msghdr<impl Pointer>, fds: &mut [i32; FDS_MAX]) -> Rights {
-    let (control, len) = message.control();
+pub(crate) fn read_copied_fds(program: Program, control: Control) -> Rights {
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return Rights::unpack(0);
+    };
+    // Through memory: where the verifier knows what an address points to (7.3), it is no number to
+    // hand over.
+    scratch.control = control;
+    Rights::unpack(read_kernel_fds(program as u64))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_kernel_fds(program: u64) -> u64 {
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return 0;
+    };
+    let Control { at, len } = scratch.control;
     let header = kernel::read_copied;
-    walk(NATIVE, control, len, fds, header, |to, len, from| {
+    walk(NATIVE, at, len, &mut scratch.fds, header, |to, len, from| {
         // SAFETY: `walk` gives room for the length.
         unsafe { kernel::copy_from_kernel(to, len, from) }
     })
+    .pack()
 }
 
 #[inline(always)]

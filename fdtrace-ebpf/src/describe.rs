@@ -4,8 +4,6 @@
 //! What was told lately on this CPU is not told again, so a hot path costs a look into a small
 //! table. A name that was changed meanwhile is told anew after [`TELL_AGAIN_NS`].
 
-use core::ptr::read_volatile;
-
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use fdtrace_common::{
     counters::Counter,
@@ -14,6 +12,7 @@ use fdtrace_common::{
 };
 
 use crate::{
+    emit::{self, Program},
     kernel::{self, File, List, description, description::NameKey, path},
     offsets::DESCRIBE,
     ring,
@@ -22,12 +21,8 @@ use crate::{
 /// How long a description holds.
 const TELL_AGAIN_NS: u64 = 1_000_000_000;
 
-/// Paths that are walked at one hop of a message; the verifier follows each anew. Other files of the
-/// message are told when they pass again.
-const PATHS_MAX: usize = 4;
-
-/// Files of a message that are looked at: each costs the verifier time at every start.
-const FILES_MAX: usize = 64;
+/// Files of a message that are looked at: each costs its receiver time.
+const FILES_MAX: u64 = 64;
 
 /// Names and mounts of one path.
 const PATH_STEPS: usize = 24;
@@ -73,16 +68,12 @@ struct TaskRecord {
     described: TaskDescribed,
 }
 
-/// Room to write records in, and what is left to do.
+/// Room to write records in.
 #[repr(C)]
 struct Work {
     path: PathRecord,
     socket: SocketRecord,
     task: TaskRecord,
-    /// Places in the list of files whose path is to be walked.
-    pending: [u32; PATHS_MAX],
-    found: u32,
-    reserved: u32,
 }
 
 /// Who describes: each has room of its own, as programs may interrupt each other.
@@ -138,54 +129,52 @@ pub(crate) fn task(who: Who, head: &Head) {
     ring::submit_whole(&work.task, Counter::DescribeLost);
 }
 
-/// Describes the files of a list that is about to leave its queue: there the programs are simple
-/// enough for the verifier to follow this too.
+/// Describes the files of a list that is about to leave its queue. `program`'s head begins the
+/// records.
 #[inline(always)]
-pub(crate) fn files(who: Who, head: &Head, list: List) {
+pub(crate) fn files(who: Who, program: Program, list: List, total: u16) {
     if !is_on() || list.0 == 0 {
         return;
     }
-    // Read here, and not taken from the caller: what the verifier learns of the number from each
-    // way out of the loop below must not split all that the caller does with it.
-    // SAFETY: a plain field.
-    let total = u32::from(unsafe { read_volatile(&raw const head.count) });
-    let Some(work) = work(who) else {
-        return;
-    };
-    work.found = 0;
     for index in 0..FILES_MAX {
-        if index as u32 >= total {
+        if index >= u64::from(total) {
             break;
         }
-        let file = list.file(index);
-        let key = file.name_key();
-        let Some(told) = told_file(key) else {
-            return;
-        };
-        if told.key == key && head.t_ns - told.t_ns < TELL_AGAIN_NS {
-            continue;
-        }
-        if file.is_socket() {
-            tell_socket(work, head, file);
-        } else if !file.is_pipe() {
-            // A pipe's inode number says it all.
-            let found = work.found as usize;
-            if found >= PATHS_MAX {
-                continue;
-            }
-            work.pending[found] = index as u32;
-            work.found = found as u32 + 1;
-        }
-        told.key = key;
-        told.t_ns = head.t_ns;
+        describe_file(who as u64, program as u64, list.0, index);
     }
-    for at in 0..PATHS_MAX {
-        if at as u32 >= work.found {
-            return;
-        }
-        let index = work.pending[at] as usize % 256;
-        tell_path(work, head, list.file(index));
+}
+
+/// Describes a file of a list, unless that was done lately. A global function, so that the kernel
+/// verifies it once and not for each file.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn describe_file(who: u64, program: u64, list: u64, index: u64) -> u64 {
+    let file = List(list).file(index as usize);
+    let key = file.name_key();
+    let Some(told) = told_file(key) else {
+        return 0;
+    };
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return 0;
+    };
+    let head = &scratch.head;
+    if told.key == key && head.t_ns - told.t_ns < TELL_AGAIN_NS {
+        return 0;
     }
+    told.key = key;
+    told.t_ns = head.t_ns;
+    let Some(work) = WORK.get_ptr_mut(who as u32) else {
+        return 0;
+    };
+    // SAFETY: the slot is this program's and this CPU's.
+    let work = unsafe { &mut *work };
+    if file.is_socket() {
+        tell_socket(work, head, file);
+    } else if !file.is_pipe() {
+        // A pipe's inode number says it all.
+        tell_path(work, head, file);
+    }
+    0
 }
 
 /// Where it is noted when this file was described.

@@ -1,7 +1,11 @@
 //! From what a hop found to records: the head with the task's identity, and the files in runs
 //! that fit a record.
+//!
+//! The files are written by a global function ([`write_files`]): the kernel verifies such a one by
+//! itself, once, with whatever arguments, instead of following the caller into it for each of 253
+//! files. What it works on waits in the program's [`Scratch`].
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::offset_of};
 
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
@@ -10,17 +14,21 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FILES_PER_RECORD, Head, LIST_MAX, NOT_TOLD, RecordKind, WINDOW_WORDS},
+    records::{
+        FILES_PER_RECORD, FLAG_RACED, FileSeen, Head, LIST_MAX, NOT_TOLD, RecordKind, SocketName,
+        WINDOW_WORDS,
+    },
 };
 
 use crate::{
+    control::Control,
     filter::{self, Stage, Way},
-    kernel::{FdTable, File, Pointer, Task},
-    ring::{self, Pending},
+    kernel::{FdTable, File, List, Pointer, Room, Skb, Task},
+    ring::{self, Record},
 };
 
 /// Most records that one hop of one list takes.
-const RECORDS_MAX: usize = LIST_MAX.div_ceil(FILES_PER_RECORD);
+const RECORDS_MAX: u32 = LIST_MAX.div_ceil(FILES_PER_RECORD) as u32;
 
 /// Room for descriptor numbers: a full list may start anywhere in the first half.
 pub(crate) const FDS_MAX: usize = 512;
@@ -30,21 +38,32 @@ pub(crate) const FDS_MAX: usize = 512;
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) head: Head,
+    /// What follows the head in a record.
+    seen: [FileSeen; FILES_PER_RECORD],
+    /// The files of the records under way.
+    files: Files,
     /// The current task's descriptors, where the hop looks them up.
     table: FdTable,
     /// Descriptor numbers of the list's files, where the hop knows them.
     pub(crate) fds: [i32; FDS_MAX],
+    /// The kernel's copy of a sender's control messages.
+    pub(crate) control: Control,
     /// Numbers in the control message of a receive.
     pub(crate) told: [i32; FDS_MAX],
     /// Descriptors that are open after a receive.
     pub(crate) open: [u64; WINDOW_WORDS],
-    /// A cursor over bits of `open`: word, bits left in it, numbers found so far.
-    pub(crate) word: u32,
+    /// Numbers found so far.
     pub(crate) found: u32,
-    pub(crate) bits: u64,
+    reserved: u32,
+    room: Room,
     /// 1 if the records under way are to be [held](filter).
-    pub(crate) held: u32,
-    pub(crate) reserved: u32,
+    held: u32,
+    /// 1 if they are to say what the files' dentries are called.
+    labelled: u32,
+    /// The [`Counter`] of those that find no room.
+    lost: u32,
+    /// The [`Program`] whose scratch this is.
+    program: u32,
 }
 
 impl Scratch {
@@ -95,6 +114,13 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+#[inline(always)]
+pub(crate) fn scratch(program: u32) -> Option<&'static mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(program)?;
+    // SAFETY: the slot is this program's and this CPU's, see `SCRATCH`.
+    Some(unsafe { &mut *scratch })
+}
+
 /// This program's scratch, its head holding the time and the current task and nothing else yet.
 #[inline(always)]
 pub(crate) fn begin(
@@ -102,37 +128,19 @@ pub(crate) fn begin(
     program: Program,
     kind: RecordKind,
 ) -> Option<&'static mut Scratch> {
-    let scratch = SCRATCH.get_ptr_mut(program as u32)?;
-    // SAFETY: the slot is this program's and this CPU's, see `SCRATCH`.
-    let scratch = unsafe { &mut *scratch };
-    scratch.head = Head {
-        t_ns: now(),
-        epoch: ring::epoch(),
-        list: 0,
-        origin: 0,
-        skb: 0,
-        receiver_sock: 0,
-        sender_sock: 0,
-        receiver_ino: 0,
-        sender_ino: 0,
-        location: 0,
-        pid: task.pid(),
-        tid: task.tid(),
-        // SAFETY: takes nothing and always succeeds.
-        cpu: unsafe { bpf_get_smp_processor_id() },
-        socket_fd: -1,
-        result: 0,
-        syscall: -1,
-        kind: kind as u16,
-        flags: 0,
-        count: 0,
-        first: 0,
-        files: 0,
-        socket_type: 0,
-        total: 0,
-        room: 0,
-        comm: [0; 16],
-    };
+    let scratch = scratch(program as u32)?;
+    scratch.program = program as u32;
+    let head = &mut scratch.head;
+    ring::clear_head(head);
+    head.t_ns = now();
+    // SAFETY: takes nothing and always succeeds.
+    head.cpu = unsafe { bpf_get_smp_processor_id() };
+    head.epoch = ring::epoch();
+    head.pid = task.pid();
+    head.tid = task.tid();
+    head.socket_fd = -1;
+    head.syscall = -1;
+    head.kind = kind as u16;
     // SAFETY: the field can be written.
     unsafe { task.copy_comm(&raw mut scratch.head.comm) };
     Some(scratch)
@@ -178,72 +186,203 @@ impl Slot {
     }
 }
 
-/// Writes `total` files under the scratch's head, asking `file_at` for each by its index.
-///
-/// `flags_after` is asked once a record's files have been read, for what only then is known.
-/// When the ring buffer is full, the rest of the list is lost with the record, and counted.
+/// The files of a hop's records: what is in a list, or behind numbers, or both.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Files {
+    /// How many.
+    pub(crate) total: u32,
+    /// Of [`Scratch::fds`], how many are numbers in the current task's table.
+    pub(crate) numbers: u32,
+    /// Of [`Scratch::told`], how many belong here.
+    pub(crate) told: u32,
+    reserved: u32,
+    /// The list that they are in; null where the files behind the numbers are meant.
+    pub(crate) list: List,
+    /// The file that is meant, where it is just one.
+    file: File,
+    /// If the list is not on this skb any more once they have been read, that was
+    /// [too late](FLAG_RACED).
+    pub(crate) skb: Skb,
+}
+
+impl Files {
+    pub(crate) const NONE: Self = Self {
+        total: 0,
+        numbers: 0,
+        told: 0,
+        reserved: 0,
+        list: List(0),
+        file: File(0),
+        skb: Skb(0),
+    };
+
+    /// All of a list, whose length the caller has read.
+    #[inline(always)]
+    pub(crate) fn of(list: List<impl Pointer>, total: u16) -> Self {
+        Self {
+            total: u32::from(total),
+            list: List(list.0.address()),
+            ..Self::NONE
+        }
+    }
+
+    /// This one, whose number is the first one, if it has any.
+    #[inline(always)]
+    pub(crate) fn one(file: File<impl Pointer>, numbers: u32) -> Self {
+        Self {
+            total: 1,
+            numbers,
+            told: numbers,
+            file: File(file.0.address()),
+            ..Self::NONE
+        }
+    }
+
+    /// Those that the first numbers stand for.
+    #[inline(always)]
+    pub(crate) fn behind(numbers: u32) -> Self {
+        Self {
+            total: numbers,
+            numbers,
+            ..Self::NONE
+        }
+    }
+}
+
+/// Writes `files` under the scratch's head. When the ring buffer is full, the rest of the list is
+/// lost with the record, and counted.
 #[inline(always)]
-pub(crate) fn files<P: Pointer>(
-    scratch: &mut Scratch,
-    total: u32,
-    lost: Counter,
-    file_at: impl Fn(&Scratch, usize) -> (File<P>, Slot),
-    flags_after: impl Fn() -> u16,
-) {
+pub(crate) fn files(scratch: &mut Scratch, lost: Counter, files: Files) {
     let stage = Stage::of(lost);
     let way = filter::way(&mut scratch.head, stage);
     if way != Way::Drop {
         scratch.held = u32::from(way == Way::Hold);
-        write_files(scratch, total, lost, file_at, flags_after);
+        scratch.labelled = u32::from(is_first_sight(scratch.head.kind));
+        scratch.lost = lost as u32;
+        scratch.head.total = files.total as u16;
+        // SAFETY: a plain field, volatile so that it is in the map when another function looks.
+        unsafe { (&raw mut scratch.files).write_volatile(files) };
+        let program = u64::from(scratch.program);
+        let mut run = 0;
+        while run < RECORDS_MAX {
+            let first = run * FILES_PER_RECORD as u32;
+            let is_lost = write_files(program, u64::from(first)) != 0;
+            run += 1;
+            if is_lost || run * FILES_PER_RECORD as u32 >= files.total {
+                break;
+            }
+        }
     }
     filter::done(&scratch.head, way, stage);
 }
 
+/// Whether a hop comes where nothing else may have told what its files are called. Elsewhere a
+/// `queue` has come before it, or a `dequeue`.
 #[inline(always)]
-fn write_files<P: Pointer>(
-    scratch: &mut Scratch,
-    total: u32,
-    lost: Counter,
-    file_at: impl Fn(&Scratch, usize) -> (File<P>, Slot),
-    flags_after: impl Fn() -> u16,
-) {
-    scratch.head.total = total as u16;
-    // Most messages carry one descriptor: a record of their own size keeps the ring small.
-    if total <= 1 {
-        let Some(mut record) = Pending::<1>::reserve(lost, 1) else {
-            return;
-        };
-        if total == 1 {
-            let (file, slot) = file_at(scratch, 0);
-            record.put_file(0, file, slot, true);
-        }
-        scratch.head.files = total as u16;
-        record.submit(&scratch.head, flags_after(), scratch.held);
-        return;
-    }
-    // Once on each side is enough, and the other hops' loops stay short.
-    let labelled = matches!(lost, Counter::QueueLost | Counter::DequeueLost);
-    for run in 0..RECORDS_MAX {
-        let first = run * FILES_PER_RECORD;
-        if first >= total as usize {
-            return;
-        }
-        let rest = (total - first as u32).div_ceil(FILES_PER_RECORD as u32);
-        let Some(mut record) = Pending::<FILES_PER_RECORD>::reserve(lost, rest) else {
-            return;
-        };
-        scratch.head.first = first as u16;
-        for index in 0..FILES_PER_RECORD {
-            if first + index >= total as usize {
-                // Returning from here spares the verifier every later run on this path.
-                scratch.head.files = index as u16;
-                record.submit(&scratch.head, flags_after(), scratch.held);
-                return;
-            }
-            let (file, slot) = file_at(scratch, first + index);
-            record.put_file(index, file, slot, labelled);
-        }
-        scratch.head.files = FILES_PER_RECORD as u16;
-        record.submit(&scratch.head, flags_after(), scratch.held);
-    }
+fn is_first_sight(kind: u16) -> bool {
+    kind != RecordKind::ListCopied as u16
+        && kind != RecordKind::ListAttached as u16
+        && kind != RecordKind::ListDetached as u16
+        && kind != RecordKind::FileReceived as u16
+        && kind != RecordKind::FdInstalled as u16
+        && kind != RecordKind::ReceiveReturned as u16
 }
+
+/// Writes the record whose first file has the index `first`. Returns 1 if that and what comes
+/// after it is lost, else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn write_files(program: u64, first: u64) -> u64 {
+    let Some(scratch) = scratch(program as u32) else {
+        return 1;
+    };
+    let rest = u64::from(scratch.files.total).saturating_sub(first);
+    let mut count = 0;
+    while count < FILES_PER_RECORD as u64 && count < rest {
+        write_file(program, first + count, count);
+        count += 1;
+    }
+    let files = &scratch.files;
+    if files.skb.0 != 0 && files.skb.list() != files.list {
+        scratch.head.flags |= FLAG_RACED;
+    }
+    scratch.head.files = count as u16;
+    if first > 0 {
+        scratch.head.first = first as u16;
+    }
+    let records = (rest as u32).div_ceil(FILES_PER_RECORD as u32).max(1);
+    let len = size_of::<Head>() as u64 + count * size_of::<FileSeen>() as u64;
+    u64::from(!submit(scratch, len, records))
+}
+
+/// Writes file `index` of all as file `place` of the record.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn write_file(program: u64, index: u64, place: u64) -> u64 {
+    let Some(scratch) = scratch(program as u32) else {
+        return 1;
+    };
+    let (index, place) = (index as usize, place as usize);
+    let mut slot = Slot::UNKNOWN;
+    if index < scratch.files.numbers as usize {
+        slot = scratch.slot(scratch.fds[index % FDS_MAX]);
+    }
+    if index < scratch.files.told as usize {
+        slot.told = scratch.told[index % FDS_MAX];
+    }
+    let files = &scratch.files;
+    let file = if files.file.0 != 0 {
+        files.file
+    } else if files.list.0 != 0 {
+        files.list.file(index)
+    } else {
+        slot.file
+    };
+    let seen = &raw mut scratch.seen[place % FILES_PER_RECORD];
+    // SAFETY: that is within the scratch.
+    unsafe {
+        file.describe(seen, scratch.labelled == 1, &mut scratch.room);
+        (*seen).slot = slot.file.0;
+        (*seen).fd = slot.fd;
+        (*seen).told = slot.told;
+        (*seen).cloexec = slot.cloexec as u16;
+    }
+    0
+}
+
+/// Writes the name of a socket, which `fill` reads and measures, as a record of its own.
+#[inline(always)]
+pub(crate) fn name(scratch: &mut Scratch, lost: Counter, fill: impl FnOnce(*mut u8, usize) -> u32) {
+    const ROOM: usize = 108; // sun_path
+    const { assert!(size_of::<SocketName>() <= size_of::<[FileSeen; FILES_PER_RECORD]>()) };
+    let way = filter::way(&mut scratch.head, Stage::Sending);
+    scratch.held = u32::from(way == Way::Hold);
+    scratch.lost = lost as u32;
+    let kind = scratch.head.kind;
+    scratch.head.kind = RecordKind::SocketNamed as u16;
+    let name = (&raw mut scratch.seen).cast::<SocketName>();
+    // SAFETY: there is room for a name, and `fill` writes at most ROOM bytes.
+    unsafe {
+        let len = fill((&raw mut (*name).name).cast(), ROOM);
+        (*name).len = len;
+        (*name).reserved = 0;
+    }
+    submit(scratch, (size_of::<Head>() + size_of::<SocketName>()) as u64, 1);
+    scratch.head.kind = kind;
+}
+
+/// Hands the scratch's head and what follows it, `len` bytes in all, to userspace or the filter.
+/// Says whether there was room; if not, `records` are lost.
+#[inline(always)]
+fn submit(scratch: &mut Scratch, len: u64, records: u32) -> bool {
+    // SAFETY: the scratch begins as a record does.
+    let record = unsafe { &*(&raw const *scratch).cast::<Record>() };
+    if filter::holds() && scratch.held == 1 {
+        filter::hold(record);
+        return true;
+    }
+    ring::submit(record, len, scratch.lost, records)
+}
+
+const _: () = assert!(size_of::<Record>() <= offset_of!(Scratch, files));

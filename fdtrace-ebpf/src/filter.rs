@@ -24,7 +24,7 @@ use crate::{
         FILTER_BY_CGROUP, FILTER_BY_COMM, FILTER_BY_PID, FILTER_CGROUP_HIGH, FILTER_CGROUP_LOW,
         INSTALL_BY_TABLE,
     },
-    ring::{self, Held},
+    ring::{self, Record},
 };
 
 /// Wanted processes. Theirs become wanted as they are forked.
@@ -41,7 +41,7 @@ static MARKED_LISTS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
 
 /// Records of unwanted senders.
 #[map]
-static HELD_RECORDS: HashMap<HeldKey, Held> = HashMap::with_max_entries(8192, 0);
+static HELD_RECORDS: HashMap<HeldKey, Record> = HashMap::with_max_entries(8192, 0);
 
 /// Which record of which list.
 #[derive(Clone, Copy)]
@@ -168,19 +168,18 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     }
 }
 
-/// Where to keep the record with this head.
+/// Keeps a record until it is known whether anybody wants it.
 #[inline(always)]
-pub(crate) fn held(head: &Head) -> Option<*mut Held> {
+pub(crate) fn hold(record: &Record) {
+    let head = record.head();
     let key = HeldKey {
         list: head.list,
         kind: u32::from(head.kind),
         first: u32::from(head.first),
     };
-    if HELD_RECORDS.insert(&key, &ring::NOTHING_HELD, 0).is_err() {
+    if HELD_RECORDS.insert(&key, record, 0).is_err() {
         ring::count(Counter::HeldFull);
-        return None;
     }
-    HELD_RECORDS.get_ptr_mut(&key)
 }
 
 #[inline(always)]
@@ -236,26 +235,18 @@ fn mark(list: u64) {
 }
 
 /// Most records of one kind that a list has.
-const RUNS_MAX: u32 = LIST_MAX.div_ceil(FILES_PER_RECORD) as u32;
+const RUNS_MAX: u64 = LIST_MAX.div_ceil(FILES_PER_RECORD) as u64;
 
 /// Reports what was held of this list, and of the one that it was duplicated from.
 #[inline(always)]
 fn release(list: u64) {
-    let origin = origin(list);
-    take_run(origin, RecordKind::ListCopied, true);
-    take_run(list, RecordKind::ListAttached, true);
-    take_one(list, RecordKind::SocketNamed, 0, true);
-    take_run(list, RecordKind::ListQueued, true);
+    take_all(list, true);
 }
 
 /// Forgets it.
 #[inline(always)]
 fn forget(list: u64) {
-    let origin = origin(list);
-    take_run(origin, RecordKind::ListCopied, false);
-    take_run(list, RecordKind::ListAttached, false);
-    take_one(list, RecordKind::SocketNamed, 0, false);
-    take_run(list, RecordKind::ListQueued, false);
+    take_all(list, false);
 }
 
 /// The list that `list` was duplicated from (up to 6.9), or itself.
@@ -268,36 +259,49 @@ fn origin(list: u64) -> u64 {
     };
     // SAFETY: the entry stays while the list does.
     match unsafe { HELD_RECORDS.get(&key) } {
-        Some(held) if held.origin() != 0 => held.origin(),
+        Some(held) if held.head().origin != 0 => held.head().origin,
         _ => list,
     }
 }
 
 #[inline(always)]
+fn take_all(list: u64, report: bool) {
+    let origin = origin(list);
+    take_run(origin, RecordKind::ListCopied, report);
+    take_run(list, RecordKind::ListAttached, report);
+    take_one(list, RecordKind::SocketNamed as u64, 0, u64::from(report));
+    take_run(list, RecordKind::ListQueued, report);
+}
+
+#[inline(always)]
 fn take_run(list: u64, kind: RecordKind, report: bool) {
     for run in 0..RUNS_MAX {
-        if !take_one(list, kind, run * FILES_PER_RECORD as u32, report) {
+        let first = run * FILES_PER_RECORD as u64;
+        if take_one(list, kind as u64, first, u64::from(report)) == 0 {
             return;
         }
     }
 }
 
-#[inline(always)]
-fn take_one(list: u64, kind: RecordKind, first: u32, report: bool) -> bool {
+/// Takes one record out, and reports it if so. Returns 0 if there was none. A global function: the
+/// kernel verifies it once, and not for each record that a list may have.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_one(list: u64, kind: u64, first: u64, report: u64) -> u64 {
     let key = HeldKey {
         list,
         kind: kind as u32,
-        first,
+        first: first as u32,
     };
     // SAFETY: whoever takes the list apart is alone with it.
     let Some(held) = (unsafe { HELD_RECORDS.get(&key) }) else {
-        return false;
+        return 0;
     };
-    if report {
+    if report != 0 {
         ring::submit_held(held, Counter::QueueLost);
     }
     let _ = HELD_RECORDS.remove(&key);
-    true
+    1
 }
 
 /// A wanted process's children are wanted from their first instruction.

@@ -23,7 +23,7 @@ use fdtrace_common::{
 };
 
 use crate::{
-    kernel::{self, File, List, Skb, Sock, path},
+    kernel::{self, File, List, Room, Skb, Sock, path},
     snapshot::{Meta, Visit},
 };
 
@@ -40,6 +40,10 @@ static QUEUE_PAGE: Array<QueuePage> = Array::with_max_entries(1, 0);
 /// The path that was read last.
 #[map]
 static PATH_PAGE: Array<PathPage> = Array::with_max_entries(1, 0);
+
+/// Room to read a file in, likewise.
+#[map]
+static FILE_ROOM: Array<Room> = Array::with_max_entries(1, 0);
 
 /// Reads the next page of the receive queue of a socket: its `sock`, and 1 to go on from the page
 /// before or 0 to begin.
@@ -134,6 +138,9 @@ fn put_file(page: &mut QueuePage, skb: Skb, list: List) {
     if at >= PAGE_ITEMS {
         return;
     }
+    let Some(room) = FILE_ROOM.get_ptr_mut(0) else {
+        return;
+    };
     let index = page.index;
     // SAFETY: the page has that many items.
     let item = unsafe { &mut *(&raw mut page.items).cast::<Queued>().add(at) };
@@ -155,11 +162,8 @@ fn put_file(page: &mut QueuePage, skb: Skb, list: List) {
     } else {
         list.file(index as usize % 256)
     };
-    // SAFETY: it can be written.
-    unsafe {
-        file.describe(&raw mut item.file);
-        file.label(&raw mut item.file);
-    }
+    // SAFETY: it can be written, and one call at a time has the room.
+    unsafe { file.describe(&raw mut item.file, true, &mut *room) };
     item.file.slot = 0;
     item.file.fd = -1;
     item.file.told = -1;

@@ -19,7 +19,7 @@ use fdtrace_common::{
 
 use self::pointer::{follow, read, read_at, read_to};
 pub(crate) use self::{
-    pointer::{Pointer, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user},
+    pointer::{Pointer, Room, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user},
     task::{FdTable, SyscallRegs, Task},
 };
 use crate::offsets::*;
@@ -319,51 +319,54 @@ pub(crate) fn sock_of<P: Pointer>(socket: P) -> Sock<P> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct File<P = u64>(pub(crate) P);
 
+impl File {
+    /// Writes what the file looks like at this moment, straight into a record, and if `labelled`
+    /// what its dentry is called and whether it is in a directory: that is for userspace to see
+    /// from two addresses.
+    ///
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn describe(self, seen: *mut FileSeen, labelled: bool, room: &mut Room) {
+        let file = room.fetch::<FILE_WORDS>(self.0);
+        let refs: i64 = file.member(&FILE__REFS);
+        let (inode, dentry): (u64, u64) = (file.member(&FILE__INODE), file.member(&FILE__DENTRY));
+        // SAFETY: the caller's promise; every member fits its field.
+        unsafe {
+            (*seen).file = self.0;
+            (*seen).refs = refs.wrapping_add(i64::from(FILE_REFS_BIAS.load()));
+            (*seen).flags = file.member(&FILE__FLAGS);
+            let inode = room.fetch::<INODE_WORDS>(inode);
+            (*seen).ino = inode.member(&INODE__INO);
+            (*seen).rdev = inode.member(&INODE__RDEV);
+            (*seen).mode = inode.member(&INODE__MODE);
+            let sb = inode.member(&INODE__SB);
+            let sb = room.fetch::<SUPER_BLOCK_WORDS>(sb);
+            (*seen).dev = sb.member(&SUPER_BLOCK__DEV);
+            (*seen).magic = sb.member(&SUPER_BLOCK__MAGIC);
+            let name = (&raw mut (*seen).name).cast::<u8>();
+            if labelled {
+                (*seen).dentry = dentry;
+                let dentry = room.fetch::<DENTRY_WORDS>(dentry);
+                (*seen).parent = dentry.member(&DENTRY__PARENT);
+                copy_from_kernel(name, LABEL_LEN as u32, dentry.member(&DENTRY__NAME__NAME));
+            } else {
+                (*seen).dentry = 0;
+                (*seen).parent = 0;
+                name.cast::<[u64; LABEL_LEN / 8]>().write([0; LABEL_LEN / 8]);
+            }
+        }
+    }
+}
+
+/// How much of an object is read at once, in words: what is wanted lies within on the kernels that
+/// were looked at, and no object of its kind is smaller.
+const FILE_WORDS: usize = 23;
+const INODE_WORDS: usize = 10;
+const SUPER_BLOCK_WORDS: usize = 13;
+const DENTRY_WORDS: usize = 8;
+
 impl<P: Pointer> File<P> {
-    /// Writes what the file looks like at this moment, straight into a record.
-    ///
-    /// # Safety
-    /// `seen` can be written.
-    #[inline(always)]
-    pub(crate) unsafe fn describe(self, seen: *mut FileSeen) {
-        // SAFETY: the caller's promise; every read fits its field.
-        unsafe {
-            (*seen).file = self.0.address();
-            (*seen).refs = self.refs();
-            read_to(&raw mut (*seen).flags, self.0, &FILE__FLAGS);
-            let inode = follow(self.0, &FILE__INODE);
-            read_to(&raw mut (*seen).ino, inode, &INODE__INO);
-            read_to(&raw mut (*seen).rdev, inode, &INODE__RDEV);
-            read_to(&raw mut (*seen).mode, inode, &INODE__MODE);
-            let sb = follow(inode, &INODE__SB);
-            read_to(&raw mut (*seen).dev, sb, &SUPER_BLOCK__DEV);
-            read_to(&raw mut (*seen).magic, sb, &SUPER_BLOCK__MAGIC);
-            (*seen).dentry = 0;
-            (*seen).parent = 0;
-            // Nothing is mapped at 0, so the helper leaves zeros. Storing them would be a loop over
-            // 30 bytes, which the verifier of 5.10 follows for each of 253 files.
-            copy_from_kernel((&raw mut (*seen).name).cast(), LABEL_LEN as u32, 0);
-        }
-    }
-
-    /// Writes what the file's dentry is called, and whether it is in a directory: that is for
-    /// userspace to see from two addresses, for a condition in a loop over a list's files is more
-    /// than the verifier of 5.10 and 6.1 follows.
-    ///
-    /// # Safety
-    /// `seen` can be written.
-    #[inline(always)]
-    pub(crate) unsafe fn label(self, seen: *mut FileSeen) {
-        let dentry: u64 = read(self.0.address(), &FILE__DENTRY);
-        // SAFETY: the caller's promise; every read fits its field.
-        unsafe {
-            (*seen).dentry = dentry;
-            read_to(&raw mut (*seen).parent, dentry, &DENTRY__PARENT);
-            let name: u64 = read(dentry, &DENTRY__NAME__NAME);
-            copy_from_kernel((&raw mut (*seen).name).cast(), LABEL_LEN as u32, name);
-        }
-    }
-
     /// The reference count as `file_count()` would give it. It may change right after.
     #[inline(always)]
     pub(crate) fn refs(self) -> i64 {

@@ -1,11 +1,11 @@
 //! The only module that writes the ring buffer, and the counters of what could not be written.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr::read_volatile, slice::from_raw_parts};
 
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_get_stack},
     macros::map,
-    maps::{Array, PerCpuArray, RingBuf, ring_buf::RingBufEntry},
+    maps::{Array, PerCpuArray, RingBuf},
 };
 use fdtrace_common::{
     counters::Counter,
@@ -13,9 +13,8 @@ use fdtrace_common::{
 };
 
 use crate::{
-    emit::Slot,
     filter::{self, Stage, Way},
-    kernel::{self, File, Pointer},
+    kernel,
 };
 
 #[map]
@@ -40,7 +39,7 @@ pub(crate) fn epoch() -> u64 {
 
 /// Counts records that found no room.
 #[inline(always)]
-fn count_lost(counter: Counter, records: u32) {
+fn count_lost(counter: u32, records: u32) {
     add(counter, u64::from(records));
     if let Some(last) = LAST_LOSS.get_ptr_mut(0) {
         // SAFETY: as above; the helper takes nothing and always succeeds.
@@ -51,90 +50,60 @@ fn count_lost(counter: Counter, records: u32) {
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
-    add(counter, 1);
+    add(counter as u32, 1);
 }
 
 #[inline(always)]
-fn add(counter: Counter, number: u64) {
-    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+fn add(counter: u32, number: u64) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(counter) {
         // SAFETY: the slot is this CPU's own and lives as long as the map. An interrupt between
         // load and store may lose one count of the same CPU, never one of another.
         unsafe { *slot += number };
     }
 }
 
-/// A hop's record with room for `N` files.
-#[derive(Clone, Copy)]
+/// A record as it is put together, and as it waits in a map: the head, and what follows it.
 #[repr(C)]
-pub(crate) struct HopRecord<const N: usize> {
+pub(crate) struct Record {
     head: Head,
-    files: [FileSeen; N],
+    files: [FileSeen; FILES_PER_RECORD],
 }
 
-/// A record that is being filled in.
-pub(crate) struct Pending<const N: usize>(RingBufEntry<HopRecord<N>>);
-
-impl<const N: usize> Pending<N> {
-    /// Room for one record. If there is none, this and the rest of its list, `records` in all,
-    /// count as `lost`.
+impl Record {
     #[inline(always)]
-    pub(crate) fn reserve(lost: Counter, records: u32) -> Option<Self> {
-        let entry = EVENTS.reserve::<HopRecord<N>>(0);
-        if entry.is_none() {
-            count_lost(lost, records);
-        }
-        entry.map(Self)
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
     }
 
-    /// Writes file `index` of this record, as it is now, and its label if `labelled`, which is to
-    /// be a constant; `index` is below `N`.
+    /// How long it is by what its head says.
     #[inline(always)]
-    pub(crate) fn put_file(
-        &mut self,
-        index: usize,
-        file: File<impl Pointer>,
-        slot: Slot,
-        labelled: bool,
-    ) {
-        if index >= N {
-            return;
-        }
-        // SAFETY: the entry has N files, and the index was just checked.
-        unsafe {
-            let seen = (&raw mut (*self.0.as_mut_ptr()).files)
-                .cast::<FileSeen>()
-                .add(index);
-            file.describe(seen);
-            if labelled {
-                file.label(seen);
-            }
-            (*seen).slot = slot.file.0;
-            (*seen).fd = slot.fd;
-            (*seen).told = slot.told;
-            (*seen).cloexec = slot.cloexec as u16;
-        }
+    fn len(&self) -> u64 {
+        let rest = if self.head.kind == RecordKind::SocketNamed as u16 {
+            size_of::<SocketName>() as u64
+        } else {
+            u64::from(self.head.files) * size_of::<FileSeen>() as u64
+        };
+        size_of::<Head>() as u64 + rest
     }
+}
 
-    /// Writes the head, with `flags` added, and hands the record to userspace; or, if it is to be
-    /// `held`, to the filter.
-    #[inline(always)]
-    pub(crate) fn submit(mut self, head: &Head, flags: u16, held: u32) {
-        // SAFETY: the entry is as large as its type.
-        unsafe {
-            let to = &raw mut (*self.0.as_mut_ptr()).head;
-            copy_head(to, head);
-            (*to).flags |= flags;
-        }
-        if filter::holds() && held == 1 {
-            if let Some(to) = filter::held(head) {
-                // SAFETY: a held record has room for the largest one.
-                unsafe { kernel::copy(to.cast::<HopRecord<N>>(), &*self.0.as_ptr()) };
-            }
-            self.0.discard(0);
-            return;
-        }
-        self.0.submit(0);
+/// Hands the first `len` bytes of a record to userspace. If there is no room, this and the rest of
+/// its list, `records` in all, count in the [`Counter`] of the number `lost`.
+#[inline(always)]
+pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32) -> bool {
+    // From memory, so that the bound that the verifier sees is the one below.
+    // SAFETY: a plain local.
+    let mut len = unsafe { read_volatile(&raw const len) };
+    if len > size_of::<Record>() as u64 {
+        len = size_of::<Record>() as u64;
     }
+    // SAFETY: the record has that many bytes.
+    let bytes = unsafe { from_raw_parts((&raw const *record).cast::<u8>(), len as usize) };
+    let has_room = EVENTS.output::<[u8]>(bytes, 0).is_ok();
+    if !has_room {
+        count_lost(lost, records);
+    }
+    has_room
 }
 
 /// Hands a record over that was written elsewhere. One that finds no room is counted, but breaks
@@ -146,94 +115,24 @@ pub(crate) fn submit_whole<T>(record: &T, lost: Counter) {
     }
 }
 
-/// A record that waits in a map, with the room of the largest one.
-pub(crate) type Held = HopRecord<FILES_PER_RECORD>;
-
-/// What a held record is made of.
-pub(crate) static NOTHING_HELD: Held = HopRecord {
-    // SAFETY: all-zero bytes are a head, and files.
-    head: unsafe { core::mem::zeroed() },
-    files: unsafe { core::mem::zeroed() },
-};
-
-impl Held {
-    /// The list that this one's was duplicated from, or 0.
-    #[inline(always)]
-    pub(crate) fn origin(&self) -> u64 {
-        self.head.origin
-    }
-}
-
 /// Hands a record that was held to userspace.
 #[inline(always)]
-pub(crate) fn submit_held(held: &Held, lost: Counter) {
-    let one_file = held.head.files <= 1 && held.head.kind != RecordKind::SocketNamed as u16;
-    let written = if one_file {
-        // SAFETY: the larger record begins like the smaller one.
-        let small = unsafe { &*(&raw const *held).cast::<HopRecord<1>>() };
-        EVENTS.output::<HopRecord<1>>(small, 0)
-    } else {
-        EVENTS.output::<Held>(held, 0)
-    };
-    if written.is_err() {
-        count_lost(lost, 1);
-    }
+pub(crate) fn submit_held(held: &Record, lost: Counter) {
+    submit(held, held.len(), lost as u32, 1);
 }
 
-const _: () = assert!(size_of::<NameRecord>() <= size_of::<Held>());
+const HEAD_WORDS: usize = size_of::<Head>() / size_of::<u64>();
+const _: () = assert!(size_of::<Head>() % size_of::<u64>() == 0);
 
-/// Copies the head, a word at a time: the compiler would call a function that goes byte by byte.
-///
-/// # Safety
-/// `to` can be written.
+/// Makes the head all zero, a word at a time: the compiler would call a function that goes byte by
+/// byte.
 #[inline(always)]
-unsafe fn copy_head(to: *mut Head, from: &Head) {
-    const WORDS: usize = size_of::<Head>() / size_of::<u64>();
-    const { assert!(size_of::<Head>() % size_of::<u64>() == 0) };
-    let (to, from) = (to.cast::<u64>(), (&raw const *from).cast::<u64>());
-    for word in 0..WORDS {
-        // SAFETY: the caller's promise; both are a head long, and any bytes are a word.
-        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+pub(crate) fn clear_head(head: &mut Head) {
+    let head = (&raw mut *head).cast::<u64>();
+    for word in 0..HEAD_WORDS {
+        // SAFETY: the head is that long, and zero is a value of each of its fields.
+        unsafe { head.add(word).write_volatile(0) };
     }
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct NameRecord {
-    head: Head,
-    name: SocketName,
-}
-
-/// Writes a socket's name, filled in by `fill`, which returns the name's length.
-#[inline(always)]
-pub(crate) fn submit_name(
-    head: &mut Head,
-    lost: Counter,
-    fill: impl FnOnce(*mut u8, usize) -> u32,
-) {
-    const ROOM: usize = 108; // sun_path
-    let way = filter::way(head, Stage::Sending);
-    let Some(mut entry) = EVENTS.reserve::<NameRecord>(0) else {
-        count_lost(lost, 1);
-        return;
-    };
-    let record = entry.as_mut_ptr();
-    // SAFETY: the entry is as large as its type, and `fill` writes at most ROOM bytes.
-    unsafe {
-        copy_head(&raw mut (*record).head, head);
-        let len = fill((&raw mut (*record).name.name).cast(), ROOM);
-        (*record).name.len = len;
-        (*record).name.reserved = 0;
-    }
-    if filter::holds() && way == Way::Hold {
-        if let Some(to) = filter::held(head) {
-            // SAFETY: a held record has room for the largest one.
-            unsafe { kernel::copy(to.cast::<NameRecord>(), &*entry.as_ptr()) };
-        }
-        entry.discard(0);
-        return;
-    }
-    entry.submit(0);
 }
 
 #[repr(C)]
@@ -249,7 +148,7 @@ pub(crate) fn submit_callers(head: &mut Head, lost: Counter, context: *const c_v
         return;
     }
     let Some(mut entry) = EVENTS.reserve::<CallersRecord>(0) else {
-        count_lost(lost, 1);
+        count_lost(lost as u32, 1);
         return;
     };
     let record = entry.as_mut_ptr();

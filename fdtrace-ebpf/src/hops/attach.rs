@@ -9,8 +9,8 @@ use fdtrace_common::{counters::Counter, records::RecordKind};
 
 use super::on_return;
 use crate::{
-    emit::{self, Program, Slot},
-    kernel::{Cookie, File, List, Pointer, Skb, Task},
+    emit::{self, Files, Program},
+    kernel::{Cookie, List, Pointer, Skb, Task},
     ring,
 };
 
@@ -52,14 +52,8 @@ fn attached<P: Pointer>([cookie, skb]: [P; 2], result: i64) {
     scratch.head.sender_sock = sender.0.address();
     scratch.head.sender_ino = sender.ino();
     scratch.head.count = list.count();
-    let total = u32::from(scratch.head.count);
-    emit::files(
-        scratch,
-        total,
-        Counter::AttachLost,
-        |_, index| (list.file(index), Slot::UNKNOWN),
-        || 0,
-    );
+    let total = scratch.head.count;
+    emit::files(scratch, Counter::AttachLost, Files::of(list, total));
 }
 
 #[inline(always)]
@@ -78,11 +72,5 @@ fn duplicated<P: Pointer>([origin]: [P; 1], duplicate: i64) {
     scratch.head.list = duplicate as u64;
     scratch.head.origin = origin.address();
     scratch.head.count = List(duplicate as u64).count();
-    emit::files(
-        scratch,
-        0,
-        Counter::AttachLost,
-        |_, _| (File(0), Slot::UNKNOWN),
-        || 0,
-    );
+    emit::files(scratch, Counter::AttachLost, Files::NONE);
 }

@@ -4,8 +4,6 @@
 //! at its return the list is whole, and the kernel's copy of the control messages still says which
 //! number became which file.
 
-use core::ptr::read_volatile;
-
 use fdtrace_common::{
     counters::Counter,
     records::{Head, LIST_MAX, RecordKind},
@@ -13,9 +11,10 @@ use fdtrace_common::{
 
 use super::on_return;
 use crate::{
-    calls, control,
-    emit::{self, FDS_MAX, Program},
-    kernel::{self, Cookie, FdTable, File, List, Msghdr, Pointer, SyscallRegs, Task},
+    calls,
+    control::{self, Control},
+    emit::{self, Files, Program},
+    kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, SyscallRegs, Task},
     offsets::HAS_TASK_PT_REGS,
     ring,
 };
@@ -50,12 +49,12 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
     };
     let table = FdTable::of(task);
     scratch.look_up_in(table);
-    let passed = control::read_copied_fds(message, &mut scratch.fds);
+    let passed = control::read_copied_fds(Program::Copy, Control::copied(message));
     let head = &mut scratch.head;
     head.sender_sock = sender.0.address();
     head.sender_ino = sender.ino();
     note_socket_fd(head, task, &table, sender.0.address());
-    if list == 0 {
+    let files = if list == 0 {
         if passed.named == 0 {
             return;
         }
@@ -64,36 +63,18 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         head.result = result;
         head.socket_type = sender.kind();
         head.count = passed.named as u16;
-        scratch.found = passed.read.min(LIST_MAX as u32);
-        scratch.bits = u64::MAX;
+        Files::behind(passed.read.min(LIST_MAX as u32))
     } else {
         ring::count(Counter::CopyFired);
         calls::begin_send(list, head.t_ns);
         head.list = list;
         head.count = List(list).count();
-        scratch.found = passed.read.min(u32::from(head.count));
-        scratch.bits = 0;
-    }
-    // SAFETY: plain fields, volatile for the reason that `Scratch` gives.
-    let (total, list) = unsafe {
-        (
-            read_volatile(&raw const scratch.found),
-            List(read_volatile(&raw const scratch.head.list)),
-        )
+        let mut files = Files::of(List(list), head.count);
+        files.total = passed.read.min(files.total);
+        files.numbers = files.total;
+        files
     };
-    emit::files(
-        scratch,
-        total,
-        Counter::CopyLost,
-        |scratch, index| {
-            let slot = scratch.slot(scratch.fds[index % FDS_MAX]);
-            // Without a list, what a number stands for is the file that was passed.
-            // SAFETY: as above.
-            let no_list = unsafe { read_volatile(&raw const scratch.bits) };
-            (File(list.file(index).0 | slot.file.0 & no_list), slot)
-        },
-        || 0,
-    );
+    emit::files(scratch, Counter::CopyLost, files);
 }
 
 /// Only where the system call's first argument is this very socket is it the sender's number for

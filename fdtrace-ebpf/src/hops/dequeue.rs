@@ -17,8 +17,8 @@ use fdtrace_common::{
 use super::on_entry;
 use crate::{
     describe::{self, Who},
-    emit::{self, Program, Slot},
-    kernel::{FdTable, List, Pointer, Skb, Task, Typed},
+    emit::{self, Files, Program},
+    kernel::{FdTable, Pointer, Skb, Task, Typed},
     offsets::INSTALL_BY_TABLE,
     ring,
 };
@@ -84,16 +84,10 @@ fn being_read(skb: impl Pointer) {
     if INSTALL_BY_TABLE.load() == 1 {
         open_window(task, &scratch.head);
     }
-    let total = u32::from(scratch.head.count);
+    let total = scratch.head.count;
     describe::task(Who::Dequeue, &scratch.head);
-    describe::files(Who::Dequeue, &scratch.head, List(scratch.head.list));
-    emit::files(
-        scratch,
-        total,
-        Counter::DequeueLost,
-        |_, index| (list.file(index), Slot::UNKNOWN),
-        || 0,
-    );
+    describe::files(Who::Dequeue, Program::Dequeue, list, total);
+    emit::files(scratch, Counter::DequeueLost, Files::of(list, total));
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use fdtrace_common::{counters::Counter, records::RecordKind};
 use super::on_entry;
 use crate::{
     calls,
-    emit::{self, Program, Slot},
+    emit::{self, Files, Program},
     kernel::{Cookie, Pointer, Task},
     ring,
 };
@@ -30,13 +30,7 @@ fn detached(cookie: impl Pointer) {
     };
     scratch.head.list = list.0.address();
     scratch.head.count = list.count();
-    let total = u32::from(scratch.head.count);
-    calls::begin_detach(list.0.address(), total);
-    emit::files(
-        scratch,
-        total,
-        Counter::DetachLost,
-        |_, index| (list.file(index), Slot::UNKNOWN),
-        || 0,
-    );
+    let total = scratch.head.count;
+    calls::begin_detach(list.0.address(), u32::from(total));
+    emit::files(scratch, Counter::DetachLost, Files::of(list, total));
 }

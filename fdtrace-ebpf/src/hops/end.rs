@@ -21,8 +21,8 @@ use super::{dequeue::WINDOWS, on_entry};
 use crate::{
     calls,
     describe::{self, Who},
-    emit::{self, Program, Scratch, Slot},
-    kernel::{Cookie, File, List, Pointer, Skb, SyscallRegs, Task, Typed},
+    emit::{self, Files, Program, Scratch},
+    kernel::{Cookie, List, Pointer, Skb, SyscallRegs, Task, Typed},
     offsets::{CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
     ring,
 };
@@ -83,7 +83,7 @@ fn freed(
     scratch.head.location = location();
     scratch.head.list = list.0;
     scratch.head.count = list.count();
-    describe::files(Who::End, &scratch.head, list);
+    describe::files(Who::End, program, list, scratch.head.count);
     emit::callers(scratch, context);
     end_of_list(scratch, list);
 }
@@ -175,25 +175,13 @@ fn given_back(context: *const c_void, list: u64) {
     scratch.head.count = List(list).count();
     emit::callers(scratch, context);
     // Its files have been given back before, so nothing can be said of them here.
-    emit::files(
-        scratch,
-        0,
-        Counter::EndLost,
-        |_, _| (File(0), Slot::UNKNOWN),
-        || 0,
-    );
+    emit::files(scratch, Counter::EndLost, Files::NONE);
 }
 
 #[inline(always)]
 fn end_of_list(scratch: &mut Scratch, list: List<impl Pointer>) {
     scratch.head.list = list.0.address();
     scratch.head.count = list.count();
-    let total = u32::from(scratch.head.count);
-    emit::files(
-        scratch,
-        total,
-        Counter::EndLost,
-        |_, index| (list.file(index), Slot::UNKNOWN),
-        || 0,
-    );
+    let total = scratch.head.count;
+    emit::files(scratch, Counter::EndLost, Files::of(list, total));
 }

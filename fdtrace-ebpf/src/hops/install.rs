@@ -12,21 +12,21 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NOT_TOLD,
-        RecordKind, WINDOW_WORDS,
+        FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, RecordKind,
+        WINDOW_WORDS,
     },
 };
 
 use super::dequeue::{WINDOWS, Window};
 use crate::{
-    control,
-    emit::{self, FDS_MAX, Program, Scratch},
+    control::{self, Control},
+    emit::{self, FDS_MAX, Files, Program, Scratch},
     kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
 /// New descriptors that one receive can report: a full list, and some of other threads.
-const NEW_FDS_MAX: usize = 272;
+const NEW_FDS_MAX: u32 = 272;
 
 const MSG_OOB: i32 = 1;
 const MSG_PEEK: i32 = 2;
@@ -83,121 +83,86 @@ fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32,
         if past > 0 {
             head.flags |= FLAG_WINDOW_SHORT;
         }
-        if u64::from(lowest_free(window.base, scratch, words as usize)) >= task.descriptor_limit() {
+        let free = lowest_free(
+            Program::Install as u64,
+            u64::from(window.base),
+            u64::from(words),
+        );
+        if free >= task.descriptor_limit() {
             scratch.head.flags |= FLAG_TABLE_FULL;
         }
     }
-    scratch.word = 0;
+    let mut told = 0;
     if regs.number() == SYS_RECVMSG {
-        let rights = control::read_fds(regs.second(), &mut scratch.told);
-        scratch.word = rights.read;
+        let rights = control::read_told_fds(Program::Install, Control::of(regs.second()));
+        told = rights.read;
         scratch.head.room = rights.room as u16;
     }
-    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
-    let told = unsafe { read_volatile(&raw const scratch.word) };
     scratch.head.location = u64::from(told);
     // One row for each new descriptor, or for each that is told of, if those are more.
-    let told_of_these = if told > window.count {
-        window.count
-    } else {
-        told
-    };
-    scratch.found = if told_of_these > new {
-        told_of_these
-    } else {
-        new
-    };
-    scratch.bits = u64::from(new);
-    // SAFETY: likewise.
-    let rows = unsafe { read_volatile(&raw const scratch.found) };
-    emit::files(
-        scratch,
-        rows,
-        Counter::InstallLost,
-        |scratch, index| {
-            // SAFETY: likewise.
-            let (new, told) = unsafe {
-                (
-                    read_volatile(&raw const scratch.bits) as u32,
-                    read_volatile(&raw const scratch.word),
-                )
-            };
-            let (past_new, past_told) = (mask_past(new, index), mask_past(told, index));
-            let mut slot = scratch.slot(scratch.fds[index % FDS_MAX] | past_new);
-            slot.told = scratch.told[index % FDS_MAX] & !past_told | NOT_TOLD & past_told;
-            (slot.file, slot)
-        },
-        || 0,
-    );
+    let mut files = Files::behind(new);
+    files.told = told;
+    files.total = new.max(told.min(window.count));
+    emit::files(scratch, Counter::InstallLost, files);
 }
 
-/// All ones if `index` is past the last of `count`, zero otherwise. It goes through memory, or the
-/// compiler would make a branch of it, and the verifier follow both ways at every index.
-#[inline(always)]
-fn mask_past(count: u32, index: usize) -> i32 {
-    let mask = ((i64::from(count) - 1 - index as i64) >> 63) as i32;
-    // SAFETY: a plain local.
-    unsafe { read_volatile(&raw const mask) }
+/// The lowest number that is not open, given the bitmap of those that are from word `base` on, of
+/// which there are `words`; what lies before it is taken.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lowest_free(program: u64, base: u64, words: u64) -> u64 {
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return 0;
+    };
+    let mut word = 0;
+    while word < WINDOW_WORDS as u64 && word < words {
+        let open = scratch.open[word as usize];
+        if open != u64::MAX {
+            return (base + word) * 64 + u64::from(open.trailing_ones());
+        }
+        word += 1;
+    }
+    (base + word) * 64
 }
 
-/// The lowest number that is not open, given the bitmap of those that are from word `base` on;
-/// what lies before it is taken.
+/// Lists the descriptors that are open now and were not when the window opened, lowest first;
+/// returns how many there are.
 #[inline(always)]
-fn lowest_free(base: u32, scratch: &mut Scratch, words: usize) -> u32 {
+fn collect_new_fds(window: &Window, scratch: &mut Scratch, words: usize) -> u32 {
     scratch.found = 0;
     for word in 0..WINDOW_WORDS {
         if word >= words {
             break;
         }
-        let open = scratch.open[word];
-        if open != u64::MAX {
-            scratch.found = word as u32 * 64 + open.trailing_ones();
-            break;
+        let new = scratch.open[word] & !window.before[word];
+        if new != 0 {
+            let first = (u64::from(window.base) + word as u64) * 64;
+            collect_word(Program::Install as u64, first, new);
         }
-        scratch.found = (word as u32 + 1) * 64;
     }
-    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
-    base * 64 + unsafe { read_volatile(&raw const scratch.found) }
+    // SAFETY: a plain field, volatile because another function writes it.
+    unsafe { (&raw const scratch.found).read_volatile() }
 }
 
-/// Lists the descriptors that are open now and were not when the window opened, lowest first.
-///
-/// The cursor lives in the scratch and not in registers: the verifier then takes it for unknown
-/// and walks the loop once per step, not once per combination of word and count.
-#[inline(always)]
-fn collect_new_fds(window: &Window, scratch: &mut Scratch, words: usize) -> u32 {
-    scratch.word = 0;
-    scratch.found = 0;
-    if words == 0 {
+/// Lists those whose bits are set in one word, of which the lowest stands for `first`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn collect_word(program: u64, first: u64, mut bits: u64) -> u64 {
+    let Some(scratch) = emit::scratch(program as u32) else {
         return 0;
-    }
-    scratch.bits = scratch.open[0] & !window.before[0];
-    // Every step leaves a word behind or notes a descriptor, so both bound the steps.
-    for _ in 0..WINDOW_WORDS + NEW_FDS_MAX {
-        // SAFETY: plain fields, volatile for the reason above.
-        let (bits, word, found) = unsafe {
-            (
-                read_volatile(&raw const scratch.bits),
-                read_volatile(&raw const scratch.word) as usize,
-                read_volatile(&raw const scratch.found) as usize,
-            )
-        };
-        if bits == 0 {
-            let word = word + 1;
-            if word >= words || word >= WINDOW_WORDS {
-                break;
-            }
-            scratch.word = word as u32;
-            scratch.bits = scratch.open[word] & !window.before[word];
-            continue;
-        }
-        if found >= NEW_FDS_MAX {
+    };
+    for _ in 0..u64::BITS {
+        let found = scratch.found;
+        if bits == 0 || found >= NEW_FDS_MAX {
             break;
         }
-        scratch.bits = bits & (bits - 1);
-        scratch.fds[found] = ((window.base + word as u32) * 64 + bits.trailing_zeros()) as i32;
-        scratch.found = found as u32 + 1;
+        // From memory, so that the compiler does not leave the bound to the comparison above, which
+        // the verifier does not connect with this value.
+        // SAFETY: a plain local.
+        let place = unsafe { read_volatile(&raw const found) } as usize % FDS_MAX;
+        scratch.fds[place] = (first as u32 + bits.trailing_zeros()) as i32;
+        scratch.found = found + 1;
+        bits &= bits - 1;
     }
-    // SAFETY: as above.
-    unsafe { read_volatile(&raw const scratch.found) }
+    0
 }

@@ -5,19 +5,18 @@
 //! because here the task is still inside its `sendmsg`: the numbers it passed are in its memory,
 //! and its table says which files they stand for.
 
-use core::ptr::read_volatile;
-
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_RACED, Head, RecordKind},
+    records::{FLAG_RACED, RecordKind},
 };
 
 use super::on_entry;
 use crate::{
-    calls, control,
+    calls,
+    control::{self, Control},
     describe::{self, Who},
-    emit::{self, FDS_MAX, Program, Scratch, Slot},
+    emit::{self, Files, Program, Scratch},
     kernel::{self, FdTable, File, List, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     log::debug,
     offsets::LIST_END_BY_FREE,
@@ -92,29 +91,20 @@ fn report_list(list: List<impl Pointer>, skb: u64, receiver: Sock<impl Pointer>)
     head.receiver_ino = receiver.ino();
     head.count = list.count();
     head.socket_type = receiver.kind();
-    report_name(head, receiver.address());
-    let total = u32::from(head.count);
+    let total = head.count;
+    report_name(scratch, receiver.address());
     describe::task(Who::Queue, &scratch.head);
-    emit::files(
-        scratch,
-        total,
-        Counter::QueueLost,
-        |_, index| (list.file(index), Slot::UNKNOWN),
-        || 0,
-    );
+    emit::files(scratch, Counter::QueueLost, Files::of(list, total));
 }
 
 /// The socket's name, as a record of its own ahead of the list's.
 #[inline(always)]
-fn report_name(head: &mut Head, address: u64) {
-    if address == 0 {
-        return;
+fn report_name(scratch: &mut Scratch, address: u64) {
+    if address != 0 {
+        emit::name(scratch, Counter::QueueLost, |name, room| {
+            kernel::copy_socket_name(address, name, room)
+        });
     }
-    head.kind = RecordKind::SocketNamed as u16;
-    ring::submit_name(head, Counter::QueueLost, |name, room| {
-        kernel::copy_socket_name(address, name, room)
-    });
-    head.kind = RecordKind::ListQueued as u16;
 }
 
 #[inline(always)]
@@ -130,6 +120,16 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     {
         return;
     }
+    let mut control = Control::NONE;
+    if syscall == SYS_SENDMSG {
+        control = Control::of(regs.second());
+    } else if syscall == SYS_COMPAT_SENDMSG {
+        control = Control::of_compat(regs.compat_second());
+    }
+    // Most calls pass nothing, and should not pay for those that do.
+    if control.is_empty() && (syscall == SYS_SENDMSG || syscall == SYS_COMPAT_SENDMSG) {
+        return;
+    }
     let Some(scratch) = emit::begin(task, Program::Queue, RecordKind::ListQueued) else {
         return;
     };
@@ -142,9 +142,9 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     let mut look_back = 1;
     if syscall == SYS_SENDMSG || syscall == SYS_COMPAT_SENDMSG {
         passed = if syscall == SYS_SENDMSG {
-            control::read_fds(regs.second(), &mut scratch.fds)
+            control::read_fds(Program::Queue, control)
         } else {
-            control::read_compat_fds(regs.compat_second(), &mut scratch.fds)
+            control::read_compat_fds(Program::Queue, control)
         }
         .read;
         if passed == 0 {
@@ -162,7 +162,6 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         sender = table.sock(socket_fd);
         look_back = LOOK_BACK;
     }
-    scratch.found = passed;
     scratch.head.sender_sock = sender.0;
 
     let queue_head = receiver.queue_head();
@@ -206,45 +205,62 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         ring::count(Counter::QueueRaced);
         scratch.head.count = passed as u16;
     }
-    if syscall == SYS_SENDMMSG {
-        find_in_batch(&regs, list, scratch, &table);
+    if syscall == SYS_SENDMMSG && list.0 != 0 {
+        passed = find_in_batch(
+            Program::Queue as u64,
+            regs.second(),
+            regs.third() & u64::from(u32::MAX),
+            list.0,
+        ) as u32;
     }
-    report(receiver, skb, list, scratch);
+    report(receiver, skb, list, scratch, passed);
 }
 
-/// Finds the numbers of `list` among the messages of the `sendmmsg` that sends it.
+/// Reads the numbers of `list` among the messages of the `sendmmsg` that sends it; returns how many
+/// there are.
 ///
 /// Nothing says which of them it is, so it is the one that has as many descriptors and the list's
 /// first file under its first number. If several have, under different numbers, none is taken.
-#[inline(always)]
-fn find_in_batch(regs: &SyscallRegs, list: List, scratch: &mut Scratch, table: &FdTable) {
-    let (batch, len) = (regs.second(), regs.third() as u32);
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_in_batch(program: u64, batch: u64, len: u64, list: u64) -> u64 {
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return 0;
+    };
+    let list = List(list);
     let (count, file) = (u32::from(list.count()), list.file(0));
     let mut found = 0;
     let mut number = -1;
     for place in 0..BATCH_MAX {
-        if place >= u64::from(len) {
+        if place >= len {
             break;
         }
         let entry = batch + place * control::MMSGHDR;
         let fd = control::first_fd(entry, count);
-        if fd < 0 || table.file(fd) != file {
+        if fd < 0 || scratch.slot(fd).file != file {
             continue;
         }
         if number < 0 {
             number = fd;
             found = entry;
         } else if fd != number || count > 1 {
-            return;
+            return 0;
         }
     }
-    if found != 0 && control::read_fds(found, &mut scratch.fds).read == count {
-        scratch.found = count;
+    if found == 0 || control::read_fds(Program::Queue, Control::of(found)).read != count {
+        return 0;
     }
+    u64::from(count)
 }
 
 #[inline(always)]
-fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scratch) {
+fn report(
+    receiver: Sock<Typed>,
+    skb: Skb<Typed>,
+    list: List,
+    scratch: &mut Scratch,
+    numbers: u32,
+) {
     let head = &mut scratch.head;
     if list.0 != 0 {
         ring::count(Counter::QueueFired);
@@ -274,40 +290,18 @@ fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scra
     if address == 0 {
         address = sender.address();
     }
-    report_name(head, address);
+    report_name(scratch, address);
+    let head = &mut scratch.head;
 
-    // All ones where there is no list.
-    scratch.bits = if list.0 == 0 { u64::MAX } else { 0 };
-    // All ones where no number is known, which makes -1 of whatever the scratch holds.
-    // SAFETY: plain fields, volatile for the reason that `Scratch` gives.
-    let (known, total, list, skb) = unsafe {
-        (
-            read_volatile(&raw const scratch.found),
-            read_volatile(&raw const scratch.head.count),
-            List(read_volatile(&raw const scratch.head.list)),
-            Skb(read_volatile(&raw const scratch.head.skb)),
-        )
+    let mut files = if list.0 == 0 {
+        // What the sender's numbers stand for are the files that it sent.
+        head.flags |= FLAG_RACED;
+        Files::behind(numbers)
+    } else {
+        Files::of(list, head.count)
     };
-    let unknown = ((i64::from(known) - 1) >> 63) as i32;
-    emit::files(
-        scratch,
-        u32::from(total),
-        Counter::QueueLost,
-        |scratch, index| {
-            let fd = scratch.fds[index % FDS_MAX] | unknown;
-            let slot = scratch.slot(fd);
-            // Without a list, what the sender's number stands for is the file it sent.
-            // SAFETY: as above.
-            let no_list = unsafe { read_volatile(&raw const scratch.bits) };
-            (File(list.file(index).0 | slot.file.0 & no_list), slot)
-        },
-        // Still attached after the reads: then no receiver had begun to take it apart.
-        || {
-            if list.0 != 0 && skb.list() == list {
-                0
-            } else {
-                FLAG_RACED
-            }
-        },
-    );
+    files.numbers = numbers;
+    // Still attached after the reads: then no receiver had begun to take it apart.
+    files.skb = Skb(head.skb);
+    emit::files(scratch, Counter::QueueLost, files);
 }

@@ -10,7 +10,7 @@ use fdtrace_common::{counters::Counter, records::RecordKind};
 use super::{on_entry, on_return};
 use crate::{
     calls,
-    emit::{self, Program, Slot},
+    emit::{self, Files, Program},
     kernel::{self, FdTable, File, Pointer, Task},
     offsets::RECEIVE_FD_FIRST_IS_NUMBER,
     ring,
@@ -56,13 +56,7 @@ fn received<P: Pointer>(first: P, second: P) {
     scratch.head.list = detaching.list;
     scratch.head.count = detaching.count as u16;
     scratch.head.first = detaching.index as u16;
-    emit::files(
-        scratch,
-        1,
-        Counter::ReceiveLost,
-        |_, _| (File(file), Slot::UNKNOWN),
-        || 0,
-    );
+    emit::files(scratch, Counter::ReceiveLost, Files::one(File(file), 0));
 }
 
 /// Does not return the number: the receiver is told it, or a refusal as a negative errno.
@@ -101,15 +95,7 @@ fn installed(file: File<impl Pointer>, result: i32, fd: i32) {
     scratch.head.count = count as u16;
     scratch.head.first = index as u16;
     scratch.head.result = result;
-    emit::files(
-        scratch,
-        1,
-        Counter::InstallLost,
-        |scratch, _| {
-            let mut slot = scratch.slot(fd);
-            slot.told = fd;
-            (file, slot)
-        },
-        || 0,
-    );
+    scratch.fds[0] = fd;
+    scratch.told[0] = fd;
+    emit::files(scratch, Counter::InstallLost, Files::one(file, 1));
 }

@@ -4,8 +4,6 @@
 //! list. By `sock_send_length`, through which every socket's sends go, it is a failure, or nothing
 //! sent: both are rare, and rejected by the first comparison where they are not.
 
-use core::ptr::read_volatile;
-
 use aya_ebpf::{
     macros::{btf_tracepoint, fexit, kretprobe},
     programs::{BtfTracePointContext, FExitContext, RetProbeContext},
@@ -17,9 +15,9 @@ use fdtrace_common::{
 
 use crate::{
     calls,
-    control::{self, Rights},
-    emit::{self, FDS_MAX, Program, Scratch, Slot},
-    kernel::{FdTable, File, Pointer, Sock, SyscallRegs, Task, Typed},
+    control::{self, Control, Rights},
+    emit::{self, Files, Program, Scratch},
+    kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
@@ -71,13 +69,7 @@ fn list_sent(result: i64, fired: Counter) {
     scratch.head.list = sending.list;
     scratch.head.origin = sending.t_ns;
     scratch.head.result = result;
-    emit::files(
-        scratch,
-        0,
-        Counter::EndLost,
-        |_, _| (File(0), Slot::UNKNOWN),
-        || 0,
-    );
+    emit::files(scratch, Counter::EndLost, Files::NONE);
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
@@ -103,7 +95,7 @@ fn nothing_sent(sender: Sock<Typed>, result: i32) {
     let Some(scratch) = emit::begin(task, Program::Send, RecordKind::SendReturned) else {
         return;
     };
-    let passed = control::read_fds(regs.second(), &mut scratch.fds);
+    let passed = control::read_fds(Program::Send, Control::of(regs.second()));
     if passed.named == 0 {
         return;
     }
@@ -123,21 +115,6 @@ fn returned(scratch: &mut Scratch, sender: Sock<impl Pointer>, passed: Rights, r
     head.socket_type = sender.kind();
     head.count = passed.named as u16;
     head.result = result;
-    scratch.found = if passed.read > LIST_MAX as u32 {
-        LIST_MAX as u32
-    } else {
-        passed.read
-    };
-    // SAFETY: a plain field, volatile for the reason that `Scratch` gives.
-    let total = unsafe { read_volatile(&raw const scratch.found) };
-    emit::files(
-        scratch,
-        total,
-        Counter::EndLost,
-        |scratch, index| {
-            let slot = scratch.slot(scratch.fds[index % FDS_MAX]);
-            (slot.file, slot)
-        },
-        || 0,
-    );
+    let numbers = passed.read.min(LIST_MAX as u32);
+    emit::files(scratch, Counter::EndLost, Files::behind(numbers));
 }

@@ -129,6 +129,55 @@ pub(super) fn read_at<T: Copy>(address: u64) -> T {
     }
 }
 
+/// Room for the first bytes of an object, in a map: it is more than a stack has to spare.
+#[repr(C)]
+pub(crate) struct Room([u64; Self::WORDS]);
+
+impl Room {
+    const WORDS: usize = 24;
+
+    /// Reads the first `WORDS` words of an object by one call, instead of one for each member. The
+    /// object must have as many: if one byte is not mapped, all are zero.
+    #[inline(always)]
+    pub(super) fn fetch<const WORDS: usize>(&mut self, address: u64) -> Fetched<'_, WORDS> {
+        const { assert!(WORDS <= Self::WORDS) };
+        // SAFETY: there is room for the length.
+        unsafe {
+            bpf_probe_read_kernel(
+                self.0.as_mut_ptr().cast(),
+                size_of::<[u64; WORDS]>() as u32,
+                address as *const _,
+            );
+        }
+        Fetched {
+            address,
+            words: &self.0,
+        }
+    }
+}
+
+/// What was fetched last.
+pub(super) struct Fetched<'a, const WORDS: usize> {
+    address: u64,
+    words: &'a [u64; Room::WORDS],
+}
+
+impl<const WORDS: usize> Fetched<'_, WORDS> {
+    /// A member of the object, read by itself if it lies farther behind.
+    #[inline(always)]
+    pub(super) fn member<T: Copy>(&self, offset: &Global<u32>) -> T {
+        let offset = u64::from(offset.load());
+        // A constant to the verifier, which follows one way only.
+        if offset + size_of::<T>() as u64 <= size_of::<[u64; WORDS]>() as u64 {
+            let member = self.words.as_ptr().cast::<u8>().wrapping_add(offset as usize);
+            // SAFETY: within what was fetched; members are aligned, as the words are.
+            unsafe { member.cast::<T>().read_volatile() }
+        } else {
+            read_at(self.address + offset)
+        }
+    }
+}
+
 /// Reads a `T` of the current task's user memory, likewise.
 #[inline(always)]
 pub(crate) fn read_user<T: Copy>(address: u64) -> T {
