@@ -260,10 +260,17 @@ extern "C" fn read_kernel_fds(program: u64) -> u64 {
     };
     let Control { at, len } = scratch.control;
     let header = kernel::read_copied;
-    walk(NATIVE, at, len, &mut scratch.fds, header, |to, len, from| {
-        // SAFETY: `walk` gives room for the length.
-        unsafe { kernel::copy_from_kernel(to, len, from) }
-    })
+    walk(
+        NATIVE,
+        at,
+        len,
+        &mut scratch.fds,
+        header,
+        |to, len, from| {
+            // SAFETY: `walk` gives room for the length.
+            unsafe { kernel::copy_from_kernel(to, len, from) }
+        },
+    )
     .pack()
 }
 

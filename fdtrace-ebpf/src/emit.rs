@@ -368,7 +368,11 @@ pub(crate) fn name(scratch: &mut Scratch, lost: Counter, fill: impl FnOnce(*mut 
         (*name).len = len;
         (*name).reserved = 0;
     }
-    submit(scratch, (size_of::<Head>() + size_of::<SocketName>()) as u64, 1);
+    submit(
+        scratch,
+        (size_of::<Head>() + size_of::<SocketName>()) as u64,
+        1,
+    );
     scratch.head.kind = kind;
 }
 

@@ -19,7 +19,9 @@ use fdtrace_common::{
 
 use self::pointer::{follow, read, read_at, read_to};
 pub(crate) use self::{
-    pointer::{Pointer, Room, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user},
+    pointer::{
+        Pointer, Room, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user,
+    },
     task::{FdTable, SyscallRegs, Task},
 };
 use crate::offsets::*;
@@ -353,7 +355,8 @@ impl File {
             } else {
                 (*seen).dentry = 0;
                 (*seen).parent = 0;
-                name.cast::<[u64; LABEL_LEN / 8]>().write([0; LABEL_LEN / 8]);
+                name.cast::<[u64; LABEL_LEN / 8]>()
+                    .write([0; LABEL_LEN / 8]);
             }
         }
     }

@@ -254,13 +254,7 @@ extern "C" fn find_in_batch(program: u64, batch: u64, len: u64, list: u64) -> u6
 }
 
 #[inline(always)]
-fn report(
-    receiver: Sock<Typed>,
-    skb: Skb<Typed>,
-    list: List,
-    scratch: &mut Scratch,
-    numbers: u32,
-) {
+fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scratch, numbers: u32) {
     let head = &mut scratch.head;
     if list.0 != 0 {
         ring::count(Counter::QueueFired);

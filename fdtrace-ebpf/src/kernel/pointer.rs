@@ -169,7 +169,11 @@ impl<const WORDS: usize> Fetched<'_, WORDS> {
         let offset = u64::from(offset.load());
         // A constant to the verifier, which follows one way only.
         if offset + size_of::<T>() as u64 <= size_of::<[u64; WORDS]>() as u64 {
-            let member = self.words.as_ptr().cast::<u8>().wrapping_add(offset as usize);
+            let member = self
+                .words
+                .as_ptr()
+                .cast::<u8>()
+                .wrapping_add(offset as usize);
             // SAFETY: within what was fetched; members are aligned, as the words are.
             unsafe { member.cast::<T>().read_volatile() }
         } else {
