@@ -892,7 +892,7 @@ proptest! {
         let mut bytes = head.as_bytes().to_vec();
         bytes.resize(400, 0xff);
         bytes.truncate(cut);
-        let known = (RecordKind::ListQueued as u16..=RecordKind::Called as u16).contains(&kind);
+        let known = (RecordKind::ListQueued as u16..=RecordKind::ListFound as u16).contains(&kind);
         match decode(&bytes) {
             Ok(_) => prop_assert!(known),
             Err(DecodeError::UnknownKind(found)) => prop_assert!(!known && found == kind),

@@ -55,6 +55,7 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
         chain,
         wanted: false,
         overdue: false,
+        found_ns: None,
         context: Context::default(),
         queued_ns: None,
         total_ns: None,

@@ -61,6 +61,9 @@ pub enum RecordKind {
     /// The functions in which a list ends, innermost first; comes right before the `ListReleased`
     /// or `ListDestroyed` of that list.
     Called = 14,
+    /// A list that was in a queue when somebody looked through them all, as a trace began: who sent
+    /// it is not known. Made by userspace, in the form of the others.
+    ListFound = 15,
 }
 
 /// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.

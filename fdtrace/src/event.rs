@@ -43,6 +43,8 @@ pub enum Event {
     ListAttached(Sighting),
     /// A sender's list is in a receive queue.
     ListQueued(Sighting),
+    /// A list was in a receive queue as the trace began.
+    ListFound(Sighting),
     /// A receiver is reading a list's skb.
     ListDequeued(Sighting),
     /// A list was duplicated, with all its references.
@@ -81,6 +83,7 @@ impl Event {
             Self::ListCopied(seen)
             | Self::ListAttached(seen)
             | Self::ListQueued(seen)
+            | Self::ListFound(seen)
             | Self::ListDequeued(seen)
             | Self::ListDuplicated(seen)
             | Self::ListDetached(seen)
@@ -169,6 +172,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         ),
         (RecordKind::ListCopied, Event::ListCopied),
         (RecordKind::ListAttached, Event::ListAttached),
+        (RecordKind::ListFound, Event::ListFound),
         (RecordKind::ListDequeued, Event::ListDequeued),
         (RecordKind::ListDuplicated, Event::ListDuplicated),
         (RecordKind::ListDetached, Event::ListDetached),

@@ -98,6 +98,7 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
             chain: Chain::Whole,
             wanted: false,
             overdue: false,
+            found_ns: None,
             context: Context::default(),
             queued_ns: Some(41_250),
             total_ns: None,

@@ -175,6 +175,12 @@ impl Passing {
         runs(head, files.collect(), Event::ListQueued)
     }
 
+    /// It was in its queue when a trace began.
+    pub fn found(&self, t_ns: u64) -> Vec<Event> {
+        let head = self.head(RecordKind::ListFound, t_ns, 0);
+        self.bare(head, Event::ListFound)
+    }
+
     /// A receiver reads it.
     pub fn dequeued(&self, t_ns: u64) -> Vec<Event> {
         self.read_at.set(t_ns);
@@ -373,6 +379,7 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
         | Event::FileDescribed { .. }
         | Event::TaskDescribed { .. } => &mut [],
         Event::ListQueued(seen)
+        | Event::ListFound(seen)
         | Event::ListDequeued(seen)
         | Event::ListCopied(seen)
         | Event::ListAttached(seen)

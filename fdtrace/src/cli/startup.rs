@@ -10,7 +10,8 @@ use super::{CannotRun, args::Common};
 use crate::{
     kernel::{KernelView, Symbols, Types},
     plan::{Price, plan_at},
-    tracer::{Filter, Tracer},
+    trace::{found::Found, live::now_ns},
+    tracer::{Filter, Tracer, UnixIterator},
 };
 
 /// Programs attached to this kernel, and what is known of it.
@@ -61,6 +62,31 @@ pub(super) fn start(
 }
 
 impl Started {
+    /// What is in queues already, with all that is attached; says on stderr what of it could not be
+    /// read.
+    pub(super) fn find_queued(&mut self, common: &Common) -> Found {
+        let begin = Instant::now();
+        let t_ns = now_ns();
+        let looked = UnixIterator::of(&self.types)
+            .map_err(anyhow::Error::from)
+            .and_then(|iterator| Ok(self.tracer.prepare_queues(&self.types, iterator)?))
+            .and_then(|()| Ok(self.tracer.queued()?));
+        let unread = match &looked {
+            Ok(pass) => pass.gaps.described(),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(unread) = unread.filter(|_| !common.quiet) {
+            eprintln!("fdtrace: not all is known of what was queued before: {unread}");
+        }
+        if common.verbose {
+            eprintln!(
+                "fdtrace: looked through all queues in {} ms",
+                begin.elapsed().as_millis()
+            );
+        }
+        looked.map_or_else(|_| Found::default(), |pass| Found::of(&pass, t_ns))
+    }
+
     /// Makes snapshots of descriptor tables ready, which only some commands need.
     ///
     /// # Errors

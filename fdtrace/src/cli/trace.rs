@@ -115,12 +115,14 @@ async fn watch<'a>(
         wanted: filter.is_on(),
         ..selection
     };
+    let mut started = startup::start(common, args.buffer, &filter, Price::Low)?;
+    let found = started.find_queued(common);
     let Started {
         tracer,
         symbols,
         kptr_restrict,
         ..
-    } = startup::start(common, args.buffer, &filter, Price::Low)?;
+    } = started;
 
     if let Some(path) = &args.ready_file {
         fs::write(path, format!("{}\n", std::process::id()))
@@ -149,6 +151,7 @@ async fn watch<'a>(
             .map(|file| Writer::new(file, &header))
             .transpose()?,
         asked,
+        found,
     };
 
     let stopped = live.run(interrupt.received(), &bounds).await?;

@@ -50,6 +50,24 @@ pub struct Gaps {
     pub no_iterator: bool,
 }
 
+impl Gaps {
+    /// In words; `None` if all was read that this kernel lists.
+    #[must_use]
+    pub fn described(&self) -> Option<String> {
+        let parts: Vec<String> = [
+            (self.restless, "queues kept changing"),
+            (self.long_queues, "queues were too long"),
+            (self.too_many_files, "queues held too many files"),
+            (self.namespaces, "network namespaces could not be entered"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
 /// A socket's receive queue.
 #[derive(Clone, Debug)]
 pub struct Queue {

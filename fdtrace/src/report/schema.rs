@@ -196,8 +196,9 @@ pub struct Transfer {
     /// Hops where it was not.
     pub missing: Vec<String>,
     /// What to notice: `inheritable` (not close-on-exec at the receiver), `other-user-ns`,
-    /// `other-pid-ns`, `other-mount-ns`, `other-cgroup`, `other-user` (than the sender's), or
-    /// `still-queued`: then it has not ended, and will be told of again under another id.
+    /// `other-pid-ns`, `other-mount-ns`, `other-cgroup`, `other-user` (than the sender's),
+    /// `queued-before` (the trace began, so who sent it is not known), or `still-queued`: then it has
+    /// not ended, and will be told of again under another id.
     pub marks: Vec<String>,
 }
 

@@ -5,7 +5,7 @@ use std::{cell::RefCell, fs::File, future::pending, io, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{Session, command::Running};
+use super::{Session, command::Running, found::Found};
 use crate::{
     kernel,
     recording::{End, Writer},
@@ -73,6 +73,8 @@ pub struct Live<'a> {
     pub recording: Option<Writer<File>>,
     /// See there.
     pub asked: AskedSymbols,
+    /// What was in queues as the trace began.
+    pub found: Found,
 }
 
 /// Why tracing stopped.
@@ -145,10 +147,11 @@ impl Live<'_> {
             session,
             recording,
             asked,
+            found,
         } = self;
         let mut written = Ok(());
         let mut any = false;
-        tracer.drain_records(|record| {
+        let mut take = |record: &[u8]| {
             any = true;
             session.record(record);
             if let Some(recording) = recording
@@ -161,7 +164,16 @@ impl Live<'_> {
                     .try_for_each(|(address, name)| recording.symbol(address, &name))
                     .and_then(|()| recording.event(record));
             }
+        };
+        tracer.drain_records(|record| {
+            for found in found.take_before(record) {
+                take(&found);
+            }
+            take(record);
         });
+        for found in found.take() {
+            take(&found);
+        }
         written.map_err(LiveError::Recording)?;
         if recording.is_none() {
             asked.0.borrow_mut().clear();

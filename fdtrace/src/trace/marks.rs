@@ -21,6 +21,8 @@ pub enum Mark {
     OtherUser,
     /// It has been in the queue for long, and still is.
     StillQueued,
+    /// It was in the queue before the trace began; who sent it is not known.
+    QueuedBefore,
 }
 
 impl Mark {
@@ -35,6 +37,7 @@ impl Mark {
             Self::OtherCgroup => "other-cgroup",
             Self::OtherUser => "other-user",
             Self::StillQueued => "still-queued",
+            Self::QueuedBefore => "queued-before",
         }
     }
 
@@ -68,6 +71,9 @@ impl Mark {
         }
         if transfer.overdue && transfer.fate == Fate::Queued {
             marks.push(Self::StillQueued);
+        }
+        if transfer.found_ns.is_some() {
+            marks.push(Self::QueuedBefore);
         }
         marks
     }

@@ -5,6 +5,7 @@
 //! lost, and a recording says it again.
 
 pub mod command;
+pub mod found;
 pub mod live;
 mod marks;
 mod selection;

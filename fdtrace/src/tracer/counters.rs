@@ -48,11 +48,31 @@ impl Losses {
     /// that a receiver won is no loss: the rest of that message was seen, and says so.
     #[must_use]
     pub fn same_gaps(&self, earlier: &Self) -> bool {
-        self.events == earlier.events
+        let lost = |losses: &Self, at: Hop| -> u64 {
+            let events = losses.events.iter();
+            events.filter(|(hop, _)| *hop == at).map(|(_, n)| n).sum()
+        };
+        Hop::ALL
+            .into_iter()
+            .all(|hop| lost(self, hop) == lost(earlier, hop))
             && self.recursion_misses == earlier.recursion_misses
             && self.window_full == earlier.window_full
             && self.filter_full == earlier.filter_full
     }
+}
+
+#[test]
+fn that_nothing_has_been_lost_yet_is_no_loss() {
+    let counted = Losses {
+        events: Hop::ALL.map(|hop| (hop, 0)).to_vec(),
+        ..Losses::default()
+    };
+    assert!(counted.same_gaps(&Losses::default()) && !counted.any());
+    let lossy = Losses {
+        events: vec![(Hop::Dequeue, 1)],
+        ..Losses::default()
+    };
+    assert!(!lossy.same_gaps(&counted) && lossy.any());
 }
 
 fn map(ebpf: &Ebpf) -> Result<PerCpuArray<&MapData, u64>, TracerError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fdtrace_common::descriptions::TaskDescribed;
 
-use super::recent::Recent;
+use super::{recent::Recent, transfer::Transfer};
 use crate::description::{FileDescription, FileKey};
 
 /// Files, and likewise tasks, that are kept; what is still in use is told again within a second.
@@ -49,6 +49,13 @@ impl Known {
 
     pub(super) fn file(&self, key: FileKey) -> Option<Arc<FileDescription>> {
         self.files.get(key).cloned()
+    }
+
+    /// Says what a transfer's file is, where that was told apart from the hops that it was seen at.
+    pub(super) fn describe(&self, transfer: &mut Transfer) {
+        if transfer.context.file.is_none() {
+            transfer.context.file = self.file((transfer.file.dev, transfer.file.ino));
+        }
     }
 
     pub(super) fn task(&self, tid: u32) -> Option<TaskDescribed> {

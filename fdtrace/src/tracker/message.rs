@@ -30,6 +30,8 @@ pub(super) struct Message {
     returned: Vec<FileSeen>,
     /// The sender's numbers, where the list had left the queue before it was looked for.
     late_sender: Option<LateSender>,
+    /// As it was found in its queue when the trace began, if it had been sent before.
+    pub(super) found: Option<Sighting>,
     /// Two threads have found its list and taken it for theirs.
     contested: bool,
     /// Other threads send on the same socket, and one of them may have sent it.
@@ -83,6 +85,7 @@ impl Message {
             files: vec![File::default(); usize::from(count).min(LIST_MAX)],
             returned: Vec::new(),
             late_sender: None,
+            found: None,
             contested: false,
             shared: false,
             doubtful: false,
@@ -125,7 +128,10 @@ impl Message {
 
     /// Whether a receiver has read it and nothing is known of its sender.
     pub(super) fn lacks_sender(&self) -> bool {
-        self.has(Hop::Dequeue) && self.late_sender.is_none() && self.latest_sender_hop().is_none()
+        self.has(Hop::Dequeue)
+            && self.late_sender.is_none()
+            && self.found.is_none()
+            && self.latest_sender_hop().is_none()
     }
 
     fn latest_sender_hop(&self) -> Option<Hop> {
@@ -263,7 +269,12 @@ impl Message {
 
     /// Whether it got as far as a receive queue.
     pub(super) fn was_queued(&self) -> bool {
-        self.has(Hop::Queue)
+        self.has(Hop::Queue) || self.found.is_some()
+    }
+
+    /// Whether nothing has been seen of it since it was found in its queue.
+    pub(super) fn is_merely_found(&self) -> bool {
+        self.found.is_some() && self.heads.is_empty()
     }
 
     /// Whether the skb of a late look at the queue is the one that is being read already.
@@ -279,6 +290,7 @@ impl Message {
         let other_skb = [Hop::Attach, Hop::Queue]
             .into_iter()
             .filter_map(|hop| self.head(hop))
+            .chain(self.found.iter().map(|found| &found.head))
             .any(|head| head.skb != 0 && head.skb != dequeued.skb);
         self.count == dequeued.count && !other_skb
     }
@@ -444,8 +456,11 @@ impl Message {
         &self,
         fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
     ) -> Vec<Transfer> {
+        let found = self.found.as_ref();
         let sender = self.late_sender.as_ref();
-        let sender_head = sender.map(|sender| &sender.head);
+        let sender_head = sender
+            .map(|sender| &sender.head)
+            .or(found.map(|found| &found.head));
         let Some(last) = self.heads.last().map(|(_, head)| head).or(sender_head) else {
             return Vec::new();
         };
@@ -458,7 +473,9 @@ impl Message {
         let mut transfers = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
             let seen = file.seen.first().map(|seen| seen.file);
-            let known = seen.or_else(|| sender?.files.get(index).copied());
+            let known = seen
+                .or_else(|| sender?.files.get(index).copied())
+                .or_else(|| found?.files.get(index).copied());
             let (Some((fate, cause)), Some(known)) = (fate(index), known) else {
                 // Not asked for, or every record with this file was lost: the counters have it.
                 continue;
@@ -506,6 +523,7 @@ impl Message {
                 wanted: self.is_wanted(),
                 queued_ns: queued_ns.filter(|_| !unsure),
                 overdue: false,
+                found_ns: found.map(|found| found.head.t_ns),
                 context: Context {
                     file: file.description.clone(),
                     sender: self.sender_task,
@@ -540,6 +558,7 @@ impl Message {
             && !self.is_being_received()
             && self
                 .head(Hop::Queue)
+                .or(self.found.as_ref().map(|found| &found.head))
                 .is_some_and(|queued| queued.t_ns < t_ns);
         self.overdue |= overdue;
         overdue
@@ -548,6 +567,7 @@ impl Message {
     /// Whether a task that the filter wants had to do with it.
     fn is_wanted(&self) -> bool {
         let late = self.late_sender.iter().map(|late| &late.head);
+        let late = late.chain(self.found.iter().map(|found| &found.head));
         let mut heads = self.heads.iter().map(|(_, head)| head).chain(late);
         heads.any(|head| head.flags & FLAG_WANTED != 0)
     }

@@ -8,6 +8,7 @@
 //! matched by a *file's* pointer across messages.
 
 mod fate;
+mod found;
 mod kind;
 mod known;
 mod message;
@@ -161,6 +162,7 @@ impl Tracker {
             }
             Event::ListAttached(seen) => self.attached(&seen),
             Event::ListQueued(seen) => self.queued(&seen),
+            Event::ListFound(seen) => self.found(&seen),
             Event::ListDequeued(seen) => self.dequeued(&seen),
             Event::ListDuplicated(seen) => {
                 self.duplicates.insert(seen.head.list, seen.head.origin);
@@ -243,6 +245,7 @@ impl Tracker {
                 self.transfers += 1;
                 transfer.id = self.transfers;
                 transfer.overdue = true;
+                self.known.describe(&mut transfer);
                 transfers.push(transfer);
             }
         }
@@ -353,6 +356,7 @@ impl Tracker {
     /// message that is open at this address begins another.
     fn sent(&mut self, hop: Hop, seen: &Sighting) {
         let head = &seen.head;
+        self.make_way_for(seen);
         let fits = self.open.get(head.list).is_none_or(|message| {
             message.same_sighting(hop, head)
                 || message.latest_hop().is_none_or(|latest| latest < hop)
@@ -379,6 +383,7 @@ impl Tracker {
             && origin != list
             && let Some(message) = self.open.remove(origin)
         {
+            self.make_way_for(seen);
             self.retire(list);
             self.open.insert(list, message);
         }
@@ -676,10 +681,7 @@ impl Tracker {
         for mut transfer in transfers {
             self.transfers += 1;
             transfer.id = self.transfers;
-            if transfer.context.file.is_none() {
-                // Told after the hops that this one was seen at.
-                transfer.context.file = self.known.file((transfer.file.dev, transfer.file.ino));
-            }
+            self.known.describe(&mut transfer);
             self.closed.push(transfer);
         }
     }

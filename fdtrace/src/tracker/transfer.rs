@@ -34,6 +34,9 @@ pub struct Transfer {
     pub wanted: bool,
     /// It is told of because it has been queued for long, not because it has ended.
     pub overdue: bool,
+    /// It was sent before the trace began, and seen in its queue then: CLOCK_MONOTONIC,
+    /// nanoseconds.
+    pub found_ns: Option<u64>,
     /// What is known of its file and ends.
     pub context: Context,
     /// Nanoseconds from queue to dequeue.
@@ -48,7 +51,9 @@ impl Transfer {
     /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
     #[must_use]
     pub fn last_ns(&self) -> u64 {
-        self.hops.iter().map(|seen| seen.t_ns).max().unwrap_or(0)
+        let hops = self.hops.iter().map(|seen| seen.t_ns).max();
+        let sent = || self.sender.as_ref().map(|sender| sender.t_ns);
+        hops.or_else(sent).or(self.found_ns).unwrap_or(0)
     }
 }
 
@@ -206,6 +211,16 @@ impl SocketType {
             2 => Some(Self::Dgram),
             5 => Some(Self::Seqpacket),
             _ => None,
+        }
+    }
+
+    /// The kernel's number for it.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        match self {
+            Self::Stream => 1,
+            Self::Dgram => 2,
+            Self::Seqpacket => 5,
         }
     }
 

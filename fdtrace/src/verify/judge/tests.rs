@@ -107,6 +107,7 @@ fn transfer() -> Transfer {
         chain: Chain::Whole,
         wanted: false,
         overdue: false,
+        found_ns: None,
         context: Context::default(),
         queued_ns: Some(1),
         total_ns: None,

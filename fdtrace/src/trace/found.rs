@@ -1,0 +1,186 @@
+//! Found: what was in the queues as the trace began, in the form of the kernel half's records, so
+//! that it goes the way of all others: into the recording, the tracker and the reports.
+
+use fdtrace_common::{
+    descriptions::{About, PathDescribed},
+    paths::{
+        NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
+    },
+    records::{FILES_PER_RECORD, FileSeen, Head, NOT_TOLD, RecordKind, SocketName},
+};
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use crate::{
+    inflight::{Pass, Queue, QueuedFile},
+    path::FilePath,
+    tracker::{FileIdentity, SocketType},
+};
+
+/// What a look at all queues found, until its turn among the kernel half's records has come.
+#[derive(Debug, Default)]
+pub struct Found {
+    t_ns: u64,
+    records: Vec<Vec<u8>>,
+}
+
+impl Found {
+    /// What a look found that began at `t_ns`, CLOCK_MONOTONIC, with everything attached.
+    #[must_use]
+    pub fn of(pass: &Pass, t_ns: u64) -> Self {
+        let mut records = Vec::new();
+        for queue in &pass.queues {
+            for message in queue.files.chunk_by(|one, two| one.message == two.message) {
+                push_message(&mut records, queue, message, t_ns);
+            }
+        }
+        Self { t_ns, records }
+    }
+
+    /// Hands it over ahead of the first record that was made after the look began: what came before
+    /// that may have been queued and read by then, and what comes after is seen in any case.
+    pub fn take_before(&mut self, record: &[u8]) -> Vec<Vec<u8>> {
+        let t_ns = record.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        if t_ns.is_some_and(|t_ns| t_ns < self.t_ns) {
+            return Vec::new();
+        }
+        self.take()
+    }
+
+    /// Hands it over now.
+    pub fn take(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.records)
+    }
+}
+
+fn push_message(records: &mut Vec<Vec<u8>>, queue: &Queue, files: &[QueuedFile], t_ns: u64) {
+    let Some(first) = files.first() else {
+        return;
+    };
+    let mut head = Head::new_zeroed();
+    head.t_ns = t_ns;
+    head.list = first.list;
+    head.skb = first.skb;
+    head.receiver_sock = queue.socket.sock;
+    head.receiver_ino = queue.socket.ino.unwrap_or(0);
+    head.sender_sock = first.sender_sock;
+    head.sender_ino = first.sender_ino.unwrap_or(0);
+    head.socket_fd = -1;
+    head.syscall = -1;
+    head.count = u16::try_from(first.count).unwrap_or(u16::MAX);
+    head.total = head.count;
+    head.socket_type = queue.socket.kind.map_or(0, SocketType::number);
+
+    for file in files {
+        // These are told by their addresses and numbers, when somebody reads them.
+        if matches!(file.file.kind(), "socket" | "pipe") {
+            continue;
+        }
+        if let Some(path) = &file.path {
+            head.kind = RecordKind::PathDescribed as u16;
+            records.push([head.as_bytes(), described(&file.file, path).as_bytes()].concat());
+        }
+    }
+    let name = queue
+        .socket
+        .name
+        .as_ref()
+        .or(queue.socket.peer_name.as_ref());
+    if let Some(name) = name {
+        head.kind = RecordKind::SocketNamed as u16;
+        records.push([head.as_bytes(), socket_name(name).as_bytes()].concat());
+    }
+    head.kind = RecordKind::ListFound as u16;
+    for run in files.chunks(FILES_PER_RECORD) {
+        head.first = run.first().map_or(0, |file| file.index as u16);
+        head.files = run.len() as u16;
+        let mut record = head.as_bytes().to_vec();
+        for file in run {
+            record.extend_from_slice(seen(file).as_bytes());
+        }
+        records.push(record);
+    }
+}
+
+fn seen(queued: &QueuedFile) -> FileSeen {
+    let FileIdentity {
+        ptr,
+        ino,
+        dev,
+        rdev,
+        mode,
+        flags,
+        magic,
+        label,
+    } = queued.file.clone();
+    let mut seen = FileSeen::new_zeroed();
+    seen.file = ptr;
+    seen.refs = queued.refs;
+    (seen.ino, seen.dev, seen.rdev) = (ino, dev, rdev);
+    (seen.mode, seen.flags, seen.magic) = (mode, flags, magic);
+    (seen.fd, seen.told) = (-1, NOT_TOLD);
+    match label {
+        // In no directory: its own parent, wherever that is.
+        Some(label) => (seen.dentry, seen.parent, seen.name) = (1, 1, label),
+        None => (seen.dentry, seen.parent) = (1, 2),
+    }
+    seen
+}
+
+/// The path in the order in which the kernel half finds it, from the file up.
+fn described(file: &FileIdentity, path: &FilePath) -> PathDescribed {
+    let mut described = PathDescribed::new_zeroed();
+    described.about = About {
+        ino: file.ino,
+        dev: file.dev,
+        reserved: 0,
+    };
+    let mut flags = 0;
+    for (is, flag) in [
+        (path.unlinked, PATH_UNLINKED),
+        (path.rootless, PATH_ROOTLESS),
+        (path.cut, PATH_CUT),
+        (path.detached, PATH_DETACHED),
+        (path.mount_root, PATH_MOUNT_ROOT),
+    ] {
+        if is {
+            flags |= flag;
+        }
+    }
+    let mut names: Vec<&str> = if path.rootless {
+        vec![&path.text]
+    } else {
+        let text = path.text.trim_start_matches('…');
+        text.split('/').filter(|name| !name.is_empty()).collect()
+    };
+    names.reverse();
+    let mut len = 0;
+    for name in names {
+        let end = len + name.len() + 1;
+        if name.len() >= NAME_ROOM || end > described.names.len() {
+            flags |= PATH_CUT;
+            break;
+        }
+        described.names[len..end - 1].copy_from_slice(name.as_bytes());
+        len = end;
+    }
+    described.path = PathHead {
+        len: len as u64,
+        flags,
+        mount_id: path.mount_id,
+        ..PathHead::new_zeroed()
+    };
+    described
+}
+
+/// `sun_path` of a name as users write it.
+fn socket_name(name: &str) -> SocketName {
+    let mut seen = SocketName::new_zeroed();
+    let mut bytes = name.as_bytes().to_vec();
+    if let Some(first @ b'@') = bytes.first_mut() {
+        *first = 0;
+    }
+    bytes.truncate(seen.name.len());
+    seen.name[..bytes.len()].copy_from_slice(&bytes);
+    seen.len = bytes.len() as u32;
+    seen
+}

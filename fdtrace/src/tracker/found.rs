@@ -1,0 +1,76 @@
+//! Messages that were in a queue before the trace began. All that is known of their sender is the
+//! socket.
+
+use super::{Tracker, message::Message};
+use crate::event::Sighting;
+
+impl Tracker {
+    /// A list was found in a queue, by a look at them all with everything attached already: it may
+    /// have been queued, and read, under the program's eyes as well.
+    pub(super) fn found(&mut self, seen: &Sighting) {
+        let name = self.names.remove(seen.head.list);
+        let open = self.open.get(seen.head.list);
+        if open.is_some_and(|message| !message.is_found_with(&seen.head)) {
+            // Its own events say more.
+            return;
+        }
+        let message = self.open_message(&seen.head);
+        message.find(seen);
+        if name.is_some() {
+            message.socket_name = name;
+        }
+    }
+
+    /// A hop of a list with its sender: what was found at its address was this, seen again, or else
+    /// its end was not seen.
+    pub(super) fn make_way_for(&mut self, seen: &Sighting) {
+        let list = seen.head.list;
+        let Some(message) = self.open.get(list) else {
+            return;
+        };
+        if !message.is_merely_found() {
+            return;
+        }
+        if message.was_found_as(seen) {
+            self.open.remove(list);
+        } else {
+            self.retire(list);
+        }
+    }
+}
+
+impl Message {
+    /// Notes a part of it as it was found.
+    fn find(&mut self, seen: &Sighting) {
+        match &mut self.found {
+            Some(found) => found.files.extend(&seen.files),
+            None => self.found = Some(seen.clone()),
+        }
+    }
+
+    /// Whether `head` is of the look that found it.
+    fn is_found_with(&self, head: &fdtrace_common::records::Head) -> bool {
+        self.is_merely_found()
+            && self
+                .found
+                .as_ref()
+                .is_some_and(|found| (found.head.t_ns, found.head.skb) == (head.t_ns, head.skb))
+    }
+
+    /// Whether a part of the message that was found is this: the same files on the same skb, where
+    /// that is known.
+    fn was_found_as(&self, seen: &Sighting) -> bool {
+        self.found.as_ref().is_some_and(|found| {
+            let first = usize::from(seen.head.first);
+            let same_skb = seen.head.skb == 0 || seen.head.skb == found.head.skb;
+            same_skb
+                && seen.head.count == found.head.count
+                && found
+                    .files
+                    .iter()
+                    .skip(first)
+                    .zip(&seen.files)
+                    .all(|(one, two)| (one.file, one.ino, one.dev) == (two.file, two.ino, two.dev))
+        })
+    }
+}
