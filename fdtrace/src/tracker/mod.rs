@@ -299,9 +299,16 @@ impl Tracker {
 
     fn open_message(&mut self, head: &Head) -> &mut Message {
         let messages = &mut self.messages;
+        // A record that is older than the last forgetting may be what is left of a message that is
+        // gone.
+        let is_rest = head.t_ns <= self.forgotten_at;
         self.open.get_or_insert(head.list, || {
             *messages += 1;
-            Message::new(*messages, head.count)
+            let mut message = Message::new(*messages, head.count);
+            if is_rest {
+                message.doubt();
+            }
+            message
         })
     }
 
