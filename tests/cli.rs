@@ -280,6 +280,7 @@ fn unknown_words_are_usage_errors() {
         (&["verify", "--buffer", "3"], "--buffer"),
         (&["verify", "--buffer", "1048577"], "--buffer"),
         (&["doctor", "--color", "sometimes"], "sometimes"),
+        (&["inflight", "--kind", "eventdf"], "eventfd"),
     ] {
         assert_usage_error(&run(&mut fdtrace(args)), what);
     }

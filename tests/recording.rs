@@ -261,6 +261,7 @@ fn replay_selects() {
         (["--fate", "refused"], 0),
         (["--kind", "regular"], 2),
         (["--kind", "pipe"], 0),
+        (["--kind", "eventfd"], 0),
         (["--pid", "200"], 1),
         (["--pid", "100"], 2),
         (["--comm", "test"], 2),

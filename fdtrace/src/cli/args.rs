@@ -4,7 +4,7 @@ mod inflight;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
 pub(super) use inflight::InFlight;
 
@@ -244,7 +244,7 @@ pub(super) struct Show {
     #[arg(long, value_name = "FATE", value_parser = fate)]
     pub(super) fate: Vec<Fate>,
     /// Show transfers of this kind of file; may be repeated.
-    #[arg(long, value_name = "KIND", value_parser = FileIdentity::KINDS)]
+    #[arg(long, value_name = "KIND", value_parser = kind())]
     pub(super) kind: Vec<String>,
     /// End after so many transfers.
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
@@ -348,6 +348,11 @@ pub(super) struct Explain {
     /// Print a sender and a receiver in C that do the same.
     #[arg(long, conflicts_with = "format")]
     pub(super) c: bool,
+}
+
+/// One of the words for what a file is.
+fn kind() -> PossibleValuesParser {
+    FileIdentity::KINDS.into()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

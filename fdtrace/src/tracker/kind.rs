@@ -26,6 +26,35 @@ const ANONYMOUS: [(&str, &str); 14] = [
     ("[pidfd]", "pidfd"),
 ];
 
+/// Every word that [`of`] has.
+pub(super) const KINDS: [&str; 25] = [
+    "regular",
+    "directory",
+    "symlink",
+    "socket",
+    "pipe",
+    "fifo",
+    "tty",
+    "char-device",
+    "block-device",
+    "memfd",
+    "pidfd",
+    "epoll",
+    "eventfd",
+    "timerfd",
+    "signalfd",
+    "inotify",
+    "fanotify",
+    "io-uring",
+    "bpf-map",
+    "bpf-prog",
+    "bpf-link",
+    "perf-event",
+    "userfaultfd",
+    "anon-inode",
+    "unknown",
+];
+
 /// Major numbers of terminals: consoles and serial lines, /dev/tty and ptmx, pseudo-terminals.
 const TTY_MAJORS: [u32; 10] = [4, 5, 136, 137, 138, 139, 140, 141, 142, 143];
 
@@ -84,6 +113,27 @@ mod tests {
             magic,
             label: Some(label),
         }
+    }
+
+    #[test]
+    fn every_word_is_in_the_list() {
+        let magics = [0, PIPEFS_MAGIC, PIDFS_MAGIC, ANON_INODE_FS_MAGIC];
+        let mut said: Vec<&str> = ANONYMOUS.map(|(_, kind)| kind).to_vec();
+        for (kind, magic) in (0..16).flat_map(|kind| magics.map(|magic| (kind << 12, magic))) {
+            said.extend(["", "memfd:x"].map(|name| of(&file(kind, magic, name))));
+            let terminal = FileIdentity {
+                rdev: TTY_MAJORS[0] << MINOR_BITS,
+                ..file(kind, magic, "")
+            };
+            said.push(of(&terminal));
+        }
+        let mut listed = KINDS.to_vec();
+        for words in [&mut said, &mut listed] {
+            words.sort_unstable();
+            words.dedup();
+        }
+        assert_eq!(said, listed);
+        assert_eq!(listed.len(), KINDS.len());
     }
 
     #[test]

@@ -105,19 +105,7 @@ impl FileIdentity {
     }
 
     /// The words of [`FileIdentity::kind`].
-    pub const KINDS: [&'static str; 11] = [
-        "regular",
-        "directory",
-        "socket",
-        "pipe",
-        "fifo",
-        "char-device",
-        "block-device",
-        "symlink",
-        "pidfd",
-        "anon-inode",
-        "unknown",
-    ];
+    pub const KINDS: &'static [&'static str] = &super::kind::KINDS;
 
     /// What kind of file it is, in a word.
     #[must_use]

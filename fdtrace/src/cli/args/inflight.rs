@@ -4,7 +4,7 @@ use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 
-use super::{Format, seconds};
+use super::{Format, kind, seconds};
 use crate::inflight::{Order, SocketFilter};
 
 #[derive(Clone, Debug, ClapArgs)]
@@ -16,9 +16,8 @@ pub(in crate::cli) struct InFlight {
     /// Only this file, or what was opened in this folder or through this mount.
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) path: Option<PathBuf>,
-    /// Only files of this kind (regular, socket, pipe, directory, char-device, eventfd, memfd…);
-    /// may be repeated.
-    #[arg(long, value_name = "KIND")]
+    /// Only files of this kind; may be repeated.
+    #[arg(long, value_name = "KIND", value_parser = kind())]
     pub(in crate::cli) kind: Vec<String>,
     /// Only what is in the queue of this socket: its path, `@` and its abstract name, or its
     /// inode number.
