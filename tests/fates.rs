@@ -122,6 +122,25 @@ fn an_orphaned_skb_is_told_once_by_its_destructor() {
     assert_eq!(fates(&events), [discarded(Cause::Sockmap)]);
 }
 
+/// 6.12.117 and its likes: what a sockmap takes is given back without a destructor, and the call
+/// that sends it does not say where.
+#[test]
+fn a_list_that_its_own_send_gives_back_from_the_queue_was_taken_by_a_sockmap() {
+    let message = Passing::one();
+    let given_back_by = |tid: u32| message.released(40, tid, 275);
+    let fate_of = |end: Vec<Event>| fates(&[sent(&message), end]);
+    assert_eq!(
+        fate_of(given_back_by(message.sender)),
+        [discarded(Cause::Sockmap)]
+    );
+    // The controls: by another thread, and after a loss, nobody knows.
+    let unknown = [discarded(Cause::Dropped)];
+    assert_eq!(fate_of(given_back_by(message.receiver)), unknown);
+    let mut after_loss = given_back_by(message.sender);
+    head_mut(&mut after_loss[0]).epoch = 30;
+    assert_eq!(fate_of(after_loss), unknown);
+}
+
 #[test]
 fn a_list_that_a_call_gives_back_unread_was_spliced_or_taken_by_a_sockmap() {
     let message = Passing::one();

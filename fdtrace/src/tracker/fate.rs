@@ -186,6 +186,11 @@ impl Called {
         Self(names.map(plain).collect())
     }
 
+    /// Whether nothing was said of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn times(&self, function: &str) -> usize {
         self.0.iter().filter(|name| *name == function).count()
     }

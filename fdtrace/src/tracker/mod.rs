@@ -602,7 +602,16 @@ impl Tracker {
         if message.is_being_received() {
             self.end_receive_in(&message, &seen.head, &called);
         } else if message.was_queued() {
-            self.close(&message, |_| called.given_back());
+            // The call that sends a list does not say in which functions it gives it back. Once
+            // the list is in a queue, only a sockmap takes it out again within that call.
+            let by_sender = called.is_empty()
+                && message.has(Hop::Copy)
+                && message.sending_thread() == Some(seen.head.tid)
+                && !message.is_doubtful();
+            self.close(&message, |_| match by_sender {
+                true => (Fate::Discarded, Some(Cause::Sockmap)),
+                false => called.given_back(),
+            });
         } else {
             self.unsent.insert(seen.head.tid, message);
         }
