@@ -637,6 +637,9 @@ fn doctor_says_what_is_lacking_to_whoever_lacks_it() {
             .is_some_and(|plan| plan.len() >= 8)
     );
     assert!(findings["offsets"]["SCM_FP_LIST__FP"].is_u64());
+    // Nothing was attached, and nothing is said to have been.
+    assert_eq!(findings["tested"], false);
+    assert!(text.stdout.contains("\nself-test: not made"), "{text:?}");
 }
 
 #[test]
@@ -657,6 +660,12 @@ fn doctor_finds_nothing_in_the_way_of_root() {
             .contains("nothing stands in the way of tracing\n"),
         "{text:?}"
     );
+    assert!(
+        text.stdout.contains("\nself-test: each hook fired"),
+        "{text:?}"
+    );
+    let findings = json(&run(&mut fdtrace(&["doctor", "--format", "json"])));
+    assert_eq!(findings["tested"], true);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `fdtrace doctor`: the plan for this kernel, and what stands in its way. Attaches nothing, so
-//! it needs no privileges.
+//! `fdtrace doctor`: the plan for this kernel, and what stands in its way. With the privileges to
+//! trace it also tries the plan on itself; without them it says what types and symbols promise.
 
 use std::io::Write as _;
 
@@ -13,17 +13,28 @@ use crate::{
     kernel::KernelView,
     plan::plan,
     report::{self, schema},
+    tracer::Tracer,
 };
 
 pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
     let view = KernelView::live()?;
-    let plan = plan(&view, common.attach)?;
+    let mut plan = plan(&view, common.attach)?;
     let mut obstacles = Vec::new();
     if let Some(lacking) = view.capabilities.lacking_for_tracing() {
         obstacles.push(format!("this process lacks {lacking}"));
     }
     if !view.init_pid_namespace {
         obstacles.push("this process is not in the machine's own pid namespace".to_owned());
+    }
+    let mut tested = false;
+    if obstacles.is_empty() {
+        match Tracer::rehearse(plan.clone(), &view.types) {
+            Ok(left) => {
+                plan = left;
+                tested = true;
+            }
+            Err(error) => obstacles.push(format!("{:#}", anyhow::Error::new(error))),
+        }
     }
     let mut out = Output::open(common.output.as_deref())?;
     match args.format {
@@ -33,6 +44,7 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                 fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
                 kernel: view.release.clone(),
                 plan: report::plan_entries(&plan),
+                tested,
                 offsets: plan
                     .offsets
                     .facts()
@@ -69,6 +81,12 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                     view.lsms.join(",")
                 },
             )?;
+            let test = if tested {
+                "each hook fired when fdtrace passed a descriptor to itself, or is struck out above"
+            } else {
+                "not made: the plan is what types and symbols promise"
+            };
+            writeln!(out, "self-test: {test}")?;
             if obstacles.is_empty() {
                 writeln!(out, "nothing stands in the way of tracing")?;
             }

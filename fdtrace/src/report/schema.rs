@@ -66,8 +66,11 @@ pub struct Doctor {
     pub fdtrace: String,
     /// Kernel release.
     pub kernel: String,
-    /// How each hop would be watched, before any self-test.
+    /// How each hop is watched, or would be.
     pub plan: Vec<PlanEntry>,
+    /// Whether the self-test was made: then every hook in the plan was seen to fire, and an entry
+    /// whose hook did not says so. Otherwise the plan is what types and symbols promise.
+    pub tested: bool,
     /// The constants that the programs take, by name.
     pub offsets: std::collections::BTreeMap<String, u32>,
     /// Security modules in force; empty where that is not visible.

@@ -43,6 +43,9 @@ const LOAD_TRIES: u32 = 5;
 /// wake-up costs whoever passes the descriptor more than all the programs together.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// Room for records that nobody reads: a page.
+const REHEARSAL_BYTES: u32 = 4096;
+
 /// Bytes in the ring buffer in front of each record.
 const RECORD_HEAD: usize = 8;
 
@@ -180,28 +183,7 @@ impl Tracer {
         let mut ebpf = object::load(&plan.offsets, buffer_bytes, filter)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
-        let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
-        let attacher = Attacher {
-            btf: type_ids(types, &targets)?,
-        };
-        for hook in plan.hooks() {
-            attacher.attach(&mut ebpf, hook)?;
-        }
-        let silent = self_test::run(&ebpf, &plan)?;
-        for hook in silent {
-            // With its partner, if it is half of a kprobe and a kretprobe.
-            for partner in plan
-                .hooks()
-                .filter(|other| other.target == hook.target)
-                .collect::<Vec<_>>()
-            {
-                detach(&mut ebpf, partner)?;
-            }
-            plan.strike_out(hook, "was attached and did not fire in the self-test");
-        }
-        if plan.hooks().next().is_none() {
-            return Err(TracerError::NothingFired);
-        }
+        attach_tested(&mut ebpf, &mut plan, types)?;
         let ring = ebpf
             .take_map(object::RING)
             .ok_or(TracerError::Missing("map EVENTS"))?;
@@ -229,6 +211,16 @@ impl Tracer {
         tracer.drain(|_| ());
         filter.set(&mut tracer.ebpf)?;
         Ok(tracer)
+    }
+
+    /// What would be left of the plan after the self-test. Nothing stays attached.
+    ///
+    /// # Errors
+    /// Those of [`Tracer::start`].
+    pub fn rehearse(mut plan: Plan, types: &Types) -> Result<Plan, TracerError> {
+        let mut ebpf = object::load(&plan.offsets, REHEARSAL_BYTES, &Filter::default())?;
+        attach_tested(&mut ebpf, &mut plan, types)?;
+        Ok(plan)
     }
 
     /// The plan as it came out of the self-test.
@@ -420,6 +412,34 @@ impl Attacher {
             _ => Err(ProgramError::UnexpectedProgramType),
         }
     }
+}
+
+/// Attaches every hook of the plan and strikes out of it what does not fire when fdtrace passes
+/// descriptors to itself.
+fn attach_tested(ebpf: &mut Ebpf, plan: &mut Plan, types: &Types) -> Result<(), TracerError> {
+    let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
+    let attacher = Attacher {
+        btf: type_ids(types, &targets)?,
+    };
+    for hook in plan.hooks() {
+        attacher.attach(ebpf, hook)?;
+    }
+    let silent = self_test::run(ebpf, plan)?;
+    for hook in silent {
+        // With its partner, if it is half of a kprobe and a kretprobe.
+        for partner in plan
+            .hooks()
+            .filter(|other| other.target == hook.target)
+            .collect::<Vec<_>>()
+        {
+            detach(ebpf, partner)?;
+        }
+        plan.strike_out(hook, "was attached and did not fire in the self-test");
+    }
+    if plan.hooks().next().is_none() {
+        return Err(TracerError::NothingFired);
+    }
+    Ok(())
 }
 
 fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
