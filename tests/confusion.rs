@@ -9,7 +9,7 @@ use fdtrace::{
     tracker::{Cause, Chain, Fate, Transfer},
     verdict::{self, Verdict},
 };
-use fdtrace_common::records::{FLAG_RACED, FLAG_TABLE_SHARED};
+use fdtrace_common::records::{FLAG_PEEK, FLAG_RACED, FLAG_TABLE_SHARED};
 use support::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, tracepoint_plan, tracker};
 
 const SYS_RECVMMSG: i32 = 299;
@@ -304,4 +304,83 @@ fn a_number_that_another_thread_gave_to_another_file_says_nothing_of_the_first()
     assert_eq!(verdict(&replaced), Some(Verdict::Unverified));
     // Where nobody else has the table, the kernel itself has installed another file.
     assert_eq!(verdict(&ending(0)), Some(Verdict::Different));
+}
+
+/// The same message in another thread of the receiver, under other numbers there.
+fn to_thread(tid: u32, mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        head_mut(event).tid = tid;
+    }
+    events
+}
+
+fn peeked(message: &Passing, t_ns: u64) -> Vec<Event> {
+    message.returned_with(t_ns, SYS_RECVMSG, FLAG_PEEK, vec![message.gained(0)])
+}
+
+#[test]
+fn a_peek_that_another_thread_overtakes_is_told_all_the_same() {
+    let message = Passing::one();
+    let first = [message.queued(10), message.dequeued(20)].concat();
+    let first_returns = peeked(&message, 40);
+    let second = to_thread(201, message.dequeued(30));
+    let second_returns = to_thread(201, message.returned(50, 1));
+    let transfers = track([first, second, first_returns, second_returns].concat());
+    let fates: Vec<_> = transfers
+        .iter()
+        .map(|transfer| {
+            let receiver = transfer.receiver.as_ref().unwrap();
+            (transfer.fate, receiver.tid, verdict(transfer))
+        })
+        .collect();
+    let same = Some(Verdict::Same);
+    assert_eq!(
+        fates,
+        [(Fate::Peeked, 200, same), (Fate::Delivered, 201, same)]
+    );
+}
+
+#[test]
+fn who_takes_a_message_leaves_its_sender_nothing_to_do_with_what_another_thread_reads() {
+    // The second message lies at the first one's address, on its skb, with its file; its sender's
+    // hook found nothing.
+    let message = Passing::one();
+    let first = [message.queued(10), message.dequeued(20)].concat();
+    let first_returns = message.returned(40, 1);
+    let second = to_thread(201, message.dequeued(30));
+    let second_returns = to_thread(201, message.returned(50, 1));
+    let transfers = track([first, second, first_returns, second_returns].concat());
+    let [first, second] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(first.receiver.as_ref().unwrap().tid, 200);
+    assert_eq!(verdict(first), Some(Verdict::Same));
+    assert_eq!(second.receiver.as_ref().unwrap().tid, 201);
+    assert_ne!(first.message, second.message);
+    assert_without_sender(second);
+}
+
+#[test]
+fn what_another_thread_reads_with_another_file_in_it_is_another_message() {
+    let first = Passing::one();
+    let second = Passing {
+        files: vec![0xffff_8881_2222_0000],
+        ..first.clone()
+    };
+    let events = [
+        first.queued(10),
+        first.dequeued(20),
+        to_thread(201, second.dequeued(30)),
+        to_thread(201, second.returned(35, 1)),
+        first.returned(40, 1),
+    ];
+    let transfers = track(events.concat());
+    let of = |tid| {
+        let receiver = |transfer: &&Transfer| transfer.receiver.as_ref().map(|it| it.tid);
+        transfers
+            .iter()
+            .find(|transfer| receiver(transfer) == Some(tid))
+    };
+    assert_eq!(verdict(of(200).unwrap()), Some(Verdict::Same));
+    assert_without_sender(of(201).unwrap());
 }

@@ -20,8 +20,10 @@ pub(crate) struct Tally {
     pub(crate) arrived: usize,
     /// Of these, how many transfers have each verdict.
     pub(crate) verdicts: BTreeMap<Verdict, usize>,
+    /// Of these, how many transfers say that their end was not seen.
+    pub(crate) unknown: usize,
     /// Of these, how many no transfer tells of.
-    pub(crate) unseen: usize,
+    pub(crate) untold: usize,
     /// Descriptors that were sent and never arrived.
     pub(crate) undelivered: usize,
     /// What the trace says and is not so.
@@ -35,7 +37,8 @@ impl Tally {
 
     pub(crate) fn add(&mut self, other: Self) {
         self.arrived += other.arrived;
-        self.unseen += other.unseen;
+        self.unknown += other.unknown;
+        self.untold += other.untold;
         self.undelivered += other.undelivered;
         self.wrong.extend(other.wrong);
         for (verdict, count) in other.verdicts {
@@ -44,9 +47,14 @@ impl Tally {
     }
 }
 
+/// A descriptor that arrived: the receiving thread, when its call began, and the place in the list.
+type Arrival = (u32, u64, u16);
+
 /// All that the actors know of a round.
 pub(crate) struct Truth {
     sent: HashMap<u64, Sent>,
+    /// Each thread's sends, in the order of time.
+    sends: HashMap<u32, Vec<u64>>,
     /// Each thread's receives, in the order of time.
     received: HashMap<u32, Vec<Received>>,
     processes: HashSet<u32>,
@@ -56,6 +64,7 @@ impl Truth {
     pub(crate) fn of(facts: Vec<Fact>) -> Self {
         let mut truth = Self {
             sent: HashMap::new(),
+            sends: HashMap::new(),
             received: HashMap::new(),
             processes: HashSet::new(),
         };
@@ -63,6 +72,8 @@ impl Truth {
             match fact {
                 Fact::Sent(sent) => {
                     truth.processes.insert(sent.call.pid);
+                    let thread = truth.sends.entry(sent.call.tid).or_default();
+                    thread.push(sent.id);
                     truth.sent.insert(sent.id, sent);
                 }
                 Fact::Received(received) => {
@@ -76,6 +87,11 @@ impl Truth {
             .received
             .values_mut()
             .for_each(|calls| calls.sort_by_key(|received| received.call.from));
+        let sent = &truth.sent;
+        truth
+            .sends
+            .values_mut()
+            .for_each(|ids| ids.sort_by_key(|id| sent[id].call.from));
         truth
     }
 
@@ -94,10 +110,32 @@ impl Truth {
         received.call.covers(t_ns).then_some(received)
     }
 
+    /// The send that this thread was in at that time.
+    fn send_at(&self, tid: u32, t_ns: u64) -> Option<&Sent> {
+        let ids = self.sends.get(&tid)?;
+        let after = ids.partition_point(|id| self.sent[id].call.from <= t_ns);
+        let sent = &self.sent[&ids[after.checked_sub(1)?]];
+        sent.call.covers(t_ns).then_some(sent)
+    }
+
+    fn receives(&self) -> impl Iterator<Item = &Received> {
+        self.received.values().flatten()
+    }
+
+    /// Messages that were taken out of their queue with descriptors, each with that receive.
+    fn taken(&self) -> HashMap<u64, &Received> {
+        self.receives()
+            .filter(|received| !received.peeked && !received.fds.is_empty())
+            .map(|received| (received.id, received))
+            .collect()
+    }
+
     /// Holds `transfers` against what is known. `lossless` says whether every record arrived.
     pub(crate) fn check(&self, transfers: &[Transfer], plan: &Plan, lossless: bool) -> Tally {
         let mut tally = Tally::default();
+        let taken = self.taken();
         let mut found = HashSet::new();
+        let mut unknown = HashSet::new();
         for transfer in transfers {
             let verdict = verdict::of_transfer(transfer, plan, lossless);
             let mut complain = |what: String| {
@@ -105,9 +143,11 @@ impl Truth {
                     .wrong
                     .push(format!("{what} ({verdict:?}): {transfer:#?}"));
             };
-            let arrived = matches!(transfer.fate, Fate::Delivered | Fate::Peeked);
-            if !arrived {
-                if self.has_arrived(transfer) {
+            if !matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
+                let arrival = self.arrival(transfer, &taken);
+                if transfer.fate == Fate::Unknown {
+                    unknown.extend(arrival);
+                } else if arrival.is_some() && (lossless || transfer.fate != Fate::Queued) {
                     complain("it did arrive".to_owned());
                 }
                 continue;
@@ -119,8 +159,7 @@ impl Truth {
                     continue;
                 }
             };
-            let key = (received.call.tid, received.call.from, transfer.index);
-            if !found.insert(key) {
+            if !found.insert((received.call.tid, received.call.from, transfer.index)) {
                 complain("a second transfer for one descriptor".to_owned());
                 continue;
             }
@@ -135,27 +174,29 @@ impl Truth {
                 *tally.verdicts.entry(verdict).or_default() += 1;
             }
         }
-        let calls = || self.received.values().flatten();
-        tally.arrived = calls().map(|received| received.fds.len()).sum();
-        tally.unseen = tally.arrived - found.len();
-        let taken: HashSet<u64> = calls()
-            .filter(|received| !received.peeked && !received.fds.is_empty())
-            .map(|received| received.id)
-            .collect();
-        let never = self.sent.values().filter(|sent| !taken.contains(&sent.id));
+        let arrived = self.receives().map(|received| received.fds.len());
+        tally.arrived = arrived.sum();
+        tally.unknown = unknown.difference(&found).count();
+        tally.untold = tally.arrived - found.len() - tally.unknown;
+        let never = self
+            .sent
+            .values()
+            .filter(|sent| !taken.contains_key(&sent.id));
         tally.undelivered = never.map(|sent| sent.fds.len()).sum();
         tally
     }
 
-    /// Whether a transfer that is said to have ended otherwise came out of the receive that it was
-    /// read in. An end that was not seen is no claim.
-    fn has_arrived(&self, transfer: &Transfer) -> bool {
+    /// Where a transfer that is not said to have been delivered came out all the same: in the
+    /// receive that it was read in or, if it was not seen there, of the message that was sent then.
+    fn arrival(&self, transfer: &Transfer, taken: &HashMap<u64, &Received>) -> Option<Arrival> {
         let read = transfer.hops.iter().rfind(|seen| seen.hop == Hop::Dequeue);
-        let received = read.and_then(|read| self.receive_at(read.tid, read.t_ns));
-        !matches!(transfer.fate, Fate::Unknown | Fate::Queued)
-            && received.is_some_and(|received| {
-                !received.peeked && usize::from(transfer.index) < received.fds.len()
-            })
+        let received = match (read, &transfer.sender) {
+            (Some(read), _) => self.receive_at(read.tid, read.t_ns)?,
+            (None, Some(sender)) => taken.get(&self.send_at(sender.tid, sender.t_ns)?.id)?,
+            (None, None) => return None,
+        };
+        let came = !received.peeked && usize::from(transfer.index) < received.fds.len();
+        came.then_some((received.call.tid, received.call.from, transfer.index))
     }
 
     /// The receive that the transfer tells of.

@@ -1,7 +1,8 @@
 //! Adversaries: workloads that try to make fdtrace take one descriptor for another.
 //!
 //! Their actors know themselves what went where. Held against that, no transfer may be paired
-//! wrongly and none may be `same` that is not; what the trace did not see is counted. Needs root.
+//! wrongly and none may be `same` that is not; what the trace did not see is counted. That a wrong
+//! one would be noticed is shown each time by tampering with what was traced. Needs root.
 //!
 //! A short form by itself. `FDTRACE_ADVERSARY_TRANSFERS` is how many descriptors each adversary
 //! passes with each mechanism.
@@ -9,6 +10,7 @@
 mod check;
 #[path = "../command/mod.rs"]
 mod command;
+mod control;
 mod session;
 mod truth;
 mod workload;

@@ -22,6 +22,7 @@ use crate::{
     WORKLOAD,
     check::{Tally, Truth},
     command::skip,
+    control::Control,
     truth::Fact,
     workload::ROUND_IS_OVER,
 };
@@ -57,9 +58,11 @@ pub(crate) fn run(
     let mut tally = Tally::default();
     let mut took = Duration::ZERO;
     let mut gaps = Gaps::default();
+    let mut control = None;
     let rounds = transfers.div_ceil(ROUND);
     for _ in 0..rounds {
-        let mut tracker = Tracker::new(Box::new(|_| None));
+        let mut tracker =
+            Tracker::new(Box::new(|_| None)).seeing_every_end(tracer.plan().sees_every_end());
         let before = tracer.losses()?;
         let begin = Instant::now();
         let facts = workload.round(transfers / rounds, || {
@@ -74,6 +77,7 @@ pub(crate) fn run(
         let mut closed = tracker.take_closed();
         closed.retain(|transfer| truth.concerns(transfer));
         tally.add(truth.check(&closed, tracer.plan(), losses.same_gaps(&before)));
+        control = control.or_else(|| Control::with(&truth, &closed, tracer.plan()));
     }
     workload.end()?;
     report(test, &tally, &gaps, took);
@@ -86,7 +90,13 @@ pub(crate) fn run(
     if tally.verdict(Verdict::Same) == 0 {
         return Err("nothing was followed".into());
     }
-    Ok(())
+    match control {
+        Some(control) if control.overlooked.is_empty() => Ok(()),
+        Some(control) => Err(format!("nobody would notice {:?}", control.overlooked).into()),
+        // Some adversaries leave hardly anything that can be followed, and so to tamper with.
+        None if tally.verdict(Verdict::Same) * 2 < tally.arrived => Ok(()),
+        None => Err("there are no two transfers to tamper with".into()),
+    }
 }
 
 /// What the programs know that they did not see, of all the machine.
@@ -108,14 +118,15 @@ impl Gaps {
 
 fn report(test: &str, tally: &Tally, gaps: &Gaps, took: Duration) {
     println!(
-        "{test}: {} arrived: {} same, {} unverified, {} lost, {} unseen, {} wrong; \
+        "{test}: {} arrived: {} same, {} unverified, {} lost, {} unknown, {} untold, {} wrong; \
          {} not delivered; {} overtook the sender's hook, {} records lost, {} runs skipped; \
          {:.0} per second",
         tally.arrived,
         tally.verdict(Verdict::Same),
         tally.verdict(Verdict::Unverified),
         tally.verdict(Verdict::Lost),
-        tally.unseen,
+        tally.unknown,
+        tally.untold,
         tally.wrong.len(),
         tally.undelivered,
         gaps.raced,

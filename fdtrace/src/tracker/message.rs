@@ -295,6 +295,28 @@ impl Message {
         self.count == dequeued.count && !other_skb
     }
 
+    /// Whether another thread is reading it that found other files in it: that is another message,
+    /// or this one is.
+    pub(super) fn is_read_as_other(&self, dequeued: &Sighting) -> bool {
+        let first = usize::from(dequeued.head.first);
+        let mut files = self.files.iter().skip(first).zip(&dequeued.files);
+        self.reader().is_some_and(|tid| tid != dequeued.head.tid)
+            && files.any(|(file, seen)| {
+                file.at(Hop::Dequeue)
+                    .is_some_and(|here| !is_one_file(&here.file, seen))
+            })
+    }
+
+    /// Becomes a message of its own of which only the read is known.
+    pub(super) fn become_another(&mut self, id: u64) {
+        self.id = id;
+        for hop in [Hop::Copy, Hop::Attach, Hop::Queue] {
+            self.forget(hop);
+        }
+        (self.late_sender, self.contested, self.shared) = (None, false, false);
+        (self.socket_name, self.sender_task) = (None, None);
+    }
+
     /// Undoes a sighting at `hop`: the message is where it was before.
     pub(super) fn forget(&mut self, hop: Hop) {
         let kept: Vec<bool> = self.heads.iter().map(|(at, _)| *at != hop).collect();

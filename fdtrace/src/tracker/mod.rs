@@ -20,13 +20,13 @@ mod transfer;
 
 use std::collections::VecDeque;
 
-use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_OOB, FLAG_PEEK, FLAG_RACED, Head};
+use fdtrace_common::records::{FLAG_DESTRUCTED, FLAG_RACED, Head};
 
 use fate::Called;
 pub use fate::{Cause, Fate};
 pub use known::Context;
 use known::Known;
-use message::{Message, Refusal};
+use message::Message;
 use recent::Recent;
 use senders::{LateSender, Senders};
 pub(crate) use transfer::socket_name;
@@ -61,6 +61,9 @@ pub struct Tracker {
     peeks: Recent<u64, (u64, Message)>,
     /// Duplicates that have neither been attached nor detached yet, with their origin.
     duplicates: Recent<u64, u64>,
+    /// Messages that a thread was reading when another began to, by the first: it only peeks, unless
+    /// the second reads another message at the same address.
+    overtaken: Recent<u32, Message>,
     /// Messages that are being received and whose list's address is another's by now, by the
     /// reading thread, with that address.
     returning: Recent<u32, (u64, Message)>,
@@ -110,6 +113,7 @@ impl Tracker {
             open: Recent::weighing(files, Message::weight),
             peeks: Recent::weighing(files, |(_, peek)| peek.weight()),
             duplicates: Recent::new(parts),
+            overtaken: Recent::weighing(files, Message::weight),
             returning: Recent::weighing(files, |(_, message)| message.weight()),
             orphans: VecDeque::new(),
             late: None,
@@ -210,6 +214,9 @@ impl Tracker {
             self.forgotten += 1;
             self.end_peek(&peek);
         }
+        while self.overtaken.excess().is_some() {
+            self.forgotten += 1;
+        }
         while let Some(message) = self.unsent.excess() {
             self.forgotten += 1;
             self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
@@ -260,6 +267,7 @@ impl Tracker {
         self.failing = None;
         self.called.clear();
         self.peeks.clear();
+        self.overtaken.clear();
         self.duplicates.clear();
         self.names.clear();
     }
@@ -334,13 +342,6 @@ impl Tracker {
                 self.returning.insert(tid, (list, stale));
             }
             None => self.close_unseen(&stale, Fate::Unknown),
-        }
-    }
-
-    /// A thread that begins another receive is done with the one before, whose return went unseen.
-    fn end_waiting(&mut self, tid: u32) {
-        if let Some((_, message)) = self.returning.remove(tid) {
-            self.close_unseen(&message, Fate::Unknown);
         }
     }
 
@@ -458,118 +459,6 @@ impl Tracker {
         }
     }
 
-    fn dequeued(&mut self, seen: &Sighting) {
-        let head = &seen.head;
-        self.end_waiting(head.tid);
-        if self
-            .open
-            .get(head.list)
-            .is_some_and(|message| !message.is_on(head))
-        {
-            // The same address on another skb: a list of which nothing was seen until now.
-            self.retire(head.list);
-        }
-        let message = self.open_message(head);
-        // After a peek the list is read again, perhaps by another task: the last reader counts.
-        message.forget_unless_same(Hop::Dequeue, head);
-        message.record(Hop::Dequeue, seen);
-        self.describe(seen, true);
-    }
-
-    fn detached(&mut self, seen: &Sighting) {
-        let list = seen.head.list;
-        if let Some(origin) = self.duplicates.remove(list)
-            && let Some(message) = self.open.get(origin)
-        {
-            self.peeks.insert(list, (origin, message.clone()));
-        }
-        if let Some(message) = self.receiving(list) {
-            message.record(Hop::Detach, seen);
-        }
-    }
-
-    fn received(&mut self, hop: Hop, seen: &Sighting) {
-        let result = seen.head.result;
-        let Some(message) = self.receiving(seen.head.list) else {
-            return;
-        };
-        let told = seen.files.first().map_or(-1, |file| file.told);
-        if hop == Hop::Install && (result < 0 || told < 0) {
-            // One that was told instead of a number is no reason to give up.
-            let in_place = result >= 0;
-            let errno = if in_place { told } else { result };
-            let refusal = Refusal { errno, in_place };
-            message.refuse(usize::from(seen.head.first), refusal);
-        } else {
-            message.record(hop, seen);
-        }
-    }
-
-    /// The message that a receiver is installing from, or the duplicate it got by peeking.
-    fn receiving(&mut self, list: u64) -> Option<&mut Message> {
-        match self.peeks.get_mut(list) {
-            Some((_, peek)) => Some(peek),
-            None => self.open.get_mut(list),
-        }
-    }
-
-    /// A receive is over whose installs were looked for in the receiver's table.
-    fn returned(&mut self, seen: Sighting) {
-        let head = seen.head;
-        let waiting = self
-            .returning
-            .get(head.tid)
-            .is_some_and(|(_, message)| message.is_read_by(&head));
-        let message = if waiting {
-            self.returning.remove(head.tid).map(|(_, message)| message)
-        } else if self
-            .open
-            .get(head.list)
-            .is_some_and(|message| message.is_read_by(&head))
-        {
-            self.open.remove(head.list)
-        } else {
-            // The address is another message's by now, and what this belongs to was not seen.
-            None
-        };
-        let Some(mut message) = message else {
-            return;
-        };
-        let gained = message.collect_returned(seen);
-        let stays = head.flags & (FLAG_PEEK | FLAG_OOB) != 0;
-        if let Some(gained) = &gained
-            && !stays
-        {
-            message.install(&head, gained);
-            if message.lacks_sender() {
-                self.orphans.push_back((message, head));
-                if self.orphans.len() > ORPHANS_MAX {
-                    self.give_up_orphan();
-                }
-            } else {
-                self.end_receive(&message, &head);
-            }
-            return;
-        }
-        if let Some(gained) = gained {
-            // A peek installs duplicates; an out-of-band byte comes without its descriptors.
-            // Either leaves the message where it was.
-            if head.flags & FLAG_PEEK != 0 {
-                let mut peek = message.clone();
-                peek.install(&head, &gained);
-                self.end_peek(&peek);
-            }
-            if !waiting {
-                message.forget(Hop::Dequeue);
-            }
-        }
-        if waiting {
-            self.returning.insert(head.tid, (head.list, message));
-        } else {
-            self.open.insert(head.list, message);
-        }
-    }
-
     /// A call is done with a list.
     fn released(&mut self, seen: &Sighting) {
         let list = seen.head.list;
@@ -617,13 +506,6 @@ impl Tracker {
         }
     }
 
-    /// The message whose list this is was only looked at.
-    fn put_back(&mut self, list: u64) {
-        if let Some(message) = self.open.get_mut(list) {
-            message.forget(Hop::Dequeue);
-        }
-    }
-
     fn destroyed(&mut self, seen: &Sighting) {
         let head = seen.head;
         if head.flags & FLAG_DESTRUCTED != 0 && !self.open.contains(head.list) {
@@ -666,26 +548,6 @@ impl Tracker {
         if let Some((message, last)) = self.orphans.pop_front() {
             self.end_receive(&message, &last);
         }
-    }
-
-    fn end_peek(&mut self, peek: &Message) {
-        let transfers =
-            peek.transfers(|index| peek.is_installed(index).then_some((Fate::Peeked, None)));
-        self.number_and_push(transfers);
-    }
-
-    fn end_receive(&mut self, message: &Message, last: &Head) {
-        self.end_receive_in(message, last, &Called::default());
-    }
-
-    fn end_receive_in(&mut self, message: &Message, last: &Head, called: &Called) {
-        self.close(message, |index| {
-            if message.is_installed(index) {
-                (Fate::Delivered, None)
-            } else {
-                receives::undelivered(message, index, last, called)
-            }
-        });
     }
 
     fn close(&mut self, message: &Message, fate: impl Fn(usize) -> (Fate, Option<Cause>)) {

@@ -1,23 +1,225 @@
-//! Receives: what became of the files that one took and did not install.
+//! Receives: from the read of a message to its return, and what became of the files that one took
+//! and did not install.
 
 use fdtrace_common::records::{
-    FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, Head, RecordKind,
+    FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, Head, RecordKind,
 };
 
 use super::{
-    Cause, Fate,
+    Cause, Fate, ORPHANS_MAX, Tracker,
     fate::{self, Called},
-    message::{Message, SYS_RECVMSG},
+    message::{Message, Refusal, SYS_RECVMSG},
 };
-use crate::plan::Hop;
+use crate::{event::Sighting, plan::Hop};
 
 /// Calls that have no place for descriptors: read, readv, recvfrom, and what 32-bit processes
 /// call them, whose numbers stand for calls that receive nothing in others.
 const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
 
+/// Where a message is kept whose receive returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At its list's address.
+    Open,
+    /// With its reader: the address is another's by now.
+    Returning,
+    /// With its reader: another thread reads at the address since.
+    Overtaken,
+}
+
+impl Tracker {
+    pub(super) fn dequeued(&mut self, seen: &Sighting) {
+        let head = &seen.head;
+        self.end_waiting(head.tid);
+        if self
+            .open
+            .get(head.list)
+            .is_some_and(|message| !message.is_on(head) || message.is_read_as_other(seen))
+        {
+            // The same address on another skb or with other files: a list of which nothing was seen
+            // until now.
+            self.retire(head.list);
+        }
+        let message = self.open_message(head);
+        let overtaken = message.reader().filter(|reader| *reader != head.tid);
+        let overtaken = overtaken.map(|reader| (reader, message.clone()));
+        // After a peek the list is read again, perhaps by another task: the last reader counts.
+        message.forget_unless_same(Hop::Dequeue, head);
+        message.record(Hop::Dequeue, seen);
+        if let Some((reader, message)) = overtaken {
+            self.overtaken.insert(reader, message);
+        }
+        self.describe(seen, true);
+    }
+
+    pub(super) fn detached(&mut self, seen: &Sighting) {
+        let list = seen.head.list;
+        if let Some(origin) = self.duplicates.remove(list)
+            && let Some(message) = self.open.get(origin)
+        {
+            self.peeks.insert(list, (origin, message.clone()));
+        }
+        if let Some(message) = self.receiving(list) {
+            message.record(Hop::Detach, seen);
+        }
+    }
+
+    pub(super) fn received(&mut self, hop: Hop, seen: &Sighting) {
+        let result = seen.head.result;
+        let Some(message) = self.receiving(seen.head.list) else {
+            return;
+        };
+        let told = seen.files.first().map_or(-1, |file| file.told);
+        if hop == Hop::Install && (result < 0 || told < 0) {
+            // One that was told instead of a number is no reason to give up.
+            let in_place = result >= 0;
+            let errno = if in_place { told } else { result };
+            let refusal = Refusal { errno, in_place };
+            message.refuse(usize::from(seen.head.first), refusal);
+        } else {
+            message.record(hop, seen);
+        }
+    }
+
+    /// The message that a receiver is installing from, or the duplicate it got by peeking.
+    fn receiving(&mut self, list: u64) -> Option<&mut Message> {
+        match self.peeks.get_mut(list) {
+            Some((_, peek)) => Some(peek),
+            None => self.open.get_mut(list),
+        }
+    }
+
+    /// A receive is over whose installs were looked for in the receiver's table.
+    pub(super) fn returned(&mut self, seen: Sighting) {
+        let head = seen.head;
+        let Some((place, mut message)) = self.take_read_by(&head) else {
+            // The address is another message's by now, and what this belongs to was not seen.
+            return;
+        };
+        let Some(gained) = message.collect_returned(seen) else {
+            self.put(place, &head, message);
+            return;
+        };
+        if head.flags & (FLAG_PEEK | FLAG_OOB) == 0 {
+            message.install(&head, &gained);
+            if place == Place::Overtaken {
+                self.tell_apart(&message, head.list);
+            }
+            self.end_table_receive(message, head);
+            return;
+        }
+        // A peek installs duplicates; an out-of-band byte comes without its descriptors. Either
+        // leaves the message where it was.
+        if head.flags & FLAG_PEEK != 0 {
+            let mut peek = message.clone();
+            peek.install(&head, &gained);
+            self.end_peek(&peek);
+        }
+        match place {
+            Place::Open => {
+                message.forget(Hop::Dequeue);
+                self.put(place, &head, message);
+            }
+            Place::Returning => self.put(place, &head, message),
+            // The one that is open is the one that stays.
+            Place::Overtaken => {}
+        }
+    }
+
+    /// The message that this receive is of, out of where it is kept.
+    fn take_read_by(&mut self, returned: &Head) -> Option<(Place, Message)> {
+        let is_its = |message: &Message| message.is_read_by(returned);
+        let tid = returned.tid;
+        if self.overtaken.get(tid).is_some_and(is_its) {
+            let message = self.overtaken.remove(tid)?;
+            return Some((Place::Overtaken, message));
+        }
+        if self
+            .returning
+            .get(tid)
+            .is_some_and(|(_, message)| is_its(message))
+        {
+            let (_, message) = self.returning.remove(tid)?;
+            return Some((Place::Returning, message));
+        }
+        if self.open.get(returned.list).is_some_and(is_its) {
+            let message = self.open.remove(returned.list)?;
+            return Some((Place::Open, message));
+        }
+        None
+    }
+
+    fn put(&mut self, place: Place, returned: &Head, message: Message) {
+        let Head { tid, list, .. } = *returned;
+        match place {
+            Place::Open => self.open.insert(list, message),
+            Place::Returning => self.returning.insert(tid, (list, message)),
+            Place::Overtaken => self.overtaken.insert(tid, message),
+        }
+    }
+
+    /// `taken` was no peek: what another thread reads at this address since is another message,
+    /// whose sender has not been seen yet.
+    fn tell_apart(&mut self, taken: &Message, list: u64) {
+        if let Some(other) = self.open.get_mut(list)
+            && other.id == taken.id
+        {
+            self.messages += 1;
+            other.become_another(self.messages);
+        }
+    }
+
+    /// Ends a receive that took the message; a sender's hook that lost its race may still tell.
+    fn end_table_receive(&mut self, message: Message, head: Head) {
+        if !message.lacks_sender() {
+            self.end_receive(&message, &head);
+            return;
+        }
+        self.orphans.push_back((message, head));
+        if self.orphans.len() > ORPHANS_MAX {
+            self.give_up_orphan();
+        }
+    }
+
+    /// A thread that begins another receive is done with the one before, whose return went unseen.
+    pub(super) fn end_waiting(&mut self, tid: u32) {
+        self.overtaken.remove(tid);
+        if let Some((_, message)) = self.returning.remove(tid) {
+            self.close_unseen(&message, Fate::Unknown);
+        }
+    }
+
+    /// The message whose list this is was only looked at.
+    pub(super) fn put_back(&mut self, list: u64) {
+        if let Some(message) = self.open.get_mut(list) {
+            message.forget(Hop::Dequeue);
+        }
+    }
+
+    pub(super) fn end_peek(&mut self, peek: &Message) {
+        let transfers =
+            peek.transfers(|index| peek.is_installed(index).then_some((Fate::Peeked, None)));
+        self.number_and_push(transfers);
+    }
+
+    pub(super) fn end_receive(&mut self, message: &Message, last: &Head) {
+        self.end_receive_in(message, last, &Called::default());
+    }
+
+    pub(super) fn end_receive_in(&mut self, message: &Message, last: &Head, called: &Called) {
+        self.close(message, |index| {
+            if message.is_installed(index) {
+                (Fate::Delivered, None)
+            } else {
+                undelivered(message, index, last, called)
+            }
+        });
+    }
+}
+
 /// What became of a file that a receive took and did not install. `last` is the record with which
 /// the receive ended, in the functions of `called`.
-pub(super) fn undelivered(
+fn undelivered(
     message: &Message,
     index: usize,
     last: &Head,
