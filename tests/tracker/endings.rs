@@ -1,0 +1,54 @@
+//! Lists that nobody received.
+
+use fdtrace::{
+    plan::Hop,
+    tracker::{Cause, Fate},
+    verdict::{self, Verdict},
+};
+
+use crate::{
+    fates,
+    support::{Passing, SKB_QUEUE_PURGE, UNIX_GC, UNIX_RELEASE_SOCK, tracepoint_plan},
+    track,
+};
+
+#[test]
+fn the_code_that_freed_the_skb_tells_the_cause() {
+    let message = Passing::one();
+    for (location, expected) in [
+        (
+            UNIX_RELEASE_SOCK,
+            (Fate::Discarded, Some(Cause::ReceiverClosed)),
+        ),
+        (UNIX_GC, (Fate::Collected, Some(Cause::GarbageCollector))),
+        (SKB_QUEUE_PURGE, (Fate::Discarded, Some(Cause::Reconnect))),
+        (0, (Fate::Discarded, Some(Cause::Dropped))),
+    ] {
+        let transfers = track([message.queued(1), message.destroyed(2, location, 300)].concat());
+        assert_eq!(fates(&transfers), [expected]);
+        // Whoever freed it received nothing.
+        assert_eq!(transfers[0].receiver, None);
+        assert_eq!(
+            transfers[0].hops.last().map(|seen| seen.hop),
+            Some(Hop::End)
+        );
+    }
+}
+
+#[test]
+fn what_is_still_open_at_the_end_is_queued_or_unknown() {
+    let read = Passing {
+        list: 0xb0,
+        ..Passing::one()
+    };
+    let events = [Passing::one().queued(1), read.queued(2), read.dequeued(3)];
+    let transfers = track(events.concat());
+    assert_eq!(
+        fates(&transfers),
+        [(Fate::Queued, None), (Fate::Unknown, None)]
+    );
+    assert_eq!(
+        verdict::of_transfer(&transfers[1], &tracepoint_plan(), false),
+        Some(Verdict::Lost)
+    );
+}
