@@ -1,0 +1,41 @@
+//! More than can be read.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::{
+    children::{FLOOD, child},
+    tracing::{Tracing, lines, most_memory_kib, transfers},
+};
+
+#[test]
+fn a_flood_loses_records_and_says_so_in_bounded_memory() {
+    let _turn = turn!("a_flood_loses_records_and_says_so_in_bounded_memory");
+    let tracing = Tracing::start(&[
+        "trace",
+        "--format",
+        "json",
+        "--buffer",
+        "4",
+        "--pid",
+        &std::process::id().to_string(),
+    ]);
+    let attached = most_memory_kib(tracing.pid());
+    let flooded = child("flood").stdout(Stdio::null()).status().unwrap();
+    assert!(flooded.success());
+    let flooded = most_memory_kib(tracing.pid());
+    let run = tracing.stop();
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    let lines = lines(&run.stdout);
+    let summary = lines.last().unwrap();
+    let lost = summary["lost_events"].as_object().unwrap();
+    let lost: u64 = lost.values().filter_map(Value::as_u64).sum();
+    assert!(lost > 0, "{summary}");
+    assert!(flooded < attached + 32 * 1024, "{attached} KiB, {flooded}");
+    let all = transfers(&lines);
+    assert!(all.len() <= FLOOD * 250, "none is made up");
+    let verdict = |is: &str| all.iter().filter(|it| it["verdict"] == is).count();
+    assert!(verdict("lost") > 0, "{summary}");
+    assert_eq!(verdict("different"), 0, "{summary}");
+}
