@@ -13,8 +13,10 @@ use serde_json::Value;
 
 use crate::command::{fdtrace, run, skip};
 
-/// How long something may take that happens at once unless it never happens.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// How long something may take that happens at once unless it never happens. Kernels up to 6.1 wait
+/// for all tasks before they let go of each trampoline, which takes them minutes where the machine
+/// is emulated.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Why nothing here can run; `None` if it can.
 fn obstacle() -> Option<&'static str> {
