@@ -98,7 +98,7 @@ pub(crate) struct Args {
     /// How to run the VM's instructions [default: kvm if it works here, else tcg]
     #[arg(long, value_enum)]
     accel: Option<Accelerator>,
-    /// Time that a VM may take, boot included.
+    /// Time that a VM may take for each command, boot included.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
     /// Look for newer packages than those in the cache.
@@ -144,6 +144,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     session.programs.extend(busybox);
     if args.all {
         session.job.commands = columns.commands();
+        let commands = u32::try_from(session.job.commands.len()).unwrap_or(u32::MAX);
+        session.timeout = session.timeout.saturating_mul(commands);
         return matrix::run(
             &session,
             &kernels,
