@@ -1,4 +1,4 @@
-//! The labs in docs/labs: every command does what is printed there, on the kernel at hand.
+//! The labs in docs/labs, and docs/explain.md: every command does what is printed there, on the kernel at hand.
 //!
 //! Needs root. Numbers that are the machine's own (processes, descriptors, addresses, times) may
 //! differ from what is printed; counts of references, of messages and of lines may not.
@@ -17,7 +17,8 @@ use command::{FDTRACE, fdtrace, run, skip};
 use nix::unistd::geteuid;
 use serde_json::Value;
 
-const LABS: [(&str, &str); 5] = [
+const LABS: [(&str, &str); 6] = [
+    ("explain", include_str!("../docs/explain.md")),
     ("1-number", include_str!("../docs/labs/1-number.md")),
     ("2-in-flight", include_str!("../docs/labs/2-in-flight.md")),
     ("3-handoff", include_str!("../docs/labs/3-handoff.md")),

@@ -91,7 +91,11 @@ impl<W: io::Write> TraceReport for Dot<W> {
         let number = |end: &End| nodes.binary_search(&end).unwrap_or_default();
         let out = &mut self.out;
         writeln!(out, "digraph fdtrace {{")?;
-        let title = format!("{} transfers on Linux {}", tally.transfers(), self.kernel);
+        let transfers = match tally.transfers() {
+            1 => "1 transfer".to_owned(),
+            count => format!("{count} transfers"),
+        };
+        let title = format!("{transfers} on Linux {}", self.kernel);
         writeln!(out, "  graph [rankdir=LR, label={}];", quoted(&title))?;
         writeln!(out, "  node [shape=box, fontname=\"sans-serif\"];")?;
         writeln!(out, "  edge [fontname=\"sans-serif\"];")?;

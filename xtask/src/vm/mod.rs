@@ -65,7 +65,7 @@ Examples:
   cargo xtask vm --all
   cargo xtask vm --all --test live --test adversaries
   cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::
-  cargo xtask vm --kernel 7.3 --tools --test labs -- labs")]
+  cargo xtask vm --tools --timeout 900 --test labs -- labs")]
 pub(crate) struct Args {
     /// A kernel series that Debian has, or the path of a bzImage; with --all, more than one.
     #[arg(long, value_name = "SERIES|PATH")]
