@@ -569,6 +569,23 @@ fn text_is_for_people_and_safe_to_print() {
 }
 
 #[test]
+fn on_a_terminal_each_round_takes_the_place_of_the_last() {
+    let mut out = Vec::new();
+    let mut screen = InFlightText::new(anstream::AutoStream::always(&mut out), true);
+    for _ in 0..2 {
+        round(&Census::default(), &Sightings::default(), |round| {
+            screen.round(round).unwrap();
+        });
+    }
+    let out = String::from_utf8(out).unwrap();
+    let rounds: Vec<&str> = out.split("\x1b[H\x1b[2J").collect();
+    assert_eq!(rounds.len(), 3);
+    assert_eq!(rounds[0], "");
+    assert_eq!(rounds[1], rounds[2]);
+    assert!(rounds[1].contains("nothing is in flight"));
+}
+
+#[test]
 fn nothing_in_flight_is_said() {
     let nothing = "nothing is in flight; the kernel's own count agrees\n";
     assert_eq!(text(&Census::default()), nothing);

@@ -176,7 +176,7 @@ impl<W: io::Write> InFlightReport for InFlightText<W> {
     fn round(&mut self, round: &Round<'_>) -> io::Result<()> {
         if self.redraw {
             // To the upper left corner, and nothing left of what was there.
-            write!(self.out, "\x1b[H\x1b[2J\x1b[3J")?;
+            write!(self.out, "\x1b[H\x1b[2J")?;
         }
         let census = round.census;
         for line in &round.selection.lines {
