@@ -3,9 +3,15 @@
 
 mod support;
 
+use std::time::{Duration, SystemTime};
+
 use fdtrace::{
     event::Event,
-    explain::{Path, Recording, Story, Teller, tell, tell_against},
+    explain::{
+        Path, Recording, Story, Teller,
+        recorder::{Descriptor, Process, Still},
+        tell, tell_against,
+    },
     kernel::KernelView,
     plan::{Attach, plan},
     report::{PointerStyle, Pointers},
@@ -20,6 +26,11 @@ const KERNELS: [&str; 6] = ["5.10", "6.1", "6.12", "6.18", "6.18-locked", "7.3"]
 
 /// The story of these events on a recorded kernel.
 fn story(kernel: &str, events: &[Vec<Event>]) -> Story {
+    story_with(kernel, events, Vec::new())
+}
+
+/// The same with moments at which an actor was held.
+fn story_with(kernel: &str, events: &[Vec<Event>], stills: Vec<Still>) -> Story {
     let view = KernelView::fixture(&fixtures().join(kernel)).unwrap();
     let plan = plan(&view, Attach::Auto).unwrap();
     let path = Path::of(&view).unwrap();
@@ -37,6 +48,7 @@ fn story(kernel: &str, events: &[Vec<Event>]) -> Story {
         facts: [(sender, true), (receiver, false)]
             .map(|(pid, sends)| fact(pid, sends))
             .to_vec(),
+        stills,
         ..Recording::default()
     };
     teller.tell(
@@ -281,6 +293,57 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
     tell_against(&mut out, &delivered, &delivered).unwrap();
     let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
     assert!(text.contains("Both go the same way"), "{text}");
+}
+
+/// A moment before a send, with the sender's file as /proc shows it.
+fn before_sending(t_ns: u64, born: Option<SystemTime>) -> Still {
+    let passing = Passing::one();
+    let actor = Actor {
+        pid: passing.sender,
+        tid: passing.sender,
+    };
+    let descriptor = Descriptor {
+        fd: passing.sender_fd,
+        file: passing.files[0],
+        refs: 1,
+        link: "/file".to_owned(),
+        ino: Some(passing.files[0] >> 4),
+        born,
+        queued: None,
+    };
+    Still {
+        t_ns,
+        fact: Fact::Sending {
+            actor,
+            message: "m".to_owned(),
+            fds: vec![passing.sender_fd],
+            hold: false,
+        },
+        processes: vec![Process {
+            pid: passing.sender,
+            comm: "stage".to_owned(),
+            descriptors: vec![descriptor],
+        }],
+    }
+}
+
+#[test]
+fn a_file_at_the_address_and_the_inode_of_one_that_is_gone_has_a_letter_of_its_own() {
+    let passing = Passing::one();
+    let events = [passing.delivered(20), passing.delivered(120)];
+    let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    for (born, letters) in [
+        ([at(1), at(2)], vec!["A", "B"]),
+        ([at(1), at(1)], vec!["A"]),
+        ([None, None], vec!["A"]),
+    ] {
+        let stills = vec![before_sending(10, born[0]), before_sending(110, born[1])];
+        let story = story_with("7.3", &events, stills);
+        let named: Vec<&str> = story.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(named, letters);
+        let ends: Vec<&str> = story.endings.iter().map(|end| end.file.as_str()).collect();
+        assert_eq!(ends, [letters[0], letters[letters.len() - 1]]);
+    }
 }
 
 /// The names that docs/labs/6-kernels.md prints for a kernel.

@@ -141,10 +141,7 @@ pub(super) fn turn(cause: Cause) -> Option<Turn> {
     let of_send = |functions, note: &str| -> Place { (true, functions, note.to_owned()) };
     let of_rest = |functions, note: &str| -> Place { (false, functions, note.to_owned()) };
     let (in_send, functions, note) = match cause {
-        Cause::NoControlRoom => of_rest(
-            &["scm_detach_fds", "scm_recv_unix", "scm_recv"],
-            "here the room came to an end",
-        ),
+        Cause::NoControlRoom => of_rest(&["scm_detach_fds"], "here the room came to an end"),
         Cause::RlimitNofile => of_rest(&["get_unused_fd_flags"], "here it did not: EMFILE"),
         Cause::Lsm => of_rest(&["security_file_receive"], "here one said no"),
         Cause::PlainRead => of_rest(DESTROY, "here every descriptor of the message was lost"),

@@ -4,7 +4,12 @@
 //! processes: what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
 //! at that moment. It makes nothing of what it sees; that is [`super::story`]'s part.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    time::{Duration, SystemTime},
+};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -50,6 +55,8 @@ pub struct Descriptor {
     pub link: String,
     /// Inode number of the file, where /proc shows it.
     pub ino: Option<u64>,
+    /// When its inode was made, where the file system tells.
+    pub born: Option<SystemTime>,
     /// For a Unix socket: how many descriptors fdinfo says are in its queue.
     pub queued: Option<u64>,
 }
@@ -141,12 +148,14 @@ fn describe(pid: u32, fd: i32, file: OpenFile) -> Descriptor {
     let link = fs::read_link(&path)
         .map(|link| link.to_string_lossy().into_owned())
         .unwrap_or_default();
+    let metadata = fs::metadata(&path).ok();
     let is_socket = link.starts_with("socket:");
     Descriptor {
         fd,
         file: file.ptr,
         refs: file.refs - OF_THE_ITERATOR,
-        ino: fs::metadata(&path).ok().map(|metadata| metadata.ino()),
+        ino: metadata.as_ref().map(MetadataExt::ino),
+        born: metadata.and_then(|metadata| metadata.created().ok()),
         queued: is_socket
             .then(|| witness::queued_descriptors(pid, fd))
             .flatten(),

@@ -7,7 +7,10 @@ use anstyle::{AnsiColor, Style};
 use super::story::{
     Act, Ending, FileTold, HopTold, Passage, Scene, Sighting, Step, Story, Table, UNNAMED,
 };
-use crate::report::{duration, sanitize};
+use crate::{
+    report::{duration, sanitize},
+    verify::STAGE_NAME,
+};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -50,6 +53,12 @@ pub(crate) fn begin(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
         "(in parentheses) has no symbol in this kernel: inlined into its caller",
     ] {
         writeln!(out, "  {DIM}{line}{DIM:#}")?;
+    }
+    if plays(story, STAGE_NAME) {
+        writeln!(
+            out,
+            "  {DIM}{STAGE_NAME} is the process that fdtrace plays the scenario in, with children for other parts{DIM:#}"
+        )?;
     }
     if !story.blind_because.is_empty() {
         writeln!(
@@ -112,6 +121,14 @@ pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
         writeln!(out, "{YELLOW}{what}: {}{YELLOW:#}", sanitize(reason))?;
     }
     out.flush()
+}
+
+/// Whether a process of this name has a part in it.
+fn plays(story: &Story, comm: &str) -> bool {
+    story.acts.iter().any(|act| match act {
+        Act::Scene(scene) => scene.tables.iter().any(|table| table.comm == comm),
+        Act::Passage(_) => false,
+    })
 }
 
 /// Endings that say the same of one message, as one: the first and how many more.

@@ -45,6 +45,9 @@ use crate::{
 /// The hidden argument with which fdtrace starts itself as a stage.
 pub const STAGE_ARGUMENT: &str = "__stage";
 
+/// What the process is called in which a scenario is played.
+pub(crate) const STAGE_NAME: &str = "stage";
+
 /// How long actors that were killed may take to be gone.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
 

@@ -33,6 +33,7 @@ use nix::{
 };
 
 use super::{
+    STAGE_NAME,
     fact::{Actor, Answer, Fact},
     scenarios,
 };
@@ -54,7 +55,7 @@ pub fn main(name: &str) -> process::ExitCode {
 
 fn enter(name: &str) -> Result<()> {
     die_with_parent(None)?;
-    call_oneself("stage")?;
+    call_oneself(STAGE_NAME)?;
     let scenario = scenarios::find(name).with_context(|| format!("no scenario {name}"))?;
     let stage = Stage {
         turn: Baton::new()?,

@@ -88,7 +88,7 @@ impl Writer<'_> {
         let sender = transfer.sender.as_ref().and_then(|sender| sender.fd);
         let receiver = transfer.receiver.as_ref().and_then(|receiver| receiver.fd);
         Some(FileTold {
-            name: self.names.of(&transfer.file),
+            name: self.names.of(transfer),
             file: self.pointers.file_at(transfer, entry.seen),
             fd: match hop {
                 Hop::Copy => sender,

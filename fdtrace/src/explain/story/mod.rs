@@ -175,7 +175,7 @@ impl Writer<'_> {
             .iter()
             .take(FILES_TOLD)
             .map(|transfer| {
-                let name = self.names.of(&transfer.file);
+                let name = self.names.of(transfer);
                 match transfer.sender.as_ref().and_then(|sender| sender.fd) {
                     Some(fd) if name == UNNAMED => format!("what its {fd} stands for"),
                     Some(fd) => format!("{name} (its {fd})"),
@@ -266,7 +266,7 @@ impl Writer<'_> {
             .iter()
             .map(|transfer| Ending {
                 message: message.number,
-                file: self.names.of(&transfer.file),
+                file: self.names.of(transfer),
                 sender_fd: transfer.sender.as_ref().and_then(|sender| sender.fd),
                 receiver_fd: transfer.receiver.as_ref().and_then(|receiver| receiver.fd),
                 fate: transfer.fate.name(),

@@ -1,11 +1,14 @@
 //! The letters that a story calls files by, in the order in which they were first seen.
 //!
-//! A file is known by its address and its inode together: an address alone is another's as soon as
-//! its file is gone.
+//! A file is known by its address, its inode and when that was made: an address is another file's as
+//! soon as its file is gone, and so is the number of an inode. The trace has no such time, so what it
+//! saw is the file that was last about to be sent by then.
+
+use std::time::SystemTime;
 
 use super::NamedFile;
 use crate::{
-    explain::recorder::Still,
+    explain::recorder::{Descriptor, Still},
     report::Pointers,
     tracker::{FileIdentity, Transfer},
     verify::fact::Fact,
@@ -18,6 +21,10 @@ pub(crate) const UNNAMED: &str = "?";
 struct Known {
     ptr: u64,
     ino: u64,
+    /// When its inode was made, where the file system tells.
+    born: Option<SystemTime>,
+    /// When it was first seen.
+    since_ns: u64,
     /// What the trace said of it, if it was under way.
     identity: Option<FileIdentity>,
 }
@@ -38,9 +45,8 @@ impl Names {
             let processes = || still.processes.iter().filter(|it| it.pid == actor.pid);
             for fd in fds {
                 let mut rows = processes().flat_map(|process| &process.descriptors);
-                let row = rows.find(|row| row.fd == *fd);
-                if let Some((ptr, ino)) = row.and_then(|row| Some((row.file, row.ino?))) {
-                    names.name(ptr, ino);
+                if let Some(row) = rows.find(|row| row.fd == *fd) {
+                    names.note(row, still.t_ns);
                 }
             }
         }
@@ -50,38 +56,61 @@ impl Names {
                 // The send failed before the file behind the number was seen, if there was any.
                 continue;
             }
-            names.name(file.ptr, file.ino).identity = Some(file.clone());
+            let place = names.place(transfer).unwrap_or_else(|| {
+                names.0.push(Known {
+                    ptr: file.ptr,
+                    ino: file.ino,
+                    born: None,
+                    since_ns: sent_ns(transfer),
+                    identity: None,
+                });
+                names.0.len() - 1
+            });
+            names.0[place].identity = Some(file.clone());
         }
         names
     }
 
-    fn name(&mut self, ptr: u64, ino: u64) -> &mut Known {
-        let known = self
-            .0
-            .iter()
-            .position(|known| (known.ptr, known.ino) == (ptr, ino));
-        let place = known.unwrap_or_else(|| {
+    fn note(&mut self, row: &Descriptor, since_ns: u64) {
+        let (ptr, born) = (row.file, row.born);
+        let Some(ino) = row.ino else {
+            return;
+        };
+        let is_it = |known: &Known| (known.ptr, known.ino, known.born) == (ptr, ino, born);
+        if !self.0.iter().any(is_it) {
             self.0.push(Known {
                 ptr,
                 ino,
+                born,
+                since_ns,
                 identity: None,
             });
-            self.0.len() - 1
-        });
-        &mut self.0[place]
+        }
     }
 
-    pub(super) fn of(&self, file: &FileIdentity) -> String {
-        self.behind(file.ptr, Some(file.ino))
-            .unwrap_or_else(|| UNNAMED.to_owned())
+    fn place(&self, transfer: &Transfer) -> Option<usize> {
+        let (file, t_ns) = (&transfer.file, sent_ns(transfer));
+        self.0.iter().rposition(|known| {
+            (known.ptr, known.ino) == (file.ptr, file.ino) && known.since_ns <= t_ns
+        })
     }
 
-    /// The file at this address, if its inode does not say otherwise.
-    pub(super) fn behind(&self, file: u64, ino: Option<u64>) -> Option<String> {
-        self.0
-            .iter()
-            .position(|known| known.ptr == file && ino.is_none_or(|ino| known.ino == ino))
-            .map(letter)
+    /// The file of a transfer.
+    pub(super) fn of(&self, transfer: &Transfer) -> String {
+        self.place(transfer).map_or(UNNAMED.to_owned(), letter)
+    }
+
+    /// The file behind a descriptor, unless what /proc shows says otherwise.
+    pub(super) fn behind(&self, row: &Descriptor, t_ns: u64) -> Option<String> {
+        let agrees = |known: &Known| {
+            known.ptr == row.file
+                && row.ino.is_none_or(|ino| known.ino == ino)
+                && match (known.born, row.born) {
+                    (Some(known), Some(row)) => known == row,
+                    _ => known.since_ns <= t_ns,
+                }
+        };
+        self.0.iter().rposition(agrees).map(letter)
     }
 
     pub(super) fn list(&self, pointers: &mut Pointers) -> Vec<NamedFile> {
@@ -103,6 +132,13 @@ impl Names {
             })
             .collect()
     }
+}
+
+/// When a transfer's message was sent, as far as anybody saw.
+fn sent_ns(transfer: &Transfer) -> u64 {
+    let sender = transfer.sender.as_ref().map(|sender| sender.t_ns);
+    let hop = transfer.hops.first().map(|seen| seen.t_ns);
+    sender.or(hop).unwrap_or(u64::MAX)
 }
 
 /// A, B, …, Z, A2, B2, …

@@ -37,7 +37,7 @@ impl Writer<'_> {
                 .iter()
                 .map(|row| Row {
                     fd: row.fd,
-                    file: self.names.behind(row.file, row.ino),
+                    file: self.names.behind(row, still.t_ns),
                     link: row.link.clone(),
                 })
                 .filter(|row| {
@@ -76,9 +76,7 @@ impl Writer<'_> {
             };
             let files: Vec<String> = if is_in_flight(message, still.t_ns) {
                 let names = message.transfers.iter();
-                names
-                    .map(|transfer| self.names.of(&transfer.file))
-                    .collect()
+                names.map(|transfer| self.names.of(transfer)).collect()
             } else {
                 Vec::new()
             };
@@ -107,7 +105,7 @@ impl Writer<'_> {
         let mut files: Vec<String> = Vec::new();
         for message in messages {
             for transfer in message.transfers.iter().take(FILES_TOLD) {
-                let name = self.names.of(&transfer.file);
+                let name = self.names.of(transfer);
                 if !files.contains(&name) {
                     files.push(name);
                 }
@@ -120,7 +118,7 @@ impl Writer<'_> {
                     .processes
                     .iter()
                     .flat_map(|process| process.descriptors.iter().map(|row| (process.pid, row)))
-                    .filter(|(_, row)| self.names.behind(row.file, row.ino).as_ref() == Some(&file))
+                    .filter(|(_, row)| self.names.behind(row, still.t_ns).as_ref() == Some(&file))
                     .collect();
                 Whereabouts {
                     file,
