@@ -152,6 +152,69 @@ fn why_a_file_was_not_installed_is_told_by_the_function_that_did_not() {
     );
 }
 
+/// The kernel skips a run of a program that it has preempted on the same CPU; what the programs
+/// count is behind from then on.
+#[test]
+fn a_skipped_run_leaves_its_own_file_open_and_no_other() {
+    for files in [vec![0x100, 0x200, 0x300], vec![0x100, 0x100, 0x200]] {
+        let message = Passing {
+            files,
+            ..Passing::one()
+        };
+        // The first file's install was not seen, so the others come one place too early.
+        let early = |index: usize, t_ns: u64| {
+            let mut events = message.installed(t_ns, index, 9 + index as i32);
+            for event in &mut events {
+                head_mut(event).first -= 1;
+            }
+            events
+        };
+        let mut first = message.installed(60, 0, 9);
+        first.truncate(1);
+        let events = [
+            sent_by_functions(&message),
+            message.detached(50),
+            first,
+            early(1, 62),
+            early(2, 64),
+            message.released(70, 200, SYS_RECVMSG),
+        ];
+        let transfers = track(events.concat());
+        let delivered = (Fate::Delivered, None);
+        assert_eq!(
+            fates(&transfers),
+            [(Fate::Unknown, None), delivered, delivered]
+        );
+        for (index, transfer) in transfers.iter().enumerate().skip(1) {
+            assert_eq!(transfer.chain, Chain::Whole);
+            let receiver = transfer.receiver.as_ref().unwrap();
+            assert_eq!(receiver.fd, Some(9 + index as i32));
+        }
+    }
+}
+
+#[test]
+fn a_file_that_the_list_does_not_have_is_another_where_it_was_installed() {
+    let message = Passing {
+        files: vec![0x100, 0x200],
+        ..Passing::one()
+    };
+    let other = Passing {
+        files: vec![0x100, 0x666],
+        ..message.clone()
+    };
+    let events = [
+        sent_by_functions(&message),
+        message.detached(50),
+        message.installed(60, 0, 9),
+        other.installed(62, 1, 10),
+        message.released(70, 200, SYS_RECVMSG),
+    ];
+    let transfers = track(events.concat());
+    assert_eq!(transfers[0].chain, Chain::Whole);
+    assert_eq!(transfers[1].chain, Chain::Differs { hop: Hop::Receive });
+}
+
 #[test]
 fn a_list_that_is_released_without_a_detach_was_read_without_a_control_buffer() {
     let message = Passing::one();

@@ -1,5 +1,7 @@
 //! One message: what each hop saw of its list, file by file, and what that comes to.
 
+mod places;
+
 use std::{collections::HashMap, sync::Arc};
 
 use fdtrace_common::{

@@ -70,14 +70,15 @@ impl Tracker {
             return;
         };
         let told = seen.files.first().map_or(-1, |file| file.told);
+        let place = message.place_of(hop, seen);
         if hop == Hop::Install && (result < 0 || told < 0) {
             // One that was told instead of a number is no reason to give up.
             let in_place = result >= 0;
             let errno = if in_place { told } else { result };
             let refusal = Refusal { errno, in_place };
-            message.refuse(usize::from(seen.head.first), refusal);
+            message.refuse(place, refusal);
         } else {
-            message.record(hop, seen);
+            message.record_at(place, hop, seen);
         }
     }
 
@@ -236,7 +237,10 @@ fn undelivered(
         let (_, cause) = fate::of_refusal(before.errno);
         return (Fate::Truncated, cause);
     }
-    if message.has(Hop::Detach) {
+    if message.was_tried(index) {
+        // What came of it went unseen.
+        (Fate::Unknown, None)
+    } else if message.has(Hop::Detach) {
         (Fate::Truncated, Some(Cause::NoControlRoom))
     } else if last.result < 0 {
         (Fate::Discarded, Some(Cause::ReceiveFailed))
