@@ -1,6 +1,6 @@
 //! Scenes: the moments at which an actor was held.
 
-use super::{FILES_TOLD, Message, Place, Queue, Row, Scene, Table, Whereabouts, Writer};
+use super::{FILES_TOLD, Message, Place, Queue, Row, Scene, Table, UNNAMED, Whereabouts, Writer};
 use crate::{explain::recorder::Still, plan::Hop, tracker::Fate, verify::fact::Fact};
 
 impl Writer<'_> {
@@ -102,14 +102,27 @@ impl Writer<'_> {
     }
 
     fn whereabouts(&self, still: &Still, messages: &[Message<'_>]) -> Vec<Whereabouts> {
+        let told = messages
+            .iter()
+            .flat_map(|message| message.transfers.iter().take(FILES_TOLD))
+            .map(|transfer| self.names.of(transfer))
+            .filter(|name| name != UNNAMED);
         let mut files: Vec<String> = Vec::new();
-        for message in messages {
-            for transfer in message.transfers.iter().take(FILES_TOLD) {
-                let name = self.names.of(transfer);
-                if !files.contains(&name) {
-                    files.push(name);
-                }
+        for name in told {
+            if !files.contains(&name) {
+                files.push(name);
             }
+        }
+        if messages.is_empty() {
+            // Told step by step: what is about to be sent is in a table already.
+            let rows = still
+                .processes
+                .iter()
+                .flat_map(|process| &process.descriptors);
+            files.extend(rows.filter_map(|row| self.names.behind(row, still.t_ns)));
+            files.sort();
+            files.dedup();
+            files.truncate(FILES_TOLD);
         }
         files
             .into_iter()
