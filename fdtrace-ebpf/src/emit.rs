@@ -382,7 +382,7 @@ pub(crate) fn name(scratch: &mut Scratch, lost: Counter, fill: impl FnOnce(*mut 
 fn submit(scratch: &mut Scratch, len: u64, records: u32) -> bool {
     // SAFETY: the scratch begins as a record does.
     let record = unsafe { &*(&raw const *scratch).cast::<Record>() };
-    if filter::holds() && scratch.held == 1 {
+    if filter::is_on() && scratch.held == 1 {
         filter::hold(record);
         return true;
     }

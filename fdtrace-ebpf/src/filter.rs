@@ -5,6 +5,10 @@
 //! reads the list, and forgotten when another has. A list that is wanted is *marked*, so that what
 //! others do with it is reported too.
 //!
+//! With tracepoints alone a receive returns after its list was freed, and the next one may be at
+//! the address by then. So what is held is forgotten as the list is read, be it by a peek; a mark
+//! has the time since which it holds.
+//!
 //! Without a filter all of this is a constant `false`, which the verifier cuts out.
 
 use aya_ebpf::{
@@ -35,9 +39,9 @@ static WANTED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(65536, 0);
 #[map]
 static WANTED_COMMS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(64, 0);
 
-/// Lists of wanted transfers, by address, while they live.
+/// Lists of wanted transfers, by address, while they live; since when they are known to be.
 #[map]
-static MARKED_LISTS: HashMap<u64, u8> = HashMap::with_max_entries(16384, 0);
+static MARKED_LISTS: HashMap<u64, u64> = HashMap::with_max_entries(16384, 0);
 
 /// Records of unwanted senders.
 #[map]
@@ -91,12 +95,26 @@ pub(crate) fn is_on() -> bool {
     FILTER_BY_PID.load() == 1 || FILTER_BY_COMM.load() == 1 || FILTER_BY_CGROUP.load() == 1
 }
 
-/// Whether records of unwanted senders are held here. The queue program of the tracepoint mechanism
-/// is too large for the verifier to follow that too; there they are reported, and receivers alone
-/// are filtered here.
+/// Whether neither the current task nor this list, which it reads, is wanted, as far as that is
+/// known without a head: then nothing need be put together.
 #[inline(always)]
-pub(crate) fn holds() -> bool {
-    is_on() && INSTALL_BY_TABLE.load() == 0
+pub(crate) fn passes_over(list: u64) -> bool {
+    if FILTER_BY_PID.load() != 1 || INSTALL_BY_TABLE.load() != 1 {
+        return false;
+    }
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: only the presence of the entry counts.
+    if unsafe { WANTED_PIDS.get(&pid) }.is_some() || is_marked(list) {
+        return false;
+    }
+    forget(list);
+    true
+}
+
+/// Whether nobody wants what a receiver, or whoever destroys a list, does with it now.
+#[inline(always)]
+pub(crate) fn drops(head: &Head) -> bool {
+    is_on() && !is_wanted(head) && !is_marked(head.list)
 }
 
 /// Decides about a list's records, whose head is complete but for the run's own fields; notes in
@@ -118,25 +136,24 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
     match stage {
         Stage::Sending => {
             if wanted || marked {
-                mark(head.list);
+                mark(head);
                 Way::Emit
-            } else if holds() {
-                Way::Hold
             } else {
-                // Userspace drops it when nobody turns out to want it.
-                Way::Emit
+                Way::Hold
             }
         }
         Stage::Reading => {
             if wanted && !marked {
-                release(head.list);
-                mark(head.list);
+                release(head);
+                mark(head);
             }
             if wanted || marked {
-                Way::Emit
-            } else {
-                Way::Drop
+                return Way::Emit;
             }
+            if INSTALL_BY_TABLE.load() == 1 {
+                forget(head.list);
+            }
+            Way::Drop
         }
         Stage::Receiving => {
             if wanted || marked {
@@ -161,9 +178,17 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     if !ends {
         return;
     }
+    let returned = head.kind == RecordKind::ReceiveReturned as u16;
     if way == Way::Drop {
-        forget(head.list);
-    } else {
+        if !returned {
+            forget(head.list);
+        }
+        return;
+    }
+    // What was queued at its address since it was read is another list.
+    let until = if returned { head.origin } else { u64::MAX };
+    // SAFETY: the entry is a number, and stays one whoever writes it.
+    if unsafe { MARKED_LISTS.get(&head.list) }.is_some_and(|since| *since <= until) {
         let _ = MARKED_LISTS.remove(&head.list);
     }
 }
@@ -228,8 +253,8 @@ fn is_marked(list: u64) -> bool {
 }
 
 #[inline(always)]
-fn mark(list: u64) {
-    if MARKED_LISTS.insert(&list, &1, 0).is_err() {
+fn mark(head: &Head) {
+    if MARKED_LISTS.insert(&head.list, &head.t_ns, 0).is_err() {
         ring::count(Counter::MarkedFull);
     }
 }
@@ -239,8 +264,19 @@ const RUNS_MAX: u64 = LIST_MAX.div_ceil(FILES_PER_RECORD) as u64;
 
 /// Reports what was held of this list, and of the one that it was duplicated from.
 #[inline(always)]
-fn release(list: u64) {
-    take_all(list, true);
+fn release(head: &Head) {
+    let key = HeldKey {
+        list: head.list,
+        kind: RecordKind::ListQueued as u32,
+        first: 0,
+    };
+    // What a sender that looked too late has left is not of the list that is read now.
+    // SAFETY: whoever takes the list apart is alone with it.
+    let left = unsafe { HELD_RECORDS.get(&key) }.is_some_and(|held| {
+        let held = held.head();
+        held.count != head.count || (held.skb != 0 && held.skb != head.skb)
+    });
+    take_all(head.list, !left);
 }
 
 /// Forgets it.

@@ -25,7 +25,15 @@ const JOB: &str = "TRACE_LIVE_JOB";
 fn a_child() {
     match env::var(JOB).as_deref() {
         // Receives what comes on its standard input until that ends; says each number.
-        Ok("receive") => {
+        Ok(job @ ("receive" | "receive apart")) => {
+            if job == "receive apart" {
+                // In a mount namespace of its own, as another user; of this thread alone.
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+                const NOBODY: libc::uid_t = 65534;
+                // SAFETY: takes numbers alone.
+                let done = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+                assert_eq!(done, 0);
+            }
             while let Ok(received) = passing::receive(0, 8, MsgFlags::empty())
                 && !received.data.is_empty()
             {
@@ -87,8 +95,13 @@ pub(crate) struct ReceivingChild {
 
 impl ReceivingChild {
     pub(crate) fn start() -> Self {
+        Self::start_with("receive")
+    }
+
+    /// A child with another job that receives too.
+    pub(crate) fn start_with(job: &str) -> Self {
         let (socket, its) = UnixStream::pair().unwrap();
-        let mut child = child("receive")
+        let mut child = child(job)
             .stdin(Stdio::from(OwnedFd::from(its)))
             .stdout(Stdio::piped())
             .spawn()

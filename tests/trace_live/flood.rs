@@ -1,11 +1,11 @@
 //! More than can be read.
 
-use std::process::Stdio;
+use std::{fs, os::fd::AsRawFd as _, process::Stdio};
 
 use serde_json::Value;
 
 use crate::{
-    children::{FLOOD, child},
+    children::{FLOOD, ReceivingChild, child},
     tracing::{Tracing, lines, most_memory_kib, transfers},
 };
 
@@ -38,4 +38,29 @@ fn a_flood_loses_records_and_says_so_in_bounded_memory() {
     let verdict = |is: &str| all.iter().filter(|it| it["verdict"] == is).count();
     assert!(verdict("lost") > 0, "{summary}");
     assert_eq!(verdict("different"), 0, "{summary}");
+}
+
+#[test]
+fn a_flood_of_others_takes_no_room_from_who_is_wanted() {
+    let _turn = turn!("a_flood_of_others_takes_no_room_from_who_is_wanted");
+    let mut receiver = ReceivingChild::start();
+    let pid = receiver.child.id().to_string();
+    // Less than a hundredth of what the flood would fill.
+    let args = ["trace", "--format", "json", "--buffer", "64", "--pid", &pid];
+    let tracing = Tracing::start(&args);
+    let flooded = child("flood").stdout(Stdio::null()).status().unwrap();
+    assert!(flooded.success());
+    let file = fs::File::open("/dev/null").unwrap();
+    let number = receiver.send(file.as_raw_fd());
+    let run = tracing.stop();
+    receiver.end();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let lines = lines(&run.stdout);
+    let [transfer] = transfers(&lines)[..] else {
+        panic!("{run:?}");
+    };
+    assert_eq!(transfer["sender"]["pid"], std::process::id());
+    assert_eq!(transfer["sender"]["fd"], file.as_raw_fd());
+    assert_eq!(transfer["receiver"]["fd"], number);
+    assert_eq!(transfer["verdict"], "same");
 }

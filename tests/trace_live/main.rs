@@ -17,4 +17,5 @@ mod commands;
 mod filters;
 mod flood;
 mod killed;
+mod marks;
 mod recordings;

@@ -18,6 +18,7 @@ use super::on_entry;
 use crate::{
     describe::{self, Who},
     emit::{self, Files, Program},
+    filter,
     kernel::{FdTable, Pointer, Skb, Task, Typed},
     offsets::INSTALL_BY_TABLE,
     ring,
@@ -73,6 +74,9 @@ fn being_read(skb: impl Pointer) {
     }
 
     ring::count(Counter::DequeueFired);
+    if filter::passes_over(list.0) {
+        return;
+    }
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Dequeue, RecordKind::ListDequeued) else {
         return;
@@ -85,8 +89,10 @@ fn being_read(skb: impl Pointer) {
         open_window(task, &scratch.head);
     }
     let total = scratch.head.count;
-    describe::task(Who::Dequeue, &scratch.head);
-    describe::files(Who::Dequeue, Program::Dequeue, list, total);
+    if !filter::drops(&scratch.head) {
+        describe::task(Who::Dequeue, &scratch.head);
+        describe::files(Who::Dequeue, Program::Dequeue, list, total);
+    }
     emit::files(scratch, Counter::DequeueLost, Files::of(list, total));
 }
 

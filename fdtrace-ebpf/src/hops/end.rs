@@ -22,6 +22,7 @@ use crate::{
     calls,
     describe::{self, Who},
     emit::{self, Files, Program, Scratch},
+    filter,
     kernel::{Cookie, List, Pointer, Skb, SyscallRegs, Task, Typed},
     offsets::{CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
     ring,
@@ -83,7 +84,9 @@ fn freed(
     scratch.head.location = location();
     scratch.head.list = list.0;
     scratch.head.count = list.count();
-    describe::files(Who::End, program, list, scratch.head.count);
+    if !filter::drops(&scratch.head) {
+        describe::files(Who::End, program, list, scratch.head.count);
+    }
     emit::callers(scratch, context);
     end_of_list(scratch, list);
 }

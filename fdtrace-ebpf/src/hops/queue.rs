@@ -295,6 +295,7 @@ fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scra
         Files::of(list, head.count)
     };
     files.numbers = numbers;
+    describe::task(Who::Queue, head);
     // Still attached after the reads: then no receiver had begun to take it apart.
     files.skb = Skb(head.skb);
     emit::files(scratch, Counter::QueueLost, files);

@@ -57,6 +57,15 @@ impl Filter {
         ]
     }
 
+    /// Lets this process's own transfers pass for the self-test, until [`Filter::set`].
+    pub(super) fn admit_itself(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
+        if self.pids.is_empty() {
+            return Ok(());
+        }
+        let mut wanted = map::<u32>(ebpf, "WANTED_PIDS")?;
+        insert(&mut wanted, "WANTED_PIDS", std::process::id())
+    }
+
     /// Says who is wanted.
     pub(super) fn set(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
         if !self.comms.is_empty() {
@@ -72,6 +81,11 @@ impl Filter {
             attach(ebpf, name, target)?;
         }
         let mut wanted = map::<u32>(ebpf, "WANTED_PIDS")?;
+        let itself = std::process::id();
+        wanted.remove(&itself).map_err(|source| TracerError::Map {
+            name: "WANTED_PIDS",
+            source,
+        })?;
         for pid in &self.pids {
             insert(&mut wanted, "WANTED_PIDS", *pid)?;
         }

@@ -183,6 +183,7 @@ impl Tracer {
         let mut ebpf = object::load(&plan.offsets, buffer_bytes, filter)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
+        filter.admit_itself(&mut ebpf)?;
         attach_tested(&mut ebpf, &mut plan, types)?;
         let ring = ebpf
             .take_map(object::RING)
