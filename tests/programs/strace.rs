@@ -23,29 +23,28 @@ struct Side {
 
 /// Everything that was sent and received; what was sent and not received is in the second part.
 pub(crate) fn passed(log: &str) -> (Vec<Passed>, usize) {
-    // In the order of the log, by the pair of sockets, seen from the sender.
-    let mut sent: BTreeMap<(u64, u64), VecDeque<Side>> = BTreeMap::new();
-    let mut received: BTreeMap<(u64, u64), VecDeque<Side>> = BTreeMap::new();
+    // In the order of the log, by the receiving socket.
+    let mut sent: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
+    let mut received: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
     for (thread, call) in calls(log) {
-        let Some((own, peer)) = sockets(&call) else {
-            continue;
-        };
         if result(&call).is_none_or(|result| result < 0) {
             continue;
         }
         for fds in lists(&call) {
             let side = Side { thread, fds };
+            let (own, peer) = sockets(&call).unwrap_or_else(|| panic!("no socket in {call}"));
             if call.starts_with("send") {
-                sent.entry((own, peer)).or_default().push_back(side);
+                let peer = peer.unwrap_or_else(|| panic!("no peer in {call}"));
+                sent.entry(peer).or_default().push_back(side);
             } else {
-                received.entry((peer, own)).or_default().push_back(side);
+                received.entry(own).or_default().push_back(side);
             }
         }
     }
     let mut passed = Vec::new();
     let mut unreceived = 0;
-    for (pair, messages) in sent {
-        let mut came = received.remove(&pair).unwrap_or_default();
+    for (receiver, messages) in sent {
+        let mut came = received.remove(&receiver).unwrap_or_default();
         for from in messages {
             let Some(to) = came.pop_front() else {
                 unreceived += from.fds.len();
@@ -95,12 +94,13 @@ fn calls(log: &str) -> Vec<(u64, String)> {
     calls
 }
 
-/// Inode numbers of the call's own socket and of its peer.
-fn sockets(call: &str) -> Option<(u64, u64)> {
-    let inside = call.split_once('[')?.1;
-    let inside = inside.split([']', ',']).next()?;
-    let (own, peer) = inside.split_once("->")?;
-    Some((own.parse().ok()?, peer.parse().ok()?))
+/// Inode numbers of the call's own socket and of its peer, which is not known once it is closed.
+fn sockets(call: &str) -> Option<(u64, Option<u64>)> {
+    let inside = call.split_once('[')?.1.split([']', ',']).next()?;
+    match inside.split_once("->") {
+        Some((own, peer)) => Some((own.parse().ok()?, Some(peer.parse().ok()?))),
+        None => Some((inside.parse().ok()?, None)),
+    }
 }
 
 fn result(call: &str) -> Option<i64> {
@@ -157,6 +157,8 @@ fn what_strace_splits_is_joined_and_paired() {
 20 recvmsg(8<UNIX-STREAM:[55->54]>,  <unfinished ...>
 10 +++ exited with 0 +++
 20 <... recvmsg resumed>{msg_name=NULL, msg_control=[{cmsg_len=20, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[11</a>, 12<x->y>]}], msg_flags=0}, 0) = 1
+10 sendmsg(7<UNIX-STREAM:[54->55]>, {msg_name=NULL, msg_control=[{cmsg_type=SCM_RIGHTS, cmsg_data=[3</c>]}]}, 0) = 1
+20 recvmsg(8<UNIX-STREAM:[55]>, {msg_name=NULL, msg_control=[{cmsg_type=SCM_RIGHTS, cmsg_data=[13</c>]}]}, 0) = 1
 10 sendmsg(7<UNIX-STREAM:[54->55]>, {msg_name=NULL, msg_control=[{cmsg_type=SCM_RIGHTS, cmsg_data=[6</a>]}]}, 0) = -1 EAGAIN (Resource temporarily unavailable)
 "#;
     let (passed, unreceived) = passed(log);
@@ -164,6 +166,6 @@ fn what_strace_splits_is_joined_and_paired() {
         .iter()
         .map(|it| (it.sender, it.sender_fd, it.receiver, it.receiver_fd))
         .collect();
-    assert_eq!(numbers, [(10, 6, 20, 11), (10, 9, 20, 12)]);
+    assert_eq!(numbers, [(10, 3, 20, 13), (10, 6, 20, 11), (10, 9, 20, 12)]);
     assert_eq!(unreceived, 0);
 }
