@@ -19,7 +19,7 @@ fn a_command_that_cannot_run_is_told_as_a_shell_would() {
             "/no/such/command",
             "/no/such/command: no such file or directory",
         ),
-        ("/etc/passwd", "/etc/passwd: permission denied"),
+        ("/proc/version", "/proc/version: permission denied"),
     ] {
         run(&mut fdtrace(&["trace", "--", name])).assert_complaint(what, None);
     }

@@ -63,7 +63,7 @@ Examples:
   cargo xtask vm --kernel 7.3 -- fdtrace doctor
   cargo xtask vm --kernel path/to/bzImage --append lsm=bpf
   cargo xtask vm --all
-  cargo xtask vm --all --test live --test adversaries
+  cargo xtask vm --all --tools --timeout 1800 --test trace_live
   cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::
   cargo xtask vm --tools --timeout 900 --test labs -- labs")]
 pub(crate) struct Args {
