@@ -120,6 +120,8 @@ impl<W: io::Write> Html<W> {
         let path = path.map(|path| self.paths.place(sanitize(path), |path| json!(path)));
         let skb = transfer.hops.iter().find(|seen| seen.skb != 0);
         let list = transfer.hops.last();
+        // A send that failed at once may have been seen at no hop.
+        let elsewhere = list.is_none().then(|| self.since_begin(transfer.last_ns()));
         json!([
             transfer.id,
             transfer.message,
@@ -152,6 +154,7 @@ impl<W: io::Write> Html<W> {
             hops,
             list.map(|seen| self.pointers.show("list", seen.list)),
             skb.map(|seen| self.pointers.show("skb", seen.skb)),
+            elsewhere,
         ])
     }
 

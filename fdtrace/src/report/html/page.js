@@ -4,7 +4,7 @@
   const all = data.transfers;
   // Where the fields of a transfer are; report/html/mod.rs writes them in this order.
   const [ID, MESSAGE, INDEX, COUNT, FILE, KIND, INO, DEV, FROM, FROM_FD, TO, TO_FD, TYPE, PATH, FATE, CAUSE,
-    VERDICT, QUEUED, TOTAL, HOPS, LIST, SKB] = Array(22).keys();
+    VERDICT, QUEUED, TOTAL, HOPS, LIST, SKB, ELSEWHERE] = Array(23).keys();
   const [HOP, AT, CPU, WHO, REFS, EXPECTED, OTHER_FILE] = Array(7).keys();
   const QUEUE_HOP = 2, DEQUEUE_HOP = 3, INSTALL_HOP = 6, END_HOP = 7;
   const byId = (id) => document.getElementById(id);
@@ -22,7 +22,7 @@
   const named = (index) => { const it = process(index); return it ? `${it[1]} ${it[0]}` : null; };
   const number = (fd) => fd === null ? "?" : String(fd);
   const came = (it) => data.fates[it[FATE]] === "delivered" || data.fates[it[FATE]] === "peeked";
-  const begin = (it) => it[HOPS].length ? it[HOPS][0][AT] : 0;
+  const begin = (it) => it[HOPS].length ? it[HOPS][0][AT] : it[ELSEWHERE];
   function span(ns) {
     if (ns === null) return "";
     for (const [unit, name] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]]) {
