@@ -76,13 +76,23 @@ impl fmt::Display for Results {
 }
 
 /// Fails on what no noise explains.
-pub(crate) fn judge(results: &Results) -> ExitCode {
+pub(crate) fn judge(costs: &Costs) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for (state, why) in &results.costs.without {
+    for (state, why) in &costs.without {
         eprintln!("fdtrace-bench: no {}: {why}", state.title());
         code = ExitCode::from(2);
     }
-    for row in &results.costs.rows {
+    for regression in regressions(costs) {
+        eprintln!("fdtrace-bench: {regression}");
+        code = ExitCode::FAILURE;
+    }
+    code
+}
+
+/// What is far outside its band.
+fn regressions(costs: &Costs) -> Vec<String> {
+    let mut found = Vec::new();
+    for row in &costs.rows {
         let of = |wanted| {
             let mut ratios = row.ratios.iter();
             ratios
@@ -99,13 +109,65 @@ pub(crate) fn judge(results: &Results) -> ExitCode {
         };
         // The lower quartile: a burst of somebody else's work slows some rounds, not most.
         if trace.quartiles[0] > most {
-            eprintln!(
-                "fdtrace-bench: {} takes {:.2} times as long when traced, and {most:.2} at most is normal",
+            found.push(format!(
+                "{} takes {:.2} times as long when traced, and {most:.2} at most is normal",
                 row.workload.name(),
                 trace.quartiles[0],
-            );
-            code = ExitCode::FAILURE;
+            ));
         }
     }
-    code
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        rounds::{Row, Spread},
+        workload::Workload,
+    };
+
+    fn costs(workload: Workload, floor: f64, trace: [f64; 3]) -> Costs {
+        let spread = |[low, median, high]: [f64; 3]| Spread {
+            median,
+            quartiles: [low, high],
+        };
+        Costs {
+            rows: vec![Row {
+                workload,
+                untraced_ns: spread([1000.0; 3]),
+                ratios: vec![
+                    (State::Floor, spread([floor; 3])),
+                    (State::Trace, spread(trace)),
+                ],
+            }],
+            without: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_ratio_in_its_band_is_normal_however_wide_it_spreads() {
+        let bytes = costs(Workload::UnixBytes, 1.1, [1.15, 1.7, 9.0]);
+        let pass = costs(Workload::PassStream, 1.0, [1.4, 2.0, 30.0]);
+        assert_eq!(regressions(&bytes), Vec::<String>::new());
+        assert_eq!(regressions(&pass), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_ratio_far_outside_its_band_is_a_regression() {
+        let bytes = costs(Workload::UnixBytes, 1.1, [1.7, 1.8, 1.9]);
+        assert_eq!(
+            regressions(&bytes),
+            ["unix-bytes takes 1.70 times as long when traced, and 1.60 at most is normal"]
+        );
+        let pass = costs(Workload::Pass253, 1.0, [6.5, 7.0, 8.0]);
+        assert_eq!(regressions(&pass).len(), 1);
+    }
+
+    #[test]
+    fn the_floor_is_taken_off_a_workload_that_passes_nothing() {
+        // Where calling a program at all is dear, that is the kernel's price.
+        assert!(regressions(&costs(Workload::Tcp, 2.0, [2.4; 3])).is_empty());
+        assert_eq!(regressions(&costs(Workload::Tcp, 1.0, [2.4; 3])).len(), 1);
+    }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     state::{self, Observer, Stage, State},
-    worker::Worker,
+    worker::{Took, Worker},
     workload::Workload,
 };
 
@@ -37,9 +37,9 @@ pub(crate) struct Costs {
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) workload: Workload,
-    /// Nanoseconds of one turn, untraced.
+    /// Nanoseconds on a CPU of one turn, untraced.
     pub(crate) untraced_ns: Spread,
-    /// How many times that in each state.
+    /// How many times that in each state; by the clock, for those that stop the workload.
     pub(crate) ratios: Vec<(State, Spread)>,
 }
 
@@ -109,8 +109,14 @@ impl Rounds {
                 let under = slices(&mut workers)?;
                 observer.stop()?;
                 for (row, (before, under)) in before.iter().zip(&under).enumerate() {
-                    untraced[row].push(*before);
-                    ratios[row][column].push(under / before);
+                    let times = workers[row].1 as f64;
+                    untraced[row].push(before.cpu_ns as f64 / times);
+                    let ratio = if state.stops() {
+                        under.wall_ns as f64 / before.wall_ns as f64
+                    } else {
+                        under.cpu_ns as f64 / before.cpu_ns as f64
+                    };
+                    ratios[row][column].push(ratio);
                 }
             }
         }
@@ -133,10 +139,10 @@ impl Rounds {
     }
 }
 
-/// Nanoseconds of one turn of each workload.
-fn slices(workers: &mut [(Worker, u64)]) -> Result<Vec<f64>> {
+/// How long each workload takes for its turns.
+fn slices(workers: &mut [(Worker, u64)]) -> Result<Vec<Took>> {
     workers
         .iter_mut()
-        .map(|(worker, times)| Ok(worker.run(*times)? as f64 / *times as f64))
+        .map(|(worker, times)| worker.run(*times))
         .collect()
 }

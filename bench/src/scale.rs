@@ -10,22 +10,40 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use fdtrace::{plan::Attach, tracker::Tracker};
+use fdtrace::{
+    kernel::KernelView,
+    plan::{Attach, plan},
+    tracer::Tracer,
+    tracker::Tracker,
+};
 use serde::Serialize;
 
-use crate::{rounds::Spread, state, state::Program, worker::Worker, workload::Workload};
+use crate::{
+    rounds::Spread,
+    state,
+    state::Program,
+    worker::{Worker, cpu_time},
+    workload::Workload,
+};
 
 /// Starts that are measured.
 const STARTS: usize = 9;
+/// As `fdtrace trace` has it.
+const BUFFER: u32 = 4 << 20;
 /// Transfers that the tracker is given, one size after the other.
 const SIZES: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
-/// How long descriptors are passed as fast as it goes.
+/// Transfers a second that must not lose anything.
+const RATES: [u64; 2] = [50_000, 150_000];
+/// How finely that is paced.
+const STEP: Duration = Duration::from_millis(1);
+/// How long descriptors are passed, at a rate or as fast as it goes.
 const SUSTAINED: Duration = Duration::from_secs(3);
 
 /// What came of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Scale {
     start: Start,
+    paced: Vec<Sustained>,
     sustained: Vec<Sustained>,
     tracker: Vec<Tracked>,
 }
@@ -34,6 +52,13 @@ pub(crate) struct Scale {
 #[derive(Debug, Serialize)]
 struct Start {
     ready_ms: Spread,
+    /// Of that, in a process that has the rest: reading the kernel's types and symbols, planning,
+    /// and loading, attaching and testing the programs.
+    read_ms: Spread,
+    plan_ms: Spread,
+    attach_ms: Spread,
+    /// On a CPU, all of it.
+    cpu_ms: Spread,
     /// Resident, once it is ready, and at most until then.
     resident_kib: u64,
     peak_kib: u64,
@@ -43,6 +68,8 @@ struct Start {
 #[derive(Debug, Serialize)]
 struct Sustained {
     senders: usize,
+    /// Transfers a second that were asked for; as many as possible without.
+    rate: Option<u64>,
     transfers_per_second: f64,
     lost_events: u64,
     transfers_seen: u64,
@@ -61,9 +88,13 @@ struct Tracked {
 pub(crate) fn measure(fdtrace: &Path, attach: Attach) -> Result<Scale> {
     Ok(Scale {
         start: start(fdtrace, attach)?,
+        paced: RATES
+            .into_iter()
+            .map(|rate| sustained(fdtrace, attach, 1, Some(rate)))
+            .collect::<Result<_>>()?,
         sustained: vec![
-            sustained(fdtrace, attach, 1)?,
-            sustained(fdtrace, attach, 2)?,
+            sustained(fdtrace, attach, 1, None)?,
+            sustained(fdtrace, attach, 2, None)?,
         ],
         tracker: SIZES.into_iter().map(track).collect::<Result<_>>()?,
     })
@@ -92,14 +123,41 @@ fn start(fdtrace: &Path, attach: Attach) -> Result<Start> {
         peak_kib = memory(program.pid(), "VmHWM:")?;
         program.stop()?;
     }
+    let [mut read, mut planned, mut attached, mut cpu] = [const { Vec::new() }; 4];
+    for _ in 0..STARTS {
+        let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+        let cpu_begin = cpu_time()?;
+        let begin = Instant::now();
+        let view = KernelView::live()?;
+        read.push(ms(begin));
+        let begin = Instant::now();
+        let plan = plan(&view, attach)?;
+        planned.push(ms(begin));
+        let begin = Instant::now();
+        let tracer = runtime()?.block_on(async { Tracer::start(plan, BUFFER, &view.types) })?;
+        attached.push(ms(begin));
+        cpu.push((cpu_time()? - cpu_begin).as_secs_f64() * 1e3);
+        drop(tracer);
+    }
+    let spread = |figures| Spread::of(figures).context("nothing was measured");
     Ok(Start {
-        ready_ms: Spread::of(times).context("nothing was measured")?,
+        ready_ms: spread(times)?,
+        read_ms: spread(read)?,
+        plan_ms: spread(planned)?,
+        attach_ms: spread(attached)?,
+        cpu_ms: spread(cpu)?,
         resident_kib,
         peak_kib,
     })
 }
 
-fn sustained(fdtrace: &Path, attach: Attach, senders: usize) -> Result<Sustained> {
+/// At a rate, if there is one, or as fast as it goes.
+fn sustained(
+    fdtrace: &Path,
+    attach: Attach,
+    senders: usize,
+    rate: Option<u64>,
+) -> Result<Sustained> {
     let (_folder, folder) = state::folder()?;
     let (ready, out) = (folder.join("ready"), folder.join("out"));
     let cpus = std::thread::available_parallelism()?.get();
@@ -109,14 +167,25 @@ fn sustained(fdtrace: &Path, attach: Attach, senders: usize) -> Result<Sustained
     // Under the tracer, or the loop would be over too soon.
     let mut program = Program::start("fdtrace", fdtrace_command(fdtrace, attach, &ready, &out))?;
     program.wait_until(|| ready.exists())?;
-    let times = workers[0].calibrate(SUSTAINED.as_nanos() as u64)?;
-    let before = times;
+    let times = match rate {
+        Some(rate) => rate * SUSTAINED.as_secs(),
+        None => workers[0].calibrate(SUSTAINED.as_nanos() as u64)?,
+    };
     let begin = Instant::now();
-    for worker in &mut workers {
-        worker.command(times)?;
-    }
-    for worker in &mut workers {
-        worker.answer()?;
+    if let Some(rate) = rate {
+        // In steps of a millisecond, as long as it keeps up.
+        for step in 1..=SUSTAINED.as_millis() as u32 {
+            workers[0].run(rate / 1000)?;
+            let due = begin + STEP * step;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    } else {
+        for worker in &mut workers {
+            worker.command(times)?;
+        }
+        for worker in &mut workers {
+            worker.answer()?;
+        }
     }
     let took = begin.elapsed().as_secs_f64();
     program.stop()?;
@@ -127,11 +196,20 @@ fn sustained(fdtrace: &Path, attach: Attach, senders: usize) -> Result<Sustained
     let (transfers_seen, lost_events) = outcome(&out, &pids)?;
     Ok(Sustained {
         senders,
+        rate,
         transfers_per_second: (times * senders as u64) as f64 / took,
         lost_events,
         transfers_seen,
-        transfers_made: before * senders as u64,
+        // Without the first turn, which came before the tracer, but with those to calibrate.
+        transfers_made: workers.iter().map(|worker| worker.turns - 1).sum(),
     })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 /// Transfers of `pids` in the output, and events that were lost.
@@ -161,7 +239,7 @@ fn track(transfers: u64) -> Result<Tracked> {
     let mut tracker = Tracker::new(Box::new(|_| None));
     let mut events = 0;
     let mut closed = 0;
-    let begin = Instant::now();
+    let begin = cpu_time()?;
     for _ in 0..transfers {
         for record in stream.next_transfer() {
             tracker.apply(fdtrace::event::decode(record)?);
@@ -171,7 +249,7 @@ fn track(transfers: u64) -> Result<Tracked> {
             closed += tracker.take_closed().len() as u64;
         }
     }
-    let took = begin.elapsed().as_secs_f64();
+    let took = (cpu_time()? - begin).as_secs_f64();
     closed += tracker.take_closed().len() as u64;
     anyhow::ensure!(
         closed + 2 >= transfers,
@@ -197,6 +275,10 @@ impl fmt::Display for Scale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Start {
             ready_ms,
+            read_ms,
+            plan_ms,
+            attach_ms,
+            cpu_ms,
             resident_kib,
             peak_kib,
         } = &self.start;
@@ -208,14 +290,24 @@ impl fmt::Display for Scale {
         )?;
         writeln!(
             f,
+            "of that, reading types and symbols {:.0} ms, planning {:.1} ms, loading, attaching and \
+             testing {:.0} ms; {:.0} ms on a CPU",
+            read_ms.median, plan_ms.median, attach_ms.median, cpu_ms.median,
+        )?;
+        writeln!(
+            f,
             "resident {} MiB, at most {} MiB",
             resident_kib / 1024,
             peak_kib / 1024
         )?;
-        for sustained in &self.sustained {
+        for sustained in self.paced.iter().chain(&self.sustained) {
+            let how = match sustained.rate {
+                Some(rate) => format!("paced to {rate} transfers/s"),
+                None => "as fast as possible".to_owned(),
+            };
             writeln!(
                 f,
-                "{} sending as fast as they can: {:.0} transfers/s, {} of {} seen, {} events lost",
+                "{} sending, {how}: {:.0} transfers/s, {} of {} seen, {} events lost",
                 sustained.senders,
                 sustained.transfers_per_second,
                 sustained.transfers_seen,

@@ -62,6 +62,11 @@ impl State {
         Self::Strace,
     ];
 
+    /// Whether it works by stopping the workload, so that only the clock shows what it costs.
+    pub(crate) fn stops(self) -> bool {
+        self == Self::Strace
+    }
+
     /// As it heads a column.
     pub(crate) fn title(self) -> &'static str {
         match self {

@@ -60,6 +60,17 @@ struct CompatCmsghdr {
     kind: i32,
 }
 
+/// Numbers that are read together with the header before them, where there is as much.
+const FIRST: usize = 2;
+const FIRST_BYTES: u64 = size_of::<[i32; FIRST]>() as u64;
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Start {
+    cmsg: Cmsghdr,
+    first: [i32; FIRST],
+}
+
 /// `struct mmsghdr`, an entry of what `sendmmsg` is given, begins with a `msghdr`.
 pub(crate) const MMSGHDR: u64 = size_of::<UserMsghdr>() as u64 + 8;
 
@@ -179,7 +190,15 @@ extern "C" fn read_user_fds(program: u64, at: u64, len: u64, told: u64) -> u64 {
     } else {
         &mut scratch.told
     };
-    walk(NATIVE, at, len, fds, kernel::read_user, |to, len, from| {
+    let header = |at, end| {
+        if at + NATIVE.header + FIRST_BYTES <= end {
+            let Start { cmsg, first } = kernel::read_user(at);
+            (cmsg, Some(first))
+        } else {
+            (kernel::read_user(at), None)
+        }
+    };
+    walk(NATIVE, at, len, fds, header, |to, len, from| {
         // SAFETY: `walk` gives room for the length.
         unsafe { kernel::copy_from_user(to, len, from) }
     })
@@ -223,14 +242,14 @@ extern "C" fn read_user_compat_fds(program: u64, at: u64, len: u64) -> u64 {
         at,
         len,
         &mut scratch.fds,
-        |at| {
+        |at, _| {
             let CompatCmsghdr { len, level, kind } = kernel::read_user(at);
             let len = u64::from(len);
             // Volatile, so that the compiler does not know that it has 32 bits: what it makes of
             // that is beyond the verifier.
             // SAFETY: a local variable.
             let len = unsafe { read_volatile(&raw const len) };
-            Cmsghdr { len, level, kind }
+            (Cmsghdr { len, level, kind }, None)
         },
         |to, len, from| {
             // SAFETY: `walk` gives room for the length.
@@ -259,7 +278,14 @@ extern "C" fn read_kernel_fds(program: u64) -> u64 {
         return 0;
     };
     let Control { at, len } = scratch.control;
-    let header = kernel::read_copied;
+    let header = |at, end| {
+        if at + NATIVE.header + FIRST_BYTES <= end {
+            let Start { cmsg, first } = kernel::read_copied(at);
+            (cmsg, Some(first))
+        } else {
+            (kernel::read_copied(at), None)
+        }
+    };
     walk(
         NATIVE,
         at,
@@ -280,7 +306,7 @@ fn walk(
     control: u64,
     control_len: u64,
     fds: &mut [i32; FDS_MAX],
-    header: impl Fn(u64) -> Cmsghdr,
+    header: impl Fn(u64, u64) -> (Cmsghdr, Option<[i32; FIRST]>),
     copy: impl Fn(*mut u8, u32, u64),
 ) -> Rights {
     let mut rights = Rights {
@@ -298,7 +324,7 @@ fn walk(
         if at + layout.header > end {
             break;
         }
-        let cmsg = header(at);
+        let (cmsg, first) = header(at, end);
         // As the kernel has it (CMSG_OK); it refuses the whole message.
         if cmsg.len < layout.header || cmsg.len > end - at {
             break;
@@ -311,12 +337,25 @@ fn walk(
             }
             // There is room for two full lists, and both counts were just checked.
             let read = clamp(count, LIST_MAX as u64);
-            // The compiler knows the bound and leaves it to a comparison that the verifier does
-            // not connect with this value; a mask on what comes from memory is plain to both.
-            // SAFETY: a plain local.
-            let read = unsafe { read_volatile(&raw const read) } & 0xff;
-            let to = fds.as_mut_ptr().wrapping_add(rights.read as usize);
-            copy(to.cast(), read * 4, at + layout.header);
+            // The compiler knows the bounds and leaves them to comparisons that the verifier does not
+            // connect with these values; a mask on what comes from memory is plain to both.
+            // SAFETY: plain locals.
+            let (read, place) = unsafe {
+                (
+                    read_volatile(&raw const read) & 0xff,
+                    read_volatile(&raw const rights.read) & 0xff,
+                )
+            };
+            let to = fds.as_mut_ptr().wrapping_add(place as usize);
+            match first {
+                Some(first) if count <= FIRST as u64 => {
+                    for (place, fd) in first.into_iter().enumerate() {
+                        // SAFETY: there is room for two full lists.
+                        unsafe { to.add(place).write(fd) };
+                    }
+                }
+                _ => copy(to.cast(), read * 4, at + layout.header),
+            }
             rights.read += read;
         }
         at += (cmsg.len + layout.align - 1) & !(layout.align - 1);

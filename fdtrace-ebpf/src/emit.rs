@@ -64,6 +64,8 @@ pub(crate) struct Scratch {
     lost: u32,
     /// The [`Program`] whose scratch this is.
     program: u32,
+    /// Records that were handed over.
+    submitted: u32,
 }
 
 impl Scratch {
@@ -376,17 +378,24 @@ pub(crate) fn name(scratch: &mut Scratch, lost: Counter, fill: impl FnOnce(*mut 
     scratch.head.kind = kind;
 }
 
+/// Records after which a program looks how full the ring buffer is.
+const LOOK_EVERY: u32 = 16;
+
 /// Hands the scratch's head and what follows it, `len` bytes in all, to userspace or the filter.
 /// Says whether there was room; if not, `records` are lost.
 #[inline(always)]
 fn submit(scratch: &mut Scratch, len: u64, records: u32) -> bool {
-    // SAFETY: the scratch begins as a record does.
-    let record = unsafe { &*(&raw const *scratch).cast::<Record>() };
+    let record = &raw const *scratch;
+    // SAFETY: the scratch begins as a record does, and what is changed below lies behind that.
+    let record = unsafe { &*record.cast::<Record>() };
     if filter::is_on() && scratch.held == 1 {
         filter::hold(record);
         return true;
     }
-    ring::submit(record, len, scratch.lost, records)
+    let lost = scratch.lost;
+    scratch.submitted = scratch.submitted.wrapping_add(1);
+    let hurries = scratch.submitted % LOOK_EVERY == 0 && ring::is_filling_up();
+    ring::submit(record, len, lost, records, hurries)
 }
 
 const _: () = assert!(size_of::<Record>() <= offset_of!(Scratch, files));

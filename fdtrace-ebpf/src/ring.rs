@@ -3,6 +3,7 @@
 use core::{ffi::c_void, ptr::read_volatile, slice::from_raw_parts};
 
 use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_RING_SIZE},
     helpers::{bpf_ktime_get_ns, generated::bpf_get_stack},
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
@@ -87,10 +88,18 @@ impl Record {
     }
 }
 
-/// Hands the first `len` bytes of a record to userspace. If there is no room, this and the rest of
-/// its list, `records` in all, count in the [`Counter`] of the number `lost`.
+/// Whether the ring buffer is more than half full.
 #[inline(always)]
-pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32) -> bool {
+pub(crate) fn is_filling_up() -> bool {
+    let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+    waiting > EVENTS.query(u64::from(BPF_RB_RING_SIZE)) / 2
+}
+
+/// Hands the first `len` bytes of a record to userspace. If there is no room, this and the rest of
+/// its list, `records` in all, count in the [`Counter`] of the number `lost`. A record that
+/// `hurries` wakes the reader, who else lets records gather.
+#[inline(always)]
+pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32, hurries: bool) -> bool {
     // From memory, so that the bound that the verifier sees is the one below.
     // SAFETY: a plain local.
     let mut len = unsafe { read_volatile(&raw const len) };
@@ -99,7 +108,12 @@ pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32) -> bool
     }
     // SAFETY: the record has that many bytes.
     let bytes = unsafe { from_raw_parts((&raw const *record).cast::<u8>(), len as usize) };
-    let has_room = EVENTS.output::<[u8]>(bytes, 0).is_ok();
+    let flags = if hurries {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        0
+    };
+    let has_room = EVENTS.output::<[u8]>(bytes, flags).is_ok();
     if !has_room {
         count_lost(lost, records);
     }
@@ -118,7 +132,7 @@ pub(crate) fn submit_whole<T>(record: &T, lost: Counter) {
 /// Hands a record that was held to userspace.
 #[inline(always)]
 pub(crate) fn submit_held(held: &Record, lost: Counter) {
-    submit(held, held.len(), lost as u32, 1);
+    submit(held, held.len(), lost as u32, 1, false);
 }
 
 const HEAD_WORDS: usize = size_of::<Head>() / size_of::<u64>();

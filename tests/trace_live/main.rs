@@ -14,6 +14,7 @@ mod before;
 mod calls;
 mod children;
 mod commands;
+mod costs;
 mod filters;
 mod flood;
 mod killed;

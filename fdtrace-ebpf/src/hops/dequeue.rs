@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     macros::{btf_tracepoint, map},
-    maps::HashMap,
+    maps::{Array, HashMap},
     programs::BtfTracePointContext,
 };
 use fdtrace_common::{
@@ -96,9 +96,31 @@ fn being_read(skb: impl Pointer) {
     emit::files(scratch, Counter::DequeueLost, Files::of(list, total));
 }
 
+/// Whether threads have opened a window, by thread id: a look here costs less than one into the
+/// table, and is all that those pay who never receive descriptors. Several have a place in common,
+/// so it is never taken back.
+#[map]
+static OPENERS: Array<u64> = Array::with_max_entries(OPENER_SLOTS, 0);
+const OPENER_SLOTS: u32 = 4096;
+
+/// The window that this thread has open.
+#[inline(always)]
+pub(crate) fn window_of(tid: u32) -> Option<*mut Window> {
+    let opener = OPENERS.get_ptr(tid % OPENER_SLOTS)?;
+    // SAFETY: the slot lives as long as the map; volatile because other CPUs write it.
+    if unsafe { opener.read_volatile() } == 0 {
+        return None;
+    }
+    WINDOWS.get_ptr_mut(&tid)
+}
+
 #[inline(always)]
 fn open_window(task: Task, head: &Head) {
     let tid = task.tid();
+    if let Some(opener) = OPENERS.get_ptr_mut(tid % OPENER_SLOTS) {
+        // SAFETY: as above; all that is ever written is this.
+        unsafe { opener.write_volatile(1) };
+    }
     if WINDOWS.insert(&tid, &EMPTY, 0).is_err() {
         ring::count(Counter::WindowFull);
         return;

@@ -17,7 +17,7 @@ use fdtrace_common::{
     },
 };
 
-use super::dequeue::{WINDOWS, Window};
+use super::dequeue::{WINDOWS, Window, window_of};
 use crate::{
     control::{self, Control},
     emit::{self, FDS_MAX, Files, Program, Scratch},
@@ -40,7 +40,7 @@ pub(crate) fn install_sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     }
     let task = Task::current();
     let tid = task.tid();
-    let Some(window) = WINDOWS.get_ptr_mut(&tid) else {
+    let Some(window) = window_of(tid) else {
         return 0;
     };
     report(task, receiver, window, ctx.arg(1), ctx.arg(2));

@@ -166,6 +166,9 @@ pub(super) struct Verify {
     /// Time that a scenario may take.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(super) time_limit: Duration,
+    /// Have the kernel time fdtrace's programs, and say in the summary what each one cost.
+    #[arg(long)]
+    pub(super) stats: bool,
     /// Size of the ring buffer in KiB, rounded up to a power of two.
     #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
     pub(super) buffer: u32,
@@ -284,6 +287,9 @@ pub(super) struct Watch {
     /// Create this file, with fdtrace's process id in it, once everything is attached.
     #[arg(long, value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
+    /// Have the kernel time fdtrace's programs, and say in the summary what each one cost.
+    #[arg(long)]
+    pub(super) stats: bool,
     /// Size of the ring buffer in KiB, rounded up to a power of two.
     #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
     pub(super) buffer: u32,

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     plan::show_every_end,
     recording::{End, Item, Reader},
-    report::{Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceReport},
+    report::{Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceEnd, TraceReport},
     trace::{Limits, Selection, Session},
     tracer::Losses,
     tracker::Tracker,
@@ -148,7 +148,13 @@ fn play(
     if let Some(trouble) = trouble.as_ref().filter(|_| !common.quiet) {
         eprintln!("fdtrace: {path}: {trouble}");
     }
-    let code = finish(session, t_ns, command_status, trouble, &losses)?;
+    let end = TraceEnd {
+        t_ns,
+        command_status,
+        incomplete: trouble,
+        ..TraceEnd::default()
+    };
+    let code = finish(session, end, &losses)?;
     out.finish()?;
     Ok(code)
 }

@@ -128,6 +128,7 @@ async fn watch<'a>(
         fs::write(path, format!("{}\n", std::process::id()))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
+    let timing = args.stats.then(|| tracer.time_programs()).transpose()?;
     let header = header(tracer.plan(), kptr_restrict, filter.is_on())?;
     // Its records wait in the ring buffer until the report has begun.
     let bounds = Bounds {
@@ -160,6 +161,7 @@ async fn watch<'a>(
         _ => None,
     };
     let losses = live.tracer.losses()?;
+    let programs = timing.as_ref().map(|_| live.tracer.costs()).transpose()?;
     let t_ns = now_ns();
     live.session.lost(&losses, t_ns);
     live.end_recording(&End {
@@ -168,7 +170,14 @@ async fn watch<'a>(
         losses: losses.clone(),
     })?;
     let undecodable = live.session.undecodable();
-    let exit_code = finish(live.session, t_ns, command_status, None, &losses)?;
+    let end = TraceEnd {
+        t_ns,
+        command_status,
+        incomplete: None,
+        programs,
+        exit_code: EXIT_OK,
+    };
+    let exit_code = finish(live.session, end, &losses)?;
     if undecodable > 0 {
         bail!("{undecodable} records could not be decoded: the eBPF object is not this fdtrace's");
     }
@@ -180,22 +189,14 @@ async fn watch<'a>(
     })
 }
 
-/// Reports the end; returns what to exit with.
-pub(super) fn finish(
-    session: Session<'_>,
-    t_ns: u64,
-    command_status: Option<i32>,
-    incomplete: Option<String>,
-    losses: &Losses,
-) -> Result<u8> {
+/// Reports the end, with the exit code that comes of it; returns that.
+pub(super) fn finish(session: Session<'_>, end: TraceEnd, losses: &Losses) -> Result<u8> {
     let code = Cell::new(EXIT_OK);
     session.end(|tally| {
-        code.set(exit_code(tally, losses, incomplete.is_some()));
+        code.set(exit_code(tally, losses, end.incomplete.is_some()));
         TraceEnd {
-            t_ns,
-            command_status,
-            incomplete,
             exit_code: code.get(),
+            ..end
         }
     })?;
     Ok(code.get())

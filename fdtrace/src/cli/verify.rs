@@ -83,6 +83,7 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
         ..
     } = started;
 
+    let timing = args.stats.then(|| tracer.time_programs()).transpose()?;
     let tracker = Tracker::new(Box::new(move |address| {
         symbols.symbolize(address).map(|(name, _)| name.to_owned())
     }))
@@ -143,6 +144,7 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     summary.unplayed = programme.asked_for() - summary.played();
     summary.elapsed_ns = u64::try_from(first.elapsed().as_nanos())?;
     summary.losses = verifier.losses()?;
+    summary.programs = timing.map(|_| verifier.costs()).transpose()?;
     summary.exit_code = exit_code(&summary);
     report.summary(&summary)?;
     drop(report);

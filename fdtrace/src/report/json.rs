@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::{Pointers, Report, Start, Summary, TraceEnd, TraceReport, TraceStart, schema};
+use super::{
+    Pointers, Report, Start, Summary, TraceEnd, TraceReport, TraceStart, programs, schema,
+};
 use crate::{
     explain::Story,
     ledger::{self, Entry},
@@ -93,6 +95,7 @@ impl<W: io::Write> Report for Json<W> {
             other_pairs: None,
             queue_time: None,
             command_status: None,
+            programs: summary.programs.as_deref().map(programs::entries),
             interrupted: summary.interrupted,
             unplayed: summary.unplayed,
             exit_code: summary.exit_code,
@@ -146,6 +149,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             other_pairs: Some(tally.other_pairs()),
             queue_time: tally.queue_time(),
             command_status: end.command_status,
+            programs: end.programs.as_deref().map(programs::entries),
             interrupted: false,
             unplayed: 0,
             exit_code: end.exit_code,

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io};
 use anstyle::Style;
 
 use super::{
-    Pointers, TraceEnd, TraceReport, TraceStart,
+    Pointers, TraceEnd, TraceReport, TraceStart, programs,
     text::{DIM, RED, YELLOW, duration, hop_lines, sanitize, write_heading, write_losses},
 };
 use crate::{
@@ -186,6 +186,9 @@ impl<W: io::Write> TraceReport for Lines<W> {
         }
         if let Some(status) = end.command_status {
             writeln!(self.out, "command    exit status {status}")?;
+        }
+        if let Some(costs) = &end.programs {
+            programs::write(&mut self.out, costs)?;
         }
         self.out.flush()
     }

@@ -12,6 +12,7 @@ mod lines;
 mod mermaid;
 mod perfetto;
 mod pointers;
+mod programs;
 pub mod schema;
 mod several;
 mod tap;
@@ -38,7 +39,7 @@ pub use trace::{TraceEnd, TraceReport, TraceStart};
 
 use crate::{
     plan::Plan,
-    tracer::Losses,
+    tracer::{Losses, ProgramCost},
     tracker::Fate,
     verdict::Verdict,
     verify::{Outcome, ScenarioResult},
@@ -71,6 +72,8 @@ pub struct Summary {
     /// Scenarios that were asked for and not played, because it was interrupted or was to end at
     /// the first failure.
     pub unplayed: u64,
+    /// What each program has cost, if somebody wants to know.
+    pub programs: Option<Vec<ProgramCost>>,
     /// Time from the first scenario to the last, nanoseconds.
     pub elapsed_ns: u64,
     /// What fdtrace exits with.

@@ -347,12 +347,30 @@ pub struct Summary {
     /// one ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_status: Option<i32>,
+    /// What each program cost; with `--stats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<Vec<Program>>,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
     /// Scenarios that were asked for and not played.
     pub unplayed: u64,
     /// What fdtrace exits with.
     pub exit_code: u8,
+}
+
+/// What an eBPF program of fdtrace's cost this machine.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Program {
+    /// Its name.
+    pub program: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// How long that took in all, nanoseconds.
+    pub run_ns: u64,
+    /// How long one run took on average, nanoseconds; null if there was none.
+    pub ns_per_run: Option<u64>,
+    /// Runs that the kernel skipped because the program was already running on that CPU.
+    pub recursion_misses: u64,
 }
 
 /// Transfers from one program to another.

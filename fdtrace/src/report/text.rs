@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Pointers, Report, Start, Summary, schema::PlanEntry};
+use super::{Pointers, Report, Start, Summary, programs, schema::PlanEntry};
 use crate::{
     explain,
     ledger::{self, Entry},
@@ -164,6 +164,9 @@ impl<W: io::Write> Report for Text<W> {
         write_losses(&mut self.out, &summary.losses)?;
         if let Some(unplayed) = unplayed(summary) {
             writeln!(self.out, "{YELLOW}{unplayed}{YELLOW:#}")?;
+        }
+        if let Some(costs) = &summary.programs {
+            programs::write(&mut self.out, costs)?;
         }
         self.out.flush()
     }

@@ -3,7 +3,11 @@
 use std::io;
 
 use super::schema::PlanEntry;
-use crate::{trace::Tally, tracer::Losses, verdict::Judged};
+use crate::{
+    trace::Tally,
+    tracer::{Losses, ProgramCost},
+    verdict::Judged,
+};
 
 /// What is known before the first transfer.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,8 @@ pub struct TraceEnd {
     pub command_status: Option<i32>,
     /// Why this is not all there was to see, if it is not: what is wrong with a recording.
     pub incomplete: Option<String>,
+    /// What each program has cost, if somebody wants to know.
+    pub programs: Option<Vec<ProgramCost>>,
     /// What fdtrace exits with.
     pub exit_code: u8,
 }

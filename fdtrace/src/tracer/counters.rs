@@ -153,6 +153,14 @@ pub struct ProgramCost {
     pub recursion_misses: u64,
 }
 
+impl ProgramCost {
+    /// What a run took on average, nanoseconds; `None` if there was none.
+    #[must_use]
+    pub fn ns_per_run(&self) -> Option<u64> {
+        self.run_ns.checked_div(self.runs)
+    }
+}
+
 pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, TracerError> {
     let mut costs = Vec::new();
     for hook in plan.hooks() {

@@ -245,7 +245,8 @@ impl Tracer {
                 due
             }
         };
-        // Until the reader has caught up, only a programs' cry for help makes it ready again.
+        // Until the reader has caught up, only a program that finds the ring buffer half full makes
+        // it ready again.
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
             ready = self.ring.readable() => ready?.clear_ready(),

@@ -36,7 +36,7 @@ use stage_process::{Said, StageProcess};
 
 use crate::{
     plan::Plan,
-    tracer::{Losses, Snapshot, Tracer, TracerError},
+    tracer::{Losses, ProgramCost, Snapshot, Tracer, TracerError},
     tracker::{Tracker, Transfer},
     verdict::Verdict,
     witness::{self, Originals, Testimony, Witness},
@@ -196,6 +196,14 @@ impl Verifier {
     /// If the counters cannot be read.
     pub fn losses(&self) -> Result<Losses, VerifyError> {
         Ok(self.tracer.losses()?)
+    }
+
+    /// What each program has cost so far.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn costs(&self) -> Result<Vec<ProgramCost>, VerifyError> {
+        Ok(self.tracer.costs()?)
     }
 
     /// Records that could not be decoded; not zero only if the object and this program differ.
