@@ -97,6 +97,7 @@ const CATALOGUE: &[(&str, &[&str])] = &[
             "peer-gone",
             "queue-full",
             "too-many-in-flight",
+            "peer-connected-elsewhere",
             "passrights-off",
             "passrights-off-embryo",
             "passrights-cleared-later",

@@ -282,6 +282,23 @@ fn a_number_that_another_thread_closed_meanwhile_may_be_the_files() {
 }
 
 #[test]
+fn a_peek_whose_number_another_thread_closed_meanwhile_may_have_installed_it() {
+    let message = Passing::one();
+    let course = |flags| {
+        let mut peek = message.returned_with(30, SYS_RECVMSG, FLAG_PEEK | flags, Vec::new());
+        head_mut(&mut peek[0]).location = 1;
+        let events = [message.queued(10), message.dequeued(20), peek].concat();
+        track(events)
+            .iter()
+            .map(|transfer| transfer.fate)
+            .collect::<Vec<_>>()
+    };
+    // The message itself is queued still.
+    assert_eq!(course(FLAG_TABLE_SHARED), [Fate::Unknown, Fate::Queued]);
+    assert_eq!(course(0), [Fate::Queued]);
+}
+
+#[test]
 fn a_number_that_another_thread_gave_to_another_file_says_nothing_of_the_first() {
     let passing = Passing::one();
     let ending = |flags: u16| {

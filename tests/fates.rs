@@ -9,7 +9,7 @@ use fdtrace::{
     tracker::{Cause, Chain, Fate, Transfer},
 };
 use fdtrace_common::records::{
-    FLAG_DESTRUCTED, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FileSeen, NOT_TOLD,
+    FLAG_DESTRUCTED, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FileSeen, NOT_TOLD,
 };
 use support::{Passing, SYS_READ, SYS_RECVMSG, head_mut, tracker};
 
@@ -185,6 +185,24 @@ fn a_read_has_no_place_for_descriptors_and_a_receive_may_have_no_room() {
 }
 
 #[test]
+fn by_tracepoints_the_functions_of_a_receive_tell_whether_it_had_a_place_for_descriptors() {
+    const SYS_IO_URING_ENTER: i32 = 426;
+    let message = Passing::one();
+    for (called, expected) in [
+        (&["io_recv"][..], discarded(Cause::PlainRead)),
+        (&["io_recvmsg"], truncated(Cause::NoControlRoom)),
+    ] {
+        let events = [
+            message.queued(10),
+            message.dequeued(20),
+            message.called(called),
+            message.returned_with(30, SYS_IO_URING_ENTER, 0, Vec::new()),
+        ];
+        assert_eq!(fates(&events), [expected], "{called:?}");
+    }
+}
+
+#[test]
 fn what_a_send_returns_says_why_its_list_did_not_get_into_a_queue() {
     let message = Passing::one();
     let released = |result| {
@@ -210,8 +228,44 @@ fn what_a_send_returns_says_why_its_list_did_not_get_into_a_queue() {
         ])
     };
     assert_eq!(attached(-libc::EPIPE), [failed(libc::EPIPE)]);
+    // A datagram's receiver that is connected to somebody else says so with the same errno.
+    assert_eq!(attached(-libc::EPERM), [failed(libc::EPERM)]);
+}
+
+/// The send found that its receiver takes messages from it, but no descriptors.
+fn without_rights(mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        head_mut(event).flags |= FLAG_NO_RIGHTS;
+    }
+    events
+}
+
+#[test]
+fn a_receiver_that_takes_no_descriptors_is_why_a_send_got_eperm() {
+    let message = Passing::one();
+    let attached = [
+        message.copied(10),
+        message.attached(15, 0),
+        message.called(&["unix_stream_sendmsg"]),
+        message.destroyed(20, 0, 100),
+    ]
+    .concat();
+    let returned = |result| without_rights(message.send_returned(30, 10, result));
     let passrights = (Fate::Failed, Some(Cause::Passrights));
-    assert_eq!(attached(-libc::EPERM), [passrights]);
+    assert_eq!(
+        fates(&[attached.clone(), returned(-libc::EPERM)]),
+        [passrights]
+    );
+    // It is not why another errno came, nor one that came before the receiver was asked.
+    assert_eq!(
+        fates(&[attached, returned(-libc::EPIPE)]),
+        [failed(libc::EPIPE)]
+    );
+    let early = [message.copied(10), message.released(20, 100, 46)];
+    assert_eq!(
+        fates(&[early.concat(), returned(-libc::EPERM)]),
+        [failed(libc::EPERM)]
+    );
 }
 
 #[test]
@@ -299,15 +353,15 @@ fn an_skb_that_its_sender_freed_belongs_to_the_send_that_says_its_numbers() {
     ]
     .concat();
     let passrights = (Fate::Failed, Some(Cause::Passrights));
-    let refused = [freed.clone(), message.send_failed(20, -libc::EPERM)];
+    let eperm = || message.send_failed(20, -libc::EPERM);
+    let refused = [freed.clone(), without_rights(eperm())];
     assert_eq!(fates(&refused), [passrights]);
+    let elsewhere = [freed.clone(), eperm()];
+    assert_eq!(fates(&elsewhere), [failed(libc::EPERM)]);
     let full = [freed, message.send_failed(20, -libc::EAGAIN)];
     assert_eq!(fates(&full), [failed(libc::EAGAIN)]);
     // Without an skb nobody was asked.
-    assert_eq!(
-        fates(&[message.send_failed(20, -libc::EPERM)]),
-        [failed(libc::EPERM)]
-    );
+    assert_eq!(fates(&[without_rights(eperm())]), [failed(libc::EPERM)]);
 }
 
 #[test]

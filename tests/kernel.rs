@@ -123,6 +123,21 @@ fn offsets_are_those_measured_on_each_kernel() {
 }
 
 #[test]
+fn where_descriptors_can_be_refused_one_bit_says_so() {
+    let bits = [None, None, None, Some(660), Some(652), Some(668)];
+    for (kernel, byte) in KERNELS.into_iter().zip(bits) {
+        match (fixture(kernel).types.bit("sock.sk_scm_rights"), byte) {
+            (Ok(bit), Some(byte)) => assert_eq!(bit, byte * 8 + 3, "{kernel}"),
+            (Err(TypeError::NoSuchMember { .. }), None) => {}
+            (found, expected) => panic!("{kernel}: {found:?}, not in byte {expected:?}"),
+        }
+    }
+    // The control: a whole member is no bit.
+    let whole = fixture("7.3").types.bit("sock.sk_type");
+    assert!(matches!(whole, Err(TypeError::NoBit { .. })), "{whole:?}");
+}
+
+#[test]
 fn whole_structs_have_the_size_measured_on_each_kernel() {
     let sizes = [
         ("sk_buff", [224, 232, 232, 232, 224, 232]),

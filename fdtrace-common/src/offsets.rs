@@ -21,6 +21,7 @@ macro_rules! for_each_offset {
             SK_BUFF_HEAD__PREV "sk_buff_head.prev" 8;
             UNIX_SKB_PARMS__FP "unix_skb_parms.fp" 8;
             SCM_COOKIE__FP "scm_cookie.fp" 8;
+            MSGHDR__NAMELEN "msghdr.msg_namelen" 4;
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
             SCM_FP_LIST__COUNT "scm_fp_list.count" 2;
@@ -117,13 +118,15 @@ macro_rules! for_each_offset {
 /// `HAS_TASK_PT_REGS` is 1 where that helper exists (5.15). `INSTALL_BY_TABLE` is 1 where new
 /// descriptors are found by comparing the receiver's table before and after. `LIST_END_BY_FREE` is
 /// 1 where the end of a list is seen by its memory being given back.
+/// `SOCK__SCM_RECV_FLAGS` and `SOCK__SCM_RIGHTS_MASK` are the byte and the bit that SO_PASSRIGHTS
+/// clears (6.16), 0 where there is no such option.
 /// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR` and `NSPROXY__MNT_NS` are offsets that only descriptions
 /// need, 0 where there is no such member.
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
-        HAS_TASK_PT_REGS; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
+        HAS_TASK_PT_REGS; SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
         INSTALL_BY_TABLE; LIST_END_BY_FREE; }
     };
 }

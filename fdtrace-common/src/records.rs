@@ -59,7 +59,7 @@ pub enum RecordKind {
     /// which numbers were passed, and its files are what the sender's table holds at them.
     SendReturned = 13,
     /// The functions in which a list ends, innermost first; comes right before the `ListReleased`
-    /// or `ListDestroyed` of that list.
+    /// or `ListDestroyed` of that list, or a `ReceiveReturned` without new descriptors.
     Called = 14,
     /// A list that was in a queue when somebody looked through them all, as a trace began: who sent
     /// it is not known. Made by userspace, in the form of the others.
@@ -77,6 +77,8 @@ pub const FLAG_RACED: u16 = 1 << 2;
 pub const FLAG_DESTRUCTED: u16 = 1 << 3;
 /// `Head::flags`: other tasks use the receiver's table, and may have closed numbers meanwhile.
 pub const FLAG_TABLE_SHARED: u16 = 1 << 4;
+/// `Head::flags`: the socket that it was sent to takes messages from this sender, but no descriptors.
+pub const FLAG_NO_RIGHTS: u16 = 1 << 7;
 
 /// `Head::flags`: the task passes the filter, if there is one.
 pub const FLAG_WANTED: u16 = 1 << 8;

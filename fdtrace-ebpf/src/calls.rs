@@ -95,6 +95,8 @@ pub(crate) struct Sending {
     pub(crate) list: u64,
     /// Time of its `ListCopied`.
     pub(crate) t_ns: u64,
+    /// The socket that it is sent on, if it goes where that is connected to, or 0.
+    pub(crate) sock: u64,
     /// Not zero once the call has given that list back.
     pub(crate) released: u64,
 }
@@ -103,12 +105,13 @@ pub(crate) struct Sending {
 #[map]
 static SENDING: LruHashMap<u32, Sending> = LruHashMap::with_max_entries(4096, 0);
 
-/// This thread is sending `list`.
+/// This thread is sending `list` on `sock`, or 0 if it goes elsewhere than that is connected to.
 #[inline(always)]
-pub(crate) fn begin_send(list: u64, t_ns: u64) {
+pub(crate) fn begin_send(list: u64, sock: u64, t_ns: u64) {
     let sending = Sending {
         list,
         t_ns,
+        sock,
         released: 0,
     };
     // If there is no room, it will not be known why the send failed.

@@ -205,6 +205,14 @@ extern "C" fn read_user_fds(program: u64, at: u64, len: u64, told: u64) -> u64 {
     .pack()
 }
 
+/// Whether the message that `msghdr` describes has an address of its own to be sent to.
+#[inline(always)]
+pub(crate) fn is_addressed(msghdr: u64) -> bool {
+    let message: UserMsghdr = kernel::read_user(msghdr);
+    // An int; what comes after it is padding.
+    message.name_len as u32 != 0
+}
+
 /// The first number of the message that `msghdr` describes, if its first control message is an
 /// SCM_RIGHTS with `count` descriptors; else -1.
 #[inline(always)]

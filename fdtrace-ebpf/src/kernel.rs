@@ -165,6 +165,26 @@ impl<P: Pointer> Sock<P> {
         read(follow(file, &FILE__INODE), &INODE__INO)
     }
 
+    /// Whether the socket that it is connected to takes messages from it, but no descriptors.
+    #[inline(always)]
+    pub(crate) fn is_refused_rights(self) -> bool {
+        if SOCK__SCM_RIGHTS_MASK.load() == 0 {
+            return false;
+        }
+        let sock = self.0.address();
+        let peer: u64 = read(sock, &UNIX_SOCK__PEER);
+        if peer == 0 {
+            return false;
+        }
+        // One that is connected to somebody else takes nothing at all from here.
+        let its_peer: u64 = read(peer, &UNIX_SOCK__PEER);
+        if its_peer != 0 && its_peer != sock {
+            return false;
+        }
+        let flags: u8 = read(peer, &SOCK__SCM_RECV_FLAGS);
+        u32::from(flags) & SOCK__SCM_RIGHTS_MASK.load() == 0
+    }
+
     /// Things in the receive queue.
     #[inline(always)]
     pub(crate) fn queued(self) -> u32 {
@@ -301,6 +321,12 @@ impl<P: Pointer> Cookie<P> {
 pub(crate) struct Msghdr<P>(pub(crate) P);
 
 impl<P: Pointer> Msghdr<P> {
+    /// Whether it has an address of its own to be sent to.
+    #[inline(always)]
+    pub(crate) fn is_addressed(self) -> bool {
+        read::<u32>(self.0, &MSGHDR__NAMELEN) != 0
+    }
+
     /// Address and length of the control messages.
     #[inline(always)]
     pub(crate) fn control(self) -> (u64, u64) {

@@ -195,7 +195,9 @@ impl Truth {
             (None, Some(sender)) => taken.get(&self.send_at(sender.tid, sender.t_ns)?.id)?,
             (None, None) => return None,
         };
-        let came = !received.peeked && usize::from(transfer.index) < received.fds.len();
+        // Of a peek's duplicates nothing is told but that they came, or that it is not known.
+        let told = !received.peeked || transfer.fate == Fate::Unknown;
+        let came = told && usize::from(transfer.index) < received.fds.len();
         came.then_some((received.call.tid, received.call.from, transfer.index))
     }
 

@@ -54,7 +54,7 @@ pub const UNIX_GC: u64 = 0xffff_ffff_8100_1000;
 pub const SKB_QUEUE_PURGE: u64 = 0xffff_ffff_8100_2000;
 
 /// Functions that tests name by [`address_of`].
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 16] = [
     "unix_gc",
     "__unix_gc",
     "unix_release_sock",
@@ -67,6 +67,8 @@ const FUNCTIONS: [&str; 14] = [
     "unix_stream_splice_read",
     "sock_read_iter",
     "____sys_recvmsg",
+    "io_recv",
+    "io_recvmsg",
     "unix_release",
     "kfree_skb_reason.part.0",
 ];

@@ -66,7 +66,12 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         Files::behind(passed.read.min(LIST_MAX as u32))
     } else {
         ring::count(Counter::CopyFired);
-        calls::begin_send(list, head.t_ns);
+        let connected = if message.is_addressed() {
+            0
+        } else {
+            head.sender_sock
+        };
+        calls::begin_send(list, connected, head.t_ns);
         head.list = list;
         head.count = List(list).count();
         let mut files = Files::of(List(list), head.count);

@@ -8,7 +8,7 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
     records::{
@@ -43,13 +43,14 @@ pub(crate) fn install_sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let Some(window) = window_of(tid) else {
         return 0;
     };
-    report(task, receiver, window, ctx.arg(1), ctx.arg(2));
+    report(&ctx, task, receiver, window);
     let _ = WINDOWS.remove(&tid);
     0
 }
 
 #[inline(always)]
-fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32, flags: i32) {
+fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window: *const Window) {
+    let (result, flags): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     ring::count(Counter::InstallFired);
     let Some(scratch) = emit::begin(task, Program::Install, RecordKind::ReceiveReturned) else {
         return;
@@ -91,6 +92,10 @@ fn report(task: Task, receiver: Sock<Typed>, window: *const Window, result: i32,
         if free >= task.descriptor_limit() {
             scratch.head.flags |= FLAG_TABLE_FULL;
         }
+    }
+    if new == 0 && regs.number() != SYS_RECVMSG {
+        // Whether there was a place for descriptors: io_uring has calls with and without.
+        emit::callers(scratch, ctx.as_ptr());
     }
     let mut told = 0;
     if regs.number() == SYS_RECVMSG {

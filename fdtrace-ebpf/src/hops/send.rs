@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{LIST_MAX, RecordKind},
+    records::{FLAG_NO_RIGHTS, Head, LIST_MAX, RecordKind},
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
 };
 
 const SYS_SENDMSG: i32 = 46;
+const EPERM: i32 = 1;
 const SOCK_STREAM: u16 = 1;
 
 // Both take `(socket, message, length)`, so the result is number 3.
@@ -69,6 +70,9 @@ fn list_sent(result: i64, fired: Counter) {
     scratch.head.list = sending.list;
     scratch.head.origin = sending.t_ns;
     scratch.head.result = result;
+    if result == -EPERM && sending.sock != 0 {
+        note_rights(&mut scratch.head, Sock(sending.sock));
+    }
     emit::files(scratch, Counter::EndLost, Files::NONE);
 }
 
@@ -103,7 +107,19 @@ fn nothing_sent(sender: Sock<Typed>, result: i32) {
     scratch.look_up_in(FdTable::of(task));
     scratch.head.syscall = SYS_SENDMSG;
     scratch.head.socket_fd = regs.first() as i32;
+    if result == -EPERM && !control::is_addressed(regs.second()) {
+        note_rights(&mut scratch.head, sender);
+    }
     returned(scratch, sender, passed, result);
+}
+
+/// Whether the descriptors are why it failed: where it was sent, any may fail with EPERM whose
+/// receiver is connected to somebody else.
+#[inline(always)]
+fn note_rights(head: &mut Head, sender: Sock<impl Pointer>) {
+    if sender.is_refused_rights() {
+        head.flags |= FLAG_NO_RIGHTS;
+    }
 }
 
 /// Reports a send by its own numbers: it never had a list, or nobody saw it.

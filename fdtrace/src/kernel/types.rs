@@ -23,7 +23,7 @@ use nix::{
 use thiserror::Error;
 
 pub use self::excerpt::Target;
-use self::walk::Walk;
+use self::walk::{Declared, Walk};
 use super::names::Names;
 
 /// The types of one kernel.
@@ -89,6 +89,12 @@ pub enum TypeError {
         /// The member's dotted path.
         path: String,
     },
+    /// The member is not a bit field of one bit.
+    #[error("{path} is not one bit")]
+    NoBit {
+        /// The member's dotted path.
+        path: String,
+    },
     /// The member has another size than the programs expect.
     #[error("{path} takes {found} bytes where {expected} were expected")]
     Resized {
@@ -116,6 +122,7 @@ impl TypeError {
             | Self::NoSuchMember { .. }
             | Self::Ambiguous { .. }
             | Self::Bitfield { .. }
+            | Self::NoBit { .. }
             | Self::Resized { .. } => Some(
                 "fdtrace does not know this kernel's layout: report its version and the output of `fdtrace doctor`",
             ),
@@ -155,6 +162,23 @@ impl Types {
     ///
     /// All but [`TypeError::Resized`].
     pub fn member(&self, path: &str) -> Result<Member, TypeError> {
+        self.find(path, Walk::member)
+    }
+
+    /// Finds a bit field of one bit, likewise, in bits from the start of the type.
+    ///
+    /// # Errors
+    ///
+    /// The same; [`TypeError::NoBit`] if it is another kind of member.
+    pub fn bit(&self, path: &str) -> Result<u32, TypeError> {
+        self.find(path, Walk::bit)
+    }
+
+    fn find<'a, T: PartialEq>(
+        &'a self,
+        path: &'a str,
+        read: impl Fn(&Walk<'a>, Declared) -> Result<T, TypeError>,
+    ) -> Result<T, TypeError> {
         let no_such_member = || TypeError::NoSuchMember { path: path.into() };
         let (type_name, members) = path.split_once('.').ok_or_else(no_such_member)?;
         let walk = Walk::new(self, path);
@@ -167,7 +191,10 @@ impl Types {
         let count = definitions.len();
         let found = definitions
             .into_iter()
-            .map(|definition| walk.descend(definition, members))
+            .map(|definition| {
+                let declared = walk.descend(definition, members)?;
+                declared.map(|declared| read(&walk, declared)).transpose()
+            })
             .collect::<Result<Vec<_>, _>>()?;
         unanimous(found, path, count)?.ok_or_else(no_such_member)
     }

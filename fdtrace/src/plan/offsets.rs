@@ -55,6 +55,9 @@ impl Offsets {
         facts.push(("RECEIVE_FD_FIRST_IS_NUMBER", u32::from(number_first)));
         let pt_regs = view.symbols.exact("bpf_task_pt_regs").is_some();
         facts.push(("HAS_TASK_PT_REGS", u32::from(pt_regs)));
+        let (flags, mask) = scm_rights(types)?.unwrap_or_default();
+        facts.push(("SOCK__SCM_RECV_FLAGS", flags));
+        facts.push(("SOCK__SCM_RIGHTS_MASK", mask));
         for (name, path) in [
             ("SOCK__V6_RCV_SADDR", "sock.__sk_common.skc_v6_rcv_saddr"),
             ("SOCK__V6_DADDR", "sock.__sk_common.skc_v6_daddr"),
@@ -75,6 +78,16 @@ impl Offsets {
     #[must_use]
     pub fn facts(&self) -> &[Fact] {
         &self.0
+    }
+}
+
+/// The byte and the bit in it that say whether a socket takes descriptors, where it can refuse them
+/// (SO_PASSRIGHTS, 6.16).
+fn scm_rights(types: &Types) -> Result<Option<(u32, u32)>, OffsetError> {
+    match types.bit("sock.sk_scm_rights") {
+        Ok(bit) => Ok(Some((bit / 8, 1 << (bit % 8)))),
+        Err(TypeError::NoSuchMember { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

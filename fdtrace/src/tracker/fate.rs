@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use fdtrace_common::records::LIST_MAX;
+use fdtrace_common::records::{FLAG_NO_RIGHTS, Head, LIST_MAX};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -177,7 +177,7 @@ impl fmt::Display for Cause {
 }
 
 /// The functions in which a list ended, innermost first, without what compilers append.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Called(Vec<String>);
 
 impl Called {
@@ -265,14 +265,14 @@ impl Called {
     }
 }
 
-/// What it means that a send returned `result` without its list in a queue, which held `count`
-/// files and had been `attached` to an skb or not.
-pub(super) fn of_send(result: i32, attached: bool, count: u16) -> (Fate, Option<Cause>) {
-    let cause = match -result {
+/// What it means that a send returned without its list in a queue, which held `count` files and had
+/// been `attached` to an skb or not.
+pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Option<Cause>) {
+    let cause = match -returned.result {
         0 if !attached => return (Fate::Discarded, Some(Cause::ZeroLength)),
         ..=0 => Cause::NotSent,
-        // The receiver is asked last.
-        libc::EPERM if attached => Cause::Passrights,
+        // One that is connected to somebody else gives the same errno, as may a security module.
+        libc::EPERM if attached && returned.flags & FLAG_NO_RIGHTS != 0 => Cause::Passrights,
         libc::EINVAL if usize::from(count) > LIST_MAX => Cause::TooManyFds,
         errno => Cause::Errno(errno),
     };

@@ -11,6 +11,7 @@ use fdtrace_common::{
 
 use super::{
     Cause, Context, Fate, Known,
+    fate::Called,
     senders::{LateSender, REFS_OF_ONE_NUMBER, is_one_file},
     transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer, label},
 };
@@ -40,6 +41,8 @@ pub(super) struct Message {
     shared: bool,
     /// Records were lost, and what was seen of it may be of the message before at its address.
     doubtful: bool,
+    /// The functions that its receive returned through, where that was told.
+    pub(super) received_in: Called,
     /// It was told of as being queued for long.
     overdue: bool,
     sender_task: Option<TaskDescribed>,
@@ -91,6 +94,7 @@ impl Message {
             contested: false,
             shared: false,
             doubtful: false,
+            received_in: Called::default(),
             overdue: false,
             sender_task: None,
             receiver_task: None,

@@ -536,11 +536,12 @@ impl Tracker {
         if addresses.is_empty() {
             addresses.extend(Some(head.location).filter(|location| *location != 0));
         }
-        Called::new(
-            addresses
-                .into_iter()
-                .filter_map(|address| (self.symbolize)(address)),
-        )
+        self.named(addresses)
+    }
+
+    fn named(&self, addresses: Vec<u64>) -> Called {
+        let addresses = addresses.into_iter();
+        Called::new(addresses.filter_map(|address| (self.symbolize)(address)))
     }
 
     /// Ends the oldest message that still has no sender, without one.

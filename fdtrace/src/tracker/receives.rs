@@ -97,6 +97,9 @@ impl Tracker {
             // The address is another message's by now, and what this belongs to was not seen.
             return;
         };
+        if let Some(addresses) = self.called.remove(head.list) {
+            message.received_in = self.named(addresses);
+        }
         let Some(gained) = message.collect_returned(seen) else {
             self.put(place, &head, message);
             return;
@@ -114,7 +117,12 @@ impl Tracker {
         if head.flags & FLAG_PEEK != 0 {
             let mut peek = message.clone();
             peek.install(&head, &gained);
-            self.end_peek(&peek);
+            let transfers = peek.transfers(|index| {
+                let installed = peek.is_installed(index).then_some((Fate::Peeked, None));
+                let hides = || may_hide_behind_an_old_number(index, &head);
+                installed.or_else(|| hides().then_some((Fate::Unknown, None)))
+            });
+            self.number_and_push(transfers);
         }
         match place {
             Place::Open => {
@@ -204,7 +212,7 @@ impl Tracker {
     }
 
     pub(super) fn end_receive(&mut self, message: &Message, last: &Head) {
-        self.end_receive_in(message, last, &Called::default());
+        self.end_receive_in(message, last, &message.received_in);
     }
 
     pub(super) fn end_receive_in(&mut self, message: &Message, last: &Head, called: &Called) {

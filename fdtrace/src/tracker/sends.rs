@@ -19,7 +19,7 @@ impl Tracker {
             && let Some(message) = self.unsent.remove(head.tid)
         {
             let attached = message.has(Hop::Attach);
-            let ended = fate::of_send(head.result, attached, message.count());
+            let ended = fate::of_send(head, attached, message.count());
             self.close(&message, |_| ended);
         }
     }
@@ -48,7 +48,7 @@ impl Tracker {
         }
         self.messages += 1;
         let message = Message::unsent(self.messages, sender);
-        let ended = fate::of_send(head.result, attached, head.count);
+        let ended = fate::of_send(&head, attached, head.count);
         self.close(&message, |_| ended);
     }
 

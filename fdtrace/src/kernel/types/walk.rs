@@ -29,10 +29,12 @@ pub(super) struct Walk<'a> {
 }
 
 /// A member as its struct declares it.
-struct Declared {
+#[derive(Clone, Copy)]
+pub(super) struct Declared {
     /// From the start of the struct that was searched.
     bit_offset: u64,
-    is_bitfield: bool,
+    /// Bits of a bit field, else 0.
+    bits: u32,
     type_id: u32,
 }
 
@@ -122,15 +124,15 @@ impl<'a> Walk<'a> {
         &self,
         outer: btf_rs::Struct,
         members: &str,
-    ) -> Result<Option<Member>, TypeError> {
+    ) -> Result<Option<Declared>, TypeError> {
         let mut composite = outer;
-        let mut bits = 0;
+        let mut bit_offset = 0;
         let mut names = members.split('.').peekable();
         while let Some(name) = names.next() {
             let Some(declared) = self.find(&composite, name, 0)? else {
                 return Ok(None);
             };
-            bits += declared.bit_offset;
+            bit_offset += declared.bit_offset;
             if names.peek().is_some() {
                 match self.composite(declared.type_id)? {
                     Some(inner) => composite = inner,
@@ -138,17 +140,35 @@ impl<'a> Walk<'a> {
                 }
                 continue;
             }
-            if declared.is_bitfield || bits % 8 != 0 {
-                return Err(TypeError::Bitfield {
-                    path: self.subject.into(),
-                });
-            }
-            return Ok(Some(Member {
-                offset: self.narrow(bits / 8)?,
-                size: self.narrow(self.size(declared.type_id, 0)?)?,
+            return Ok(Some(Declared {
+                bit_offset,
+                ..declared
             }));
         }
         Ok(None)
+    }
+
+    /// A member that takes whole bytes.
+    pub(super) fn member(&self, declared: Declared) -> Result<Member, TypeError> {
+        if declared.bits > 0 || !declared.bit_offset.is_multiple_of(8) {
+            return Err(TypeError::Bitfield {
+                path: self.subject.into(),
+            });
+        }
+        Ok(Member {
+            offset: self.narrow(declared.bit_offset / 8)?,
+            size: self.narrow(self.size(declared.type_id, 0)?)?,
+        })
+    }
+
+    /// The place of a bit field of one bit.
+    pub(super) fn bit(&self, declared: Declared) -> Result<u32, TypeError> {
+        if declared.bits != 1 {
+            return Err(TypeError::NoBit {
+                path: self.subject.into(),
+            });
+        }
+        self.narrow(declared.bit_offset)
     }
 
     /// Finds a member of `composite`, looking into its anonymous members too.
@@ -174,7 +194,7 @@ impl<'a> Walk<'a> {
             } else if self.name(member)? == name {
                 return Ok(Some(Declared {
                     bit_offset,
-                    is_bitfield: member.bitfield_size().is_some_and(|bits| bits > 0),
+                    bits: member.bitfield_size().unwrap_or_default(),
                     type_id,
                 }));
             }

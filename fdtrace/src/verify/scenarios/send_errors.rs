@@ -9,7 +9,7 @@ use std::{
     os::{
         fd::{AsRawFd as _, OwnedFd, RawFd},
         linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr, UnixListener, UnixStream},
+        unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
     },
 };
 
@@ -51,6 +51,8 @@ scenarios! { SendErrors:
         "the queue is full and the sender does not wait: EAGAIN";
     "too-many-in-flight" too_many_in_flight,
         "an unprivileged sender with more in flight than RLIMIT_NOFILE: ETOOMANYREFS", needs "a user id of its own";
+    "peer-connected-elsewhere" peer_connected_elsewhere,
+        "a datagram to a socket that is connected to somebody else: EPERM";
     "passrights-off" passrights_off,
         "a receiver that takes no descriptors (SO_PASSRIGHTS is 0): EPERM", needs "SO_PASSRIGHTS";
     "passrights-off-embryo" passrights_off_embryo,
@@ -285,6 +287,23 @@ fn become_user(id: u32) -> nix::Result<()> {
     setresuid(uid, uid, uid)
 }
 
+fn peer_connected_elsewhere(stage: &Stage) -> Result<()> {
+    let name = |end: &str| {
+        let name = format!("fdtrace-verify-{}-{end}", std::process::id());
+        SocketAddr::from_abstract_name(name)
+    };
+    let (here, elsewhere) = (name("here")?, name("elsewhere")?);
+    let receiver = UnixDatagram::bind_addr(&here)?;
+    let connected = UnixDatagram::unbound()?;
+    connected.connect_addr(&here)?;
+    // Only now does the receiver choose whom it hears.
+    let other = UnixDatagram::bind_addr(&elsewhere)?;
+    receiver.connect_addr(&elsewhere)?;
+    other.connect_addr(&here)?;
+    refuse_as(stage, "m", &connected.into(), Cause::Errno(libc::EPERM))?;
+    pass_after(stage, &other.into(), &receiver.into())
+}
+
 const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// Sets SO_PASSRIGHTS; says false where the kernel does not know it.
@@ -331,12 +350,17 @@ fn passrights_off(stage: &Stage) -> Result<()> {
 
 /// Sends a descriptor to a socket that takes none.
 fn refuse(stage: &Stage, name: &str, sender: &OwnedFd) -> Result<()> {
+    refuse_as(stage, name, sender, Cause::Passrights)
+}
+
+/// Sends a descriptor, which fails with EPERM for this cause.
+fn refuse_as(stage: &Stage, name: &str, sender: &OwnedFd, cause: Cause) -> Result<()> {
     let (file, watch) = stage.watched()?;
     stage
         .send(name, sender)
         .unheld()
         .failing(&[&[file.as_raw_fd()]], Errno::EPERM)?;
-    stage.fate(name, 0..1, Fate::Failed, Some(Cause::Passrights))?;
+    stage.fate(name, 0..1, Fate::Failed, Some(cause))?;
     drop(file);
     watch.released()
 }

@@ -130,13 +130,8 @@ impl Incoming<'_> {
     /// # Errors
     /// What `read` says.
     pub fn read(self) -> Result<Vec<u8>> {
-        let mut data = vec![0; self.room.data];
-        let begin = now_ns()?;
-        let len = nix::unistd::read(self.socket, &mut data)
-            .with_context(|| format!("read of {}", self.name))?;
-        data.truncate(len);
-        self.without_control(begin)?;
-        Ok(data)
+        let socket = self.socket;
+        self.data_by(|data| nix::unistd::read(socket, data))
     }
 
     /// Receives with `recv`, which has no place for descriptors, and the flags that were given.
@@ -144,10 +139,18 @@ impl Incoming<'_> {
     /// # Errors
     /// What `recv` says.
     pub fn recv(self) -> Result<Vec<u8>> {
+        let (socket, flags) = (self.socket.as_raw_fd(), self.room.flags);
+        self.data_by(|data| nix::sys::socket::recv(socket, data, flags))
+    }
+
+    /// Lets `receive` fill a buffer by whatever call that has no place for descriptors.
+    ///
+    /// # Errors
+    /// What `receive` says.
+    pub fn data_by(self, receive: impl FnOnce(&mut [u8]) -> nix::Result<usize>) -> Result<Vec<u8>> {
         let mut data = vec![0; self.room.data];
         let begin = now_ns()?;
-        let len = nix::sys::socket::recv(self.socket.as_raw_fd(), &mut data, self.room.flags)
-            .with_context(|| format!("recv of {}", self.name))?;
+        let len = receive(&mut data).with_context(|| format!("receive of {}", self.name))?;
         data.truncate(len);
         self.without_control(begin)?;
         Ok(data)

@@ -54,6 +54,19 @@ impl Ring {
         Ok(unsafe { message.received(&header, bytes) })
     }
 
+    /// Receives data alone, which has no place for descriptors.
+    pub(in crate::verify) fn receive_data(
+        &mut self,
+        caller: Caller,
+        socket: RawFd,
+        data: &mut [u8],
+    ) -> nix::Result<usize> {
+        let room = u32::try_from(data.len()).map_err(|_| Errno::EINVAL)?;
+        let entry = opcode::Recv::new(types::Fd(socket), data.as_mut_ptr(), room).build();
+        // SAFETY: the buffer outlives the call, which waits for the completion.
+        unsafe { self.call(caller, entry) }
+    }
+
     /// # Safety
     /// What the entry points to must stay until this returns.
     unsafe fn call(&mut self, caller: Caller, entry: squeue::Entry) -> nix::Result<usize> {

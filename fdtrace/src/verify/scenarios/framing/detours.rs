@@ -5,13 +5,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use anyhow::{Result, ensure};
 use nix::sys::socket::{MsgFlags, SockType};
 
-use super::{CONTENT, exchange, expect_nothing};
-use crate::verify::{
-    scenarios::scenarios,
-    stage::{Stage, attempt, expect_content, now_ns},
-    ways::{
-        batch,
-        uring::{Caller, Ring},
+use super::{CONTENT, exchange, expect_nothing, send_watched};
+use crate::{
+    tracker::{Cause, Fate},
+    verify::{
+        scenarios::scenarios,
+        stage::{Stage, attempt, expect_content, now_ns},
+        ways::{
+            batch,
+            uring::{Caller, Ring},
+        },
     },
 };
 
@@ -103,6 +106,25 @@ fn io_uring(stage: &Stage) -> Result<()> {
                     "{name} came without its descriptor"
                 );
                 expect_content(&received.fds[0], CONTENT)?;
+                expect_nothing(receiver)
+            },
+        )?;
+        let name = &format!("{name}-data-alone");
+        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
+        exchange(
+            stage,
+            SockType::Stream,
+            |sender, receiver| {
+                let watch = send_watched(stage, name, sender, b"data")?;
+                stage.in_flight(receiver, 1)?;
+                Ok(vec![watch])
+            },
+            |receiver| {
+                let mut ring = Ring::new()?;
+                let data = stage
+                    .receiving(name, receiver)
+                    .data_by(|data| ring.receive_data(caller, receiver.as_raw_fd(), data))?;
+                ensure!(data == b"data", "{name} gave {data:?}");
                 expect_nothing(receiver)
             },
         )?;
