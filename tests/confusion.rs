@@ -285,10 +285,10 @@ fn a_number_that_another_thread_closed_meanwhile_may_be_the_files() {
 fn a_peek_whose_number_another_thread_closed_meanwhile_may_have_installed_it() {
     let message = Passing::one();
     let course = |flags| {
+        let read = [message.queued(10), message.dequeued(20)].concat();
         let mut peek = message.returned_with(30, SYS_RECVMSG, FLAG_PEEK | flags, Vec::new());
         head_mut(&mut peek[0]).location = 1;
-        let events = [message.queued(10), message.dequeued(20), peek].concat();
-        track(events)
+        track([read, peek].concat())
             .iter()
             .map(|transfer| transfer.fate)
             .collect::<Vec<_>>()
