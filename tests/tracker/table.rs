@@ -5,7 +5,9 @@ use fdtrace::{
     tracker::{Cause, Chain, Fate},
     verdict::{self, Verdict},
 };
-use fdtrace_common::records::{FLAG_PEEK, FLAG_WINDOW_SHORT, FileSeen, NOT_TOLD};
+use fdtrace_common::records::{
+    FLAG_PEEK, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, FileSeen, NOT_TOLD,
+};
 
 use crate::{
     fates, same,
@@ -143,6 +145,22 @@ fn without_a_control_message_the_number_is_inferred_and_said_to_be() {
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     assert!(transfers[0].receiver.as_ref().unwrap().fd_inferred);
     assert!(same(&tracepoint_plan(), &transfers[0]));
+}
+
+#[test]
+fn a_number_is_not_inferred_where_another_thread_may_have_made_a_duplicate() {
+    const SYS_RECVMMSG: i32 = 299;
+    let message = Passing::one();
+    let gained = FileSeen {
+        told: NOT_TOLD,
+        ..message.gained(0)
+    };
+    let returned = message.returned_with(3, SYS_RECVMMSG, FLAG_TABLE_SHARED, vec![gained]);
+    let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
+    let receiver = transfers[0].receiver.as_ref().unwrap();
+    assert_eq!((receiver.fd, receiver.fd_inferred), (None, true));
+    assert_eq!(fates(&transfers), [(Fate::Delivered, None)]);
+    assert!(!same(&tracepoint_plan(), &transfers[0]));
 }
 
 #[test]

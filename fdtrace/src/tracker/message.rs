@@ -59,6 +59,8 @@ struct File {
     vanished: bool,
     /// Its number was not told but found by the file behind it.
     inferred: bool,
+    /// That number may be a duplicate's.
+    numberless: bool,
     /// What it is.
     description: Option<Arc<FileDescription>>,
 }
@@ -426,7 +428,7 @@ impl Message {
     /// The receiver's control message says which number belongs to which file, in order; the
     /// table says what is behind it. A number that is not new is left over from an earlier
     /// receive. In calls whose control message is not where fdtrace looks, a new descriptor that
-    /// holds the file is taken for its own.
+    /// holds the file is taken for its own; its number is not, if other threads use the table.
     pub(super) fn install(&mut self, returned: &Head, gained: &[FileSeen]) {
         let head = self.note_head(Hop::Install, *returned);
         let told: Vec<i32> = gained
@@ -464,6 +466,9 @@ impl Message {
                 let at =
                     (0..gained.len()).find(|at| !taken[*at] && Some(gained[*at].file) == wanted);
                 file.inferred = at.is_some();
+                // A thread that shares the table may have made a duplicate of the number and closed
+                // it: the file is there, under a number that the receive did not give it.
+                file.numberless = file.inferred && shared_table;
                 at.map(|at| {
                     taken[at] = true;
                     gained[at]
@@ -629,10 +634,11 @@ impl Message {
         }
         let install = file.at(Hop::Install);
         let head = install.map_or(last, |seen| &self.heads[seen.head].1);
-        Some(Receiver::of(
-            head,
-            install.map(|seen| (&seen.file, file.inferred)),
-        ))
+        let mut receiver = Receiver::of(head, install.map(|seen| (&seen.file, file.inferred)));
+        if file.numberless {
+            (receiver.fd, receiver.cloexec) = (None, None);
+        }
+        Some(receiver)
     }
 
     /// Whether the file can be followed, without a gap, from the sender's number to the
@@ -663,6 +669,9 @@ impl Message {
         let first_epoch = epochs.next();
         if epochs.any(|epoch| Some(epoch) != first_epoch) {
             return Chain::LossBetween;
+        }
+        if file.numberless {
+            return Chain::Gap { hop: Hop::Install };
         }
         // One hop on each side holds the chain together; more only add witnesses.
         for (side, hop) in [

@@ -278,7 +278,12 @@ impl Pairing<'_> {
             self.findings.missing(text, Some(sight::number()));
         }
         if let Some(receive) = receive {
-            check_cloexec(sent.message, judged, receive, self.findings);
+            if is_numberless(&judged.transfer) {
+                let text = format!("the new number of {} is not in the trace", sent.message);
+                self.findings.missing(text, Some(sight::new_number()));
+            } else {
+                check_cloexec(sent.message, judged, receive, self.findings);
+            }
         }
         Some(place)
     }
@@ -443,11 +448,17 @@ fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Plan) -> bool
 fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>) -> bool {
     let within = |seen: &HopSeen| (receive.span.0..=receive.span.1).contains(&seen.t_ns);
     let mut installs = transfer.hops.iter().filter(|seen| seen.hop == Hop::Install);
-    transfer
-        .receiver
-        .as_ref()
-        .is_some_and(|receiver| receiver.pid == receive.pid && receiver.fd == receive.number(index))
-        && installs.next().is_some_and(within)
+    transfer.receiver.as_ref().is_some_and(|receiver| {
+        receiver.pid == receive.pid
+            && (receiver.fd == receive.number(index) || is_numberless(transfer))
+    }) && installs.next().is_some_and(within)
+}
+
+/// Whether the file was found in the receiver's table, where its number could be another thread's
+/// duplicate: no control message told it.
+fn is_numberless(transfer: &Transfer) -> bool {
+    let receiver = transfer.receiver.as_ref();
+    receiver.is_some_and(|receiver| receiver.fd.is_none() && receiver.fd_inferred)
 }
 
 fn check_cloexec(message: &str, judged: &Judged, receive: &Received<'_>, findings: &mut Findings) {

@@ -43,6 +43,11 @@ pub(super) fn number() -> String {
     say("copy, where the kernel's own copy of the sender's numbers would be seen, is")
 }
 
+/// Why a new number is not known that was inferred from a table which other threads use.
+pub(super) fn new_number() -> String {
+    say("receive, where the kernel gives the new number, is")
+}
+
 /// The hop without which no sender is seen, if it is not watched.
 pub(super) fn sender(plan: &Plan) -> Option<Hop> {
     let seen = plan.watches(Hop::Copy) || plan.watches(Hop::Queue);
