@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     sync::{
         OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -94,9 +94,10 @@ pub(crate) fn receive_against_close(transfers: usize) -> Vec<Fact> {
 }
 
 /// Another thread makes duplicates of every number as soon as it is there: more new descriptors
-/// with the same file. The receiver's call is not the one whose control message is looked at.
+/// with the same file. Every other call of the receiver's is not the one whose control message is
+/// looked at, and of what came by that no number can be known without functions.
 pub(crate) fn receive_against_dup(transfers: usize) -> Vec<Fact> {
-    against(transfers, Actor::receive_by_recvmmsg, |number| {
+    against(transfers, receive_by_turns, |number| {
         // SAFETY: these take numbers, and fail where there is no such descriptor.
         unsafe {
             let copy = libc::dup(number);
@@ -104,6 +105,15 @@ pub(crate) fn receive_against_dup(transfers: usize) -> Vec<Fact> {
             libc::close(copy);
         }
     })
+}
+
+fn receive_by_turns(actor: &mut Actor, socket: &OwnedFd, room: usize, flags: MsgFlags) -> Came {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    if TURN.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+        actor.receive(socket, room, flags)
+    } else {
+        actor.receive_by_recvmmsg(socket, room, flags)
+    }
 }
 
 /// Descriptors that the kernel installs beside those of the message, and that are no transfers: a
