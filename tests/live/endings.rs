@@ -59,6 +59,34 @@ fn a_kill_leaves_nothing() {
 }
 
 #[test]
+fn a_kill_leaves_the_machine_as_it_was_whatever_a_scenario_had_set_up() {
+    let _turn = turn!();
+    let mounts = || fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+    let before = mounts();
+    for scenario in [
+        "pid-namespace",
+        "too-many-in-flight",
+        "rlimit-nofile",
+        "lsm-denied",
+        "sockmap-discards",
+    ] {
+        let once = run(&mut fdtrace(&["verify", "--format", "json", scenario]));
+        if !once.stdout.contains(r#""result":"pass""#) {
+            // It sets nothing up where the kernel lacks what it needs.
+            assert!(once.stdout.contains(r#""result":"skip""#), "{once:?}");
+            continue;
+        }
+        let session = Session::in_the_middle_of(scenario, &[]);
+        session.signal(Signal::SIGKILL);
+        // Waits until no process and no program is left.
+        session.end();
+        let again = run(&mut fdtrace(&["verify", "--format", "json", scenario]));
+        assert!(again.stdout.contains(r#""result":"pass""#), "{again:?}");
+    }
+    assert_eq!(mounts(), before);
+}
+
+#[test]
 fn an_interrupted_report_is_whole_in_its_file() {
     let _turn = turn!();
     let dir = tempfile::tempdir().expect("there is a temporary directory");

@@ -99,12 +99,17 @@ impl Session {
     /// Starts a run that takes many seconds, and waits until it is in the middle of it: a result
     /// has been printed, a stage is on, and the programs are in the kernel.
     pub(crate) fn in_the_middle(more: &[&str]) -> Self {
+        Self::in_the_middle_of("max-fds", more)
+    }
+
+    /// The same for a scenario that takes its time each time.
+    pub(crate) fn in_the_middle_of(scenario: &str, more: &[&str]) -> Self {
         const REPEATS: &str = "300";
         let mark = new_mark();
         let stderr = tempfile::tempfile().expect("there is room");
         let mut child = fdtrace(&["verify", "--format", "json"])
             .args(more)
-            .args(["max-fds", "--repeat", REPEATS])
+            .args([scenario, "--repeat", REPEATS])
             .env(MARK, &mark)
             .stdout(Stdio::piped())
             .stderr(stderr.try_clone().expect("it is open"))
@@ -131,6 +136,10 @@ impl Session {
         }
         wait_until("a stage is on", || stages(&session.mark) > 0);
         session.programs = programs_of(session.child.id());
+        // A stage has its own, such as a security module's.
+        for (pid, _) in marked(&session.mark) {
+            session.programs.extend(programs_of(pid.cast_unsigned()));
+        }
         let names = loaded(&session.programs);
         // The kernel keeps 15 bytes of a name. These are there whatever else the plan has.
         for name in ["end_kfree_skb", "end_consume_skb", "snapshot_task_f"] {
