@@ -59,11 +59,14 @@ impl Control {
         let other = whole.find(|other| other.message != one.message)?;
         let is_noticed = |pair: &[Transfer]| !truth.check(pair, plan, true).wrong.is_empty();
         let pair = || [one.clone(), other.clone()];
+        let truth_told = format!("{:?}", (one, other));
         let mut overlooked = Vec::new();
         for (lie, tamper) in LIES {
             let [mut one, mut other] = pair();
             tamper(&mut one, &mut other);
-            if !is_noticed(&[one, other]) {
+            // What the trace does not say cannot be a lie: functions do not show every socket.
+            let lies = format!("{:?}", (&one, &other)) != truth_told;
+            if lies && !is_noticed(&[one, other]) {
                 overlooked.push(lie);
             }
         }
