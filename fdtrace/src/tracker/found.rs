@@ -1,6 +1,8 @@
 //! Messages that were in a queue before the trace began. All that is known of their sender is the
 //! socket.
 
+use fdtrace_common::records::Head;
+
 use super::{Tracker, message::Message};
 use crate::event::Sighting;
 
@@ -49,7 +51,7 @@ impl Message {
     }
 
     /// Whether `head` is of the look that found it.
-    fn is_found_with(&self, head: &fdtrace_common::records::Head) -> bool {
+    fn is_found_with(&self, head: &Head) -> bool {
         self.is_merely_found()
             && self
                 .found

@@ -159,11 +159,12 @@ pub struct Receiver {
     pub tid: u32,
     /// Its name.
     pub comm: String,
-    /// The new number; `None` if there is none.
+    /// The new number; `None` if there is none, or if `fd_inferred` and other threads use the table:
+    /// they may have made a duplicate and closed the number.
     pub fd: Option<i32>,
-    /// Whether the new descriptor is close-on-exec.
+    /// Whether the new descriptor is close-on-exec; `None` without a number.
     pub cloexec: Option<bool>,
-    /// The number was found by the file behind it, not told by a control message.
+    /// What came out was found by the file behind it, not told by a control message.
     pub fd_inferred: bool,
 }
 
