@@ -4,7 +4,7 @@
 
 use std::{
     env,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, Write as _},
     os::unix::process::ExitStatusExt as _,
     path::Path,
@@ -17,6 +17,23 @@ use std::{
 pub(crate) static FDTRACE: LazyLock<String> = LazyLock::new(|| {
     env::var("FDTRACE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_fdtrace").to_owned())
 });
+
+/// Whether QEMU runs this machine's instructions one by one.
+pub(crate) fn is_emulated() -> bool {
+    let cpu = fs::read_to_string("/proc/cpuinfo").expect("/proc is mounted");
+    cpu.lines()
+        .any(|line| line.starts_with("model name") && line.contains("TCG"))
+}
+
+/// The most memory that a process has had at once, KiB, while it is there to ask. What wait4 says
+/// would count the process that it was started from too.
+pub(crate) fn most_memory_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
 
 /// What a run left.
 #[derive(Debug)]

@@ -4,14 +4,13 @@
 //! another order, such as reading all of the kernel's symbols once for each scenario.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader},
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use crate::{
-    command::{fdtrace, run, skip},
+    command::{fdtrace, is_emulated, most_memory_kib, run, skip},
     run::{TRANSFERS, identities, names},
 };
 
@@ -55,22 +54,6 @@ fn identity_is_verified_in_seconds() {
     assert!(attached <= bound(1000, 3000), "{line}");
 }
 
-/// Whether QEMU runs this machine's instructions one by one.
-fn is_emulated() -> bool {
-    let cpu = fs::read_to_string("/proc/cpuinfo").expect("/proc is mounted");
-    cpu.lines()
-        .any(|line| line.starts_with("model name") && line.contains("TCG"))
-}
-
-/// The most memory that a process has had at once, while it is there to ask.
-fn most_memory_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
-}
-
 fn uses_trampolines() -> bool {
     let start = identities().of_type("start").next();
     let start = start.expect("it comes first");
@@ -87,8 +70,7 @@ fn memory_stays_within_bounds() {
         .stderr(Stdio::null())
         .spawn()
         .expect("fdtrace can be started");
-    // Asked at each line, for at its end there is nobody left to ask. What wait4 says would count
-    // this process too, from which fdtrace was forked.
+    // Asked at each line, for at its end there is nobody left to ask.
     let stdout = BufReader::new(child.stdout.take().expect("it has one"));
     let mut most = 0;
     for line in stdout.lines() {

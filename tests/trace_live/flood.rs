@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::{
     children::{FLOOD, ReceivingChild, child},
-    tracing::{Tracing, lines, most_memory_kib, transfers},
+    command::most_memory_kib,
+    tracing::{Tracing, lines, transfers},
 };
 
 #[test]
@@ -21,10 +22,10 @@ fn a_flood_loses_records_and_says_so_in_bounded_memory() {
         "--pid",
         &std::process::id().to_string(),
     ]);
-    let attached = most_memory_kib(tracing.pid());
+    let attached = most_memory_kib(tracing.id()).unwrap();
     let flooded = child("flood").stdout(Stdio::null()).status().unwrap();
     assert!(flooded.success());
-    let flooded = most_memory_kib(tracing.pid());
+    let flooded = most_memory_kib(tracing.id()).unwrap();
     let run = tracing.stop();
     assert_eq!(run.code, Some(3), "{}", run.stderr);
     let lines = lines(&run.stdout);

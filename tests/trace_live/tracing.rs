@@ -90,8 +90,12 @@ impl Tracing {
         tracing
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        Pid::from_raw(self.id().cast_signed())
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -128,12 +132,4 @@ pub(crate) fn lines(text: &str) -> Vec<Value> {
 pub(crate) fn transfers(lines: &[Value]) -> Vec<&Value> {
     let transfers = lines.iter().filter(|line| line["type"] == "transfer");
     transfers.collect()
-}
-
-/// The most memory that a process has had at once, KiB.
-pub(crate) fn most_memory_kib(pid: Pid) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let line = line.unwrap().trim();
-    line.strip_suffix(" kB").unwrap().parse().unwrap()
 }

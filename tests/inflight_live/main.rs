@@ -1,0 +1,17 @@
+//! `fdtrace inflight` on the kernel at hand: known files are queued, and each must be found, once.
+//!
+//! Needs root. Others use sockets on the same machine, so only what these tests queue is judged:
+//! by the inode numbers of their own sockets.
+
+#[path = "../command/mod.rs"]
+mod command;
+#[path = "../contract/mod.rs"]
+mod contract;
+
+#[macro_use]
+mod looking;
+
+mod carriers;
+mod changes;
+mod contents;
+mod filters;
