@@ -27,7 +27,15 @@ pub(crate) struct Tally {
     /// Descriptors that were sent and never arrived.
     pub(crate) undelivered: usize,
     /// What the trace says and is not so.
-    pub(crate) wrong: Vec<String>,
+    pub(crate) wrong: Vec<Wrong>,
+}
+
+/// One thing that is not so.
+pub(crate) struct Wrong {
+    /// What is wrong, with the transfer's fate and verdict.
+    pub(crate) what: String,
+    /// All of the transfer.
+    pub(crate) transfer: String,
 }
 
 impl Tally {
@@ -139,9 +147,10 @@ impl Truth {
         for transfer in transfers {
             let verdict = verdict::of_transfer(transfer, plan, lossless);
             let mut complain = |what: String| {
-                tally
-                    .wrong
-                    .push(format!("{what} ({verdict:?}): {transfer:#?}"));
+                tally.wrong.push(Wrong {
+                    what: format!("{what} ({}, {verdict:?})", transfer.fate),
+                    transfer: format!("{transfer:#?}"),
+                });
             };
             if !matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
                 let arrival = self.arrival(transfer, &taken);

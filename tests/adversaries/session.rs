@@ -1,6 +1,7 @@
 //! One adversary against one mechanism: rounds of its workload, each traced and checked.
 
 use std::{
+    collections::BTreeMap,
     env,
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
@@ -82,7 +83,14 @@ pub(crate) fn run(
     workload.end()?;
     report(test, &tally, &gaps, took);
     for wrong in tally.wrong.iter().take(SHOWN) {
-        println!("{wrong}");
+        println!("{}: {}", wrong.what, wrong.transfer);
+    }
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for wrong in &tally.wrong {
+        *kinds.entry(&wrong.what).or_default() += 1;
+    }
+    for (what, times) in kinds {
+        println!("{times} times: {what}");
     }
     if !tally.wrong.is_empty() {
         return Err(format!("{} are wrong", tally.wrong.len()).into());
