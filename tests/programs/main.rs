@@ -10,7 +10,7 @@
 mod command;
 mod strace;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, net::TcpListener, path::Path, process::Command};
 
 use command::{fdtrace, run, skip};
 use serde_json::Value;
@@ -128,10 +128,13 @@ fn nginx_tells_its_workers_about_each_other() {
 
 #[test]
 fn haproxy_hands_its_listeners_to_its_successor() {
+    // Ports that are free now, and fixed, so that the successor asks for the same.
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [one, two] = sockets.map(|socket| socket.local_addr().unwrap().port());
     let Some(traced) = trace(
         "haproxy_hands_its_listeners_to_its_successor",
         &["haproxy"],
-        include_str!("scripts/haproxy.sh"),
+        &format!("set -- {one} {two}\n{}", include_str!("scripts/haproxy.sh")),
     ) else {
         return;
     };

@@ -1,9 +1,13 @@
 //! The independent record: what strace saw of the same run, every SCM_RIGHTS of both sides, paired.
+//!
+//! Who is connected to whom strace asks the kernel (sock_diag). Where that has no module for it, as
+//! in a VM, the calls that connect sockets say so; where both do, they must agree.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// The calls that pass descriptors.
-pub(crate) const CALLS: &str = "trace=sendmsg,recvmsg,sendmmsg,recvmmsg";
+/// The calls that pass descriptors, and those that connect what they are passed through.
+pub(crate) const CALLS: &str = "trace=sendmsg,recvmsg,sendmmsg,recvmmsg,\
+    socketpair,bind,rename,connect,accept,accept4";
 
 /// One descriptor that came out: threads, numbers, and the inode numbers of the sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,13 +30,19 @@ pub(crate) fn passed(log: &str) -> (Vec<Passed>, usize) {
     // In the order of the log, by the receiving socket.
     let mut sent: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
     let mut received: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
-    for (thread, call) in calls(log) {
-        if result(&call).is_none_or(|result| result < 0) {
-            continue;
-        }
+    let mut calls = calls(log);
+    calls.retain(|(_, call)| result(call).is_some_and(|result| result >= 0));
+    let peers = peers(calls.iter().map(|(_, call)| call.as_str()));
+    for (thread, call) in calls {
         for fds in lists(&call) {
             let side = Side { thread, fds };
-            let (own, peer) = sockets(&call).unwrap_or_else(|| panic!("no socket in {call}"));
+            let (own, asked) = sockets(&call).unwrap_or_else(|| panic!("no socket in {call}"));
+            let connected = peers.get(&own).copied();
+            assert!(
+                asked.is_none() || connected.is_none() || asked == connected,
+                "{call} goes to {connected:?}"
+            );
+            let peer = asked.or(connected);
             if call.starts_with("send") {
                 let peer = peer.unwrap_or_else(|| panic!("no peer in {call}"));
                 sent.entry(peer).or_default().push_back(side);
@@ -103,9 +113,61 @@ fn sockets(call: &str) -> Option<(u64, Option<u64>)> {
     }
 }
 
+/// Each socket's peer, as far as successful calls connected them before everybody's eyes.
+fn peers<'a>(calls: impl Iterator<Item = &'a str>) -> HashMap<u64, u64> {
+    let mut peers = HashMap::new();
+    let mut pair = |one: u64, two: u64| peers.extend([(one, two), (two, one)]);
+    // By the listening socket, which takes them in the order in which they come.
+    let mut came: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut taken: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut listening: HashMap<String, u64> = HashMap::new();
+    let inode = |text: &str| sockets(text).map(|(own, _)| own);
+    for call in calls {
+        let quoted = |at: usize| call.split('"').nth(at).map(str::to_owned);
+        let path = || quoted(1).filter(|_| call.contains("sa_family=AF_UNIX"));
+        match call.split_once('(').map(|(name, _)| name) {
+            Some("socketpair") => {
+                let mut ends = call.split('<').skip(1).filter_map(inode);
+                if let (Some(one), Some(two)) = (ends.next(), ends.next()) {
+                    pair(one, two);
+                }
+            }
+            Some("bind") => listening.extend(path().zip(inode(call))),
+            Some("rename") => {
+                let socket = quoted(1).and_then(|from| listening.remove(&from));
+                listening.extend(quoted(3).zip(socket));
+            }
+            Some("connect") => {
+                let listener = path().and_then(|path| listening.get(&path));
+                if let (Some(listener), Some(own)) = (listener, inode(call)) {
+                    came.entry(*listener).or_default().push(own);
+                }
+            }
+            Some("accept" | "accept4") => {
+                let accepted = call
+                    .rsplit_once(" = ")
+                    .and_then(|(_, socket)| inode(socket));
+                if let (Some(listener), Some(own)) = (inode(call), accepted) {
+                    taken.entry(listener).or_default().push(own);
+                }
+            }
+            _ => {}
+        }
+    }
+    for (listener, came) in came {
+        for (one, two) in came
+            .into_iter()
+            .zip(taken.remove(&listener).unwrap_or_default())
+        {
+            pair(one, two);
+        }
+    }
+    peers
+}
+
 fn result(call: &str) -> Option<i64> {
     let result = call.rsplit_once(" = ")?.1;
-    result.split_whitespace().next()?.parse().ok()
+    result.split([' ', '<', '\n']).next()?.parse().ok()
 }
 
 /// The descriptors of each message in the call that has any.
@@ -168,4 +230,26 @@ fn what_strace_splits_is_joined_and_paired() {
         .collect();
     assert_eq!(numbers, [(10, 3, 20, 13), (10, 6, 20, 11), (10, 9, 20, 12)]);
     assert_eq!(unreceived, 0);
+}
+
+#[test]
+fn the_calls_that_connect_sockets_say_who_is_whose_peer() {
+    let log = r#"
+10 socketpair(AF_UNIX, SOCK_STREAM, 0, [3<UNIX:[54]>, 4<UNIX:[55]>]) = 0
+10 bind(6<UNIX:[60]>, {sa_family=AF_UNIX, sun_path="/run/s.tmp"}, 110) = 0
+10 rename("/run/s.tmp", "/run/s") = 0
+20 connect(3<UNIX:[70]>, {sa_family=AF_UNIX, sun_path="/run/s"}, 110) = -1 ECONNREFUSED (Connection refused)
+10 accept4(6<UNIX:[60]>,  <unfinished ...>
+20 connect(4<UNIX:[71]>, {sa_family=AF_UNIX, sun_path="/run/s"}, 110) = 0
+20 connect(5<UNIX:[72]>, {sa_family=AF_UNIX, sun_path="/run/s"}, 110) = 0
+10 <... accept4 resumed>{sa_family=AF_UNIX}, [110 => 2], SOCK_NONBLOCK) = 7<UNIX:[81]>
+10 accept(6<UNIX:[60]>, NULL, NULL) = 8<UNIX:[82]>
+20 connect(9<TCP:[90]>, {sa_family=AF_INET, sin_port=htons(1)}, 16) = 0
+"#;
+    let mut calls = calls(log);
+    calls.retain(|(_, call)| result(call).is_some_and(|result| result >= 0));
+    let peers = peers(calls.iter().map(|(_, call)| call.as_str()));
+    let mut pairs: Vec<(u64, u64)> = peers.into_iter().filter(|(one, two)| one < two).collect();
+    pairs.sort_unstable();
+    assert_eq!(pairs, [(54, 55), (71, 81), (72, 82)]);
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: fdtrace on kernels that this machine does not run.
 //!
-//! A kernel of Debian's or the user's is booted in QEMU from an initramfs that holds static
-//! binaries and nothing else. Init (the crate `vm-init`) runs the commands and sends their output
+//! A kernel of Debian's or the user's is booted in QEMU from an initramfs that holds fdtrace, what
+//! else was asked for, and nothing else. Init (the crate `vm-init`) runs the commands and sends their output
 //! over the second serial port; the first is the kernel's console. So the steps are:
 //!
 //! 1. `kernel` finds the image; `series` knows which package that is, `archive` asks apt for it.
@@ -14,6 +14,7 @@ mod cell;
 mod cpio;
 mod image;
 mod kernel;
+mod libraries;
 mod machine;
 mod matrix;
 mod page;
@@ -82,7 +83,7 @@ pub(crate) struct Args {
     /// Put a shell and its usual commands into the VM's /bin, as --shell does.
     #[arg(long)]
     tools: bool,
-    /// Put a static program or a script into the VM's /bin.
+    /// Put a program, with the libraries that it needs, or a script into the VM's /bin.
     #[arg(long, value_name = "[NAME=]FILE", value_parser = Program::parse)]
     with: Vec<Program>,
     /// Build one of fdtrace's integration tests and put it into the VM's /bin; with --all and no
