@@ -401,3 +401,64 @@ fn what_another_thread_reads_with_another_file_in_it_is_another_message() {
     assert_eq!(verdict(of(200).unwrap()), Some(Verdict::Same));
     assert_without_sender(of(201).unwrap());
 }
+
+/// Records were lost at this time, and all of these came later.
+fn after_loss_at(epoch: u64, mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        head_mut(event).epoch = epoch;
+    }
+    events
+}
+
+/// The first thread's list was read before it looked. It finds the second's, at the same address on
+/// the same skb with the same file, which is read before the second looks. With its own numbers.
+fn a_look_that_finds_the_next_list(message: &Passing, t_ns: u64) -> Vec<Event> {
+    [
+        message.queued(t_ns),
+        message.dequeued(t_ns + 1),
+        message.returned(t_ns + 2, 1),
+        by_thread(101, raced(message, t_ns + 3)),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_look_after_a_loss_may_be_at_another_list_than_the_threads_own() {
+    let message = Passing::one();
+    // The read of the first list was lost at 15.
+    let events = after_loss_at(15, a_look_that_finds_the_next_list(&message, 20));
+    assert_without_sender(&only(track(events)));
+    // The control: the thread has looked since the loss, so its list was read after that.
+    let earlier = after_loss_at(15, another(&message, 1).delivered(16));
+    let events = after_loss_at(15, a_look_that_finds_the_next_list(&message, 20));
+    let transfers = track([earlier, events].concat());
+    assert_eq!(verdict(&transfers[1]), Some(Verdict::Same));
+    // Another: the loss was long ago.
+    let events = after_loss_at(15, message.delivered(2_000_000_000));
+    assert_eq!(verdict(&only(track(events))), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_that_found_nothing_after_a_loss_may_be_for_a_read_that_was_lost() {
+    let message = Passing::one();
+    let course = |epoch| {
+        let events = [
+            message.dequeued(20),
+            message.returned(21, 1),
+            raced(&message, 22),
+        ];
+        only(track(after_loss_at(epoch, events.concat())))
+    };
+    assert_without_sender(&course(15));
+    // The control.
+    assert_eq!(verdict(&course(0)), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_at_the_address_of_a_message_without_a_sender_may_be_that_messages() {
+    let message = Passing::one();
+    let first = [message.dequeued(10), message.returned(12, 1)].concat();
+    let transfers = track([first, a_look_that_finds_the_next_list(&message, 20)].concat());
+    assert_eq!(transfers.len(), 2, "{transfers:?}");
+    transfers.iter().for_each(assert_without_sender);
+}

@@ -35,7 +35,8 @@ pub(super) struct Message {
     late_sender: Option<LateSender>,
     /// As it was found in its queue when the trace began, if it had been sent before.
     pub(super) found: Option<Sighting>,
-    /// Two threads have found its list and taken it for theirs.
+    /// Two threads have found its list and taken it for theirs, or the one that did may have sent
+    /// another.
     contested: bool,
     /// Other threads send on the same socket, and one of them may have sent it.
     shared: bool,
@@ -218,6 +219,29 @@ impl Message {
                 });
         self.contested |= contested;
         contested
+    }
+
+    /// Notes that the thread that found its list may have sent another one.
+    pub(super) fn contest(&mut self) {
+        self.contested = true;
+    }
+
+    /// Whether it was read, without a sender, from where `queued` finds a list with its files, and
+    /// since that thread's look before: then it may be the one that the thread has sent.
+    pub(super) fn may_be_sent_by(&self, queued: &Sighting, since: u64) -> bool {
+        let first = usize::from(queued.head.first);
+        let here = (queued.head.list, queued.head.skb, queued.head.sender_sock);
+        self.head(Hop::Dequeue).is_some_and(|read| {
+            (read.list, read.skb, read.sender_sock) == here && since <= read.t_ns
+        }) && self
+            .files
+            .iter()
+            .skip(first)
+            .zip(&queued.files)
+            .all(|(file, seen)| {
+                file.at(Hop::Dequeue)
+                    .is_some_and(|here| is_one_file(&here.file, seen))
+            })
     }
 
     /// Whether the thread that found the list in the queue need not be the one that sent it.

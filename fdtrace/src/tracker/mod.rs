@@ -410,6 +410,11 @@ impl Tracker {
             return;
         }
         self.sent(Hop::Queue, seen);
+        if self.may_have_sent_another(seen)
+            && let Some(message) = self.open.get_mut(seen.head.list)
+        {
+            message.contest();
+        }
         self.describe(seen, false);
         if self.senders.share(&seen.head)
             && let Some(message) = self.open.get_mut(seen.head.list)
@@ -421,6 +426,20 @@ impl Tracker {
         {
             message.socket_name = Some(name);
         }
+    }
+
+    /// Whether the thread's own list may have been read before it looked, so that the one that it
+    /// found is another's at the same address.
+    fn may_have_sent_another(&self, seen: &Sighting) -> bool {
+        let since = self.senders.previous_look(&seen.head);
+        let missed = self.senders.may_have_missed_the_read(&seen.head);
+        let read_as_own = |message: &Message| message.is_being_received();
+        let own = self.open.get(seen.head.list).is_some_and(read_as_own);
+        (missed && !own)
+            || self
+                .orphans
+                .iter()
+                .any(|(message, _)| message.may_be_sent_by(seen, since))
     }
 
     /// A sender whose list had left the queue: finds the message by what else is known.
@@ -435,7 +454,10 @@ impl Tracker {
             self.late = Some(late);
             return;
         }
-        if self.senders.share(&late.head) || self.senders.confuse(&late) {
+        if self.senders.share(&late.head)
+            || self.senders.confuse(&late)
+            || self.senders.may_have_missed_the_read(&late.head)
+        {
             // Whose message it is cannot be told.
             self.senders.keep(late);
             return;

@@ -18,6 +18,9 @@ const REMEMBERED: usize = 4096;
 /// Looks that found nothing and have not been given to a message.
 const UNCLAIMED_MAX: usize = 64;
 
+/// Between queueing and looking a task does nothing but be preempted: no longer than this.
+const LOOK_LATE_MAX_NS: u64 = 1_000_000_000;
+
 /// References to a file that only one number stands for: that number's and the list's.
 pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
 
@@ -82,6 +85,14 @@ impl Senders {
     /// When this thread looked for a list before, or 0: its call began after that.
     pub(super) fn previous_look(&self, head: &Head) -> u64 {
         self.threads.get(head.tid).map_or(0, |looks| looks.before)
+    }
+
+    /// Whether records were lost while this thread may have been between queueing and looking. The
+    /// read of its own list may be among them: what it finds, or what was read since, may then be
+    /// another thread's, at the same address.
+    pub(super) fn may_have_missed_the_read(&self, head: &Head) -> bool {
+        let queued_after = head.t_ns.saturating_sub(LOOK_LATE_MAX_NS);
+        head.epoch != 0 && head.epoch >= self.previous_look(head).max(queued_after)
     }
 
     /// Whether a call that has sent the same files on the same socket under other numbers is still
