@@ -121,7 +121,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.smoke {
-        return Ok(report::judge(&results.costs));
+        return Ok(report::judge(&results.costs).into());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -75,18 +75,42 @@ impl fmt::Display for Results {
     }
 }
 
-/// Fails on what no noise explains.
-pub(crate) fn judge(costs: &Costs) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
+/// What the smoke form comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Smoke {
+    Normal,
+    Regressed,
+    /// Not even empty programs can be attached here.
+    CannotTell,
+}
+
+impl From<Smoke> for ExitCode {
+    fn from(smoke: Smoke) -> Self {
+        match smoke {
+            Smoke::Normal => Self::SUCCESS,
+            Smoke::Regressed => Self::FAILURE,
+            Smoke::CannotTell => Self::from(2),
+        }
+    }
+}
+
+/// Fails on what no noise explains, and says so.
+pub(crate) fn judge(costs: &Costs) -> Smoke {
+    let lacks = |wanted| costs.without.iter().any(|(state, _)| *state == wanted);
     for (state, why) in &costs.without {
         eprintln!("fdtrace-bench: no {}: {why}", state.title());
-        code = ExitCode::from(2);
     }
-    for regression in regressions(costs) {
+    let regressions = regressions(costs);
+    for regression in &regressions {
         eprintln!("fdtrace-bench: {regression}");
-        code = ExitCode::FAILURE;
     }
-    code
+    if lacks(State::Floor) {
+        Smoke::CannotTell
+    } else if lacks(State::Trace) || !regressions.is_empty() || costs.rows.is_empty() {
+        Smoke::Regressed
+    } else {
+        Smoke::Normal
+    }
 }
 
 /// What is far outside its band.
@@ -162,6 +186,26 @@ mod tests {
         );
         let pass = costs(Workload::Pass253, 1.0, [6.5, 7.0, 8.0]);
         assert_eq!(regressions(&pass).len(), 1);
+    }
+
+    #[test]
+    fn smoke_tells_a_regression_from_a_machine_without_bpf() {
+        let normal = costs(Workload::PassStream, 1.0, [1.9, 2.0, 2.1]);
+        assert_eq!(judge(&normal), Smoke::Normal);
+        assert_eq!(
+            judge(&costs(Workload::PassStream, 1.0, [7.0; 3])),
+            Smoke::Regressed
+        );
+        // Where empty programs attach, fdtrace's own must.
+        let without = |states: &[State]| Costs {
+            rows: costs(Workload::PassStream, 1.0, [2.0; 3]).rows,
+            without: states.iter().map(|state| (*state, String::new())).collect(),
+        };
+        assert_eq!(judge(&without(&[State::Trace])), Smoke::Regressed);
+        assert_eq!(
+            judge(&without(&[State::Floor, State::Trace])),
+            Smoke::CannotTell
+        );
     }
 
     #[test]

@@ -1,21 +1,14 @@
 //! `fdtrace replay` and `fdtrace report`: a recorded trace, shown as it would have been live, for
 //! other tools, or as a page.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    fs::File,
-    io::{self, BufReader},
-    path::Path,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::HashMap, fs::File, io::BufReader, path::Path, rc::Rc};
 
 use anyhow::{Context as _, Result};
 
 use super::{
     Output,
     args::{Common, Page, Replay, ReplayFormat},
-    trace::{finish, start_of},
+    trace::{block, finish, start_of},
 };
 use crate::{
     plan::show_every_end,
@@ -40,13 +33,12 @@ pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {
         |out, pointers| {
             let width = out.width();
             let hops = args.show.hops;
-            let out = io::BufWriter::with_capacity(1 << 16, out);
             match args.format {
-                ReplayFormat::Text => Box::new(Lines::new(out, pointers, hops, width)),
-                ReplayFormat::Json => Box::new(Json::new(out, pointers, hops)),
-                ReplayFormat::Perfetto => Box::new(Perfetto::new(out)),
-                ReplayFormat::Dot => Box::new(Dot::new(out)),
-                ReplayFormat::Mermaid => Box::new(Mermaid::new(out)),
+                ReplayFormat::Text => Box::new(Lines::new(block(out), pointers, hops, width)),
+                ReplayFormat::Json => Box::new(Json::new(block(out.unstyled()), pointers, hops)),
+                ReplayFormat::Perfetto => Box::new(Perfetto::new(block(out))),
+                ReplayFormat::Dot => Box::new(Dot::new(block(out))),
+                ReplayFormat::Mermaid => Box::new(Mermaid::new(block(out))),
             }
         },
     )
@@ -59,10 +51,7 @@ pub(super) fn page(args: &Page, common: &Common) -> Result<u8> {
         Selection::default(),
         Limits::NONE,
         common,
-        |out, pointers| {
-            let out = io::BufWriter::with_capacity(1 << 16, out);
-            Box::new(Html::new(out, pointers))
-        },
+        |out, pointers| Box::new(Html::new(block(out), pointers)),
     )
 }
 

@@ -90,11 +90,15 @@ fn report<'a>(
     pointers: Pointers,
 ) -> Box<dyn TraceReport + 'a> {
     let width = out.width();
-    let out = io::BufWriter::with_capacity(1 << 16, out);
     match format {
-        Format::Text => Box::new(Lines::new(out, pointers, show.hops, width)),
-        Format::Json => Box::new(Json::new(out, pointers, show.hops)),
+        Format::Text => Box::new(Lines::new(block(out), pointers, show.hops, width)),
+        Format::Json => Box::new(Json::new(block(out.unstyled()), pointers, show.hops)),
     }
+}
+
+/// Gathers what is written.
+pub(super) fn block<W: io::Write>(out: W) -> io::BufWriter<W> {
+    io::BufWriter::with_capacity(1 << 16, out)
 }
 
 async fn watch<'a>(

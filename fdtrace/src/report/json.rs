@@ -11,7 +11,7 @@ use crate::{
     plan::{Hop, Plan},
     trace::{Mark, Tally},
     tracer::Losses,
-    tracker::{Fate, Transfer},
+    tracker::{Cause, Fate, SocketType, Transfer},
     verdict::{Judged, Verdict, missing_hops},
     verify::{Outcome, Scenario, ScenarioResult},
 };
@@ -256,7 +256,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         t_ns: judged.transfer.last_ns(),
         file: schema::File {
             ptr: pointers.file(file),
-            kind: file.kind().to_owned(),
+            kind: file.kind(),
             dev: file.device(),
             ino: file.ino,
             path: described.and_then(|it| it.path().map(|path| path.text.clone())),
@@ -281,29 +281,29 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             fd_inferred: receiver.fd_inferred,
         }),
         socket: schema::Socket {
-            kind: socket.kind.map(|kind| kind.name().to_owned()),
+            kind: socket.kind.map(SocketType::name),
             path: socket.path.clone(),
             sender_ino: socket.sender_ino,
             receiver_ino: socket.receiver_ino,
         },
-        fate: judged.transfer.fate.name().to_owned(),
-        cause: judged.transfer.cause.map(|cause| cause.name().to_owned()),
-        verdict: judged.verdict.map(|verdict| verdict.name().to_owned()),
+        fate: judged.transfer.fate.name(),
+        cause: judged.transfer.cause.map(Cause::name),
+        verdict: judged.verdict.map(Verdict::name),
         queued_ns: judged.transfer.queued_ns,
         total_ns: judged.transfer.total_ns,
         hops: judged
             .transfer
             .hops
             .iter()
-            .map(|seen| seen.hop.name().to_owned())
+            .map(|seen| seen.hop.name())
             .collect(),
         missing: missing_hops(&judged.transfer)
             .iter()
-            .map(|hop| hop.name().to_owned())
+            .map(|hop| hop.name())
             .collect(),
         marks: Mark::of(&judged.transfer)
             .into_iter()
-            .map(|mark| mark.name().to_owned())
+            .map(Mark::name)
             .collect(),
     }
 }

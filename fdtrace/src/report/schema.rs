@@ -185,24 +185,24 @@ pub struct Transfer {
     pub socket: Socket,
     /// `delivered`, `peeked`, `truncated`, `refused`, `discarded`, `collected`, `failed`, `queued`,
     /// or `unknown` where the end was not seen.
-    pub fate: String,
+    pub fate: &'static str,
     /// Why, unless it was delivered or is queued.
-    pub cause: Option<String>,
+    pub cause: Option<&'static str>,
     /// `same`, `different`, `lost` or `unverified`; null if nothing came out to compare.
-    pub verdict: Option<String>,
+    pub verdict: Option<&'static str>,
     /// From queue to dequeue, nanoseconds.
     pub queued_ns: Option<u64>,
     /// From copy to install, nanoseconds; null where one of them is not watched.
     pub total_ns: Option<u64>,
     /// Hops where it was seen, in order of time.
-    pub hops: Vec<String>,
+    pub hops: Vec<&'static str>,
     /// Hops where it was not.
-    pub missing: Vec<String>,
+    pub missing: Vec<&'static str>,
     /// What to notice: `inheritable` (not close-on-exec at the receiver), `other-user-ns`,
     /// `other-pid-ns`, `other-mount-ns`, `other-cgroup`, `other-user` (than the sender's),
     /// `queued-before` (the trace began, so who sent it is not known), or `still-queued`: then it has
     /// not ended, and will be told of again under another id.
-    pub marks: Vec<String>,
+    pub marks: Vec<&'static str>,
 }
 
 /// A file.
@@ -214,7 +214,7 @@ pub struct File {
     /// `symlink`, `memfd`, `pidfd`, `epoll`, `eventfd`, `timerfd`, `signalfd`, `inotify`,
     /// `fanotify`, `io-uring`, `bpf-map`, `bpf-prog`, `bpf-link`, `perf-event`, `userfaultfd`,
     /// `anon-inode` for another file that is none of the file system's, or `unknown`.
-    pub kind: String,
+    pub kind: &'static str,
     /// Device of its file system, `major:minor`.
     pub dev: String,
     /// Inode number.
@@ -265,7 +265,7 @@ pub struct Receiver {
 pub struct Socket {
     /// `stream`, `dgram` or `seqpacket`; null if it was not seen in the queue.
     #[serde(rename = "type")]
-    pub kind: Option<String>,
+    pub kind: Option<&'static str>,
     /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name.
     pub path: Option<String>,
     /// Inode number of the sender's socket.

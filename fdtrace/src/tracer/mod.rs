@@ -12,7 +12,15 @@ mod queues;
 mod self_test;
 mod task_files;
 
-use std::{cell::Cell, io, time::Duration};
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    io,
+    num::NonZero,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use aya::{
     Btf, BtfError, Ebpf, EbpfError, Endianness,
@@ -365,66 +373,87 @@ fn type_ids(types: &Types, targets: &[Target<'_>]) -> Result<Btf, TracerError> {
     Ok(Btf::parse(&excerpt, Endianness::default())?)
 }
 
-/// What programs of one kind need to be loaded and attached.
-struct Attacher {
-    /// Ids for trampolines.
-    btf: Btf,
+fn refused(hook: &Hook, source: ProgramError) -> TracerError {
+    TracerError::Load {
+        program: hook.program,
+        target: hook.target,
+        source: Box::new(source),
+    }
 }
 
-impl Attacher {
-    fn attach(&self, ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
-        let refused = |source| TracerError::Load {
-            program: hook.program,
-            target: hook.target,
-            source: Box::new(source),
-        };
-        let program = ebpf
-            .program_mut(hook.program)
-            .ok_or(TracerError::Missing(hook.program))?;
-        for attempt in 1.. {
-            match self.load(program, hook) {
-                Ok(()) => break,
-                // The verifier gives way to signals and asks for another try.
-                Err(ProgramError::LoadError { io_error, .. })
-                    if io_error.kind() == io::ErrorKind::WouldBlock && attempt < LOAD_TRIES =>
-                {
-                    std::thread::sleep(Duration::from_millis(u64::from(attempt)));
-                }
-                Err(error) => return Err(refused(error)),
-            }
+/// Loads the plan's programs, on all CPUs that there are: verifying them takes longer than all else.
+fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), TracerError> {
+    let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
+    let wanted = plan.hooks().map(|hook| {
+        let program = programs.remove(hook.program);
+        Ok((hook, program.ok_or(TracerError::Missing(hook.program))?))
+    });
+    let left = Mutex::new(wanted.collect::<Result<Vec<_>, TracerError>>()?.into_iter());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((hook, program)) = next() {
+            load_program(program, hook, btf).map_err(|source| refused(hook, source))?;
         }
-        match program {
-            Program::BtfTracePoint(program) => program.attach().map(drop),
-            Program::RawTracePoint(program) => program.attach(hook.target).map(drop),
-            Program::FEntry(program) => program.attach().map(drop),
-            Program::FExit(program) => program.attach().map(drop),
-            Program::KProbe(program) => program.attach(hook.target, 0).map(drop),
-            _ => return Err(TracerError::Missing(hook.program)),
-        }
-        .map_err(refused)
-    }
+        Ok(())
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        let others = others.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        others.fold(own, Result::and)
+    })
+}
 
-    fn load(&self, program: &mut Program, hook: &Hook) -> Result<(), ProgramError> {
-        match program {
-            Program::BtfTracePoint(program) => program.load(hook.target, &self.btf),
+fn load_program(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<(), ProgramError> {
+    for attempt in 1.. {
+        let loaded = match program {
+            Program::BtfTracePoint(program) => program.load(hook.target, btf),
             Program::RawTracePoint(program) => program.load(),
-            Program::FEntry(program) => program.load(hook.target, &self.btf),
-            Program::FExit(program) => program.load(hook.target, &self.btf),
+            Program::FEntry(program) => program.load(hook.target, btf),
+            Program::FExit(program) => program.load(hook.target, btf),
             Program::KProbe(program) => program.load(),
             _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        match loaded {
+            // The verifier gives way to signals and asks for another try.
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock && attempt < LOAD_TRIES =>
+            {
+                thread::sleep(Duration::from_millis(u64::from(attempt)));
+            }
+            done => return done,
         }
     }
+    Ok(())
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or(TracerError::Missing(hook.program))?;
+    match program {
+        Program::BtfTracePoint(program) => program.attach().map(drop),
+        Program::RawTracePoint(program) => program.attach(hook.target).map(drop),
+        Program::FEntry(program) => program.attach().map(drop),
+        Program::FExit(program) => program.attach().map(drop),
+        Program::KProbe(program) => program.attach(hook.target, 0).map(drop),
+        _ => return Err(TracerError::Missing(hook.program)),
+    }
+    .map_err(|source| refused(hook, source))
 }
 
 /// Attaches every hook of the plan and strikes out of it what does not fire when fdtrace passes
 /// descriptors to itself.
 fn attach_tested(ebpf: &mut Ebpf, plan: &mut Plan, types: &Types) -> Result<(), TracerError> {
     let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
-    let attacher = Attacher {
-        btf: type_ids(types, &targets)?,
-    };
+    load(ebpf, plan, &type_ids(types, &targets)?)?;
     for hook in plan.hooks() {
-        attacher.attach(ebpf, hook)?;
+        attach(ebpf, hook)?;
     }
     let silent = self_test::run(ebpf, plan)?;
     for hook in silent {
@@ -456,9 +485,5 @@ fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
         Program::KProbe(program) => program.unload(),
         _ => return Err(TracerError::Missing(hook.program)),
     }
-    .map_err(|source| TracerError::Load {
-        program: hook.program,
-        target: hook.target,
-        source: Box::new(source),
-    })
+    .map_err(|source| refused(hook, source))
 }

@@ -143,6 +143,7 @@ impl Queues {
         let Some(file) = files.get(&(pid, fd.as_raw_fd())) else {
             return Ok(None);
         };
+        self.walk.prepare_to_read(&mut self.ebpf)?;
         let path = self.walk.path(&self.ebpf, [file.ptr, 0, 0, 0, 0])?;
         Ok(path.map(|(page, path)| (page.head.inode, path)))
     }
@@ -176,6 +177,8 @@ pub(super) struct Walk {
     queue_page: Array<MapData, Raw<QueuePage>>,
     path_page: Array<MapData, Raw<PathPage>>,
     iterator: UnixIterator,
+    /// Whether what reads a queue is loaded.
+    reads: bool,
 }
 
 /// What a map holds.
@@ -199,16 +202,6 @@ impl Walk {
             targets.push(Target::Function("bpf_iter_unix"));
         }
         let btf = type_ids(types, &targets)?;
-        for name in [QUEUE, PATH] {
-            let program: &mut RawTracePoint = ebpf
-                .program_mut(name)
-                .and_then(|program| program.try_into().ok())
-                .ok_or(QueueError::Missing(name))?;
-            program.load().map_err(|source| QueueError::Load {
-                name,
-                source: Box::new(source),
-            })?;
-        }
         let load = |ebpf: &mut Ebpf, name, target| {
             iter(ebpf, name)?
                 .load(target, &btf)
@@ -225,7 +218,28 @@ impl Walk {
             queue_page: take(ebpf, QUEUE_PAGE)?,
             path_page: take(ebpf, PATH_PAGE)?,
             iterator,
+            reads: false,
         })
+    }
+
+    /// Loads what reads a queue. It takes the verifier longer than all other programs together, and
+    /// most of the time there is no queue with anything in it.
+    fn prepare_to_read(&mut self, ebpf: &mut Ebpf) -> Result<(), QueueError> {
+        if self.reads {
+            return Ok(());
+        }
+        for name in [QUEUE, PATH] {
+            let program: &mut RawTracePoint = ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or(QueueError::Missing(name))?;
+            program.load().map_err(|source| QueueError::Load {
+                name,
+                source: Box::new(source),
+            })?;
+        }
+        self.reads = true;
+        Ok(())
     }
 
     pub(super) fn pass(&mut self, ebpf: &mut Ebpf) -> Result<Pass, QueueError> {
@@ -262,6 +276,9 @@ impl Walk {
                 let (socks, _) = rows.as_chunks();
                 next.extend(socks.iter().copied().map(u64::from_ne_bytes));
             }
+        }
+        if !next.is_empty() {
+            self.prepare_to_read(ebpf)?;
         }
         // Last come, first read; a queue's own sockets right after it.
         next.reverse();

@@ -100,7 +100,7 @@ fn in_flight(
     schema::InFlight {
         file: schema::File {
             ptr: pointers.file(file),
-            kind: file.kind().to_owned(),
+            kind: file.kind(),
             dev: file.device(),
             ino: file.ino,
             path: path
