@@ -19,7 +19,7 @@ pub(super) struct Started {
     pub(super) tracer: Tracer,
     pub(super) symbols: Symbols,
     pub(super) kptr_restrict: u8,
-    types: Types,
+    pub(super) types: Types,
 }
 
 /// Plans, loads, tests and attaches. `buffer_kib` is the size of the ring buffer; `filter` says
@@ -93,6 +93,15 @@ impl Started {
     /// If the kernel refuses the iterator.
     pub(super) fn prepare_snapshots(&mut self) -> Result<()> {
         Ok(self.tracer.prepare_snapshots(&self.types)?)
+    }
+}
+
+/// Starting takes memory that tracing does not: what the allocator has kept of it goes back.
+pub(super) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only gives back what nobody has allocated.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -125,8 +125,10 @@ async fn watch<'a>(
         tracer,
         symbols,
         kptr_restrict,
-        ..
+        types,
     } = started;
+    drop(types);
+    startup::give_memory_back();
 
     if let Some(path) = &args.ready_file {
         fs::write(path, format!("{}\n", std::process::id()))
