@@ -1,10 +1,94 @@
 //! Lost records: they weaken what is said, and nothing else.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{IoSlice, IoSliceMut},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    time::Duration,
+};
 
+use fdtrace::{
+    kernel::KernelView,
+    plan::{Attach, plan},
+    tracer::Tracer,
+};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::run::{ALL_HOPS, Lines, identities, set, verify};
+
+#[test]
+fn a_ring_buffer_that_fills_up_wakes_its_reader_before_its_time() {
+    let _turn = turn!();
+    const NEVER: Duration = Duration::from_secs(1 << 20);
+    const NOT_YET: Duration = Duration::from_millis(50);
+    const GLANCE: Duration = Duration::from_millis(1);
+    const BUFFER: u32 = 1 << 20;
+    // By every mechanism a pass makes three records at least, of more than 200 bytes each.
+    const FULL: usize = BUFFER as usize / 600;
+    const STEP: usize = 16;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("there is a runtime");
+    runtime.block_on(async {
+        let view = KernelView::live().expect("this kernel can be looked at");
+        let plan = plan(&view, Attach::Auto).expect("it can be traced");
+        // Others' records go into it too, so it must not fill up with those.
+        let mut tracer = Tracer::start(plan, BUFFER, &view.types).expect("it can be attached");
+        tracer.gather_for(NEVER);
+        pass(1);
+        // The control: records gather.
+        assert!(timeout(NOT_YET, tracer.readable()).await.is_err());
+        let mut passes = 0;
+        while timeout(GLANCE, tracer.readable()).await.is_err() {
+            assert!(passes < FULL, "nobody woke the reader");
+            pass(STEP);
+            passes += STEP;
+        }
+        assert!(passes >= STEP);
+        assert!(!tracer.losses().expect("they can be read").any());
+    });
+}
+
+/// Passes a descriptor to itself this often.
+fn pass(times: usize) {
+    let (sender, receiver) = socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .expect("there are sockets");
+    let passed = [sender.as_raw_fd()];
+    for _ in 0..times {
+        let rights = [ControlMessage::ScmRights(&passed)];
+        let data = [IoSlice::new(b"x")];
+        sendmsg::<()>(sender.as_raw_fd(), &data, &rights, MsgFlags::empty(), None)
+            .expect("it is sent");
+        let mut byte = [0];
+        let mut data = [IoSliceMut::new(&mut byte)];
+        let mut control = nix::cmsg_space!([i32; 1]);
+        let received = recvmsg::<()>(
+            receiver.as_raw_fd(),
+            &mut data,
+            Some(&mut control),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        )
+        .expect("it is received");
+        for message in received.cmsgs().expect("there is room") {
+            if let ControlMessageOwned::ScmRights(fds) = message {
+                // SAFETY: the kernel has just put them there, and nobody else knows them.
+                fds.into_iter()
+                    .for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+    }
+}
 
 #[test]
 fn lost_records_are_counted_for_every_hop() {

@@ -63,6 +63,8 @@ pub struct Tracer {
     ring: AsyncFd<RingBuf<MapData>>,
     /// The ring buffer's size.
     ring_bytes: usize,
+    /// How long records gather.
+    gather: Duration,
     /// When the records that are gathering now should be read; `None` if there are none.
     due: Cell<Option<Instant>>,
     plan: Plan,
@@ -209,6 +211,7 @@ impl Tracer {
             ebpf,
             ring,
             ring_bytes: object::ring_bytes(buffer_bytes) as usize,
+            gather: GATHER,
             due: Cell::new(None),
             plan,
             task_files: None,
@@ -238,6 +241,11 @@ impl Tracer {
         &self.plan
     }
 
+    /// Lets records gather for so long from now on, instead of 10 ms.
+    pub fn gather_for(&mut self, gather: Duration) {
+        self.gather = gather;
+    }
+
     /// Waits until there are records worth reading: some milliseconds after the first one, or as
     /// soon as the ring buffer fills up. Cancel-safe.
     ///
@@ -248,7 +256,7 @@ impl Tracer {
             Some(due) => due,
             None => {
                 self.ring.readable().await?.clear_ready();
-                let due = Instant::now() + GATHER;
+                let due = Instant::now() + self.gather;
                 self.due.set(Some(due));
                 due
             }
