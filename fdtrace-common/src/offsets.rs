@@ -24,6 +24,7 @@ macro_rules! for_each_offset {
             MSGHDR__NAMELEN "msghdr.msg_namelen" 4;
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
+            MSGHDR__FLAGS "msghdr.msg_flags" 4;
             SCM_FP_LIST__COUNT "scm_fp_list.count" 2;
             SCM_FP_LIST__FP "scm_fp_list.fp" 2024;
             SOCK__FAMILY "sock.__sk_common.skc_family" 2;

@@ -80,6 +80,10 @@ pub const FLAG_TABLE_SHARED: u16 = 1 << 4;
 /// `Head::flags`: the socket that it was sent to takes messages from this sender, but no descriptors.
 pub const FLAG_NO_RIGHTS: u16 = 1 << 7;
 
+/// `Head::flags`: the receive that gives the list back installed files from it, and nothing saw
+/// that begin.
+pub const FLAG_INSTALLED_UNSEEN: u16 = 1 << 9;
+
 /// `Head::flags`: the task passes the filter, if there is one.
 pub const FLAG_WANTED: u16 = 1 << 8;
 
@@ -146,8 +150,8 @@ pub struct Head {
     pub socket_type: u16,
     /// Files in all records of this hop together.
     pub total: u16,
-    /// In `ReceiveReturned`: how many descriptors the receiver's control buffer has room for, where
-    /// that is known.
+    /// How many descriptors the receiver's control buffer has room for: in `ListDetached`, as the
+    /// kernel counts them; in `ReceiveReturned`, as far as that is known.
     pub room: u16,
     /// The task's name, NUL-padded.
     pub comm: [u8; 16],

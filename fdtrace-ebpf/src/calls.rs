@@ -45,47 +45,83 @@ pub(crate) fn leave(program: Program) -> Option<Arguments> {
     arguments
 }
 
-/// A list that this thread is installing.
+/// A list that this thread receives.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct Detaching {
+pub(crate) struct Receiving {
     pub(crate) list: u64,
     /// Files that have been installed or refused so far.
     pub(crate) index: u32,
     pub(crate) count: u32,
+    pub(crate) stage: Stage,
 }
 
-/// Receives between `scm_detach_fds` and the release of the list. Without an entry here, a
-/// descriptor that somebody installs is no transfer.
-#[map]
-static DETACHING: HashMap<u32, Detaching> = HashMap::with_max_entries(1024, 0);
+/// How far a receive is, as far as was seen. Not everything is: the kernel skips a program's run
+/// on a CPU where a task was preempted within that program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Stage {
+    /// The message is being read.
+    Reading,
+    /// Its files are being installed.
+    Installing,
+    /// Its files are being installed, and nothing saw that begin.
+    InstallingUnseen,
+}
 
-/// This thread begins to install a list.
+/// Receives between the read of a message and the release of its list. The oldest make room: a
+/// read that failed leaves its own behind.
+#[map]
+static RECEIVING: LruHashMap<u32, Receiving> = LruHashMap::with_max_entries(4096, 0);
+
 #[inline(always)]
-pub(crate) fn begin_detach(list: u64, count: u32) {
-    let detaching = Detaching {
+fn begin(list: u64, count: u32, stage: Stage) {
+    let receiving = Receiving {
         list,
         index: 0,
         count,
+        stage,
     };
-    if DETACHING.insert(&tid(), &detaching, 0).is_err() {
+    if RECEIVING.insert(&tid(), &receiving, 0).is_err() {
         ring::count(Counter::WindowFull);
     }
 }
 
-/// What this thread is installing.
+/// This thread reads a message with `list`.
 #[inline(always)]
-pub(crate) fn detaching() -> Option<&'static mut Detaching> {
-    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
-    DETACHING
-        .get_ptr_mut(&tid())
-        .map(|entry| unsafe { &mut *entry })
+pub(crate) fn begin_read(list: u64, count: u32) {
+    begin(list, count, Stage::Reading);
 }
 
-/// This thread is done with its list.
+/// This thread begins to install a list.
 #[inline(always)]
-pub(crate) fn end_detach() {
-    let _ = DETACHING.remove(&tid());
+pub(crate) fn begin_install(list: u64, count: u32) {
+    begin(list, count, Stage::Installing);
+}
+
+/// What this thread is installing. A descriptor that somebody else installs is no transfer.
+#[inline(always)]
+pub(crate) fn installing() -> Option<&'static mut Receiving> {
+    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    let receiving = unsafe { &mut *RECEIVING.get_ptr_mut(&tid())? };
+    if receiving.stage == Stage::Installing {
+        return Some(receiving);
+    }
+    // Of which list is not known: a peek installs a duplicate.
+    receiving.stage = Stage::InstallingUnseen;
+    None
+}
+
+/// This thread is done with its list; says how far it was.
+#[inline(always)]
+pub(crate) fn end_receive() -> Option<Stage> {
+    let tid = tid();
+    // SAFETY: as above.
+    let stage = unsafe { RECEIVING.get(&tid) }.map(|receiving| receiving.stage);
+    if stage.is_some() {
+        let _ = RECEIVING.remove(&tid);
+    }
+    stage
 }
 
 /// A send whose list was seen.

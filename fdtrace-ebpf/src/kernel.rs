@@ -335,6 +335,17 @@ impl<P: Pointer> Msghdr<P> {
             read(self.0, &MSGHDR__CONTROLLEN),
         )
     }
+
+    /// Descriptors that the receiver's control buffer still has room for.
+    #[inline(always)]
+    pub(crate) fn room(self) -> u16 {
+        const MSG_CMSG_COMPAT: u32 = 1 << 31; // from a 32-bit task
+        let compat = read::<u32>(self.0, &MSGHDR__FLAGS) & MSG_CMSG_COMPAT != 0;
+        let header = if compat { 12 } else { 16 };
+        let room = read::<u64>(self.0, &MSGHDR__CONTROLLEN).saturating_sub(header) / 4;
+        // A list has no more files than that.
+        room.min(LIST_MAX as u64) as u16
+    }
 }
 
 /// The `sock` of a `struct socket *`.

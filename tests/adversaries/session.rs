@@ -21,7 +21,7 @@ use libtest_mimic::Failed;
 
 use crate::{
     WORKLOAD,
-    check::{Tally, Truth},
+    check::{Tally, Truth, Wrong},
     command::skip,
     control::Control,
     truth::Fact,
@@ -34,8 +34,6 @@ const ROUND: usize = 3000;
 const BUFFER: u32 = 32 << 20;
 /// How often the buffer is emptied while a round is on.
 const DRAIN: Duration = Duration::from_millis(2);
-/// Wrong ones that are shown in full.
-const SHOWN: usize = 3;
 
 /// Lets `adversary` pass about `transfers` descriptors.
 pub(crate) fn run(
@@ -82,15 +80,12 @@ pub(crate) fn run(
     }
     workload.end()?;
     report(test, &tally, &gaps, took);
-    for wrong in tally.wrong.iter().take(SHOWN) {
-        println!("{}: {}", wrong.what, wrong.transfer);
-    }
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, Vec<&Wrong>> = BTreeMap::new();
     for wrong in &tally.wrong {
-        *kinds.entry(&wrong.what).or_default() += 1;
+        kinds.entry(&wrong.what).or_default().push(wrong);
     }
-    for (what, times) in kinds {
-        println!("{times} times: {what}");
+    for (what, wrong) in kinds {
+        println!("{} times: {what}, as in {}", wrong.len(), wrong[0].transfer);
     }
     if !tally.wrong.is_empty() {
         return Err(format!("{} are wrong", tally.wrong.len()).into());

@@ -16,6 +16,7 @@ use fdtrace_common::{
 
 use super::on_entry;
 use crate::{
+    calls,
     describe::{self, Who},
     emit::{self, Files, Program},
     filter,
@@ -87,6 +88,8 @@ fn being_read(skb: impl Pointer) {
     scratch.head.count = list.count();
     if INSTALL_BY_TABLE.load() == 1 {
         open_window(task, &scratch.head);
+    } else {
+        calls::begin_read(list.0, u32::from(scratch.head.count));
     }
     let total = scratch.head.count;
     if !filter::drops(&scratch.head) {

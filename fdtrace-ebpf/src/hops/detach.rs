@@ -9,16 +9,16 @@ use super::on_entry;
 use crate::{
     calls,
     emit::{self, Files, Program},
-    kernel::{Cookie, Pointer, Task},
+    kernel::{Cookie, Msghdr, Pointer, Task},
     ring,
 };
 
 on_entry! {
-    detached(1) fentry detach_fds_f kprobe detach_fds_k
+    detached(0, 1) fentry detach_fds_f kprobe detach_fds_k
 }
 
 #[inline(always)]
-fn detached(cookie: impl Pointer) {
+fn detached<P: Pointer>(message: P, cookie: P) {
     let list = Cookie(cookie).list();
     if list.0.is_null() {
         return;
@@ -30,7 +30,8 @@ fn detached(cookie: impl Pointer) {
     };
     scratch.head.list = list.0.address();
     scratch.head.count = list.count();
+    scratch.head.room = Msghdr(message).room();
     let total = scratch.head.count;
-    calls::begin_detach(list.0.address(), u32::from(total));
+    calls::begin_install(list.0.address(), u32::from(total));
     emit::files(scratch, Counter::DetachLost, Files::of(list, total));
 }

@@ -14,12 +14,12 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_DESTRUCTED, RecordKind},
+    records::{FLAG_DESTRUCTED, FLAG_INSTALLED_UNSEEN, RecordKind},
 };
 
 use super::{dequeue::WINDOWS, on_entry};
 use crate::{
-    calls,
+    calls::{self, Stage},
     describe::{self, Who},
     emit::{self, Files, Program, Scratch},
     filter,
@@ -104,8 +104,8 @@ on_entry! {
 #[inline(always)]
 fn released(context: *const c_void, cookie: impl Pointer) {
     // One that was being installed has told of its files by itself.
-    let was_installing = calls::detaching().is_some();
-    calls::end_detach();
+    let receive = calls::end_receive();
+    let was_installing = receive == Some(Stage::Installing);
     let list = Cookie(cookie).list();
     if list.0.is_null() {
         return;
@@ -118,6 +118,9 @@ fn released(context: *const c_void, cookie: impl Pointer) {
     };
     if HAS_TASK_PT_REGS.load() == 1 {
         scratch.head.syscall = SyscallRegs::of(task).number();
+    }
+    if receive == Some(Stage::InstallingUnseen) {
+        scratch.head.flags |= FLAG_INSTALLED_UNSEEN;
     }
     scratch.head.list = list.0.address();
     if !was_installing && !was_sending {

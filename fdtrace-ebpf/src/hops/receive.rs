@@ -45,7 +45,7 @@ fn received<P: Pointer>(first: P, second: P) {
     } else {
         first
     };
-    let Some(detaching) = calls::detaching() else {
+    let Some(receiving) = calls::installing() else {
         return;
     };
     ring::count(Counter::ReceiveFired);
@@ -53,9 +53,9 @@ fn received<P: Pointer>(first: P, second: P) {
     else {
         return;
     };
-    scratch.head.list = detaching.list;
-    scratch.head.count = detaching.count as u16;
-    scratch.head.first = detaching.index as u16;
+    scratch.head.list = receiving.list;
+    scratch.head.count = receiving.count as u16;
+    scratch.head.first = receiving.index as u16;
     emit::files(scratch, Counter::ReceiveLost, Files::one(File(file), 0));
 }
 
@@ -79,13 +79,13 @@ fn returned<P: Pointer>([file]: [P; 1], result: i64) {
 
 #[inline(always)]
 fn installed(file: File<impl Pointer>, result: i32, fd: i32) {
-    let Some(detaching) = calls::detaching() else {
+    let Some(receiving) = calls::installing() else {
         return;
     };
     ring::count(Counter::InstallFired);
-    let index = detaching.index;
-    detaching.index = index + 1;
-    let (list, count) = (detaching.list, detaching.count);
+    let index = receiving.index;
+    receiving.index = index + 1;
+    let (list, count) = (receiving.list, receiving.count);
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Install, RecordKind::FdInstalled) else {
         return;

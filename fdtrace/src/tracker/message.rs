@@ -288,6 +288,12 @@ impl Message {
         self.has(Hop::Dequeue) || self.has(Hop::Detach)
     }
 
+    /// How many of its files there was room for, where that was seen.
+    pub(super) fn room(&self) -> Option<usize> {
+        self.head(Hop::Detach)
+            .map(|detached| usize::from(detached.room))
+    }
+
     /// The thread that is reading it.
     pub(super) fn reader(&self) -> Option<u32> {
         self.head(Hop::Dequeue).map(|head| head.tid)

@@ -2,7 +2,8 @@
 //! and did not install.
 
 use fdtrace_common::records::{
-    FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, Head, RecordKind,
+    FLAG_INSTALLED_UNSEEN, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED,
+    FLAG_WINDOW_SHORT, Head, RecordKind,
 };
 
 use super::{
@@ -248,8 +249,15 @@ fn undelivered(
     if message.was_tried(index) {
         // What came of it went unseen.
         (Fate::Unknown, None)
-    } else if message.has(Hop::Detach) {
-        (Fate::Truncated, Some(Cause::NoControlRoom))
+    } else if let Some(room) = message.room() {
+        if index >= room {
+            (Fate::Truncated, Some(Cause::NoControlRoom))
+        } else {
+            // It had its turn, and what came of that went unseen.
+            (Fate::Unknown, None)
+        }
+    } else if last.flags & FLAG_INSTALLED_UNSEEN != 0 {
+        (Fate::Unknown, None)
     } else if last.result < 0 {
         (Fate::Discarded, Some(Cause::ReceiveFailed))
     } else if !message.is_being_received() {
