@@ -377,13 +377,64 @@ fn who_takes_a_message_leaves_its_sender_nothing_to_do_with_what_another_thread_
     assert_without_sender(second);
 }
 
+/// At the first one's address, on its skb, from its sender's socket.
+fn another_after(first: &Passing) -> Passing {
+    Passing {
+        files: vec![0xffff_8881_2222_0000],
+        ..first.clone()
+    }
+}
+
+#[test]
+fn a_message_whose_end_was_skipped_is_no_sender_of_the_next_at_its_address() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let transfers = track(
+        [
+            first.queued(10),
+            second.dequeued(20),
+            second.returned(30, 1),
+        ]
+        .concat(),
+    );
+    let [ended, arrived] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(
+        (ended.fate, ended.file.ptr),
+        (Fate::Unknown, first.files[0])
+    );
+    assert_eq!(arrived.file.ptr, second.files[0]);
+    assert_without_sender(arrived);
+}
+
+#[test]
+fn a_peek_of_another_message_than_the_one_that_is_known_is_none_of_that() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let duplicate = Passing {
+        list: second.list + 0x1000,
+        ..second
+    };
+    let events = [
+        first.copied(5),
+        first.edged(10),
+        duplicate.duplicated(20, first.list),
+        duplicate.detached(30),
+        duplicate.installed(40, 0, 9),
+        duplicate.released(50, 200, SYS_RECVMSG),
+    ];
+    let transfer = only(track(events.concat()));
+    assert_eq!(
+        (transfer.fate, transfer.file.ptr),
+        (Fate::Queued, first.files[0])
+    );
+}
+
 #[test]
 fn what_another_thread_reads_with_another_file_in_it_is_another_message() {
     let first = Passing::one();
-    let second = Passing {
-        files: vec![0xffff_8881_2222_0000],
-        ..first.clone()
-    };
+    let second = another_after(&first);
     let events = [
         first.queued(10),
         first.dequeued(20),

@@ -9,7 +9,8 @@ use fdtrace::{
     tracker::{Cause, Chain, Fate, Transfer},
 };
 use fdtrace_common::records::{
-    FLAG_DESTRUCTED, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FileSeen, NOT_TOLD,
+    FLAG_DESTRUCTED, FLAG_INSTALLED_UNSEEN, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL,
+    FileSeen, NOT_TOLD,
 };
 use support::{Passing, SYS_READ, SYS_RECVMSG, head_mut, tracker};
 
@@ -181,6 +182,37 @@ fn a_read_has_no_place_for_descriptors_and_a_receive_may_have_no_room() {
             message.released(50, 200, -1),
         ];
         assert_eq!(fates(&events), [expected], "{called:?}");
+    }
+}
+
+#[test]
+fn what_there_was_no_room_for_is_told_from_what_was_installed_unseen() {
+    let message = three();
+    let receive = |events: Vec<Vec<Event>>| {
+        let events = [vec![sent(&message), message.dequeued(40)], events].concat();
+        fates(&events)
+    };
+    let unknown = (Fate::Unknown, None);
+    // The kernel skipped what would have shown the second file, for which there was room.
+    assert_eq!(
+        receive(vec![
+            message.detached_into(50, 2),
+            message.installed(51, 0, 9),
+            message.released(60, 200, SYS_RECVMSG),
+        ]),
+        [DELIVERED, unknown, truncated(Cause::NoControlRoom)]
+    );
+    // Or the start of it all: of what came then, it is only known that something did.
+    for (flags, expected) in [
+        (0, truncated(Cause::NoControlRoom)),
+        (FLAG_INSTALLED_UNSEEN, unknown),
+    ] {
+        let mut released = message.released(60, 200, SYS_RECVMSG);
+        for part in &mut released {
+            head_mut(part).flags |= flags;
+        }
+        let called = message.called(&["unix_stream_read_generic", "____sys_recvmsg"]);
+        assert_eq!(receive(vec![called, released]), [expected; 3]);
     }
 }
 
@@ -380,10 +412,6 @@ fn after_a_refusal_the_rest_is_not_tried_unless_the_errno_took_its_place() {
     let rlimit = truncated(Cause::RlimitNofile);
     assert_eq!(rest(-libc::EMFILE), [DELIVERED, rlimit, rlimit]);
     assert_eq!(rest(-libc::EACCES), [DELIVERED, LSM, truncated(Cause::Lsm)]);
-    // No more than one had room: nobody was refused.
-    let room = truncated(Cause::NoControlRoom);
-    let events = [begun.clone(), message.installed(60, 0, 9), ended.clone()];
-    assert_eq!(fates(&events), [DELIVERED, room, room]);
     // With SO_RIGHTS_NOTRUNC the receiver is told the errno, and the next has its turn.
     let mut refused = message.installed(70, 1, 0);
     if let Event::FdInstalled(seen) = &mut refused[1] {

@@ -260,10 +260,15 @@ impl Passing {
         self.bare(head, Event::ListQueued)
     }
 
-    /// The list is about to be installed.
+    /// The list is about to be installed, all of it.
     pub fn detached(&self, t_ns: u64) -> Vec<Event> {
+        self.detached_into(t_ns, self.files.len())
+    }
+
+    /// The same with room for so many.
+    pub fn detached_into(&self, t_ns: u64, room: usize) -> Vec<Event> {
         let mut head = self.head(RecordKind::ListDetached, t_ns, self.receiver);
-        head.skb = 0;
+        (head.skb, head.room) = (0, room as u16);
         self.bare(head, Event::ListDetached)
     }
 

@@ -141,7 +141,7 @@ fn why_a_file_was_not_installed_is_told_by_the_function_that_did_not() {
     // Not even asked for: no room in the control buffer.
     let events = [
         sent_by_functions(&message),
-        message.detached(50),
+        message.detached_into(50, 1),
         message.installed(60, 0, 9),
         message.released(70, 200, SYS_RECVMSG),
     ];

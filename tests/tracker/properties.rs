@@ -215,7 +215,8 @@ proptest! {
 
     #[test]
     fn one_changed_pointer_gives_exactly_one_different(
-        count in 1..40_usize,
+        // With another file in it, a list of one is another list.
+        count in 2..40_usize,
         hop in 0..3_usize,
         victim in any::<prop::sample::Index>(),
         bit in 0..48_u32,

@@ -323,26 +323,27 @@ impl Message {
             })
     }
 
-    /// Whether the list that is being read can be this message's: same size, same skb.
+    /// Whether the list that is being read can be this message's: same size, same skb, same sender.
     pub(super) fn is_on(&self, dequeued: &Head) -> bool {
-        let other_skb = [Hop::Attach, Hop::Queue]
+        let is_other = |there: u64, here: u64| there != 0 && here != 0 && there != here;
+        let other = [Hop::Attach, Hop::Queue]
             .into_iter()
             .filter_map(|hop| self.head(hop))
             .chain(self.found.iter().map(|found| &found.head))
-            .any(|head| head.skb != 0 && head.skb != dequeued.skb);
-        self.count == dequeued.count && !other_skb
+            .any(|head| {
+                is_other(head.skb, dequeued.skb) || is_other(head.sender_sock, dequeued.sender_sock)
+            });
+        self.count == dequeued.count && !other
     }
 
-    /// Whether another thread is reading it that found other files in it: that is another message,
-    /// or this one is.
-    pub(super) fn is_read_as_other(&self, dequeued: &Sighting) -> bool {
-        let first = usize::from(dequeued.head.first);
-        let mut files = self.files.iter().skip(first).zip(&dequeued.files);
-        self.reader().is_some_and(|tid| tid != dequeued.head.tid)
-            && files.any(|(file, seen)| {
-                file.at(Hop::Dequeue)
-                    .is_some_and(|here| !is_one_file(&here.file, seen))
-            })
+    /// Whether `seen`, which begins the list, found none of the files that were there before: then
+    /// that is another message. One that differs in some is none, but proof that they were swapped.
+    pub(super) fn shares_nothing_with(&self, seen: &Sighting) -> bool {
+        let files = self.files.iter().zip(&seen.files);
+        let mut known = files
+            .filter_map(|(file, now)| Some(is_one_file(&file.seen.last()?.file, now)))
+            .peekable();
+        seen.head.first == 0 && known.peek().is_some() && !known.any(|same| same)
     }
 
     /// Becomes a message of its own of which only the read is known.

@@ -35,10 +35,10 @@ impl Tracker {
         if self
             .open
             .get(head.list)
-            .is_some_and(|message| !message.is_on(head) || message.is_read_as_other(seen))
+            .is_some_and(|message| !message.is_on(head) || message.shares_nothing_with(seen))
         {
             // The same address on another skb or with other files: a list of which nothing was seen
-            // until now.
+            // until now, and of the one before not how it ended.
             self.retire(head.list);
         }
         let message = self.open_message(head);
@@ -57,6 +57,7 @@ impl Tracker {
         let list = seen.head.list;
         if let Some(origin) = self.duplicates.remove(list)
             && let Some(message) = self.open.get(origin)
+            && !message.shares_nothing_with(seen)
         {
             self.peeks.insert(list, (origin, message.clone()));
         }
