@@ -409,6 +409,116 @@ fn a_message_whose_end_was_skipped_is_no_sender_of_the_next_at_its_address() {
 }
 
 #[test]
+fn a_look_at_the_queue_after_the_receive_is_of_the_next_message_at_that_address() {
+    // The records come in this order where the program at the return is preempted. The second
+    // message has the same file, from another thread.
+    let first = Passing::one();
+    let events = [
+        first.dequeued(20),
+        by_thread(101, first.queued(40)),
+        first.returned(30, 1),
+        to_thread(201, first.dequeued(50)),
+        to_thread(201, first.returned(60, 1)),
+    ];
+    let transfers = track(events.concat());
+    let to = |tid| {
+        let receiver = |transfer: &&Transfer| transfer.receiver.as_ref().map(|it| it.tid);
+        transfers
+            .iter()
+            .find(|transfer| receiver(transfer) == Some(tid))
+            .unwrap()
+    };
+    assert_without_sender(to(200));
+    assert_eq!(to(201).sender.as_ref().unwrap().tid, 101);
+    assert_eq!(verdict(to(201)), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_at_the_queue_after_a_peek_may_be_of_the_message_that_was_peeked_at() {
+    let message = Passing::one();
+    let events = [
+        message.dequeued(20),
+        message.queued(40),
+        peeked(&message, 30),
+    ];
+    let transfers = track(events.concat());
+    let fates: Vec<Fate> = transfers.iter().map(|transfer| transfer.fate).collect();
+    assert_eq!(fates, [Fate::Peeked, Fate::Queued]);
+    assert!(transfers.iter().all(|transfer| transfer.sender.is_some()));
+}
+
+#[test]
+fn a_look_at_the_queue_that_found_another_file_is_of_another_message() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let events = [
+        first.dequeued(20),
+        second.queued(40),
+        first.returned(30, 1),
+        second.destroyed(50, 0, 200),
+    ];
+    let transfers = track(events.concat());
+    let of = |file| {
+        let mut found = transfers.iter();
+        found.find(|transfer| transfer.file.ptr == file).unwrap()
+    };
+    assert_without_sender(of(first.files[0]));
+    assert_eq!(of(second.files[0]).fate, Fate::Discarded);
+}
+
+#[test]
+fn an_end_with_another_file_in_the_list_is_another_messages() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let transfers = track([first.queued(10), second.destroyed(20, 0, 200)].concat());
+    let ends: Vec<_> = transfers
+        .iter()
+        .map(|transfer| (transfer.file.ptr, transfer.fate))
+        .collect();
+    let expected = [
+        (first.files[0], Fate::Unknown),
+        (second.files[0], Fate::Discarded),
+    ];
+    assert_eq!(ends, expected);
+}
+
+#[test]
+fn two_peeks_whose_duplicates_have_one_address_are_two() {
+    let [first, second] = [Passing::one(), another_after(&Passing::one())].map(|message| {
+        let list = message.list + message.files[0] % 0x1_0000_0000;
+        Passing { list, ..message }
+    });
+    let duplicate = |message: &Passing| Passing {
+        list: 0xffff_8881_7777_0000,
+        ..message.clone()
+    };
+    let peek = |message: &Passing, t_ns| {
+        let duplicate = duplicate(message);
+        [
+            duplicate.duplicated(t_ns, message.list),
+            duplicate.detached(t_ns + 1),
+            duplicate.installed(t_ns + 2, 0, 9),
+        ]
+        .concat()
+    };
+    // The end of the first was skipped.
+    let events = [
+        first.copied(10),
+        second.copied(11),
+        peek(&first, 20),
+        peek(&second, 30),
+        duplicate(&second).released(40, 200, SYS_RECVMSG),
+    ];
+    let peeks: Vec<_> = track(events.concat())
+        .into_iter()
+        .filter(|transfer| transfer.fate == Fate::Peeked)
+        .map(|transfer| (transfer.file.ptr, transfer.chain))
+        .collect();
+    let whole = Chain::Whole;
+    assert_eq!(peeks, [(first.files[0], whole), (second.files[0], whole)]);
+}
+
+#[test]
 fn a_peek_of_another_message_than_the_one_that_is_known_is_none_of_that() {
     let first = Passing::one();
     let second = another_after(&first);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fdtrace::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
-    tracker::{Chain, Context, Fate, FileIdentity, Socket, Transfer},
+    tracker::{Chain, Context, Fate, FileIdentity, HopSeen, Socket, Transfer},
     verdict::{Verdict, of_transfer},
 };
 
@@ -105,6 +105,32 @@ fn a_loss_can_only_weaken_a_verdict() {
             }
         }
         assert!(kept > 0 && weakened > 0);
+    }
+}
+
+#[test]
+fn what_is_only_missing_may_have_been_installed_in_records_that_are_lost() {
+    let plan = plan_of("7.3");
+    for fate in [Fate::Truncated, Fate::Refused, Fate::Discarded] {
+        let mut transfer = transfer(fate, Chain::Gap { hop: Hop::Install });
+        assert_eq!(of_transfer(&transfer, &plan, true), None);
+        assert_eq!(of_transfer(&transfer, &plan, false), Some(Verdict::Lost));
+        // Its end was seen: nothing can have come of it.
+        transfer.hops.push(HopSeen {
+            hop: Hop::End,
+            t_ns: 1,
+            cpu: 0,
+            pid: 1,
+            tid: 1,
+            comm: String::new(),
+            file: transfer.file.ptr,
+            skb: 0,
+            list: 0,
+            sender_sock: 0,
+            receiver_sock: 0,
+            refs: None,
+        });
+        assert_eq!(of_transfer(&transfer, &plan, false), None);
     }
 }
 

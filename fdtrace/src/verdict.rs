@@ -66,9 +66,11 @@ pub fn of_transfer_where(
 ) -> Option<Verdict> {
     match transfer.fate {
         Fate::Delivered | Fate::Peeked => {}
+        Fate::Failed => return None,
         Fate::Unknown if lossless => return Some(Verdict::Unverified),
-        // What looks as if it were still queued may have been received in records that are lost.
-        Fate::Unknown | Fate::Queued if !lossless => return Some(Verdict::Lost),
+        // What looks as if it were still queued, or had not been installed, may have been received
+        // in records that are lost.
+        _ if !lossless && !is_seen_to_end(transfer) => return Some(Verdict::Lost),
         _ => return None,
     }
     Some(match transfer.chain {
@@ -78,6 +80,12 @@ pub fn of_transfer_where(
         Chain::Gap { hop } if !lossless && watches(hop) => Verdict::Lost,
         Chain::Gap { .. } | Chain::SenderUnknown => Verdict::Unverified,
     })
+}
+
+/// Whether its list was seen to be given back. Otherwise all that is known of an end without a new
+/// number is that none was seen.
+fn is_seen_to_end(transfer: &Transfer) -> bool {
+    transfer.hops.iter().any(|seen| seen.hop == Hop::End)
 }
 
 /// Hops of the path at which a transfer was not seen.

@@ -154,9 +154,10 @@ impl Truth {
             };
             if !matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
                 let arrival = self.arrival(transfer, &taken);
-                if transfer.fate == Fate::Unknown {
+                // What the trace says may have been lost, it does not say.
+                if transfer.fate == Fate::Unknown || verdict == Some(Verdict::Lost) {
                     unknown.extend(arrival);
-                } else if arrival.is_some() && (lossless || transfer.fate != Fate::Queued) {
+                } else if arrival.is_some() {
                     complain("it did arrive".to_owned());
                 }
                 continue;

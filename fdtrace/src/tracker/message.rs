@@ -356,6 +356,30 @@ impl Message {
         (self.socket_name, self.sender_task) = (None, None);
     }
 
+    /// Gives up the look at the queue if it began when this message's receive had returned: what was
+    /// found then is the next message at its address.
+    pub(super) fn split_off_next(&mut self, returned: &Head, id: u64) -> Option<Self> {
+        let queued = *self.head(Hop::Queue)?;
+        if queued.t_ns <= returned.t_ns {
+            return None;
+        }
+        let files = self.files.iter().filter_map(|file| file.at(Hop::Queue));
+        let files = files.map(|seen| seen.file).collect();
+        let mut next = Self::new(id, self.count);
+        next.record(
+            Hop::Queue,
+            &Sighting {
+                head: Head { first: 0, ..queued },
+                files,
+            },
+        );
+        (next.socket_name, next.sender_task) = (self.socket_name.take(), self.sender_task.take());
+        (next.contested, next.shared) = (self.contested, self.shared);
+        self.forget(Hop::Queue);
+        (self.contested, self.shared) = (false, false);
+        Some(next)
+    }
+
     /// Undoes a sighting at `hop`: the message is where it was before.
     pub(super) fn forget(&mut self, hop: Hop) {
         let kept: Vec<bool> = self.heads.iter().map(|(at, _)| *at != hop).collect();
@@ -403,6 +427,11 @@ impl Message {
             self.heads.push((hop, head));
             self.heads.len() - 1
         })
+    }
+
+    /// Whether its files have been taken off an skb before, for another receive.
+    pub(super) fn was_detached_before(&self, detached: &Head) -> bool {
+        self.has(Hop::Detach) && !self.same_sighting(Hop::Detach, detached)
     }
 
     /// Whether the records of a list's sighting are complete with this one.

@@ -345,6 +345,18 @@ impl Tracker {
         }
     }
 
+    /// Likewise if the list at this address has other files by now.
+    fn retire_unless_of(&mut self, seen: &Sighting) {
+        let list = seen.head.list;
+        if self
+            .open
+            .get(list)
+            .is_some_and(|message| message.shares_nothing_with(seen))
+        {
+            self.retire(list);
+        }
+    }
+
     /// Ends a message whose end went unseen. What was installed is delivered all the same.
     fn close_unseen(&mut self, message: &Message, otherwise: Fate) {
         self.close(message, |index| {
@@ -369,7 +381,9 @@ impl Tracker {
             message.same_sighting(hop, head)
                 || message.latest_hop().is_none_or(|latest| latest < hop)
                 // The sender's look at the queue may come after the receiver's at the skb.
-                || (hop == Hop::Queue && message.is_read_before_queue(head))
+                || (hop == Hop::Queue
+                    && message.is_read_before_queue(head)
+                    && !message.shares_nothing_with(seen))
         });
         let mut doubtful = false;
         if !fits {
@@ -498,6 +512,7 @@ impl Tracker {
             self.put_back(origin);
             return;
         }
+        self.retire_unless_of(seen);
         let Some(message) = self.open.get_mut(list) else {
             // A sender's own list, after the skb got a duplicate.
             return;
@@ -535,6 +550,7 @@ impl Tracker {
             self.called.remove(head.list);
             return;
         }
+        self.retire_unless_of(seen);
         let message = self.open_message(&head);
         message.record(Hop::End, seen);
         if !message.is_last_of_sighting(seen) {

@@ -55,6 +55,15 @@ impl Tracker {
 
     pub(super) fn detached(&mut self, seen: &Sighting) {
         let list = seen.head.list;
+        if self
+            .peeks
+            .get(list)
+            .is_some_and(|(_, peek)| peek.was_detached_before(&seen.head))
+            && let Some((_, peek)) = self.peeks.remove(list)
+        {
+            // Another duplicate is at this address: how that one ended was not seen.
+            self.end_peek(&peek);
+        }
         if let Some(origin) = self.duplicates.remove(list)
             && let Some(message) = self.open.get(origin)
             && !message.shares_nothing_with(seen)
@@ -95,10 +104,21 @@ impl Tracker {
     /// A receive is over whose installs were looked for in the receiver's table.
     pub(super) fn returned(&mut self, seen: Sighting) {
         let head = seen.head;
-        let Some((place, mut message)) = self.take_read_by(&head) else {
+        let Some((mut place, mut message)) = self.take_read_by(&head) else {
             // The address is another message's by now, and what this belongs to was not seen.
             return;
         };
+        let leaves_it = head.flags & (FLAG_PEEK | FLAG_OOB) != 0;
+        if !leaves_it && let Some(next) = message.split_off_next(&head, self.messages + 1) {
+            self.messages += 1;
+            if place == Place::Open {
+                self.open.insert(head.list, next);
+                place = Place::Returning;
+            } else {
+                // Yet another is at the address since.
+                self.close_unseen(&next, Fate::Unknown);
+            }
+        }
         if let Some(addresses) = self.called.remove(head.list) {
             message.received_in = self.named(addresses);
         }
@@ -106,7 +126,7 @@ impl Tracker {
             self.put(place, &head, message);
             return;
         };
-        if head.flags & (FLAG_PEEK | FLAG_OOB) == 0 {
+        if !leaves_it {
             message.install(&head, &gained);
             if place == Place::Overtaken {
                 self.tell_apart(&message, head.list);
