@@ -434,6 +434,23 @@ fn a_look_at_the_queue_after_the_receive_is_of_the_next_message_at_that_address(
 }
 
 #[test]
+fn a_look_at_the_queue_may_be_told_when_all_is_over() {
+    // The program at the queue was preempted before it gave its record away.
+    let message = Passing::one();
+    let received = [message.dequeued(20), message.returned(30, 1)].concat();
+    let transfer = only(track([received.clone(), message.queued(10)].concat()));
+    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    // One that began later has found another message, with the same file at the same address.
+    let transfers = track([received, message.queued(21)].concat());
+    let [delivered, queued] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(queued.fate, Fate::Queued);
+    assert_without_sender(delivered);
+}
+
+#[test]
 fn a_look_at_the_queue_after_a_peek_may_be_of_the_message_that_was_peeked_at() {
     let message = Passing::one();
     let events = [

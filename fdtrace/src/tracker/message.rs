@@ -323,6 +323,26 @@ impl Message {
             })
     }
 
+    /// Whether this look at the queue is of this message, which has been received since: it began
+    /// before that and found the same list, skb, sender and files.
+    pub(super) fn was_seen_queued(&self, queued: &Sighting) -> bool {
+        let head = &queued.head;
+        if self.same_sighting(Hop::Queue, head) {
+            return true;
+        }
+        let before = self.head(Hop::Dequeue).is_some_and(|read| {
+            (read.list, read.sender_sock) == (head.list, head.sender_sock) && head.t_ns <= read.t_ns
+        });
+        let mut files = self.files.iter().zip(&queued.files);
+        before
+            && self.lacks_sender()
+            && self.is_read_before_queue(head)
+            && files.all(|(file, sent)| {
+                file.at(Hop::Dequeue)
+                    .is_some_and(|seen| is_one_file(&seen.file, sent))
+            })
+    }
+
     /// Whether the list that is being read can be this message's: same size, same skb, same sender.
     pub(super) fn is_on(&self, dequeued: &Head) -> bool {
         let is_other = |there: u64, here: u64| there != 0 && here != 0 && there != here;

@@ -423,6 +423,9 @@ impl Tracker {
         {
             return;
         }
+        if self.was_received(seen) {
+            return;
+        }
         self.sent(Hop::Queue, seen);
         if self.may_have_sent_another(seen)
             && let Some(message) = self.open.get_mut(seen.head.list)
@@ -454,6 +457,35 @@ impl Tracker {
                 .orphans
                 .iter()
                 .any(|(message, _)| message.may_be_sent_by(seen, since))
+    }
+
+    /// Joins a look at the queue whose record comes after the receive has returned, for its program
+    /// was preempted; says whether it is such a one.
+    fn was_received(&mut self, seen: &Sighting) -> bool {
+        let mut orphans = self.orphans.iter_mut();
+        let Some(at) = orphans.position(|(message, _)| message.was_seen_queued(seen)) else {
+            return false;
+        };
+        let Some((mut message, last)) = self.orphans.remove(at) else {
+            return false;
+        };
+        message.record(Hop::Queue, seen);
+        message.describe(&self.known, seen, false);
+        if self.senders.share(&seen.head) {
+            message.share();
+        }
+        if self.senders.may_have_missed_the_read(&seen.head) {
+            message.contest();
+        }
+        if let Some(name) = self.names.remove(seen.head.list) {
+            message.socket_name = Some(name);
+        }
+        if message.is_last_of_sighting(seen) {
+            self.end_receive(&message, &last);
+        } else {
+            self.orphans.push_front((message, last));
+        }
+        true
     }
 
     /// A sender whose list had left the queue: finds the message by what else is known.
