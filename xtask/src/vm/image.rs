@@ -22,13 +22,18 @@ use crate::{process, toolchain, workspace};
 /// Static binaries need the target named: Cargo would otherwise build macros with their flags.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The users of a VM, those among them that servers give up root for.
+/// The users of a VM: root, and those that servers give it up for.
 const USERS: [(&str, &str); 2] = [
     (
         "etc/passwd",
-        "root:x:0:0::/tmp:/bin/sh\nwww-data:x:33:33::/tmp:/bin/false\n",
+        "root:x:0:0::/tmp:/bin/sh\n\
+         www-data:x:33:33::/tmp:/bin/false\n\
+         nobody:x:65534:65534::/tmp:/bin/false\n",
     ),
-    ("etc/group", "root:x:0:\nwww-data:x:33:\n"),
+    (
+        "etc/group",
+        "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\nnobody:x:65533:\n",
+    ),
 ];
 
 /// A program that the VM will have in /bin.
