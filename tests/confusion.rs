@@ -411,10 +411,16 @@ fn a_message_whose_end_was_skipped_is_no_sender_of_the_next_at_its_address() {
 #[test]
 fn a_look_at_the_queue_after_the_receive_is_of_the_next_message_at_that_address() {
     // The records come in this order where the program at the return is preempted. The second
-    // message has the same file, from another thread.
+    // message has the same file, from another thread: one that has looked since the first was read,
+    // and so cannot have sent that.
     let first = Passing::one();
+    let before = Passing {
+        list: first.list + 0x1000,
+        ..another_after(&first)
+    };
     let events = [
         first.dequeued(20),
+        by_thread(101, before.queued(25)),
         by_thread(101, first.queued(40)),
         first.returned(30, 1),
         to_thread(201, first.dequeued(50)),
@@ -431,6 +437,36 @@ fn a_look_at_the_queue_after_the_receive_is_of_the_next_message_at_that_address(
     assert_without_sender(to(200));
     assert_eq!(to(201).sender.as_ref().unwrap().tid, 101);
     assert_eq!(verdict(to(201)), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_that_may_have_found_what_was_sent_behind_its_own_names_no_sender() {
+    // The first thread's own list is before the one that it finds at the tail. That one's sender
+    // has never been seen: its look comes when all is over.
+    let own = Passing::one();
+    let other = Passing {
+        list: own.list + 0x1000,
+        skb: own.skb + 0x100,
+        ..own.clone()
+    };
+    let events = |own: &Passing| {
+        [
+            with_refs(4, other.queued(10)),
+            own.dequeued(20),
+            own.returned(30, 1),
+            other.dequeued(40),
+            other.returned(50, 1),
+        ]
+        .concat()
+    };
+    for transfer in track(events(&own)) {
+        assert_without_sender(&transfer);
+    }
+    // With another file it is not what the thread has sent.
+    let same = track(events(&another_after(&own)))
+        .into_iter()
+        .find(|transfer| transfer.file.ptr == other.files[0]);
+    assert_eq!(verdict(&same.unwrap()), Some(Verdict::Same));
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(super) struct Message {
     /// Two threads have found its list and taken it for theirs, or the one that did may have sent
     /// another.
     contested: bool,
+    /// When the thread that found its list had looked for another before: it sent its own since.
+    looked_since: u64,
     /// Other threads send on the same socket, and one of them may have sent it.
     shared: bool,
     /// Records were lost, and what was seen of it may be of the message before at its address.
@@ -95,6 +97,7 @@ impl Message {
             late_sender: None,
             found: None,
             contested: false,
+            looked_since: 0,
             shared: false,
             doubtful: false,
             received_in: Called::default(),
@@ -224,6 +227,30 @@ impl Message {
     /// Notes that the thread that found its list may have sent another one.
     pub(super) fn contest(&mut self) {
         self.contested = true;
+    }
+
+    /// Notes when the thread that found its list had looked before.
+    pub(super) fn note_look(&mut self, since: u64) {
+        self.looked_since = since;
+    }
+
+    /// Whether this message, which was read without a sender, may be what was sent by the thread
+    /// that found `other`: on the same socket, with the same files. A look begins at the tail of
+    /// the queue, where another thread's list may lie behind its own.
+    pub(super) fn is_rival_of(&self, other: &Self) -> bool {
+        let ends = self.head(Hop::Dequeue).zip(other.head(Hop::Dequeue));
+        let mut files = self.files.iter().zip(&other.files);
+        self.lacks_sender()
+            && other.has(Hop::Queue)
+            && ends.is_some_and(|(here, there)| {
+                (here.sender_sock, here.count) == (there.sender_sock, there.count)
+                    && other.looked_since <= here.t_ns
+            })
+            && files.all(|(here, there)| {
+                here.at(Hop::Dequeue)
+                    .zip(there.at(Hop::Dequeue))
+                    .is_some_and(|(here, there)| is_one_file(&here.file, &there.file))
+            })
     }
 
     /// Whether it was read, without a sender, from where `queued` finds a list with its files, and
@@ -395,6 +422,7 @@ impl Message {
         );
         (next.socket_name, next.sender_task) = (self.socket_name.take(), self.sender_task.take());
         (next.contested, next.shared) = (self.contested, self.shared);
+        next.looked_since = self.looked_since;
         self.forget(Hop::Queue);
         (self.contested, self.shared) = (false, false);
         Some(next)

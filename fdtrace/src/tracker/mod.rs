@@ -427,6 +427,10 @@ impl Tracker {
             return;
         }
         self.sent(Hop::Queue, seen);
+        let since = self.senders.previous_look(&seen.head);
+        if let Some(message) = self.open.get_mut(seen.head.list) {
+            message.note_look(since);
+        }
         if self.may_have_sent_another(seen)
             && let Some(message) = self.open.get_mut(seen.head.list)
         {
@@ -470,6 +474,7 @@ impl Tracker {
             return false;
         };
         message.record(Hop::Queue, seen);
+        message.note_look(self.senders.previous_look(&seen.head));
         message.describe(&self.known, seen, false);
         if self.senders.share(&seen.head) {
             message.share();
@@ -481,7 +486,7 @@ impl Tracker {
             message.socket_name = Some(name);
         }
         if message.is_last_of_sighting(seen) {
-            self.end_receive(&message, &last);
+            self.end_table_receive(message, last);
         } else {
             self.orphans.push_front((message, last));
         }

@@ -201,8 +201,12 @@ impl Tracker {
     }
 
     /// Ends a receive that took the message; a sender's hook that lost its race may still tell.
-    fn end_table_receive(&mut self, message: Message, head: Head) {
+    pub(super) fn end_table_receive(&mut self, mut message: Message, head: Head) {
         if !message.lacks_sender() {
+            let mut orphans = self.orphans.iter();
+            if orphans.any(|(orphan, _)| orphan.is_rival_of(&message)) {
+                message.contest();
+            }
             self.end_receive(&message, &head);
             return;
         }
