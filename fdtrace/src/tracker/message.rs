@@ -13,7 +13,7 @@ use fdtrace_common::{
 use super::{
     Known,
     fate::Called,
-    senders::{LateSender, REFS_OF_ONE_NUMBER, is_one_file},
+    senders::{LateSender, REFS_OF_ONE_NUMBER, Senders, is_one_file},
 };
 use crate::{description::FileDescription, event::Sighting, plan::Hop};
 
@@ -182,11 +182,6 @@ impl Message {
         agrees
     }
 
-    /// Notes that several threads send on its socket.
-    pub(super) fn share(&mut self) {
-        self.shared = true;
-    }
-
     /// Notes that the message that was open at its address is made of two, as far as is known: what
     /// comes next may be of either again.
     pub(super) fn doubt(&mut self) {
@@ -229,9 +224,28 @@ impl Message {
         self.contested = true;
     }
 
-    /// Notes when the thread that found its list had looked before.
-    pub(super) fn note_look(&mut self, since: u64) {
-        self.looked_since = since;
+    /// Joins what is known of the thread that found its list, and of the socket that it was sent on.
+    pub(super) fn note_look(
+        &mut self,
+        queued: &Sighting,
+        senders: &Senders,
+        known: &Known,
+        socket_name: Option<Vec<u8>>,
+    ) {
+        self.looked_since = senders.previous_look(&queued.head);
+        self.describe(known, queued, false);
+        self.shared |= senders.share(&queued.head);
+        self.socket_name = socket_name.or(self.socket_name.take());
+    }
+
+    /// Whether its reader found the same files, as far as `queued` tells of them.
+    fn was_read_as(&self, queued: &Sighting) -> bool {
+        let first = usize::from(queued.head.first);
+        let mut files = self.files.iter().skip(first).zip(&queued.files);
+        files.all(|(file, seen)| {
+            file.at(Hop::Dequeue)
+                .is_some_and(|read| is_one_file(&read.file, seen))
+        })
     }
 
     /// Whether this message, which was read without a sender, may be what was sent by the thread
@@ -256,19 +270,10 @@ impl Message {
     /// Whether it was read, without a sender, from where `queued` finds a list with its files, and
     /// since that thread's look before: then it may be the one that the thread has sent.
     pub(super) fn may_be_sent_by(&self, queued: &Sighting, since: u64) -> bool {
-        let first = usize::from(queued.head.first);
         let here = (queued.head.list, queued.head.skb, queued.head.sender_sock);
         self.head(Hop::Dequeue).is_some_and(|read| {
             (read.list, read.skb, read.sender_sock) == here && since <= read.t_ns
-        }) && self
-            .files
-            .iter()
-            .skip(first)
-            .zip(&queued.files)
-            .all(|(file, seen)| {
-                file.at(Hop::Dequeue)
-                    .is_some_and(|here| is_one_file(&here.file, seen))
-            })
+        }) && self.was_read_as(queued)
     }
 
     /// Whether the thread that found the list in the queue need not be the one that sent it.
@@ -360,14 +365,7 @@ impl Message {
         let before = self.head(Hop::Dequeue).is_some_and(|read| {
             (read.list, read.sender_sock) == (head.list, head.sender_sock) && head.t_ns <= read.t_ns
         });
-        let mut files = self.files.iter().zip(&queued.files);
-        before
-            && self.lacks_sender()
-            && self.is_read_before_queue(head)
-            && files.all(|(file, sent)| {
-                file.at(Hop::Dequeue)
-                    .is_some_and(|seen| is_one_file(&seen.file, sent))
-            })
+        before && self.lacks_sender() && self.is_read_before_queue(head) && self.was_read_as(queued)
     }
 
     /// Whether the list that is being read can be this message's: same size, same skb, same sender.

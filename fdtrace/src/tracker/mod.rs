@@ -427,25 +427,13 @@ impl Tracker {
             return;
         }
         self.sent(Hop::Queue, seen);
-        let since = self.senders.previous_look(&seen.head);
+        let contested = self.may_have_sent_another(seen);
         if let Some(message) = self.open.get_mut(seen.head.list) {
-            message.note_look(since);
-        }
-        if self.may_have_sent_another(seen)
-            && let Some(message) = self.open.get_mut(seen.head.list)
-        {
-            message.contest();
-        }
-        self.describe(seen, false);
-        if self.senders.share(&seen.head)
-            && let Some(message) = self.open.get_mut(seen.head.list)
-        {
-            message.share();
-        }
-        if let Some(name) = self.names.remove(seen.head.list)
-            && let Some(message) = self.open.get_mut(seen.head.list)
-        {
-            message.socket_name = Some(name);
+            let name = self.names.remove(seen.head.list);
+            message.note_look(seen, &self.senders, &self.known, name);
+            if contested {
+                message.contest();
+            }
         }
     }
 
@@ -474,16 +462,10 @@ impl Tracker {
             return false;
         };
         message.record(Hop::Queue, seen);
-        message.note_look(self.senders.previous_look(&seen.head));
-        message.describe(&self.known, seen, false);
-        if self.senders.share(&seen.head) {
-            message.share();
-        }
+        let name = self.names.remove(seen.head.list);
+        message.note_look(seen, &self.senders, &self.known, name);
         if self.senders.may_have_missed_the_read(&seen.head) {
             message.contest();
-        }
-        if let Some(name) = self.names.remove(seen.head.list) {
-            message.socket_name = Some(name);
         }
         if message.is_last_of_sighting(seen) {
             self.end_table_receive(message, last);
