@@ -572,6 +572,19 @@ fn two_peeks_whose_duplicates_have_one_address_are_two() {
 }
 
 #[test]
+fn a_message_from_another_socket_is_another_though_its_file_is_the_same() {
+    let first = Passing::one();
+    let mut read = first.dequeued(20);
+    head_mut(&mut read[0]).sender_sock += 0x1000;
+    let transfers = track([first.queued(10), read, first.returned(30, 1)].concat());
+    let [ended, arrived] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(ended.fate, Fate::Unknown);
+    assert_without_sender(arrived);
+}
+
+#[test]
 fn a_peek_of_another_message_than_the_one_that_is_known_is_none_of_that() {
     let first = Passing::one();
     let second = another_after(&first);
