@@ -1,0 +1,258 @@
+//! Messages one after another at one address, and threads that read at it at once.
+
+use fdtrace::{
+    tracker::{Chain, Fate, Transfer},
+    verdict::Verdict,
+};
+
+use crate::{
+    another_after, assert_without_sender, by_thread, only, peeked,
+    support::{Passing, SYS_RECVMSG, head_mut},
+    to_thread, track, verdict,
+};
+
+#[test]
+fn a_list_at_the_address_of_one_whose_end_went_unseen_has_its_own_sender() {
+    // The control: other files cannot be the same list.
+    let first = Passing::one();
+    let second = Passing {
+        files: vec![0xffff_8881_2222_0000],
+        ..first.clone()
+    };
+    let events = [
+        first.queued(10),
+        by_thread(101, second.queued(12)),
+        second.dequeued(20),
+        second.returned(30, 1),
+    ];
+    let transfers = track(events.concat());
+    assert_eq!(transfers.len(), 2);
+    assert_eq!(transfers[0].fate, Fate::Unknown);
+    assert_eq!(transfers[1].sender.as_ref().unwrap().tid, 101);
+    assert_eq!(verdict(&transfers[1]), Some(Verdict::Same));
+}
+
+#[test]
+fn a_peek_that_another_thread_overtakes_is_told_all_the_same() {
+    let message = Passing::one();
+    let first = [message.queued(10), message.dequeued(20)].concat();
+    let first_returns = peeked(&message, 40);
+    let second = to_thread(201, message.dequeued(30));
+    let second_returns = to_thread(201, message.returned(50, 1));
+    let transfers = track([first, second, first_returns, second_returns].concat());
+    let fates: Vec<_> = transfers
+        .iter()
+        .map(|transfer| {
+            let receiver = transfer.receiver.as_ref().unwrap();
+            (transfer.fate, receiver.tid, verdict(transfer))
+        })
+        .collect();
+    let same = Some(Verdict::Same);
+    assert_eq!(
+        fates,
+        [(Fate::Peeked, 200, same), (Fate::Delivered, 201, same)]
+    );
+}
+
+#[test]
+fn who_takes_a_message_leaves_its_sender_nothing_to_do_with_what_another_thread_reads() {
+    // The second message lies at the first one's address, on its skb, with its file; its sender's
+    // hook found nothing.
+    let message = Passing::one();
+    let first = [message.queued(10), message.dequeued(20)].concat();
+    let first_returns = message.returned(40, 1);
+    let second = to_thread(201, message.dequeued(30));
+    let second_returns = to_thread(201, message.returned(50, 1));
+    let transfers = track([first, second, first_returns, second_returns].concat());
+    let [first, second] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(first.receiver.as_ref().unwrap().tid, 200);
+    assert_eq!(verdict(first), Some(Verdict::Same));
+    assert_eq!(second.receiver.as_ref().unwrap().tid, 201);
+    assert_ne!(first.message, second.message);
+    assert_without_sender(second);
+}
+
+#[test]
+fn a_message_whose_end_was_skipped_is_no_sender_of_the_next_at_its_address() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let transfers = track(
+        [
+            first.queued(10),
+            second.dequeued(20),
+            second.returned(30, 1),
+        ]
+        .concat(),
+    );
+    let [ended, arrived] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(
+        (ended.fate, ended.file.ptr),
+        (Fate::Unknown, first.files[0])
+    );
+    assert_eq!(arrived.file.ptr, second.files[0]);
+    assert_without_sender(arrived);
+}
+
+#[test]
+fn a_look_at_the_queue_after_the_receive_is_of_the_next_message_at_that_address() {
+    // The records come in this order where the program at the return is preempted. The second
+    // message has the same file, from another thread: one that has looked since the first was read,
+    // and so cannot have sent that.
+    let first = Passing::one();
+    let before = Passing {
+        list: first.list + 0x1000,
+        ..another_after(&first)
+    };
+    let events = [
+        first.dequeued(20),
+        by_thread(101, before.queued(25)),
+        by_thread(101, first.queued(40)),
+        first.returned(30, 1),
+        to_thread(201, first.dequeued(50)),
+        to_thread(201, first.returned(60, 1)),
+    ];
+    let transfers = track(events.concat());
+    let to = |tid| {
+        let receiver = |transfer: &&Transfer| transfer.receiver.as_ref().map(|it| it.tid);
+        transfers
+            .iter()
+            .find(|transfer| receiver(transfer) == Some(tid))
+            .unwrap()
+    };
+    assert_without_sender(to(200));
+    assert_eq!(to(201).sender.as_ref().unwrap().tid, 101);
+    assert_eq!(verdict(to(201)), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_at_the_queue_that_found_another_file_is_of_another_message() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let events = [
+        first.dequeued(20),
+        second.queued(40),
+        first.returned(30, 1),
+        second.destroyed(50, 0, 200),
+    ];
+    let transfers = track(events.concat());
+    let of = |file| {
+        let mut found = transfers.iter();
+        found.find(|transfer| transfer.file.ptr == file).unwrap()
+    };
+    assert_without_sender(of(first.files[0]));
+    assert_eq!(of(second.files[0]).fate, Fate::Discarded);
+}
+
+#[test]
+fn an_end_with_another_file_in_the_list_is_another_messages() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let transfers = track([first.queued(10), second.destroyed(20, 0, 200)].concat());
+    let ends: Vec<_> = transfers
+        .iter()
+        .map(|transfer| (transfer.file.ptr, transfer.fate))
+        .collect();
+    let expected = [
+        (first.files[0], Fate::Unknown),
+        (second.files[0], Fate::Discarded),
+    ];
+    assert_eq!(ends, expected);
+}
+
+#[test]
+fn two_peeks_whose_duplicates_have_one_address_are_two() {
+    let [first, second] = [Passing::one(), another_after(&Passing::one())].map(|message| {
+        let list = message.list + message.files[0] % 0x1_0000_0000;
+        Passing { list, ..message }
+    });
+    let duplicate = |message: &Passing| Passing {
+        list: 0xffff_8881_7777_0000,
+        ..message.clone()
+    };
+    let peek = |message: &Passing, t_ns| {
+        let duplicate = duplicate(message);
+        [
+            duplicate.duplicated(t_ns, message.list),
+            duplicate.detached(t_ns + 1),
+            duplicate.installed(t_ns + 2, 0, 9),
+        ]
+        .concat()
+    };
+    // The end of the first was skipped.
+    let events = [
+        first.copied(10),
+        second.copied(11),
+        peek(&first, 20),
+        peek(&second, 30),
+        duplicate(&second).released(40, 200, SYS_RECVMSG),
+    ];
+    let peeks: Vec<_> = track(events.concat())
+        .into_iter()
+        .filter(|transfer| transfer.fate == Fate::Peeked)
+        .map(|transfer| (transfer.file.ptr, transfer.chain))
+        .collect();
+    let whole = Chain::Whole;
+    assert_eq!(peeks, [(first.files[0], whole), (second.files[0], whole)]);
+}
+
+#[test]
+fn a_message_from_another_socket_is_another_though_its_file_is_the_same() {
+    let first = Passing::one();
+    let mut read = first.dequeued(20);
+    head_mut(&mut read[0]).sender_sock += 0x1000;
+    let transfers = track([first.queued(10), read, first.returned(30, 1)].concat());
+    let [ended, arrived] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(ended.fate, Fate::Unknown);
+    assert_without_sender(arrived);
+}
+
+#[test]
+fn a_peek_of_another_message_than_the_one_that_is_known_is_none_of_that() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let duplicate = Passing {
+        list: second.list + 0x1000,
+        ..second
+    };
+    let events = [
+        first.copied(5),
+        first.edged(10),
+        duplicate.duplicated(20, first.list),
+        duplicate.detached(30),
+        duplicate.installed(40, 0, 9),
+        duplicate.released(50, 200, SYS_RECVMSG),
+    ];
+    let transfer = only(track(events.concat()));
+    assert_eq!(
+        (transfer.fate, transfer.file.ptr),
+        (Fate::Queued, first.files[0])
+    );
+}
+
+#[test]
+fn what_another_thread_reads_with_another_file_in_it_is_another_message() {
+    let first = Passing::one();
+    let second = another_after(&first);
+    let events = [
+        first.queued(10),
+        first.dequeued(20),
+        to_thread(201, second.dequeued(30)),
+        to_thread(201, second.returned(35, 1)),
+        first.returned(40, 1),
+    ];
+    let transfers = track(events.concat());
+    let of = |tid| {
+        let receiver = |transfer: &&Transfer| transfer.receiver.as_ref().map(|it| it.tid);
+        transfers
+            .iter()
+            .find(|transfer| receiver(transfer) == Some(tid))
+    };
+    assert_eq!(verdict(of(200).unwrap()), Some(Verdict::Same));
+    assert_without_sender(of(201).unwrap());
+}

@@ -1,0 +1,109 @@
+//! Which number is which file's, where threads share a table.
+
+use fdtrace::{
+    plan::Hop,
+    tracker::{Cause, Chain, Fate},
+    verdict::Verdict,
+};
+use fdtrace_common::records::{FLAG_PEEK, FLAG_TABLE_SHARED};
+
+use crate::{
+    SYS_RECVMMSG, only,
+    support::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut},
+    track, verdict,
+};
+
+#[test]
+fn an_address_that_is_another_file_by_the_time_of_the_install_proves_nothing() {
+    let message = Passing::one();
+    let mut gained = message.gained(0);
+    gained.ino += 1;
+    let events = [
+        message.queued(10),
+        message.dequeued(20),
+        message.returned_with(30, SYS_RECVMSG, 0, vec![gained]),
+    ];
+    let transfer = only(track(events.concat()));
+    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(transfer.chain, Chain::Gap { hop: Hop::Install });
+    assert_eq!(verdict(&transfer), Some(Verdict::Unverified));
+}
+
+/// A receive of two files whose table gained nothing, though the control message names `told`.
+fn returned_without_new_numbers(told: u64, syscall: i32, flags: u16) -> Vec<(Fate, Option<Cause>)> {
+    let message = Passing {
+        files: vec![0x10_000, 0x20_000],
+        ..Passing::one()
+    };
+    let mut events = [
+        message.queued(10),
+        message.dequeued(20),
+        message.returned_with(30, syscall, flags, Vec::new()),
+    ];
+    head_mut(&mut events[2][0]).location = told;
+    let transfers = track(events.concat());
+    transfers
+        .iter()
+        .map(|transfer| (transfer.fate, transfer.cause))
+        .collect()
+}
+
+#[test]
+fn a_number_that_another_thread_closed_meanwhile_may_be_the_files() {
+    let unknown = (Fate::Unknown, None);
+    let truncated = (Fate::Truncated, Some(Cause::NoControlRoom));
+    let fates = returned_without_new_numbers;
+    assert_eq!(
+        fates(1, SYS_RECVMSG, FLAG_TABLE_SHARED),
+        [unknown, truncated]
+    );
+    // Where fdtrace does not see the control message, any may be.
+    assert_eq!(fates(0, SYS_RECVMMSG, FLAG_TABLE_SHARED), [unknown; 2]);
+    // The controls: nobody else could close it, or there is no control message at all.
+    assert_eq!(fates(1, SYS_RECVMSG, 0), [truncated; 2]);
+    assert_eq!(fates(0, SYS_RECVMMSG, 0), [truncated; 2]);
+    let discarded = (Fate::Discarded, Some(Cause::PlainRead));
+    assert_eq!(fates(0, SYS_READ, FLAG_TABLE_SHARED), [discarded; 2]);
+}
+
+#[test]
+fn a_peek_whose_number_another_thread_closed_meanwhile_may_have_installed_it() {
+    let message = Passing::one();
+    let course = |flags| {
+        let read = [message.queued(10), message.dequeued(20)].concat();
+        let mut peek = message.returned_with(30, SYS_RECVMSG, FLAG_PEEK | flags, Vec::new());
+        head_mut(&mut peek[0]).location = 1;
+        track([read, peek].concat())
+            .iter()
+            .map(|transfer| transfer.fate)
+            .collect::<Vec<_>>()
+    };
+    // The message itself is queued still.
+    assert_eq!(course(FLAG_TABLE_SHARED), [Fate::Unknown, Fate::Queued]);
+    assert_eq!(course(0), [Fate::Queued]);
+}
+
+#[test]
+fn a_number_that_another_thread_gave_to_another_file_says_nothing_of_the_first() {
+    let passing = Passing::one();
+    let ending = |flags: u16| {
+        let mut returned = passing.returned(3, 1);
+        for event in &mut returned {
+            let head = head_mut(event);
+            head.flags |= flags;
+            // The receiver's control message tells of one number.
+            head.location = 1;
+            for file in files_mut(event) {
+                file.file += 0x100;
+                file.ino += 1;
+            }
+        }
+        let events = [passing.queued(1), passing.dequeued(2), returned].concat();
+        only(track(events))
+    };
+    let replaced = ending(FLAG_TABLE_SHARED);
+    assert_eq!(replaced.fate, Fate::Unknown, "{replaced:?}");
+    assert_eq!(verdict(&replaced), Some(Verdict::Unverified));
+    // Where nobody else has the table, the kernel itself has installed another file.
+    assert_eq!(verdict(&ending(0)), Some(Verdict::Different));
+}

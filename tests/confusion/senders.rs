@@ -1,0 +1,271 @@
+//! Who sent it, where the sender's look at the queue comes after the fact.
+
+use fdtrace::{
+    event::Event,
+    tracker::{Fate, Transfer},
+    verdict::Verdict,
+};
+use fdtrace_common::records::FLAG_RACED;
+
+use crate::{
+    another, another_after, assert_without_sender, by_thread, only, peeked,
+    support::{Passing, files_mut, head_mut},
+    track, verdict, with_refs,
+};
+
+/// The sender's hook looked, and the list was gone.
+fn raced(message: &Passing, t_ns: u64) -> Vec<Event> {
+    let mut events = message.queued(t_ns);
+    for event in &mut events {
+        let head = head_mut(event);
+        head.flags |= FLAG_RACED;
+        (head.list, head.skb) = (0, 0);
+    }
+    events
+}
+
+#[test]
+fn a_list_that_two_threads_take_for_theirs_has_no_sender() {
+    let message = Passing::one();
+    let second = by_thread(101, message.queued(12));
+    let events = [
+        message.queued(10),
+        second.clone(),
+        message.dequeued(20),
+        message.returned(30, 1),
+    ];
+    assert_without_sender(&only(track(events.concat())));
+    // The receiver may have begun to read it before the second thread looks.
+    let events = [
+        message.queued(10),
+        message.dequeued(11),
+        second,
+        message.returned(30, 1),
+    ];
+    assert_without_sender(&only(track(events.concat())));
+}
+
+#[test]
+fn on_a_shared_socket_a_file_with_other_numbers_may_be_anybodys() {
+    let first = Passing::one();
+    let second = another(&first, 1);
+    let course = |refs| {
+        let events = [
+            first.delivered(10),
+            with_refs(refs, by_thread(101, second.queued(40))),
+            second.dequeued(50),
+            second.returned(60, 1),
+        ];
+        track(events.concat()).pop().unwrap()
+    };
+    assert_without_sender(&course(3));
+    // The control: nobody else has it when the list and one number hold all references.
+    let transfer = course(2);
+    assert_eq!(transfer.sender.as_ref().unwrap().fd, Some(14));
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    // Another control: the first thread alone may have as many numbers as it likes.
+    let events = [first.delivered(10), with_refs(3, second.delivered(40))];
+    assert_eq!(verdict(&track(events.concat())[1]), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
+    let message = Passing::one();
+    let next = another(&message, 1);
+    let events = [
+        message.dequeued(10),
+        message.returned(20, 1),
+        // The same thread has sent another one meanwhile, so its call at 40 began after 30.
+        next.queued(30),
+        raced(&message, 40),
+    ];
+    let transfers = track(events.concat());
+    let delivered: Vec<&Transfer> = transfers
+        .iter()
+        .filter(|transfer| transfer.fate == Fate::Delivered)
+        .collect();
+    assert_without_sender(delivered[0]);
+    // The control: without the one between, it is.
+    let events = [
+        message.dequeued(10),
+        message.returned(20, 1),
+        raced(&message, 40),
+    ];
+    assert_eq!(verdict(&only(track(events.concat()))), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_is_not_taken_for_a_message_with_another_file_at_the_same_address() {
+    let message = Passing::one();
+    let mut late = raced(&message, 25);
+    files_mut(&mut late[0])[0].ino += 1;
+    let events = [message.dequeued(10), message.returned(20, 1), late];
+    assert_without_sender(&only(track(events.concat())));
+}
+
+#[test]
+fn a_look_that_saw_a_list_go_away_is_not_taken_if_the_file_is_not_the_senders() {
+    let message = Passing::one();
+    let mut late = raced(&message, 25);
+    files_mut(&mut late[0])[0].slot += 0x100;
+    let events = [message.dequeued(10), message.returned(20, 1), late];
+    assert_without_sender(&only(track(events.concat())));
+}
+
+#[test]
+fn a_look_on_a_shared_socket_is_not_taken() {
+    let message = Passing::one();
+    let events = [
+        by_thread(101, another(&message, 1).delivered(1)),
+        message.dequeued(30),
+        message.returned(40, 1),
+        raced(&message, 45),
+    ];
+    assert_without_sender(&track(events.concat())[1]);
+}
+
+#[test]
+fn a_look_is_not_taken_while_another_number_of_the_file_waits_for_its_message() {
+    let message = Passing::one();
+    let under_another_number = Passing {
+        sender_fd: 5,
+        ..message.clone()
+    };
+    let events = [
+        raced(&under_another_number, 5),
+        message.dequeued(10),
+        message.returned(20, 1),
+        raced(&message, 25),
+    ];
+    assert_without_sender(&only(track(events.concat())));
+    // The control: under the same number it makes no difference whose it was.
+    let events = [
+        raced(&message, 5),
+        message.dequeued(10),
+        message.returned(20, 1),
+        raced(&message, 25),
+    ];
+    assert_eq!(verdict(&only(track(events.concat()))), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_that_may_have_found_what_was_sent_behind_its_own_names_no_sender() {
+    // The first thread's own list is before the one that it finds at the tail. That one's sender
+    // has never been seen: its look comes when all is over.
+    let own = Passing::one();
+    let other = Passing {
+        list: own.list + 0x1000,
+        skb: own.skb + 0x100,
+        ..own.clone()
+    };
+    let events = |own: &Passing| {
+        [
+            with_refs(4, other.queued(10)),
+            own.dequeued(20),
+            own.returned(30, 1),
+            other.dequeued(40),
+            other.returned(50, 1),
+        ]
+        .concat()
+    };
+    for transfer in track(events(&own)) {
+        assert_without_sender(&transfer);
+    }
+    // With another file it is not what the thread has sent.
+    let same = track(events(&another_after(&own)))
+        .into_iter()
+        .find(|transfer| transfer.file.ptr == other.files[0]);
+    assert_eq!(verdict(&same.unwrap()), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_at_the_queue_may_be_told_when_all_is_over() {
+    // The program at the queue was preempted before it gave its record away.
+    let message = Passing::one();
+    let received = [message.dequeued(20), message.returned(30, 1)].concat();
+    let transfer = only(track([received.clone(), message.queued(10)].concat()));
+    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    // One that began later has found another message, with the same file at the same address.
+    let transfers = track([received, message.queued(21)].concat());
+    let [delivered, queued] = transfers.as_slice() else {
+        panic!("{transfers:?}");
+    };
+    assert_eq!(queued.fate, Fate::Queued);
+    assert_without_sender(delivered);
+}
+
+#[test]
+fn a_look_at_the_queue_after_a_peek_may_be_of_the_message_that_was_peeked_at() {
+    let message = Passing::one();
+    let events = [
+        message.dequeued(20),
+        message.queued(40),
+        peeked(&message, 30),
+    ];
+    let transfers = track(events.concat());
+    let fates: Vec<Fate> = transfers.iter().map(|transfer| transfer.fate).collect();
+    assert_eq!(fates, [Fate::Peeked, Fate::Queued]);
+    assert!(transfers.iter().all(|transfer| transfer.sender.is_some()));
+}
+
+/// Records were lost at this time, and all of these came later.
+fn after_loss_at(epoch: u64, mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        head_mut(event).epoch = epoch;
+    }
+    events
+}
+
+/// The first thread's list was read before it looked. It finds the second's, at the same address on
+/// the same skb with the same file, which is read before the second looks. With its own numbers.
+fn a_look_that_finds_the_next_list(message: &Passing, t_ns: u64) -> Vec<Event> {
+    [
+        message.queued(t_ns),
+        message.dequeued(t_ns + 1),
+        message.returned(t_ns + 2, 1),
+        by_thread(101, raced(message, t_ns + 3)),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_look_after_a_loss_may_be_at_another_list_than_the_threads_own() {
+    let message = Passing::one();
+    // The read of the first list was lost at 15.
+    let events = after_loss_at(15, a_look_that_finds_the_next_list(&message, 20));
+    assert_without_sender(&only(track(events)));
+    // The control: the thread has looked since the loss, so its list was read after that.
+    let earlier = after_loss_at(15, another(&message, 1).delivered(16));
+    let events = after_loss_at(15, a_look_that_finds_the_next_list(&message, 20));
+    let transfers = track([earlier, events].concat());
+    assert_eq!(verdict(&transfers[1]), Some(Verdict::Same));
+    // Another: the loss was long ago.
+    let events = after_loss_at(15, message.delivered(2_000_000_000));
+    assert_eq!(verdict(&only(track(events))), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_that_found_nothing_after_a_loss_may_be_for_a_read_that_was_lost() {
+    let message = Passing::one();
+    let course = |epoch| {
+        let events = [
+            message.dequeued(20),
+            message.returned(21, 1),
+            raced(&message, 22),
+        ];
+        only(track(after_loss_at(epoch, events.concat())))
+    };
+    assert_without_sender(&course(15));
+    // The control.
+    assert_eq!(verdict(&course(0)), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_at_the_address_of_a_message_without_a_sender_may_be_that_messages() {
+    let message = Passing::one();
+    let first = [message.dequeued(10), message.returned(12, 1)].concat();
+    let transfers = track([first, a_look_that_finds_the_next_list(&message, 20)].concat());
+    assert_eq!(transfers.len(), 2, "{transfers:?}");
+    transfers.iter().for_each(assert_without_sender);
+}
