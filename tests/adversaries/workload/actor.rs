@@ -143,7 +143,14 @@ impl Actor {
             Err(Errno::EAGAIN) => return Came::Nothing,
             Err(errno) => panic!("cannot receive: {errno}"),
         };
-        self.note(socket_fd, from, &message.data, message.fds, flags)
+        let mut came = self.note(socket_fd, from, &message.data, message.fds, flags);
+        // A pidfd of the sender is no transfer, but its number may be another thread's by now, as
+        // those of the files may: it is not dropped here, where a closed number ends the process.
+        match (&mut came, message.pidfd) {
+            (Came::Message(fds), Some(pidfd)) => fds.push(pidfd),
+            (_, pidfd) => abandon(pidfd.into_iter().collect()),
+        }
+        came
     }
 
     fn note(
