@@ -41,6 +41,7 @@ fn header() -> Header {
         utc_offset_s: 0,
         kptr_restrict: 2,
         filtered: false,
+        unread_at_start: None,
         plan: [
             ("queue", "sk_data_ready"),
             ("dequeue", "skb_copy_datagram_iovec"),
@@ -84,6 +85,7 @@ fn write(path: &Path, messages: impl Iterator<Item = Vec<Event>>) {
         t_ns: t_ns + 2,
         command_status: Some(0),
         losses: Losses::default(),
+        unread_at_end: None,
     };
     fs::write(path, writer.end(&end).unwrap()).unwrap();
 }

@@ -41,6 +41,7 @@ fn header() -> Header {
         utc_offset_s: 3600,
         kptr_restrict: 2,
         filtered: false,
+        unread_at_start: Some("1 queue was too long".to_owned()),
         plan: vec![
             hop("queue", "sk_data_ready"),
             hop("dequeue", "skb_copy_datagram_iovec"),
@@ -93,6 +94,7 @@ fn recording() -> Vec<u8> {
             t_ns: 7000,
             command_status: Some(3),
             losses: Losses::default(),
+            unread_at_end: Some("2 queues kept changing".to_owned()),
         })
         .unwrap()
 }
@@ -232,6 +234,8 @@ fn replay_shows_what_was_recorded() {
                      1  test → test
     in queue   half 10 ns at most, 90 % 10 ns, 99 % 10 ns, longest 10 ns
     lost       nothing
+    not read   queues at the start: 1 queue was too long
+    not read   queues at the end: 2 queues kept changing
     command    exit status 3
     ");
 }
@@ -249,6 +253,9 @@ fn replay_gives_json_as_the_schema_says() {
     assert_eq!(lines[0]["kernel"], "6.18.0-test");
     let last = lines.last().unwrap();
     assert_eq!(last["command_status"], 3);
+    let unread = &last["unread_queues"];
+    assert_eq!(unread["at_start"], "1 queue was too long");
+    assert_eq!(unread["at_end"], "2 queues kept changing");
     assert_eq!(last["pairs"][0]["sender"], "test");
     let hops = lines.iter().filter(|line| line["type"] == "hop").count();
     assert_eq!(hops, 5);

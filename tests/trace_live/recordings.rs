@@ -1,12 +1,14 @@
 //! Recordings of the running kernel.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
+use fdtrace::{kernel::KernelView, tracer::UnixIterator};
+use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
 use crate::{
     children::grandchild,
-    command::{fdtrace, run, skip},
+    command::{Run, fdtrace, run, skip},
     tracing::{lines, transfers},
 };
 
@@ -77,4 +79,64 @@ fn a_full_disk_is_told_and_what_was_recorded_before_is_readable() {
     assert_eq!(replayed.code, Some(3), "{replayed:?}");
     assert!(replayed.stderr.contains("breaks off"), "{replayed:?}");
     assert!(!transfers(&lines(&replayed.stdout)).is_empty());
+}
+
+#[test]
+fn queues_that_could_not_be_read_are_told_of_in_the_summary() {
+    let _turn = turn!("queues_that_could_not_be_read_are_told_of_in_the_summary");
+    const CAP_SYS_ADMIN: libc::c_ulong = 21;
+    let view = KernelView::live().unwrap();
+    if UnixIterator::of(&view.types).unwrap() == UnixIterator::Absent {
+        return skip(
+            "queues_that_could_not_be_read_are_told_of_in_the_summary",
+            "this kernel lists no sockets by network namespace",
+        );
+    }
+    // A process in a network namespace of its own, and an fdtrace that may not go there.
+    let mut elsewhere = Command::new("sleep");
+    elsewhere.arg("600");
+    // SAFETY: the child makes one system call, which takes a number.
+    unsafe { elsewhere.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWNET)?)) };
+    let mut elsewhere = match elsewhere.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            return skip(
+                "queues_that_could_not_be_read_are_told_of_in_the_summary",
+                &format!("no network namespace can be made: {error}"),
+            );
+        }
+    };
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("recording");
+    let file = file.to_str().unwrap();
+    let record = |confined: bool| {
+        let mut command = fdtrace(&["record", file, "--", "true"]);
+        if confined {
+            // SAFETY: likewise, and executing a program keeps to the bounding set.
+            unsafe {
+                command.pre_exec(|| match libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_ADMIN) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                })
+            };
+        }
+        let recorded = run(&mut command);
+        let replayed = run(&mut fdtrace(&["replay", "--format", "json", file]));
+        let unread = lines(&replayed.stdout).pop().unwrap()["unread_queues"].take();
+        (recorded, unread)
+    };
+    let (told, unread) = record(true);
+    let (free, nothing) = record(false);
+    elsewhere.kill().unwrap();
+    elsewhere.wait().unwrap();
+
+    let summary = |run: &Run| {
+        let mut lines = run.stderr.lines();
+        lines.any(|line| line.starts_with("not read   queues at the start: "))
+    };
+    let why = unread["at_start"].as_str().unwrap_or_default();
+    assert!(why.contains("could not be entered"), "{unread} {told:?}");
+    assert!(summary(&told), "{told:?}");
+    // One that may go there reads them all.
+    assert!(nothing.is_null() && !summary(&free), "{nothing} {free:?}");
 }

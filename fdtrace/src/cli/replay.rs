@@ -13,7 +13,10 @@ use super::{
 use crate::{
     plan::show_every_end,
     recording::{End, Item, Reader},
-    report::{Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceEnd, TraceReport},
+    report::{
+        Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceEnd, TraceReport,
+        schema::UnreadQueues,
+    },
     trace::{Limits, Selection, Session},
     tracer::Losses,
     tracker::Tracker,
@@ -122,10 +125,11 @@ fn play(
         t_ns,
         command_status,
         losses,
+        unread_at_end,
     } = end.unwrap_or_else(|| End {
         t_ns: last_ns,
-        command_status: None,
         losses: session.losses().clone(),
+        ..End::default()
     });
     session.lost(&losses, t_ns);
     let unknown = session.undecodable();
@@ -141,6 +145,10 @@ fn play(
         t_ns,
         command_status,
         incomplete: trouble,
+        unread: UnreadQueues {
+            at_start: header.unread_at_start.clone(),
+            at_end: unread_at_end,
+        },
         ..TraceEnd::default()
     };
     let code = finish(session, end, &losses)?;

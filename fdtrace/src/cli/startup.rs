@@ -62,9 +62,9 @@ pub(super) fn start(
 }
 
 impl Started {
-    /// What is in queues already, with all that is attached; says on stderr what of it could not be
-    /// read.
-    pub(super) fn find_queued(&mut self, common: &Common) -> Found {
+    /// What is in queues already, with all that is attached, and what of it could not be read, which
+    /// is said on stderr at once.
+    pub(super) fn find_queued(&mut self, common: &Common) -> (Found, Option<String>) {
         let begin = Instant::now();
         let t_ns = now_ns();
         let looked = UnixIterator::of(&self.types)
@@ -75,7 +75,7 @@ impl Started {
             Ok(pass) => pass.gaps.described(),
             Err(error) => Some(format!("{error:#}")),
         };
-        if let Some(unread) = unread.filter(|_| !common.quiet) {
+        if let Some(unread) = unread.as_ref().filter(|_| !common.quiet) {
             eprintln!("fdtrace: not all is known of what was queued before: {unread}");
         }
         if common.verbose {
@@ -84,7 +84,8 @@ impl Started {
                 begin.elapsed().as_millis()
             );
         }
-        looked.map_or_else(|_| Found::default(), |pass| Found::of(&pass, t_ns))
+        let found = looked.map_or_else(|_| Found::default(), |pass| Found::of(&pass, t_ns));
+        (found, unread)
     }
 
     /// Makes snapshots of descriptor tables ready, which only some commands need.

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     plan::{Plan, Price},
     recording::{End, FORMAT, Header, Writer},
-    report::{Json, Lines, Pointers, TraceEnd, TraceReport, TraceStart, plan_entries},
+    report::{
+        Json, Lines, Pointers, TraceEnd, TraceReport, TraceStart, plan_entries,
+        schema::UnreadQueues,
+    },
     trace::{
         Limits, Selection, Session, Tally,
         command::Held,
@@ -120,7 +123,7 @@ async fn watch<'a>(
         ..selection
     };
     let mut started = startup::start(common, args.buffer, &filter, Price::Low)?;
-    let found = started.find_queued(common);
+    let (found, unread_at_start) = started.find_queued(common);
     let Started {
         tracer,
         symbols,
@@ -135,7 +138,11 @@ async fn watch<'a>(
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let timing = args.stats.then(|| tracer.time_programs()).transpose()?;
-    let header = header(tracer.plan(), kptr_restrict, filter.is_on())?;
+    let header = Header {
+        filtered: filter.is_on(),
+        unread_at_start,
+        ..header(tracer.plan(), kptr_restrict)?
+    };
     // Its records wait in the ring buffer until the report has begun.
     let bounds = Bounds {
         duration: args.duration,
@@ -174,12 +181,17 @@ async fn watch<'a>(
         t_ns,
         command_status,
         losses: losses.clone(),
+        unread_at_end: None,
     })?;
     let undecodable = live.session.undecodable();
     let end = TraceEnd {
         t_ns,
         command_status,
         incomplete: None,
+        unread: UnreadQueues {
+            at_start: header.unread_at_start.clone(),
+            at_end: None,
+        },
         programs,
         exit_code: EXIT_OK,
     };
@@ -223,7 +235,7 @@ fn exit_code(tally: &Tally, losses: &Losses, incomplete: bool) -> u8 {
     }
 }
 
-fn header(plan: &Plan, kptr_restrict: u8, filtered: bool) -> Result<Header> {
+fn header(plan: &Plan, kptr_restrict: u8) -> Result<Header> {
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -237,7 +249,8 @@ fn header(plan: &Plan, kptr_restrict: u8, filtered: bool) -> Result<Header> {
         utc_offset_s: utc_offset_s(wall.as_secs()),
         kptr_restrict,
         plan: plan_entries(plan),
-        filtered,
+        filtered: false,
+        unread_at_start: None,
         head_bytes,
         file_bytes,
     })

@@ -55,14 +55,26 @@ impl Gaps {
     #[must_use]
     pub fn described(&self) -> Option<String> {
         let parts: Vec<String> = [
-            (self.restless, "queues kept changing"),
-            (self.long_queues, "queues were too long"),
-            (self.too_many_files, "queues held too many files"),
-            (self.namespaces, "network namespaces could not be entered"),
+            (self.restless, "queue kept changing", "queues kept changing"),
+            (
+                self.long_queues,
+                "queue was too long",
+                "queues were too long",
+            ),
+            (
+                self.too_many_files,
+                "queue held too many files",
+                "queues held too many files",
+            ),
+            (
+                self.namespaces,
+                "network namespace could not be entered",
+                "network namespaces could not be entered",
+            ),
         ]
         .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }))
         .collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }

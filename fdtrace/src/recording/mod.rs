@@ -82,6 +82,9 @@ pub struct Header {
     /// Whether a filter was on: then only transfers that it wanted are of interest.
     #[serde(default)]
     pub filtered: bool,
+    /// What could not be read of what lay in queues as the trace began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_at_start: Option<String>,
     /// Bytes of a record's head.
     pub head_bytes: u32,
     /// Bytes of a file in a record.
@@ -106,6 +109,9 @@ pub struct End {
     /// was still running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_status: Option<i32>,
+    /// What could not be read of what lay in queues then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_at_end: Option<String>,
     /// The losses by then.
     pub losses: Losses,
 }

@@ -181,6 +181,13 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 tally.forgotten()
             )?;
         }
+        for unread in end.unread.told() {
+            writeln!(
+                self.out,
+                "{YELLOW}not read   {}{YELLOW:#}",
+                sanitize(&unread)
+            )?;
+        }
         if let Some(why) = &end.incomplete {
             writeln!(self.out, "{YELLOW}{}{YELLOW:#}", sanitize(why))?;
         }

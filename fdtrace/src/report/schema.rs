@@ -344,6 +344,9 @@ pub struct Summary {
     /// Time from queue to dequeue; of a trace in which both were seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_time: Option<QueueTime>,
+    /// What could not be read of what lay in queues; of a trace, absent if all was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_queues: Option<UnreadQueues>,
     /// What the traced command returned, as a shell would say it: 128 and the signal's number, if
     /// one ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -357,6 +360,26 @@ pub struct Summary {
     pub unplayed: u64,
     /// What fdtrace exits with.
     pub exit_code: u8,
+}
+
+/// Why not all is known of what lay in queues, by the look through them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct UnreadQueues {
+    /// As the trace began: what was sent before, and could not be read, is not shown as `queued`.
+    pub at_start: Option<String>,
+    /// As it ended.
+    pub at_end: Option<String>,
+}
+
+impl UnreadQueues {
+    /// Sentences' worth of it, for people.
+    pub(super) fn told(&self) -> impl Iterator<Item = String> {
+        let looks = [("start", &self.at_start), ("end", &self.at_end)];
+        looks.into_iter().filter_map(|(when, why)| {
+            let why = why.as_deref()?;
+            Some(format!("queues at the {when}: {why}"))
+        })
+    }
 }
 
 /// What an eBPF program of fdtrace's cost this machine.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::schema::PlanEntry;
+use super::schema::{PlanEntry, UnreadQueues};
 use crate::{
     trace::Tally,
     tracer::{Losses, ProgramCost},
@@ -35,6 +35,8 @@ pub struct TraceEnd {
     pub command_status: Option<i32>,
     /// Why this is not all there was to see, if it is not: what is wrong with a recording.
     pub incomplete: Option<String>,
+    /// What could not be read of what lay in queues.
+    pub unread: UnreadQueues,
     /// What each program has cost, if somebody wants to know.
     pub programs: Option<Vec<ProgramCost>>,
     /// What fdtrace exits with.

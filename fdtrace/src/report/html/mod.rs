@@ -309,6 +309,9 @@ fn body(
                     "Records were lost: what is missing here may have been there, and no verdict stands on it."
                 }
             }
+            @for unread in end.unread.told() {
+                p class="warning" { "Not read: " (sanitize(&unread)) }
+            }
             @if let Some(why) = &end.incomplete {
                 p class="warning" { (sanitize(why)) }
             }
