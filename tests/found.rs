@@ -13,6 +13,7 @@ use fdtrace::{
     tracker::{Chain, Fate, FileIdentity, SocketType, Transfer},
     verdict::{self, Verdict},
 };
+use fdtrace_common::records::FLAG_WANTED;
 use support::{Passing, tracepoint_plan, tracker};
 
 fn track(parts: &[Vec<Event>]) -> Vec<Transfer> {
@@ -93,6 +94,64 @@ fn a_message_that_was_seen_being_queued_is_no_older_for_being_found() {
         for transfer in transfers {
             assert_eq!((transfer.found_ns, transfer.chain), (None, Chain::Whole));
         }
+    }
+}
+
+#[test]
+fn a_last_look_tells_what_is_queued_where_not_every_end_is_seen() {
+    let message = message(2);
+    let elsewhere = Passing {
+        skb: message.skb + 0x1000,
+        ..message.clone()
+    };
+    let cases = [
+        (
+            vec![message.queued(5), message.found_last(50)],
+            Fate::Queued,
+        ),
+        (vec![message.found(5), message.found_last(50)], Fate::Queued),
+        // Nobody looked, or what lay there was another message.
+        (vec![message.queued(5)], Fate::Unknown),
+        (
+            vec![message.queued(5), elsewhere.found_last(50)],
+            Fate::Unknown,
+        ),
+        // It was read while the look went on.
+        (
+            vec![
+                message.queued(5),
+                message.found_last(50),
+                message.dequeued(51),
+            ],
+            Fate::Unknown,
+        ),
+    ];
+    for (parts, fate) in cases {
+        let mut tracker = tracker().seeing_every_end(false);
+        for event in parts.concat() {
+            tracker.apply(event);
+        }
+        tracker.close_open();
+        let fates: Vec<Fate> = tracker.take_closed().iter().map(|it| it.fate).collect();
+        assert_eq!(fates, [fate; 2], "{parts:?}");
+    }
+}
+
+#[test]
+fn a_last_look_makes_no_message_of_its_own() {
+    assert!(track(&[message(1).found_last(50)]).is_empty());
+}
+
+#[test]
+fn who_holds_a_socket_at_last_wants_what_lies_there() {
+    let message = message(1);
+    for wanted in [false, true] {
+        let mut last = message.found_last(50);
+        if wanted {
+            support::head_mut(&mut last[0]).flags |= FLAG_WANTED;
+        }
+        let transfers = track(&[message.queued(5), last]);
+        assert_eq!((transfers.len(), transfers[0].wanted), (1, wanted));
     }
 }
 
@@ -197,7 +256,7 @@ fn a_look_at_the_queues_becomes_records() {
         }],
         ..Pass::default()
     };
-    let mut found = Found::of(&pass, 1000);
+    let mut found = Found::of(&pass, 1000, |file| file.message == 1);
     // Its turn is when the first record comes that was made later.
     let early = support::head_mut(&mut Passing::one().queued(999)[0])
         .t_ns
@@ -214,7 +273,8 @@ fn a_look_at_the_queues_becomes_records() {
     tracker.close_open();
     let transfers = tracker.take_closed();
     assert_eq!(transfers.len(), 40);
-    for transfer in transfers {
+    for (place, transfer) in transfers.iter().enumerate() {
+        assert_eq!(transfer.wanted, place >= 20);
         assert_eq!(
             (transfer.fate, transfer.found_ns),
             (Fate::Queued, Some(1000))
@@ -222,7 +282,7 @@ fn a_look_at_the_queues_becomes_records() {
         assert_eq!(transfer.socket.path.as_deref(), Some("@abstract"));
         assert_eq!(transfer.socket.kind, Some(SocketType::Dgram));
         assert_eq!((transfer.file.ino, transfer.file.kind()), (42, "regular"));
-        let described = transfer.context.file.unwrap();
+        let described = transfer.context.file.as_ref().unwrap();
         assert_eq!(described.to_string(), "/var/log/a b (deleted)");
     }
 }

@@ -64,6 +64,9 @@ pub enum RecordKind {
     /// A list that was in a queue when somebody looked through them all, as a trace began: who sent
     /// it is not known. Made by userspace, in the form of the others.
     ListFound = 15,
+    /// A list that was in a queue when somebody looked through them all as the trace ended. Made by
+    /// userspace likewise; it has no files.
+    ListFoundLast = 16,
 }
 
 /// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.
@@ -84,7 +87,8 @@ pub const FLAG_NO_RIGHTS: u16 = 1 << 7;
 /// that begin.
 pub const FLAG_INSTALLED_UNSEEN: u16 = 1 << 9;
 
-/// `Head::flags`: the task passes the filter, if there is one.
+/// `Head::flags`: the task passes the filter, if there is one; of a list that was found in a queue,
+/// one that does holds the socket that it was sent to, or from.
 pub const FLAG_WANTED: u16 = 1 << 8;
 
 /// `Head::flags`: the receive asked for an out-of-band byte, which leaves the list on its skb.

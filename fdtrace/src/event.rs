@@ -45,6 +45,8 @@ pub enum Event {
     ListQueued(Sighting),
     /// A list was in a receive queue as the trace began.
     ListFound(Sighting),
+    /// A list was in a receive queue as the trace ended.
+    ListFoundLast(Sighting),
     /// A receiver is reading a list's skb.
     ListDequeued(Sighting),
     /// A list was duplicated, with all its references.
@@ -84,6 +86,7 @@ impl Event {
             | Self::ListAttached(seen)
             | Self::ListQueued(seen)
             | Self::ListFound(seen)
+            | Self::ListFoundLast(seen)
             | Self::ListDequeued(seen)
             | Self::ListDuplicated(seen)
             | Self::ListDetached(seen)
@@ -173,6 +176,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         (RecordKind::ListCopied, Event::ListCopied),
         (RecordKind::ListAttached, Event::ListAttached),
         (RecordKind::ListFound, Event::ListFound),
+        (RecordKind::ListFoundLast, Event::ListFoundLast),
         (RecordKind::ListDequeued, Event::ListDequeued),
         (RecordKind::ListDuplicated, Event::ListDuplicated),
         (RecordKind::ListDetached, Event::ListDetached),

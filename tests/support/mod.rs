@@ -183,6 +183,15 @@ impl Passing {
         self.bare(head, Event::ListFound)
     }
 
+    /// It was in its queue when the trace ended.
+    pub fn found_last(&self, t_ns: u64) -> Vec<Event> {
+        let head = self.head(RecordKind::ListFoundLast, t_ns, 0);
+        vec![Event::ListFoundLast(Sighting {
+            head,
+            files: Vec::new(),
+        })]
+    }
+
     /// A receiver reads it.
     pub fn dequeued(&self, t_ns: u64) -> Vec<Event> {
         self.read_at.set(t_ns);
@@ -387,6 +396,7 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
         | Event::TaskDescribed { .. } => &mut [],
         Event::ListQueued(seen)
         | Event::ListFound(seen)
+        | Event::ListFoundLast(seen)
         | Event::ListDequeued(seen)
         | Event::ListCopied(seen)
         | Event::ListAttached(seen)

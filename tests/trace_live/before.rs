@@ -32,7 +32,7 @@ fn what_was_queued_before_the_trace_is_shown_when_it_is_received() {
     let recording = recording.to_str().unwrap();
     let tracing = Tracing::start(&["record", recording, "--pid", &pid]);
     let received = passing::receive(socket.as_raw_fd(), 1, MsgFlags::empty()).unwrap();
-    // The other one stays where it is, and one that is sent now is not mistaken for it.
+    // The other one stays where it is, in this process's queue, and one that is sent now is not mistaken for it.
     let (a, b) = UnixStream::pair().unwrap();
     passing::send(a.as_raw_fd(), b"x", &[&[file.as_raw_fd()]]).unwrap();
     let now = passing::receive(b.as_raw_fd(), 1, MsgFlags::empty()).unwrap();
@@ -41,9 +41,11 @@ fn what_was_queued_before_the_trace_is_shown_when_it_is_received() {
     let run = run(&mut fdtrace(&["replay", "--format", "json", recording]));
     let lines = lines(&run.stdout);
     let all = transfers(&lines);
-    let [before, after] = all[..] else {
+    let [before, after, left] = all[..] else {
         panic!("{run:?}");
     };
+    assert_eq!(left["fate"], "queued", "{left}");
+    assert_eq!(left["receiver"], Value::Null);
     for (transfer, fd) in [(before, &received.fds[0]), (after, &now.fds[0])] {
         assert_eq!(transfer["fate"], "delivered", "{transfer}");
         assert_eq!(transfer["file"]["path"], path.to_str().unwrap());
@@ -93,9 +95,7 @@ fn what_was_queued_before_and_stays_so_is_told_of() {
     assert_eq!(its.len(), 4, "{run:?}");
     for transfer in its {
         assert!(transfer["marks"].to_string().contains("queued-before"));
-        // With tracepoints alone not every end is seen.
-        let fate = transfer["fate"].as_str().unwrap();
-        assert!(["queued", "unknown"].contains(&fate), "{transfer}");
+        assert_eq!(transfer["fate"], "queued", "{transfer}");
     }
 }
 

@@ -19,4 +19,5 @@ mod filters;
 mod flood;
 mod killed;
 mod marks;
+mod queued;
 mod recordings;

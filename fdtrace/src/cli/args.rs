@@ -272,6 +272,9 @@ pub(super) struct Ends {
 #[derive(Debug, ClapArgs)]
 pub(super) struct Watch {
     /// Watch what this process and its descendants send or receive; may be repeated.
+    ///
+    /// What nobody has received is theirs, here and with the other filters, if they hold the socket
+    /// that it lies in, or the one that it was sent from.
     #[arg(long, value_name = "PID", conflicts_with = "command")]
     pub(super) pid: Vec<u32>,
     /// Watch what tasks of this name send or receive; may be repeated.

@@ -8,9 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CannotRun, args::Common};
 use crate::{
+    inflight::Gaps,
     kernel::{KernelView, Symbols, Types},
     plan::{Price, plan_at},
-    trace::{found::Found, live::now_ns},
+    trace::{found::Found, looks},
     tracer::{Filter, Tracer, UnixIterator},
 };
 
@@ -66,15 +67,15 @@ impl Started {
     /// is said on stderr at once.
     pub(super) fn find_queued(&mut self, common: &Common) -> (Found, Option<String>) {
         let begin = Instant::now();
-        let t_ns = now_ns();
         let looked = UnixIterator::of(&self.types)
             .map_err(anyhow::Error::from)
             .and_then(|iterator| Ok(self.tracer.prepare_queues(&self.types, iterator)?))
-            .and_then(|()| Ok(self.tracer.queued()?));
-        let unread = match &looked {
-            Ok(pass) => pass.gaps.described(),
-            Err(error) => Some(format!("{error:#}")),
+            .and_then(|()| Ok(looks::first(&mut self.tracer)?));
+        let (found, gaps) = match looked {
+            Ok((found, gaps)) => (found, Ok(gaps)),
+            Err(error) => (Found::default(), Err(error)),
         };
+        let unread = unread(gaps);
         if let Some(unread) = unread.as_ref().filter(|_| !common.quiet) {
             eprintln!("fdtrace: not all is known of what was queued before: {unread}");
         }
@@ -84,7 +85,6 @@ impl Started {
                 begin.elapsed().as_millis()
             );
         }
-        let found = looked.map_or_else(|_| Found::default(), |pass| Found::of(&pass, t_ns));
         (found, unread)
     }
 
@@ -94,6 +94,14 @@ impl Started {
     /// If the kernel refuses the iterator.
     pub(super) fn prepare_snapshots(&mut self) -> Result<()> {
         Ok(self.tracer.prepare_snapshots(&self.types)?)
+    }
+}
+
+/// In words, what a look through the queues could not read.
+pub(super) fn unread(gaps: Result<Gaps>) -> Option<String> {
+    match gaps {
+        Ok(gaps) => gaps.described(),
+        Err(error) => Some(format!("{error:#}")),
     }
 }
 

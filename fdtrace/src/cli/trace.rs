@@ -29,7 +29,7 @@ use crate::{
         command::Held,
         live::{AskedSymbols, Bounds, Live, Stopped, now_ns},
     },
-    tracer::{Filter, Losses},
+    tracer::{Cgroup, Filter, Losses},
     tracker::Tracker,
     verdict::Verdict,
 };
@@ -173,6 +173,8 @@ async fn watch<'a>(
         Stopped::CommandEnded(status) => Some(status),
         _ => None,
     };
+    let looked = live.look_again()?;
+    let unread_at_end = looked.and_then(|gaps| startup::unread(gaps.map_err(anyhow::Error::from)));
     let losses = live.tracer.losses()?;
     let programs = timing.as_ref().map(|_| live.tracer.costs()).transpose()?;
     let t_ns = now_ns();
@@ -181,7 +183,7 @@ async fn watch<'a>(
         t_ns,
         command_status,
         losses: losses.clone(),
-        unread_at_end: None,
+        unread_at_end: unread_at_end.clone(),
     })?;
     let undecodable = live.session.undecodable();
     let end = TraceEnd {
@@ -190,7 +192,7 @@ async fn watch<'a>(
         incomplete: None,
         unread: UnreadQueues {
             at_start: header.unread_at_start.clone(),
-            at_end: None,
+            at_end: unread_at_end,
         },
         programs,
         exit_code: EXIT_OK,
@@ -304,13 +306,12 @@ fn filter(args: &Watch, held: Option<&Held>) -> Result<Filter> {
             None => args.pid.clone(),
         },
         comms: args.comm.clone(),
-        cgroup: args.cgroup.as_deref().map(cgroup_id).transpose()?,
+        cgroup: args.cgroup.as_deref().map(find_cgroup).transpose()?,
         describe: true,
     })
 }
 
-/// The id of a cgroup, which is its folder's inode number.
-fn cgroup_id(path: &Path) -> Result<u64> {
+fn find_cgroup(path: &Path) -> Result<Cgroup> {
     // As it is, or as `/proc/PID/cgroup` has it: below one of these.
     const MOUNTED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
     let below = path.strip_prefix("/").unwrap_or(path);
@@ -321,15 +322,18 @@ fn cgroup_id(path: &Path) -> Result<u64> {
         .find(|path| {
             statfs(path).is_ok_and(|system| system.filesystem_type() == CGROUP2_SUPER_MAGIC)
         });
-    let Some(found) = found else {
+    let Some(path) = found else {
         return Err(CannotRun {
             what: format!("{} is no cgroup of version 2", path.display()),
             hint: "they are folders below /sys/fs/cgroup",
         }
         .into());
     };
-    let metadata = fs::metadata(&found).with_context(|| format!("cannot read {}", found.display()));
-    Ok(metadata?.ino())
+    let metadata = fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()));
+    Ok(Cgroup {
+        id: metadata?.ino(),
+        path,
+    })
 }
 
 fn check_alive(pid: u32) -> Result<()> {

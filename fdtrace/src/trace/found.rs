@@ -1,15 +1,16 @@
-//! Found: what was in the queues as the trace began, in the form of the kernel half's records, so
-//! that it goes the way of all others: into the recording, the tracker and the reports.
+//! Found: what was in the queues as the trace began, or as it ended, in the form of the kernel half's
+//! records, so that it goes the way of all others: into the recording, the tracker and the reports.
 
 use fdtrace_common::{
     descriptions::{About, PathDescribed},
     paths::{
         NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
     },
-    records::{FILES_PER_RECORD, FileSeen, Head, NOT_TOLD, RecordKind, SocketName},
+    records::{FILES_PER_RECORD, FLAG_WANTED, FileSeen, Head, NOT_TOLD, RecordKind, SocketName},
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
+use super::looks::messages;
 use crate::{
     inflight::{Pass, Queue, QueuedFile},
     path::FilePath,
@@ -24,16 +25,36 @@ pub struct Found {
 }
 
 impl Found {
-    /// What a look found that began at `t_ns`, CLOCK_MONOTONIC, with everything attached.
+    /// What a first look found that began at `t_ns`, CLOCK_MONOTONIC, with everything attached; the
+    /// filter wants those messages of whose first file `is_wanted` says so.
     #[must_use]
-    pub fn of(pass: &Pass, t_ns: u64) -> Self {
-        let mut records = Vec::new();
-        for queue in &pass.queues {
-            for message in queue.files.chunk_by(|one, two| one.message == two.message) {
-                push_message(&mut records, queue, message, t_ns);
-            }
+    pub fn of(pass: &Pass, t_ns: u64, is_wanted: impl Fn(&QueuedFile) -> bool) -> Self {
+        let mut found = Self::at(t_ns);
+        for (queue, files) in messages(pass) {
+            found.push(queue, files, is_wanted(&files[0]));
         }
-        Self { t_ns, records }
+        found
+    }
+
+    /// Nothing yet, of a look that began then.
+    pub(super) fn at(t_ns: u64) -> Self {
+        Self {
+            t_ns,
+            records: Vec::new(),
+        }
+    }
+
+    /// Adds what the kernel half has kept of a message.
+    pub(super) fn held(&mut self, records: Vec<Vec<u8>>) {
+        self.records.extend(records);
+    }
+
+    /// Adds that a message that is known was in its queue at last.
+    pub fn again(&mut self, queue: &Queue, files: &[QueuedFile], wanted: bool) {
+        let mut head = self.head(queue, &files[0], wanted);
+        self.push_paths(&mut head, files);
+        head.kind = RecordKind::ListFoundLast as u16;
+        self.records.push(head.as_bytes().to_vec());
     }
 
     /// Hands it over ahead of the first record that was made after the look began: what came before
@@ -50,54 +71,62 @@ impl Found {
     pub fn take(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.records)
     }
-}
 
-fn push_message(records: &mut Vec<Vec<u8>>, queue: &Queue, files: &[QueuedFile], t_ns: u64) {
-    let Some(first) = files.first() else {
-        return;
-    };
-    let mut head = Head::new_zeroed();
-    head.t_ns = t_ns;
-    head.list = first.list;
-    head.skb = first.skb;
-    head.receiver_sock = queue.socket.sock;
-    head.receiver_ino = queue.socket.ino.unwrap_or(0);
-    head.sender_sock = first.sender_sock;
-    head.sender_ino = first.sender_ino.unwrap_or(0);
-    head.socket_fd = -1;
-    head.syscall = -1;
-    head.count = u16::try_from(first.count).unwrap_or(u16::MAX);
-    head.total = head.count;
-    head.socket_type = queue.socket.kind.map_or(0, SocketType::number);
+    fn head(&self, queue: &Queue, first: &QueuedFile, wanted: bool) -> Head {
+        let mut head = Head::new_zeroed();
+        head.t_ns = self.t_ns;
+        head.flags = if wanted { FLAG_WANTED } else { 0 };
+        head.list = first.list;
+        head.skb = first.skb;
+        head.receiver_sock = queue.socket.sock;
+        head.receiver_ino = queue.socket.ino.unwrap_or(0);
+        head.sender_sock = first.sender_sock;
+        head.sender_ino = first.sender_ino.unwrap_or(0);
+        head.socket_fd = -1;
+        head.syscall = -1;
+        head.count = u16::try_from(first.count).unwrap_or(u16::MAX);
+        head.total = head.count;
+        head.socket_type = queue.socket.kind.map_or(0, SocketType::number);
+        head
+    }
 
-    for file in files {
-        // These are told by their addresses and numbers, when somebody reads them.
-        if matches!(file.file.kind(), "socket" | "pipe") {
-            continue;
-        }
-        if let Some(path) = &file.path {
-            head.kind = RecordKind::PathDescribed as u16;
-            records.push([head.as_bytes(), described(&file.file, path).as_bytes()].concat());
+    fn push_paths(&mut self, head: &mut Head, files: &[QueuedFile]) {
+        for file in files {
+            // These are told by their addresses and numbers, when somebody reads them.
+            if matches!(file.file.kind(), "socket" | "pipe") {
+                continue;
+            }
+            if let Some(path) = &file.path {
+                head.kind = RecordKind::PathDescribed as u16;
+                self.records
+                    .push([head.as_bytes(), described(&file.file, path).as_bytes()].concat());
+            }
         }
     }
-    let name = queue
-        .socket
-        .name
-        .as_ref()
-        .or(queue.socket.peer_name.as_ref());
-    if let Some(name) = name {
-        head.kind = RecordKind::SocketNamed as u16;
-        records.push([head.as_bytes(), socket_name(name).as_bytes()].concat());
-    }
-    head.kind = RecordKind::ListFound as u16;
-    for run in files.chunks(FILES_PER_RECORD) {
-        head.first = run.first().map_or(0, |file| file.index as u16);
-        head.files = run.len() as u16;
-        let mut record = head.as_bytes().to_vec();
-        for file in run {
-            record.extend_from_slice(seen(file).as_bytes());
+
+    fn push(&mut self, queue: &Queue, files: &[QueuedFile], wanted: bool) {
+        let mut head = self.head(queue, &files[0], wanted);
+        self.push_paths(&mut head, files);
+        let name = queue
+            .socket
+            .name
+            .as_ref()
+            .or(queue.socket.peer_name.as_ref());
+        if let Some(name) = name {
+            head.kind = RecordKind::SocketNamed as u16;
+            self.records
+                .push([head.as_bytes(), socket_name(name).as_bytes()].concat());
         }
-        records.push(record);
+        head.kind = RecordKind::ListFound as u16;
+        for run in files.chunks(FILES_PER_RECORD) {
+            head.first = run.first().map_or(0, |file| file.index as u16);
+            head.files = run.len() as u16;
+            let mut record = head.as_bytes().to_vec();
+            for file in run {
+                record.extend_from_slice(seen(file).as_bytes());
+            }
+            self.records.push(record);
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::{cell::RefCell, fs::File, future::pending, io, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{Session, command::Running, found::Found};
+use super::{Session, command::Running, found::Found, looks};
 use crate::{
+    inflight::Gaps,
     kernel,
     recording::{End, Writer},
-    tracer::{Tracer, TracerError},
+    tracer::{QueueError, Tracer, TracerError},
     tracker::Symbolizer,
 };
 
@@ -73,7 +74,7 @@ pub struct Live<'a> {
     pub recording: Option<Writer<File>>,
     /// See there.
     pub asked: AskedSymbols,
-    /// What was in queues as the trace began.
+    /// What was in queues as the trace began, or as it ended.
     pub found: Found,
 }
 
@@ -138,6 +139,26 @@ impl Live<'_> {
         // Records are there before the call that made them returns, so these are all.
         self.drain(true)?;
         Ok(stopped)
+    }
+
+    /// Looks once more for what is in queues, if that tells anything; says what it could not read.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn look_again(&mut self) -> Result<Option<Result<Gaps, QueueError>>, LiveError> {
+        if self.session.is_full() {
+            return Ok(None);
+        }
+        let Some(look) = looks::last(&mut self.tracer, &self.session) else {
+            return Ok(None);
+        };
+        let gaps = look.map(|(found, gaps)| {
+            self.found = found;
+            gaps
+        });
+        // What has been read since the look began comes after it.
+        self.drain(true)?;
+        Ok(Some(gaps))
     }
 
     /// Takes out what is in the ring buffer, and what was lost where that is needed.

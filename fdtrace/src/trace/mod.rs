@@ -7,6 +7,7 @@
 pub mod command;
 pub mod found;
 pub mod live;
+pub mod looks;
 mod marks;
 mod selection;
 mod tally;
@@ -151,6 +152,18 @@ impl<'a> Session<'a> {
             self.report.flush()?;
         }
         Ok(any_overdue)
+    }
+
+    /// Whether a look through the queues would tell more of what has been seen so far.
+    #[must_use]
+    pub fn asks_for_queues(&self) -> bool {
+        self.tracker.awaits_a_reader()
+    }
+
+    /// Whether the message with this list is on its way.
+    #[must_use]
+    pub fn follows(&self, list: u64) -> bool {
+        self.tracker.follows(list)
     }
 
     /// Whether as many transfers were shown as were asked for.

@@ -1,18 +1,17 @@
 //! The filter in the kernel: whose transfers are reported at all.
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use aya::{Ebpf, maps::HashMap};
 
 use super::TracerError;
 
 /// Maps that only a filter uses.
-pub(super) const MAPS: [&str; 4] = [
-    "WANTED_PIDS",
-    "WANTED_COMMS",
-    "MARKED_LISTS",
-    "HELD_RECORDS",
-];
+pub(super) const MAPS: [&str; 4] = [WANTED_PIDS, WANTED_COMMS, MARKED, HELD];
+pub(super) const WANTED_PIDS: &str = "WANTED_PIDS";
+const WANTED_COMMS: &str = "WANTED_COMMS";
+pub(super) const MARKED: &str = "MARKED_LISTS";
+pub(super) const HELD: &str = "HELD_RECORDS";
 
 /// Programs that keep the wanted processes up to date, and their tracepoints.
 const PROGRAMS: [(&str, &str); 2] = [
@@ -31,10 +30,19 @@ pub struct Filter {
     pub pids: Vec<u32>,
     /// It has one of these names.
     pub comms: Vec<String>,
-    /// It is in the cgroup (version 2) with this id, or in one below.
-    pub cgroup: Option<u64>,
+    /// It is in this cgroup (version 2), or in one below.
+    pub cgroup: Option<Cgroup>,
     /// Whether to tell, too, what the files and tasks of transfers are.
     pub describe: bool,
+}
+
+/// A cgroup of version 2.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its id, which is the folder's inode number.
+    pub id: u64,
 }
 
 impl Filter {
@@ -46,7 +54,7 @@ impl Filter {
 
     /// The constants that switch it on.
     pub(super) fn facts(&self) -> Vec<(&'static str, u32)> {
-        let cgroup = self.cgroup.unwrap_or(0);
+        let cgroup = self.cgroup.as_ref().map_or(0, |cgroup| cgroup.id);
         vec![
             ("DESCRIBE", u32::from(self.describe)),
             ("FILTER_BY_PID", u32::from(!self.pids.is_empty())),
@@ -62,16 +70,16 @@ impl Filter {
         if self.pids.is_empty() {
             return Ok(());
         }
-        let mut wanted = map::<u32>(ebpf, "WANTED_PIDS")?;
-        insert(&mut wanted, "WANTED_PIDS", std::process::id())
+        let mut wanted = map::<u32>(ebpf, WANTED_PIDS)?;
+        insert(&mut wanted, WANTED_PIDS, std::process::id())
     }
 
     /// Says who is wanted.
     pub(super) fn set(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
         if !self.comms.is_empty() {
-            let mut wanted = map::<[u8; COMM_LEN]>(ebpf, "WANTED_COMMS")?;
+            let mut wanted = map::<[u8; COMM_LEN]>(ebpf, WANTED_COMMS)?;
             for comm in &self.comms {
-                insert(&mut wanted, "WANTED_COMMS", padded(comm))?;
+                insert(&mut wanted, WANTED_COMMS, padded(comm))?;
             }
         }
         if self.pids.is_empty() {
@@ -80,14 +88,14 @@ impl Filter {
         for (name, target) in PROGRAMS {
             attach(ebpf, name, target)?;
         }
-        let mut wanted = map::<u32>(ebpf, "WANTED_PIDS")?;
+        let mut wanted = map::<u32>(ebpf, WANTED_PIDS)?;
         let itself = std::process::id();
         wanted.remove(&itself).map_err(|source| TracerError::Map {
-            name: "WANTED_PIDS",
+            name: WANTED_PIDS,
             source,
         })?;
         for pid in &self.pids {
-            insert(&mut wanted, "WANTED_PIDS", *pid)?;
+            insert(&mut wanted, WANTED_PIDS, *pid)?;
         }
         // Whoever is forked from now on is noted by the programs. Who was there before is found
         // here, from parents to children, until a look at all processes finds no more.
@@ -101,7 +109,7 @@ impl Filter {
                 return Ok(());
             }
             for pid in children {
-                insert(&mut wanted, "WANTED_PIDS", pid)?;
+                insert(&mut wanted, WANTED_PIDS, pid)?;
                 known.insert(pid);
             }
         }
@@ -109,7 +117,7 @@ impl Filter {
 }
 
 /// A task's name as the kernel keeps it: cut to 15 bytes, and padded with NULs.
-fn padded(comm: &str) -> [u8; COMM_LEN] {
+pub(super) fn padded(comm: &str) -> [u8; COMM_LEN] {
     let mut padded = [0; COMM_LEN];
     let len = comm.len().min(COMM_LEN - 1);
     padded[..len].copy_from_slice(&comm.as_bytes()[..len]);

@@ -11,6 +11,7 @@ mod program_log;
 mod queues;
 mod self_test;
 mod task_files;
+mod wanted;
 
 use std::{
     cell::Cell,
@@ -30,15 +31,16 @@ use aya::{
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use counters::{Losses, ProgramCost, Stats};
-pub use filter::Filter;
+pub use filter::{Cgroup, Filter};
 use queues::Walk;
 pub use queues::{QueueError, Queues, UnixIterator};
 use task_files::TaskFiles;
 pub use task_files::{OpenFile, Snapshot, SnapshotError};
+pub use wanted::WantedProcesses;
 
 use crate::{
     event::{DecodeError, Event, decode},
-    inflight::Pass,
+    inflight::{Pass, QueuedFile},
     kernel::{Target, TypeError, Types},
     plan::{Hook, Plan},
 };
@@ -68,6 +70,7 @@ pub struct Tracer {
     /// When the records that are gathering now should be read; `None` if there are none.
     due: Cell<Option<Instant>>,
     plan: Plan,
+    filter: Filter,
     task_files: Option<TaskFiles>,
     queue_walk: Option<Walk>,
     #[cfg(feature = "log")]
@@ -214,6 +217,7 @@ impl Tracer {
             gather: GATHER,
             due: Cell::new(None),
             plan,
+            filter: filter.clone(),
             task_files: None,
             queue_walk: None,
             #[cfg(feature = "log")]
@@ -359,6 +363,35 @@ impl Tracer {
             .as_mut()
             .ok_or(QueueError::Missing("walk over queues that was prepared"))?
             .pass(&mut self.ebpf)
+    }
+
+    /// Whom the filter wants at this moment; `None` if there is no filter.
+    ///
+    /// # Errors
+    /// If the filter cannot be read.
+    pub fn wanted_processes(&self) -> Result<Option<WantedProcesses>, TracerError> {
+        let is_on = self.filter.is_on();
+        is_on
+            .then(|| WantedProcesses::of(&self.filter, &self.ebpf))
+            .transpose()
+    }
+
+    /// Has the filter let through all that is done from now on, at `t_ns`, with the list at this
+    /// address.
+    ///
+    /// # Errors
+    /// If that cannot be noted.
+    pub fn mark_list(&mut self, list: u64, t_ns: u64) -> Result<(), TracerError> {
+        wanted::mark(&mut self.ebpf, list, t_ns)
+    }
+
+    /// The records of the queued message that `file` is in, if the filter keeps them because it
+    /// does not want its sender.
+    ///
+    /// # Errors
+    /// If what it keeps cannot be read.
+    pub fn held_records(&self, file: &QueuedFile) -> Result<Vec<Vec<u8>>, TracerError> {
+        wanted::held(&self.ebpf, file)
     }
 
     /// The files that `processes` have open at this moment, in the kernel's own words

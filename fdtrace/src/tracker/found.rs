@@ -1,5 +1,5 @@
-//! Messages that were in a queue before the trace began. All that is known of their sender is the
-//! socket.
+//! Messages that were in a queue before the trace began, or when it ended. All that is known of the
+//! former's sender is the socket.
 
 use fdtrace_common::records::Head;
 
@@ -23,6 +23,29 @@ impl Tracker {
         }
     }
 
+    /// A list was in its queue when the trace ended: if that is a message's that is not known to
+    /// have been read, it is queued whatever else can be seen here.
+    pub(super) fn found_last(&mut self, head: Head) {
+        if let Some(message) = self.open.get_mut(head.list)
+            && message.is_on(&head)
+        {
+            message.found_last = Some(head);
+        }
+    }
+
+    /// Whether a message is open that may still be in its queue.
+    #[must_use]
+    pub fn awaits_a_reader(&self) -> bool {
+        let mut open = self.open.values();
+        open.any(|message| message.was_queued() && !message.is_being_received())
+    }
+
+    /// Whether a message with this list is open.
+    #[must_use]
+    pub fn follows(&self, list: u64) -> bool {
+        self.open.contains(list)
+    }
+
     /// A hop of a list with its sender: what was found at its address was this, seen again, or else
     /// its end was not seen.
     pub(super) fn make_way_for(&mut self, seen: &Sighting) {
@@ -42,6 +65,11 @@ impl Tracker {
 }
 
 impl Message {
+    /// Whether it was in its queue when the trace ended.
+    pub(super) fn was_found_last(&self) -> bool {
+        self.found_last.is_some()
+    }
+
     /// Notes a part of it as it was found.
     fn find(&mut self, seen: &Sighting) {
         match &mut self.found {

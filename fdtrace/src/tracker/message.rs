@@ -35,6 +35,8 @@ pub(super) struct Message {
     late_sender: Option<LateSender>,
     /// As it was found in its queue when the trace began, if it had been sent before.
     pub(super) found: Option<Sighting>,
+    /// As it was found in its queue when the trace ended.
+    pub(super) found_last: Option<Head>,
     /// Two threads have found its list and taken it for theirs, or the one that did may have sent
     /// another.
     contested: bool,
@@ -96,6 +98,7 @@ impl Message {
             returned: Vec::new(),
             late_sender: None,
             found: None,
+            found_last: None,
             contested: false,
             looked_since: 0,
             shared: false,

@@ -167,6 +167,7 @@ impl Tracker {
             Event::ListAttached(seen) => self.attached(&seen),
             Event::ListQueued(seen) => self.queued(&seen),
             Event::ListFound(seen) => self.found(&seen),
+            Event::ListFoundLast(seen) => self.found_last(seen.head),
             Event::ListDequeued(seen) => self.dequeued(&seen),
             Event::ListDuplicated(seen) => {
                 self.duplicates.insert(seen.head.list, seen.head.origin);
@@ -259,8 +260,8 @@ impl Tracker {
         transfers
     }
 
-    /// Closes every message that is still open. One that was never read is `queued`; of one that
-    /// was, the end went unseen.
+    /// Closes every message that is still open. One that was never read is `queued`, if every end
+    /// is seen or it was in its queue at last; of others the end went unseen.
     pub fn close_open(&mut self) {
         self.close_open_where(|_| true);
         self.late = None;
@@ -291,10 +292,11 @@ impl Tracker {
         open.extend(self.open.extract(&is_meant));
         open.sort_by_key(|message| message.id);
         for message in open {
-            let otherwise = if message.is_being_received() || !self.sees_every_end {
-                Fate::Unknown
-            } else {
+            let is_queued = self.sees_every_end || message.was_found_last();
+            let otherwise = if is_queued && !message.is_being_received() {
                 Fate::Queued
+            } else {
+                Fate::Unknown
             };
             self.close_unseen(&message, otherwise);
         }

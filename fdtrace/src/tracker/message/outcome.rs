@@ -100,7 +100,9 @@ impl Message {
     /// Whether a task that the filter wants had to do with it.
     fn is_wanted(&self) -> bool {
         let late = self.late_sender.iter().map(|late| &late.head);
-        let late = late.chain(self.found.iter().map(|found| &found.head));
+        let late = late
+            .chain(self.found.iter().map(|found| &found.head))
+            .chain(&self.found_last);
         let mut heads = self.heads.iter().map(|(_, head)| head).chain(late);
         heads.any(|head| head.flags & FLAG_WANTED != 0)
     }
