@@ -5,8 +5,10 @@
 //! in turns within one run, so that what else the machine does hits all of them; what is compared
 //! are ratios of neighbours, and their median is told with its spread.
 
+mod bpf;
 mod floor;
 mod machine;
+mod records;
 mod report;
 mod rounds;
 mod scale;

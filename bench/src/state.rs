@@ -15,7 +15,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::floor::Floor;
+use crate::{
+    floor::Floor,
+    records::{Records, Written},
+};
 
 /// How long an observer may take to be ready, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +40,8 @@ rawtracepoint:consume_skb { @consumed[comm] = count(); }
 pub(crate) enum State {
     /// Empty programs on fdtrace's hooks.
     Floor,
+    /// The same, and the three records of a pass with nothing in them.
+    Records,
     /// `fdtrace trace` to a file.
     Trace,
     /// The same with every hop.
@@ -52,8 +57,9 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Floor,
+        Self::Records,
         Self::Trace,
         Self::Hops,
         Self::OtherPid,
@@ -71,6 +77,7 @@ impl State {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Records => "records",
             Self::Trace => "trace",
             Self::Hops => "--hops",
             Self::OtherPid => "other --pid",
@@ -94,6 +101,7 @@ pub(crate) struct Stage<'a> {
 /// Something that is watching.
 pub(crate) enum Observer {
     Floor { _floor: Floor },
+    Records(Records),
     Program(Program),
 }
 
@@ -113,6 +121,7 @@ impl Observer {
                 let floor = Floor::attach(stage.attach)?;
                 return Ok(Self::Floor { _floor: floor });
             }
+            State::Records => return Ok(Self::Records(Records::attach()?)),
             State::Trace => stage.fdtrace(&[])?,
             State::Hops => stage.fdtrace(&["--hops"])?,
             State::OtherPid => stage.fdtrace(&["--pid", &std::process::id().to_string()])?,
@@ -153,6 +162,14 @@ impl Observer {
     pub(crate) fn stop(self) -> Result<()> {
         match self {
             Self::Floor { .. } => Ok(()),
+            Self::Records(records) => {
+                let Written { read, lost } = records.stop()?;
+                if lost > 0 {
+                    // What finds no room costs less than what does.
+                    eprintln!("fdtrace-bench: {lost} records had no room, {read} had");
+                }
+                Ok(())
+            }
             Self::Program(program) => program.stop(),
         }
     }
