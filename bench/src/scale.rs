@@ -1,5 +1,6 @@
 //! Scale: how much at once, how long, how fast from the start.
 
+mod processes;
 mod stream;
 
 use std::{
@@ -18,7 +19,9 @@ use fdtrace::{
 };
 use serde::Serialize;
 
+use self::processes::Chain;
 use crate::{
+    records::BUFFER,
     rounds::Spread,
     state,
     state::Program,
@@ -28,8 +31,6 @@ use crate::{
 
 /// Starts that are measured.
 const STARTS: usize = 9;
-/// As `fdtrace trace` has it.
-const BUFFER: u32 = 4 << 20;
 /// Transfers that the tracker is given, one size after the other.
 const SIZES: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 /// Transfers a second that must not lose anything.
@@ -42,6 +43,7 @@ const SUSTAINED: Duration = Duration::from_secs(3);
 /// What came of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Scale {
+    chains: Vec<Chain>,
     start: Start,
     paced: Vec<Sustained>,
     sustained: Vec<Sustained>,
@@ -87,6 +89,7 @@ struct Tracked {
 
 pub(crate) fn measure(fdtrace: &Path, attach: Attach) -> Result<Scale> {
     Ok(Scale {
+        chains: chains(fdtrace, attach)?,
         start: start(fdtrace, attach)?,
         paced: RATES
             .into_iter()
@@ -98,6 +101,21 @@ pub(crate) fn measure(fdtrace: &Path, attach: Attach) -> Result<Scale> {
         ],
         tracker: SIZES.into_iter().map(track).collect::<Result<_>>()?,
     })
+}
+
+/// Of each length, until there is no room for more.
+fn chains(fdtrace: &Path, attach: Attach) -> Result<Vec<Chain>> {
+    let mut chains = Vec::new();
+    for length in processes::LENGTHS {
+        let chain = processes::measure(fdtrace, attach, length)?;
+        eprintln!("fdtrace-bench: {chain}");
+        let is_last = chain.is_short();
+        chains.push(chain);
+        if is_last {
+            break;
+        }
+    }
+    Ok(chains)
 }
 
 fn fdtrace_command(fdtrace: &Path, attach: Attach, ready: &Path, out: &Path) -> Command {
@@ -214,15 +232,22 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Transfers of `pids` in the output, and events that were lost.
 fn outcome(out: &Path, pids: &[u64]) -> Result<(u64, u64)> {
+    let mut seen = 0;
+    let lost = told(out, |transfer| {
+        let sender = transfer["sender"]["pid"].as_u64();
+        seen += u64::from(sender.is_some_and(|pid| pids.contains(&pid)));
+    })?;
+    Ok((seen, lost))
+}
+
+/// Hands over every transfer in the output; events that were lost are what comes back.
+fn told(out: &Path, mut hear: impl FnMut(&serde_json::Value)) -> Result<u64> {
     use std::io::BufRead as _;
-    let (mut seen, mut lost) = (0, 0);
+    let mut lost = 0;
     for line in std::io::BufReader::new(fs::File::open(out)?).lines() {
         let value: serde_json::Value = serde_json::from_str(&line?)?;
         match value["type"].as_str() {
-            Some("transfer") => {
-                let sender = value["sender"]["pid"].as_u64();
-                seen += u64::from(sender.is_some_and(|pid| pids.contains(&pid)));
-            }
+            Some("transfer") => hear(&value),
             Some("summary") => {
                 let by_hop = value["lost_events"].as_object().context("no losses")?;
                 lost = by_hop.values().filter_map(serde_json::Value::as_u64).sum();
@@ -230,7 +255,7 @@ fn outcome(out: &Path, pids: &[u64]) -> Result<(u64, u64)> {
             _ => {}
         }
     }
-    Ok((seen, lost))
+    Ok(lost)
 }
 
 fn track(transfers: u64) -> Result<Tracked> {
@@ -300,6 +325,9 @@ impl fmt::Display for Scale {
             resident_kib / 1024,
             peak_kib / 1024
         )?;
+        for chain in &self.chains {
+            writeln!(f, "{chain}")?;
+        }
         for sustained in self.paced.iter().chain(&self.sustained) {
             let how = match sustained.rate {
                 Some(rate) => format!("paced to {rate} transfers/s"),

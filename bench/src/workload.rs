@@ -4,11 +4,13 @@
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    sync::mpsc,
 };
 
 use anyhow::{Context as _, Result};
 use nix::{
+    sched::{CloneFlags, unshare},
     sys::{
         resource::{Resource, getrlimit, setrlimit},
         socket::{AddressFamily, SockFlag, SockType, socketpair},
@@ -16,6 +18,9 @@ use nix::{
     },
     unistd::{ForkResult, fork},
 };
+
+/// Runs so many times.
+pub(crate) type Loop = Box<dyn FnMut(u64) -> Result<()>>;
 
 /// One loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -83,14 +88,14 @@ impl Workload {
     }
 
     /// Makes ready what the loop needs; what comes back runs it so many times.
-    pub(crate) fn prepare(self) -> Result<Box<dyn FnMut(u64) -> Result<()>>> {
+    pub(crate) fn prepare(self) -> Result<Loop> {
         Ok(match self {
             Self::PassStream => passing(SockType::Stream, 1, 1)?,
             Self::PassDgram => passing(SockType::Datagram, 1, 1)?,
             Self::Pass16 => passing(SockType::Stream, 1, 16)?,
             Self::Pass253 => passing(SockType::Stream, 1, 253)?,
             Self::PassOver1000 => passing(SockType::Stream, 1000, 1)?,
-            Self::PassOver10000 => passing(SockType::Stream, 10_000, 1)?,
+            Self::PassOver10000 => shared_out(10, || passing(SockType::Stream, 1000, 1))?,
             Self::UnixBytes => {
                 let (sender, receiver) = pair(SockType::Stream)?;
                 let (mut sender, mut receiver) =
@@ -151,12 +156,12 @@ impl Workload {
     }
 }
 
-fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
         .context("cannot make sockets")
 }
 
-fn passing(kind: SockType, pairs: usize, fds: usize) -> Result<Box<dyn FnMut(u64) -> Result<()>>> {
+fn passing(kind: SockType, pairs: usize, fds: usize) -> Result<Loop> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let pairs: Vec<_> = (0..pairs)
@@ -176,8 +181,50 @@ fn passing(kind: SockType, pairs: usize, fds: usize) -> Result<Box<dyn FnMut(u64
     }))
 }
 
+/// A loop in each of some threads, one after the other. Each thread has a table of descriptors of
+/// its own, so that all together may have more open than a process may.
+fn shared_out(threads: u64, prepare: fn() -> Result<Loop>) -> Result<Loop> {
+    let (answers, answered) = mpsc::channel();
+    let threads: Vec<mpsc::Sender<u64>> = (0..threads)
+        .map(|_| {
+            let (commands, commanded) = mpsc::channel();
+            let answers = answers.clone();
+            std::thread::spawn(move || {
+                let prepared = unshare(CloneFlags::CLONE_FILES)
+                    .context("cannot have a table of descriptors of its own")
+                    .and_then(|()| prepare());
+                let (mut body, ready) = match prepared {
+                    Ok(body) => (Some(body), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                // Nobody listens any more when the worker ends.
+                let _ = answers.send(ready);
+                while let (Some(body), Ok(times)) = (&mut body, commanded.recv()) {
+                    let _ = answers.send(body(times));
+                }
+            });
+            commands
+        })
+        .collect();
+    for _ in &threads {
+        answered.recv().context("a thread ended")??;
+    }
+    let mut turn = 0;
+    Ok(Box::new(move |times| {
+        let count = threads.len() as u64;
+        for nth in 0..count.min(times) {
+            // What is left over goes to others each time.
+            let thread = &threads[((turn + nth) % count) as usize];
+            thread.send(times / count + u64::from(nth < times % count))?;
+            answered.recv().context("a thread ended")??;
+        }
+        turn = (turn + times) % count;
+        Ok(())
+    }))
+}
+
 /// A message of one byte and some copies of stderr, and the room to receive it.
-struct Message {
+pub(crate) struct Message {
     fds: usize,
     send_control: Vec<u64>,
     receive_control: Vec<u64>,
@@ -185,7 +232,7 @@ struct Message {
 }
 
 impl Message {
-    fn new(fds: usize) -> Self {
+    pub(crate) fn new(fds: usize) -> Self {
         let bytes = (fds * size_of::<RawFd>()) as u32;
         // SAFETY: both only compute.
         let (space, len) = unsafe { (libc::CMSG_SPACE(bytes), libc::CMSG_LEN(bytes)) };
@@ -208,7 +255,7 @@ impl Message {
         }
     }
 
-    fn send(&mut self, socket: RawFd) -> Result<()> {
+    pub(crate) fn send(&mut self, socket: RawFd) -> Result<()> {
         let mut byte = [0_u8];
         let mut data = libc::iovec {
             iov_base: byte.as_mut_ptr().cast(),
@@ -221,8 +268,22 @@ impl Message {
         Ok(())
     }
 
+    /// What goes with the next message instead of stderr, if it is one.
+    pub(crate) fn carry(&mut self, fd: RawFd) {
+        self.send_control[2] = u64::from(fd.cast_unsigned());
+    }
+
     /// Receives a message and closes what came with it.
-    fn receive(&mut self, socket: RawFd) -> Result<()> {
+    pub(crate) fn receive(&mut self, socket: RawFd) -> Result<()> {
+        self.receive_into(socket, drop)
+    }
+
+    /// Receives a message and hands over what came with it.
+    pub(crate) fn receive_into(
+        &mut self,
+        socket: RawFd,
+        mut take: impl FnMut(OwnedFd),
+    ) -> Result<()> {
         let mut byte = [0_u8];
         let mut data = libc::iovec {
             iov_base: byte.as_mut_ptr().cast(),
@@ -239,7 +300,7 @@ impl Message {
         for index in 0..self.fds {
             let fd = (self.receive_control[2 + index / 2] >> (32 * (index % 2))) as RawFd;
             // SAFETY: the kernel has just put it there, and nobody else knows it.
-            unsafe { libc::close(fd) };
+            take(unsafe { OwnedFd::from_raw_fd(fd) });
         }
         Ok(())
     }
@@ -308,4 +369,44 @@ fn busy() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{File, read_dir},
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_is_shared_out_is_all_done_and_no_table_has_all_that_is_open() {
+        const FILES: usize = 500;
+        static TURNS: AtomicU64 = AtomicU64::new(0);
+        fn prepare() -> Result<Loop> {
+            let files = (0..FILES).map(|_| File::open("/dev/null"));
+            let files = files.collect::<std::io::Result<Vec<_>>>()?;
+            Ok(Box::new(move |times| {
+                let open = read_dir("/proc/thread-self/fd")?.count();
+                anyhow::ensure!((files.len()..2 * FILES).contains(&open), "{open} are open");
+                TURNS.fetch_add(times, Ordering::SeqCst);
+                Ok(())
+            }))
+        }
+        let mut body = shared_out(3, prepare).expect("threads can be started");
+        for times in [1, 2, 7, 30] {
+            body(times).expect("it runs");
+        }
+        assert_eq!(TURNS.load(Ordering::SeqCst), 40);
+    }
+
+    #[test]
+    fn a_thread_that_cannot_says_why() {
+        let failed = shared_out(2, || anyhow::bail!("no sockets"));
+        assert_eq!(
+            failed.map(|_| ()).map_err(|error| error.to_string()),
+            Err("no sockets".to_owned())
+        );
+    }
 }
