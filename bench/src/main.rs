@@ -45,12 +45,16 @@ struct Args {
     /// States to measure beside untraced [default: all]
     #[arg(long, value_enum, value_name = "NAME")]
     state: Vec<State>,
-    /// Rounds; each runs every workload in every state once.
-    #[arg(long, value_name = "N", default_value_t = 9)]
-    rounds: usize,
-    /// How long one workload runs in one state of a round.
-    #[arg(long, value_name = "MS", default_value_t = 100)]
-    slice: u64,
+    /// Rounds; each runs every workload in every state once [default: 9, or 3 with --counted]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// How long one workload runs in one state of a round [default: 100, or 5 with --counted]
+    #[arg(long, value_name = "MS")]
+    slice: Option<u64>,
+    /// This machine's clock counts instructions, a nanosecond each, so that little will do, and
+    /// peers are none: `cargo xtask bench --vm` sets it.
+    #[arg(long)]
+    counted: bool,
     /// Measure scale too: sustained rates, the tracker, many sockets, start-up.
     #[arg(long)]
     scale: bool,
@@ -98,11 +102,12 @@ fn run(args: &Args) -> Result<ExitCode> {
         attach: args.attach,
         workloads: all(&args.workload),
         states: match args.state.as_slice() {
+            [] if args.counted => State::OWN.to_vec(),
             [] => State::ALL.to_vec(),
             named => named.to_vec(),
         },
-        rounds: args.rounds,
-        slice_ns: args.slice * 1_000_000,
+        rounds: args.rounds.unwrap_or(if args.counted { 3 } else { 9 }),
+        slice_ns: args.slice.unwrap_or(if args.counted { 5 } else { 100 }) * 1_000_000,
     };
     if args.smoke {
         plan.rounds = 5;
@@ -111,6 +116,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     }
     let results = report::Results {
         machine: machine::Machine::here()?,
+        counted: args.counted,
         costs: plan.run()?,
         scale: args
             .scale

@@ -17,6 +17,8 @@ const SMOKE_PASS: f64 = 4.0;
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
+    /// Whether what is called nanoseconds are instructions.
+    pub(crate) counted: bool,
     pub(crate) costs: Costs,
     pub(crate) scale: Option<Scale>,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Results {
         } = &self.machine;
         writeln!(f, "Linux {kernel}, {cpu}, {cpus} CPUs, load {load}")?;
         writeln!(f, "speculative return stack overflow: {returns}\n")?;
+        let unit = if self.counted { "instructions" } else { "ns" };
         let states: Vec<State> = self
             .costs
             .rows
@@ -50,7 +53,7 @@ impl fmt::Display for Results {
         for row in &self.costs.rows {
             write!(
                 f,
-                "| {} | {:.0} ns |",
+                "| {} | {:.0} {unit} |",
                 row.workload.name(),
                 row.untraced_ns.median
             )?;

@@ -68,6 +68,15 @@ impl State {
         Self::Strace,
     ];
 
+    /// Without what else one could run.
+    pub(crate) const OWN: [Self; 5] = [
+        Self::Floor,
+        Self::Records,
+        Self::Trace,
+        Self::Hops,
+        Self::OtherPid,
+    ];
+
     /// Whether it works by stopping the workload, so that only the clock shows what it costs.
     pub(crate) fn stops(self) -> bool {
         self == Self::Strace

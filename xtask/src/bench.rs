@@ -1,13 +1,18 @@
 //! `cargo xtask bench`: what watching costs on this machine, beside what else one could run.
 //!
 //! The measuring is done by the crate `fdtrace-bench`, as root and without Cargo, so that it can be
-//! carried into a VM too.
+//! carried into a VM too. There, where QEMU runs the instructions, time would mean nothing: it counts
+//! them instead, and they are the same in every run.
 
 use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 
-use crate::{process, workspace};
+use crate::{
+    process,
+    vm::{self, Choice},
+    workspace,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -15,8 +20,13 @@ Examples:
   cargo xtask bench
   cargo xtask bench -- --workload pass-stream --state trace --state strace
   cargo xtask bench -- --scale --json bench.json
-  cargo xtask bench -- --smoke")]
+  cargo xtask bench -- --smoke
+  cargo xtask bench --vm 6.12 -- --attach kprobe --workload pass-stream")]
 pub(crate) struct Args {
+    /// Count instructions instead of time, in a VM with this kernel: a series that Debian has, or
+    /// the path of a bzImage.
+    #[arg(long, value_name = "SERIES|PATH")]
+    vm: Option<Choice>,
     /// Arguments for the benchmark; `-- --help` lists them.
     #[arg(last = true)]
     args: Vec<OsString>,
@@ -24,6 +34,9 @@ pub(crate) struct Args {
 
 /// Exits with what the benchmark exits with.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(kernel) = &args.vm {
+        return vm::bench(kernel.clone(), &args.args);
+    }
     let release = workspace::target().join("release");
     // Before the build, so that a missing sudo does not cost minutes to find out.
     let mut bench = process::as_root(release.join("fdtrace-bench"))?;

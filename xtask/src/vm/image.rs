@@ -60,16 +60,21 @@ impl Program {
     }
 }
 
-/// Builds fdtrace, init and the integration tests called `tests`, all static.
-pub(crate) fn build(tests: &[String]) -> Result<Vec<Program>> {
-    process::run(cargo("build").args(["-p", "fdtrace", "-p", "vm-init"]))?;
+/// Builds fdtrace, init, the benchmark if that is wanted, and the integration tests called `tests`,
+/// all static.
+pub(crate) fn build(bench: bool, tests: &[String]) -> Result<Vec<Program>> {
+    let mut names = vec!["fdtrace", "vm-init"];
+    names.extend(bench.then_some("fdtrace-bench"));
+    let packages = names.iter().flat_map(|name| ["-p", name]);
+    process::run(cargo("build").args(packages))?;
     let built = directory().join(TARGET).join("release");
-    let mut programs: Vec<Program> = ["fdtrace", "vm-init"]
+    let mut programs: Vec<Program> = names
+        .iter()
         .map(|name| Program {
-            name: name.to_owned(),
+            name: (*name).to_owned(),
             path: built.join(name),
         })
-        .into();
+        .collect();
     for name in tests {
         programs.push(Program {
             name: name.clone(),

@@ -36,7 +36,7 @@ use vm_init::{Frame, Job};
 
 use crate::workspace;
 use image::Program;
-use kernel::Choice;
+pub(crate) use kernel::Choice;
 use machine::{Machine, Up};
 use matrix::Columns;
 use qemu::{Accelerator, Qemu};
@@ -51,7 +51,10 @@ const SKIPPED: &str = "FDTRACE_SKIP_LOG=/proc/self/fd/2";
 /// What is booted when nobody says what: the kernel of Debian's stable release.
 const DEFAULT_KERNEL: &str = "6.12";
 
-#[derive(Debug, clap::Args)]
+/// Seconds that the benchmark may take: QEMU counts slowly.
+const BENCH_TIMEOUT: u64 = 3600;
+
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Kernels come from Debian's archive through this machine's apt, with their signatures checked, and \
 are kept in .cache/vm, or in vm below the folder that FDTRACE_CACHE names. Even without KVM a boot takes seconds.
@@ -90,6 +93,9 @@ pub(crate) struct Args {
     /// command, run it too.
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
+    /// Build the benchmark, fdtrace-bench, and put it into the VM's /bin.
+    #[arg(long)]
+    bench: bool,
     /// Set a variable for the command.
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<OsString>,
@@ -111,6 +117,24 @@ pub(crate) struct Args {
     /// What to run in the VM [default: fdtrace verify]
     #[arg(last = true)]
     command: Vec<OsString>,
+}
+
+/// Runs the benchmark on `kernel`, where a nanosecond is an instruction. Exits with what it exits
+/// with.
+pub(crate) fn bench(kernel: Choice, args: &[OsString]) -> Result<ExitCode> {
+    let command = ["fdtrace-bench", "--fdtrace", "/bin/fdtrace", "--counted"];
+    run(&Args {
+        kernel: vec![kernel],
+        bench: true,
+        accel: Some(Accelerator::Counted),
+        timeout: BENCH_TIMEOUT,
+        command: command
+            .iter()
+            .map(OsString::from)
+            .chain(args.iter().cloned())
+            .collect(),
+        ..Args::default()
+    })
 }
 
 /// Exits with what the command exits with.
@@ -140,7 +164,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         programs: Vec::new(),
     };
     let kernels = args.kernels()?;
-    session.programs = image::build(&args.test)?;
+    session.programs = image::build(args.bench, &args.test)?;
     session.programs.extend(args.with.iter().cloned());
     session.programs.extend(busybox);
     if args.all {
