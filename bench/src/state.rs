@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -11,7 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use fdtrace::plan::Attach;
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{Signal, kill},
+    },
     unistd::Pid,
 };
 
@@ -219,6 +223,11 @@ fn is_traced(pid: u32) -> bool {
 
 impl Program {
     pub(crate) fn start(name: &'static str, mut command: Command) -> Result<Self> {
+        // SAFETY: prctl is a system call that is safe between fork and exec.
+        unsafe {
+            // A tracer that outlives the benchmark would be measured by the next one.
+            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+        }
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
