@@ -88,12 +88,14 @@ pub(crate) fn shown(command: &Command) -> String {
     line
 }
 
-/// The first `program` on PATH or among Cargo's installed programs.
+/// The first `program` on PATH, among Cargo's installed programs, or where Debian has its servers,
+/// which is not on everybody's PATH.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let installed = workspace::cargo_home().map(|home| home.join("bin"));
     env::split_paths(&path)
         .chain(installed)
+        .chain([PathBuf::from("/usr/sbin")])
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
 }

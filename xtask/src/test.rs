@@ -18,6 +18,7 @@ use crate::{
     ebpf, process,
     summary::{self, Totals},
     toolchain::{self, Toolchain},
+    vm,
     workspace::{self, OBJECT},
 };
 
@@ -35,7 +36,7 @@ pub(crate) struct Args {
 }
 
 /// How a check ended.
-enum Outcome {
+pub(crate) enum Outcome {
     Passed(String),
     Skipped(String),
 }
@@ -98,6 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     checks.run("fresh eBPF build", || fresh_build(args.no_install));
 
     checks.run("programs that tests use", || programs(args.no_install));
+    checks.run("real programs on another kernel", vm::test);
 
     println!("\n==> tests");
     let totals = tests(&args.args, &mut checks)?;
@@ -119,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// What tests look at fdtrace's output with, and what they trace; those that miss one skip
 /// themselves and say so.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("chromium", "chromium"),
     ("dot", "graphviz"),
     ("cc", "gcc"),
@@ -132,6 +134,8 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("python3", "python3"),
     ("node", "nodejs"),
     ("dbus-daemon", "dbus-daemon"),
+    ("busybox", "busybox-static"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 fn programs(no_install: bool) -> Result<Outcome> {

@@ -36,6 +36,9 @@ const USERS: [(&str, &str); 2] = [
     ),
 ];
 
+/// The program that is most of a VM's commands.
+pub(crate) const BUSYBOX: &str = "busybox";
+
 /// A program that the VM will have in /bin.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
@@ -44,6 +47,13 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    pub(crate) fn new(name: &str, path: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            path,
+        }
+    }
+
     /// `NAME=FILE`, or a file that keeps its name.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let path = Path::new(text.split_once('=').map_or(text, |(_, path)| path));
@@ -53,10 +63,7 @@ impl Program {
             Some(_) => return Err(format!("{text}: a program's name has no slash")),
             None => own.ok_or("it names no file")?.into_owned(),
         };
-        Ok(Self {
-            name,
-            path: path.to_owned(),
-        })
+        Ok(Self::new(&name, path.to_owned()))
     }
 }
 
@@ -70,16 +77,10 @@ pub(crate) fn build(bench: bool, tests: &[String]) -> Result<Vec<Program>> {
     let built = directory().join(TARGET).join("release");
     let mut programs: Vec<Program> = names
         .iter()
-        .map(|name| Program {
-            name: (*name).to_owned(),
-            path: built.join(name),
-        })
+        .map(|name| Program::new(name, built.join(name)))
         .collect();
     for name in tests {
-        programs.push(Program {
-            name: name.clone(),
-            path: build_test(name)?,
-        });
+        programs.push(Program::new(name, build_test(name)?));
     }
     Ok(programs)
 }
@@ -145,7 +146,7 @@ pub(crate) fn write(path: &Path, programs: &[Program], job: &Job) -> Result<()> 
     }
     add_libraries(&mut archive, &needed)?;
     archive.symlink("init", "bin/vm-init")?;
-    if let Some(busybox) = programs.iter().find(|program| program.name == "busybox") {
+    if let Some(busybox) = programs.iter().find(|program| program.name == BUSYBOX) {
         for applet in applets(&busybox.path)? {
             if programs.iter().all(|program| program.name != applet) {
                 archive.symlink(&format!("bin/{applet}"), "busybox")?;
@@ -181,17 +182,14 @@ fn add_libraries(archive: &mut Archive<impl Write>, needed: &BTreeSet<PathBuf>) 
 fn applets(busybox: &Path) -> Result<Vec<String>> {
     let list = process::output(Command::new(busybox).arg("--list"))
         .with_context(|| format!("{} does not say what it can do", busybox.display()))?;
-    let names = list.lines().filter(|name| *name != "busybox");
+    let names = list.lines().filter(|name| *name != BUSYBOX);
     Ok(names.map(str::to_owned).collect())
 }
 
 /// The busybox that gives a VM its shell.
 pub(crate) fn busybox() -> Result<Program> {
-    let path = toolchain::find_or_install("busybox", "busybox-static")?;
-    Ok(Program {
-        name: "busybox".to_owned(),
-        path,
-    })
+    let path = toolchain::find_or_install(BUSYBOX, "busybox-static")?;
+    Ok(Program::new(BUSYBOX, path))
 }
 
 /// Starts a shell.

@@ -12,7 +12,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use vm_init::Frame;
 
 use super::{
     Session,
@@ -157,27 +156,17 @@ fn row(session: &Session, choice: &Choice, columns: &Columns) -> Row {
     let results = session.cache.join("results").join(&kernel);
     // Those of another run would look like this one's; there may be none.
     let _ = fs::remove_dir_all(&results);
-    let mut up = None;
     let mut cells = Vec::new();
-    let mut ended = Ended::default();
-    let ran = session.run(choice, |frame, now_up| match frame {
-        Frame::Hello(_) => up = Some(now_up.clone()),
-        Frame::Out(bytes) => ended.out.extend(bytes),
-        Frame::Err(bytes) => ended.err.extend(bytes),
-        Frame::Trouble(what) => eprintln!("{kernel}: init: {what}"),
-        Frame::Exit(code) => {
-            ended.code = *code;
-            let Some(name) = names.get(cells.len()) else {
-                return;
-            };
-            let cell = columns.cell(name, &ended);
-            eprintln!("{kernel}: {name}: {}", cell.text);
-            if let Err(error) = keep(&results, name, &ended) {
-                eprintln!("{error:#}");
-            }
-            cells.push(cell);
-            ended = Ended::default();
+    let (up, ran) = session.run_each(choice, |ended| {
+        let Some(name) = names.get(cells.len()) else {
+            return;
+        };
+        let cell = columns.cell(name, &ended);
+        eprintln!("{kernel}: {name}: {}", cell.text);
+        if let Err(error) = keep(&results, name, &ended) {
+            eprintln!("{error:#}");
         }
+        cells.push(cell);
     });
     let error = ran.err().map(|error| format!("{error:#}"));
     if let Some(error) = &error {

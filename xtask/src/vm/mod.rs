@@ -18,6 +18,7 @@ mod libraries;
 mod machine;
 mod matrix;
 mod page;
+mod programs;
 mod qemu;
 mod series;
 mod table;
@@ -34,7 +35,10 @@ use std::{
 use anyhow::{Result, bail};
 use vm_init::{Frame, Job};
 
+pub(crate) use programs::test;
+
 use crate::workspace;
+use cell::Ended;
 use image::Program;
 pub(crate) use kernel::Choice;
 use machine::{Machine, Up};
@@ -147,22 +151,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let tools = args.shell || args.tools;
     let busybox = tools.then(image::busybox).transpose()?;
     let columns = Columns::of(args);
-    let mut session = Session {
-        qemu,
-        cache: workspace::cache().join("vm"),
-        refresh: args.refresh,
-        append: args.append.clone(),
-        timeout: Duration::from_secs(args.timeout),
-        job: Job {
-            env: [TESTED, SKIPPED]
-                .map(OsString::from)
-                .into_iter()
-                .chain(args.env.clone())
-                .collect(),
-            ..Job::default()
-        },
-        programs: Vec::new(),
-    };
+    let mut session = Session::new(qemu, Duration::from_secs(args.timeout));
+    session.refresh = args.refresh;
+    session.append.clone_from(&args.append);
+    session.job.env.extend(args.env.clone());
     let kernels = args.kernels()?;
     session.programs = image::build(args.bench, &args.test)?;
     session.programs.extend(args.with.iter().cloned());
@@ -230,6 +222,22 @@ struct Session {
 }
 
 impl Session {
+    /// With nothing to run yet.
+    fn new(qemu: Qemu, timeout: Duration) -> Self {
+        Self {
+            qemu,
+            cache: workspace::cache().join("vm"),
+            refresh: false,
+            append: String::new(),
+            timeout,
+            job: Job {
+                env: [TESTED, SKIPPED].map(OsString::from).into(),
+                ..Job::default()
+            },
+            programs: Vec::new(),
+        }
+    }
+
     /// Runs the job on `choice`; an error is a VM that did not come to its end.
     fn run(&self, choice: &Choice, mut hear: impl FnMut(&Frame, &Up)) -> Result<()> {
         let name = choice.to_string();
@@ -255,6 +263,24 @@ impl Session {
             }
             hear(frame, up);
         })
+    }
+
+    /// Runs the job on `choice`, and hands on what each command left as it ends. Tells how the VM
+    /// came up, and whether it came to its end.
+    fn run_each(&self, choice: &Choice, mut each: impl FnMut(Ended)) -> (Option<Up>, Result<()>) {
+        let mut up = None;
+        let mut ended = Ended::default();
+        let ran = self.run(choice, |frame, now_up| match frame {
+            Frame::Hello(_) => up = Some(now_up.clone()),
+            Frame::Out(bytes) => ended.out.extend(bytes),
+            Frame::Err(bytes) => ended.err.extend(bytes),
+            Frame::Trouble(what) => eprintln!("{choice}: init: {what}"),
+            Frame::Exit(code) => {
+                ended.code = *code;
+                each(std::mem::take(&mut ended));
+            }
+        });
+        (up, ran)
     }
 }
 

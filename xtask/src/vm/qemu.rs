@@ -12,7 +12,7 @@ use anyhow::Result;
 use crate::toolchain;
 
 /// What Debian calls it, which other systems do too.
-const PROGRAM: &str = "qemu-system-x86_64";
+pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
 
 /// Kernel parameters: all messages to the first serial port, from the very beginning, and an end

@@ -1,0 +1,70 @@
+//! Real programs on another kernel than this machine's: the part of `cargo xtask test` that boots
+//! a VM. They are those of the integration test `programs` that are small enough to carry.
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    DEFAULT_KERNEL, Session,
+    cell::{self, Cell, Ended},
+    image::{self, Program},
+    kernel::Choice,
+    qemu::{self, Qemu},
+};
+use crate::{
+    process,
+    test::Outcome::{self, Passed, Skipped},
+};
+
+const TEST: &str = "programs";
+/// What they are held to.
+const RECORDER: &str = "strace";
+/// Each is in the name of its test.
+const TRACED: [&str; 2] = ["nginx", "tmux"];
+
+/// It takes some 40 s under TCG where nothing else runs.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Runs their tests on the kernel of Debian's stable release; a skip names what is not here.
+pub(crate) fn test() -> Result<Outcome> {
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(Skipped("the VMs are for x86_64".to_owned()));
+    }
+    let mut carried = Vec::new();
+    for name in [RECORDER, image::BUSYBOX].iter().chain(&TRACED) {
+        let Some(path) = process::find(name) else {
+            return Ok(Skipped(format!("no {name}")));
+        };
+        carried.push(Program::new(name, path));
+    }
+    if process::find(qemu::PROGRAM).is_none() {
+        return Ok(Skipped(format!("no {}", qemu::PROGRAM)));
+    }
+    let kernel: Choice = DEFAULT_KERNEL.parse().map_err(anyhow::Error::msg)?;
+    let mut session = Session::new(Qemu::find(None)?, TIMEOUT);
+    if let Err(error) = kernel.kernel(&session.cache, session.refresh) {
+        return Ok(Skipped(format!("no kernel to boot: {error:#}")));
+    }
+    session.programs = image::build(false, &[TEST.to_owned()])?;
+    session.programs.extend(carried);
+    let command = [TEST, "--test-threads=1"].iter().chain(&TRACED);
+    session.job.commands = vec![command.map(Into::into).collect()];
+
+    let mut last = None;
+    let (up, ran) = session.run_each(&kernel, |ended| last = Some(ended));
+    ran?;
+    let (up, ended) = up.zip(last).context("the VM ran nothing")?;
+    let cell = Cell::of_test(&ended);
+    let what = format!("{} on {}: {}", TRACED.join(" and "), up.release, cell.text);
+    if cell.result == cell::Result::Passed && cell.notes.is_empty() {
+        return Ok(Passed(what));
+    }
+    let Ended { out, err, .. } = ended;
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(&out).and_then(|()| stderr.write_all(&err));
+    bail!("{what}")
+}
