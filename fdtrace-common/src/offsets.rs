@@ -109,6 +109,10 @@ macro_rules! for_each_offset {
     };
 }
 
+/// Number of the helper, which no kernel has, that the programs call where they mean
+/// `bpf_rdonly_cast`. The loader replaces the call.
+pub const CAST_MARKER: u32 = 0x7fda_ca57;
+
 /// Constants that are not a member's offset, resolved from the same BTF.
 ///
 /// `FILE__REFS` is where a file's reference count is (`f_ref` since 6.13, `f_count` before), and
@@ -121,6 +125,7 @@ macro_rules! for_each_offset {
 /// 1 where the end of a list is seen by its memory being given back.
 /// `SOCK__SCM_RECV_FLAGS` and `SOCK__SCM_RIGHTS_MASK` are the byte and the bit that SO_PASSRIGHTS
 /// clears (6.16), 0 where there is no such option.
+/// `RDONLY_CAST` is the BTF id of `bpf_rdonly_cast` where that casts to no type at all (6.17), else 0.
 /// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR` and `NSPROXY__MNT_NS` are offsets that only descriptions
 /// need, 0 where there is no such member.
 #[macro_export]
@@ -128,7 +133,7 @@ macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
         HAS_TASK_PT_REGS; SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
-        INSTALL_BY_TABLE; LIST_END_BY_FREE; }
+        INSTALL_BY_TABLE; LIST_END_BY_FREE; RDONLY_CAST; }
     };
 }
 

@@ -1,18 +1,24 @@
 //! How memory is read: by a helper that takes any address, or by loads that the verifier lets
-//! through because it knows the type behind a pointer.
+//! through, because it knows the type behind a pointer or has been told that any will do.
 //!
 //! A helper call costs more than ten loads. What makes a pointer [`Typed`] is where it comes from:
 //! an argument of a trampoline or a BTF tracepoint, the current task, or a pointer member of
 //! something typed. The verifier follows that through registers and the stack, not through maps,
 //! and holds every load to the kernel's own BTF: a constant offset, within one member. What it
 //! cannot know (a kprobe's arguments, a pointer out of a char array) is an address and no more.
+//!
+//! Newer kernels (6.17) let a program [cast] such an address too, and load from anywhere: a fault
+//! yields zero there as it does from the helper, so who reads need not know which way it went.
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, transmute};
 
 use aya_ebpf::{
     Global,
     helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user},
 };
+use fdtrace_common::offsets::CAST_MARKER;
+
+use crate::offsets::RDONLY_CAST;
 
 /// Where an object of the kernel's is.
 pub(crate) trait Pointer: Copy + Eq {
@@ -83,6 +89,9 @@ impl Pointer for Typed {
 
     #[inline(always)]
     fn read_bytes(self, offset: u64) -> u64 {
+        if can_cast() {
+            return read_at(self.0 + offset);
+        }
         let mut value = 0;
         for byte in 0..8 {
             value |= u64::from(self.read::<u8>(offset + byte)) << (8 * byte);
@@ -113,9 +122,34 @@ pub(super) unsafe fn read_to<T: Copy>(to: *mut T, base: impl Pointer, offset: &G
     unsafe { to.write(read(base, offset)) };
 }
 
+/// Whether the kernel can [cast]. A constant to the verifier, so it follows one way only.
+#[inline(always)]
+pub(super) fn can_cast() -> bool {
+    RDONLY_CAST.load() != 0
+}
+
+/// The same address, but loads through it are let through, wherever it points: the kernel's
+/// `bpf_rdonly_cast` to no type at all, which costs a move.
+///
+/// A program calls such a function by a number that only the running kernel knows. What is called
+/// here is a helper that no kernel has, for the loader to put that number in its place; where there
+/// is none the call stays, and the verifier never gets to it.
+#[inline(always)]
+fn cast(address: u64) -> Typed {
+    const NO_TYPE: u64 = 0;
+    // SAFETY: a number of this form is what a helper is called by; this one takes anything.
+    Typed(unsafe {
+        let cast: unsafe extern "C" fn(u64, u64) -> u64 = transmute(CAST_MARKER as usize);
+        cast(address, NO_TYPE)
+    })
+}
+
 /// Reads a `T` for which all-zero bytes are a value at any address.
 #[inline(always)]
 pub(super) fn read_at<T: Copy>(address: u64) -> T {
+    if can_cast() && matches!(size_of::<T>(), 1 | 2 | 4 | 8) {
+        return cast(address).read(0);
+    }
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper takes any address; it fills the whole value, with zeros if that is bad.
     // Not asking which it was keeps the verifier from following every read down two paths.
@@ -129,7 +163,8 @@ pub(super) fn read_at<T: Copy>(address: u64) -> T {
     }
 }
 
-/// Room for the first bytes of an object, in a map: it is more than a stack has to spare.
+/// Room for the first bytes of an object, in a map: it is more than a stack has to spare. Only for
+/// kernels that cannot [cast].
 #[repr(C)]
 pub(crate) struct Room([u64; Self::WORDS]);
 
@@ -141,13 +176,15 @@ impl Room {
     #[inline(always)]
     pub(super) fn fetch<const WORDS: usize>(&mut self, address: u64) -> Fetched<'_, WORDS> {
         const { assert!(WORDS <= Self::WORDS) };
-        // SAFETY: there is room for the length.
-        unsafe {
-            bpf_probe_read_kernel(
-                self.0.as_mut_ptr().cast(),
-                size_of::<[u64; WORDS]>() as u32,
-                address as *const _,
-            );
+        if !can_cast() {
+            // SAFETY: there is room for the length.
+            unsafe {
+                bpf_probe_read_kernel(
+                    self.0.as_mut_ptr().cast(),
+                    size_of::<[u64; WORDS]>() as u32,
+                    address as *const _,
+                );
+            }
         }
         Fetched {
             address,
@@ -163,12 +200,12 @@ pub(super) struct Fetched<'a, const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Fetched<'_, WORDS> {
-    /// A member of the object, read by itself if it lies farther behind.
+    /// A member of the object, read by itself if it lies farther behind, or if that costs nothing.
     #[inline(always)]
     pub(super) fn member<T: Copy>(&self, offset: &Global<u32>) -> T {
         let offset = u64::from(offset.load());
         // A constant to the verifier, which follows one way only.
-        if offset + size_of::<T>() as u64 <= size_of::<[u64; WORDS]>() as u64 {
+        if !can_cast() && offset + size_of::<T>() as u64 <= size_of::<[u64; WORDS]>() as u64 {
             let member = self
                 .words
                 .as_ptr()

@@ -11,7 +11,7 @@ use fdtrace_common::records::WINDOW_WORDS;
 
 use super::{
     File, Sock,
-    pointer::{Pointer, Typed, follow, read, read_at},
+    pointer::{Pointer, Typed, can_cast, follow, read, read_at},
 };
 use crate::offsets::*;
 
@@ -80,7 +80,13 @@ impl Task {
     pub(crate) unsafe fn copy_comm(self, comm: *mut [u8; COMM_LEN]) {
         // SAFETY: the caller's promise.
         unsafe {
-            if Self::is_typed() {
+            if can_cast() {
+                let first = self.0 + u64::from(TASK_STRUCT__COMM.load());
+                for word in 0..COMM_LEN / 8 {
+                    let bytes: u64 = read_at(first + word as u64 * 8);
+                    comm.cast::<u64>().add(word).write_unaligned(bytes);
+                }
+            } else if Self::is_typed() {
                 let first = u64::from(TASK_STRUCT__COMM.load());
                 for index in 0..COMM_LEN {
                     let byte = Typed(self.0).read(first + index as u64);

@@ -90,6 +90,7 @@ pub(super) fn load(dir: &Path) -> Result<KernelView, KernelError> {
         lockdown: description.lockdown,
         no_trampolines: description.no_trampolines,
         no_kprobes: description.no_kprobes,
+        rdonly_cast: None,
         init_pid_namespace: description.init_pid_namespace,
     })
 }

@@ -66,6 +66,8 @@ pub struct KernelView {
     pub no_trampolines: Option<String>,
     /// Why kprobes cannot be used; `None` if they can.
     pub no_kprobes: Option<String>,
+    /// BTF id of `bpf_rdonly_cast`, where a program may read any address through it.
+    pub rdonly_cast: Option<u32>,
 }
 
 impl KernelView {
@@ -93,6 +95,7 @@ impl KernelView {
                 Some(lacking) => Some(format!("fentry programs cannot be tried without {lacking}")),
             },
             no_kprobes: mechanisms::no_kprobes(),
+            rdonly_cast: mechanisms::rdonly_cast(&types),
             release: read(OSRELEASE)?.trim().to_owned(),
             types,
             symbols: symbols.map_err(unreadable(KALLSYMS))?,

@@ -20,6 +20,8 @@ pub enum OffsetError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offsets(Vec<Fact>);
 
+const RDONLY_CAST: &str = "RDONLY_CAST";
+
 macro_rules! offset_table {
     ($($name:ident $path:literal $size:literal;)*) => {
         const TABLE: &[(&str, &str, u32)] = &[$((stringify!($name), $path, $size)),*];
@@ -55,6 +57,7 @@ impl Offsets {
         facts.push(("RECEIVE_FD_FIRST_IS_NUMBER", u32::from(number_first)));
         let pt_regs = view.symbols.exact("bpf_task_pt_regs").is_some();
         facts.push(("HAS_TASK_PT_REGS", u32::from(pt_regs)));
+        facts.push((RDONLY_CAST, view.rdonly_cast.unwrap_or(0)));
         let (flags, mask) = scm_rights(types)?.unwrap_or_default();
         facts.push(("SOCK__SCM_RECV_FLAGS", flags));
         facts.push(("SOCK__SCM_RIGHTS_MASK", mask));
@@ -72,6 +75,14 @@ impl Offsets {
     /// Sets a fact that only the plan knows.
     pub(super) fn set(&mut self, name: &'static str, value: u32) {
         self.0.push((name, value));
+    }
+
+    /// The BTF id of the function that casts any address to memory which may be read, where the
+    /// kernel has it.
+    #[must_use]
+    pub fn rdonly_cast(&self) -> Option<u32> {
+        let fact = self.0.iter().find(|(name, _)| *name == RDONLY_CAST);
+        fact.map(|(_, id)| *id).filter(|id| *id != 0)
     }
 
     /// The constants, in the order of the table.

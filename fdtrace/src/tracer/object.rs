@@ -1,6 +1,10 @@
 //! The compiled eBPF object and the constants it is loaded with.
 
+use std::borrow::Cow;
+
 use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError};
+use aya_obj::generated::BPF_PSEUDO_KFUNC_CALL;
+use fdtrace_common::offsets::CAST_MARKER;
 
 use super::{
     TracerError,
@@ -47,11 +51,41 @@ pub(super) fn load(
             loader.map_max_entries(name, 1);
         }
     }
-    let loaded = match std::env::var_os(OBJECT_VARIABLE) {
-        Some(path) => loader.load_file(path),
-        None => loader.load(OBJECT),
+    let mut object = match std::env::var_os(OBJECT_VARIABLE) {
+        Some(path) => Cow::Owned(std::fs::read(&path).map_err(|error| EbpfError::FileError {
+            path: path.into(),
+            error,
+        })?),
+        None => Cow::Borrowed(OBJECT),
     };
-    loaded.map_err(|error| explain(error, bytes))
+    if let Some(cast) = offsets.rdonly_cast() {
+        call_casts(object.to_mut(), cast);
+    }
+    loader.load(&object).map_err(|error| explain(error, bytes))
+}
+
+/// Has the programs call the kernel's function with the BTF id `cast` where they call the helper
+/// that stands for it; returns how many calls there are. aya does not relocate such calls.
+fn call_casts(object: &mut [u8], cast: u32) -> usize {
+    let marked = call(0, CAST_MARKER);
+    let calling = call(BPF_PSEUDO_KFUNC_CALL as u8, cast);
+    let mut calls = 0;
+    // Programs lie at multiples of an instruction's length.
+    for instruction in object.chunks_exact_mut(marked.len()) {
+        if instruction == marked {
+            instruction.copy_from_slice(&calling);
+            calls += 1;
+        }
+    }
+    calls
+}
+
+/// The instruction that calls `number`, of the kind that `source` tells.
+fn call(source: u8, number: u32) -> [u8; 8] {
+    const BPF_JMP_CALL: u8 = 0x85;
+    let mut instruction = [BPF_JMP_CALL, source << 4, 0, 0, 0, 0, 0, 0];
+    instruction[4..].copy_from_slice(&number.to_le_bytes());
+    instruction
 }
 
 /// The ring buffer is the one map that an old kernel lacks, and whose size is the user's choice.
@@ -80,6 +114,18 @@ mod tests {
             io_error,
         };
         explain(EbpfError::MapError(error), 4096)
+    }
+
+    #[test]
+    fn each_cast_of_the_object_is_called_once_the_kernel_has_it() {
+        let mut object = OBJECT.to_vec();
+        let calls = call_casts(&mut object, 7);
+        assert!(calls > 0, "the programs cast nothing");
+        assert_eq!(call_casts(&mut object, 7), 0);
+        let changed = object.chunks(8).zip(OBJECT.chunks(8));
+        let changed: Vec<_> = changed.filter(|(new, old)| new != old).collect();
+        assert_eq!(changed.len(), calls);
+        assert_eq!(changed[0].0, [0x85, 0x20, 0, 0, 7, 0, 0, 0]);
     }
 
     #[test]
