@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     macros::{btf_tracepoint, map},
-    maps::{Array, HashMap},
+    maps::{Array, LruHashMap},
     programs::BtfTracePointContext,
 };
 use fdtrace_common::{
@@ -28,6 +28,7 @@ use crate::{
 /// A receive under way: which list it reads, and which descriptors were open before.
 #[repr(C)]
 pub(crate) struct Window {
+    /// 0 once it has returned.
     pub(crate) list: u64,
     pub(crate) skb: u64,
     /// Time of the dequeue's record, which tells one receive from another.
@@ -47,9 +48,10 @@ static EMPTY: Window = Window {
     before: [0; WINDOW_WORDS],
 };
 
-/// Receives under way, by thread id.
+/// The last receive of each thread, by thread id: it stays for the thread's next one, as putting it
+/// there costs more than all that is noted in it. The longest unused make room.
 #[map]
-pub(crate) static WINDOWS: HashMap<u32, Window> = HashMap::with_max_entries(1024, 0);
+pub(crate) static WINDOWS: LruHashMap<u32, Window> = LruHashMap::with_max_entries(4096, 0);
 
 #[btf_tracepoint(function = "skb_copy_datagram_iovec")]
 pub(crate) fn dequeue_skb_copy_datagram_iovec(ctx: BtfTracePointContext) -> i32 {
@@ -75,10 +77,10 @@ fn being_read(skb: impl Pointer) {
     }
 
     ring::count(Counter::DequeueFired);
-    if filter::passes_over(list.0) {
+    let task = Task::current();
+    if filter::passes_over(task, list.0) {
         return;
     }
-    let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Dequeue, RecordKind::ListDequeued) else {
         return;
     };
@@ -114,7 +116,9 @@ pub(crate) fn window_of(tid: u32) -> Option<*mut Window> {
     if unsafe { opener.read_volatile() } == 0 {
         return None;
     }
-    WINDOWS.get_ptr_mut(&tid)
+    let window = WINDOWS.get_ptr_mut(&tid)?;
+    // SAFETY: the entry is this thread's, and only this thread writes it.
+    (unsafe { (*window).list } != 0).then_some(window)
 }
 
 #[inline(always)]
@@ -124,7 +128,7 @@ fn open_window(task: Task, head: &Head) {
         // SAFETY: as above; all that is ever written is this.
         unsafe { opener.write_volatile(1) };
     }
-    if WINDOWS.insert(&tid, &EMPTY, 0).is_err() {
+    if WINDOWS.get_ptr(&tid).is_none() && WINDOWS.insert(&tid, &EMPTY, 0).is_err() {
         ring::count(Counter::WindowFull);
         return;
     }
@@ -133,7 +137,7 @@ fn open_window(task: Task, head: &Head) {
     };
     let table = FdTable::of(task);
     let base = table.next / 64;
-    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    // SAFETY: the entry is this thread's, and only this thread writes it.
     unsafe {
         (*window).list = head.list;
         (*window).skb = head.skb;

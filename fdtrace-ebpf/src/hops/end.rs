@@ -170,7 +170,7 @@ fn given_back(context: *const c_void, list: u64) {
     // A receive that has a window on it tells what came of it as it returns.
     let task = Task::current();
     let tid = task.tid();
-    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    // SAFETY: the entry is this thread's, and only this thread writes it.
     if unsafe { WINDOWS.get(&tid) }.is_some_and(|window| window.list == list) {
         return;
     }

@@ -17,7 +17,7 @@ use fdtrace_common::{
     },
 };
 
-use super::dequeue::{WINDOWS, Window, window_of};
+use super::dequeue::{Window, window_of};
 use crate::{
     control::{self, Control},
     emit::{self, FDS_MAX, Files, Program, Scratch},
@@ -39,12 +39,12 @@ pub(crate) fn install_sock_recv_length(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let task = Task::current();
-    let tid = task.tid();
-    let Some(window) = window_of(tid) else {
+    let Some(window) = window_of(task.tid()) else {
         return 0;
     };
     report(&ctx, task, receiver, window);
-    let _ = WINDOWS.remove(&tid);
+    // SAFETY: the entry is this thread's, and only this thread writes it.
+    unsafe { (*window).list = 0 };
     0
 }
 
@@ -55,7 +55,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     let Some(scratch) = emit::begin(task, Program::Install, RecordKind::ReceiveReturned) else {
         return;
     };
-    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    // SAFETY: the entry is this thread's, and only this thread writes it.
     let window = unsafe { &*window };
     let table = FdTable::of(task);
     scratch.look_up_in(table);
