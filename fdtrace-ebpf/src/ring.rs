@@ -3,7 +3,7 @@
 use core::{ffi::c_void, ptr::read_volatile, slice::from_raw_parts};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_RING_SIZE},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE},
     helpers::{bpf_ktime_get_ns, generated::bpf_get_stack},
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
@@ -28,6 +28,32 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.l
 /// of two CPUs that store at once either value differs from the one before.
 #[map]
 static LAST_LOSS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Not zero while the reader sleeps until it is woken. Else it comes by itself, and whoever passes a
+/// descriptor need not pay for an interrupt.
+#[map]
+static WAKE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Whether a record of now wakes the reader: the first one for which it has asked, and one that
+/// `hurries`.
+#[inline(always)]
+fn wake_up(hurries: bool) -> u64 {
+    if let Some(asked) = WAKE.get_ptr_mut(0) {
+        // SAFETY: the slot lives as long as the map; volatile because the reader writes it. That two
+        // CPUs find it set does no harm.
+        unsafe {
+            if asked.read_volatile() != 0 {
+                asked.write_volatile(0);
+                return u64::from(BPF_RB_FORCE_WAKEUP);
+            }
+        }
+    }
+    u64::from(if hurries {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    })
+}
 
 /// See [`Head::epoch`].
 #[inline(always)]
@@ -108,12 +134,7 @@ pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32, hurries
     }
     // SAFETY: the record has that many bytes.
     let bytes = unsafe { from_raw_parts((&raw const *record).cast::<u8>(), len as usize) };
-    let flags = if hurries {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        0
-    };
-    let has_room = EVENTS.output::<[u8]>(bytes, flags).is_ok();
+    let has_room = EVENTS.output::<[u8]>(bytes, wake_up(hurries)).is_ok();
     if !has_room {
         count_lost(lost, records);
     }
@@ -124,7 +145,7 @@ pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32, hurries
 /// no message up.
 #[inline(always)]
 pub(crate) fn submit_whole<T>(record: &T, lost: Counter) {
-    if EVENTS.output::<T>(record, 0).is_err() {
+    if EVENTS.output::<T>(record, wake_up(false)).is_err() {
         count(lost);
     }
 }
@@ -178,5 +199,5 @@ pub(crate) fn submit_callers(head: &mut Head, lost: Counter, context: *const c_v
         (*record).callers.len = if bytes > 0 { bytes as u32 / 8 } else { 0 };
         (*record).callers.reserved = 0;
     }
-    entry.submit(0);
+    entry.submit(wake_up(false));
 }

@@ -2,15 +2,16 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{IoSlice, IoSliceMut},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fdtrace::{
     kernel::KernelView,
     plan::{Attach, plan},
-    tracer::Tracer,
+    tracer::{Filter, Tracer},
 };
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
@@ -31,16 +32,11 @@ fn a_ring_buffer_that_fills_up_wakes_its_reader_before_its_time() {
     // By every mechanism a pass makes three records at least, of more than 200 bytes each.
     const FULL: usize = BUFFER as usize / 600;
     const STEP: usize = 64;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("there is a runtime");
-    runtime.block_on(async {
-        let view = KernelView::live().expect("this kernel can be looked at");
-        let plan = plan(&view, Attach::Auto).expect("it can be traced");
+    block_on(async {
         // Others' records go into it too: it is so large that those do not fill it up meanwhile.
-        let mut tracer = Tracer::start(plan, BUFFER, &view.types).expect("it can be attached");
+        let mut tracer = start(BUFFER, &Filter::default());
         tracer.gather_for(NEVER);
+        while read_all(&mut tracer) > 0 {}
         pass(1);
         // The control: records gather.
         assert!(timeout(NOT_YET, tracer.readable()).await.is_err());
@@ -51,6 +47,57 @@ fn a_ring_buffer_that_fills_up_wakes_its_reader_before_its_time() {
             passes += STEP;
         }
     });
+}
+
+#[test]
+fn a_reader_that_sleeps_is_woken_by_the_first_record() {
+    let _turn = turn!();
+    const TIMES: usize = 20;
+    // It would look by itself after twice that.
+    const WELL_BEFORE: Duration = Duration::from_millis(100);
+    block_on(async {
+        // Nobody else's records: many of those would wake it too.
+        let comm = fs::read_to_string("/proc/thread-self/comm").expect("it has a name");
+        let itself = Filter {
+            comms: vec![comm.trim_end().to_owned()],
+            ..Filter::default()
+        };
+        let mut tracer = start(1 << 20, &itself);
+        tracer.gather_for(Duration::ZERO);
+        let mut waits = Vec::new();
+        for _ in 0..TIMES {
+            while read_all(&mut tracer) > 0 {}
+            let begun = Instant::now();
+            pass(1);
+            tracer.readable().await.expect("it can be waited for");
+            waits.push(begun.elapsed());
+            assert!(read_all(&mut tracer) > 0, "it was woken for nothing");
+        }
+        // What was ready before is ready at once, so the fastest say nothing; and a busy machine may
+        // keep some waiting.
+        waits.sort_unstable();
+        assert!(waits[TIMES / 4] < WELL_BEFORE, "nobody woke it: {waits:?}");
+    });
+}
+
+fn read_all(tracer: &mut Tracer) -> usize {
+    let mut events = 0;
+    tracer.drain(|_| events += 1);
+    events
+}
+
+fn block_on(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("there is a runtime")
+        .block_on(work);
+}
+
+fn start(buffer: u32, filter: &Filter) -> Tracer {
+    let view = KernelView::live().expect("this kernel can be looked at");
+    let plan = plan(&view, Attach::Auto).expect("it can be traced");
+    Tracer::start_filtered(plan, buffer, &view.types, filter).expect("it can be attached")
 }
 
 /// Passes a descriptor to itself this often.

@@ -25,7 +25,7 @@ use std::{
 
 use aya::{
     Btf, BtfError, Ebpf, EbpfError, Endianness,
-    maps::{MapData, MapError, RingBuf},
+    maps::{Array, Map, MapData, MapError, RingBuf},
     programs::{Program, ProgramError},
 };
 use tokio::{io::unix::AsyncFd, time::Instant};
@@ -48,10 +48,13 @@ use crate::{
 /// Loading is tried again this often when the kernel asks for it.
 const LOAD_TRIES: u32 = 5;
 
-/// How long records may gather before they are read. The kernel wakes a reader for the first
-/// record after it has read everything, and reading at once would make every record the first: a
-/// wake-up costs whoever passes the descriptor more than all the programs together.
+/// How long records may gather before they are read. Whoever reads at once must be woken for each,
+/// and a wake-up costs whoever passes the descriptor more than all the programs together.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// How long the reader sleeps at most: a record that was being written as it asked to be woken wakes
+/// nobody.
+const SLEEP_MAX: Duration = Duration::from_millis(200);
 
 /// Room for records that nobody reads: a page.
 const REHEARSAL_BYTES: u32 = 4096;
@@ -67,8 +70,13 @@ pub struct Tracer {
     ring_bytes: usize,
     /// How long records gather.
     gather: Duration,
-    /// When the records that are gathering now should be read; `None` if there are none.
+    /// Not zero for the programs to wake the reader.
+    wake: Array<MapData, u64>,
+    /// When the records that are gathering now should be read; `None` if there are none, and the
+    /// programs have been asked for a wake-up.
     due: Cell<Option<Instant>>,
+    /// When to look even if nothing has woken the reader.
+    wakes: Instant,
     plan: Plan,
     filter: Filter,
     task_files: Option<TaskFiles>,
@@ -196,26 +204,23 @@ impl Tracer {
         let mut ebpf = object::load(&plan.offsets, buffer_bytes, filter)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
-        filter.admit_itself(&mut ebpf)?;
+        filter.suspend(&mut ebpf)?;
         attach_tested(&mut ebpf, &mut plan, types)?;
-        let ring = ebpf
-            .take_map(object::RING)
-            .ok_or(TracerError::Missing("map EVENTS"))?;
-        let ring = RingBuf::try_from(ring).map_err(|source| TracerError::Map {
-            name: object::RING,
-            source,
-        })?;
+        let ring: RingBuf<_> = take_map(&mut ebpf, object::RING)?;
         // SAFETY: the ring buffer keeps its descriptor until it is dropped.
         let ring = unsafe { AsyncFd::register(ring) }.map_err(|source| TracerError::System {
             action: "wait for the ring buffer",
             source: source.into(),
         })?;
+        let wake = take_map(&mut ebpf, object::WAKE)?;
         let mut tracer = Self {
             ebpf,
             ring,
+            wake,
             ring_bytes: object::ring_bytes(buffer_bytes) as usize,
             gather: GATHER,
             due: Cell::new(None),
+            wakes: Instant::now(),
             plan,
             filter: filter.clone(),
             task_files: None,
@@ -250,7 +255,7 @@ impl Tracer {
         self.gather = gather;
     }
 
-    /// Waits until there are records worth reading: some milliseconds after the first one, or as
+    /// Waits until there may be records worth reading: some milliseconds after the first one, or as
     /// soon as the ring buffer fills up. Cancel-safe.
     ///
     /// # Errors
@@ -259,14 +264,16 @@ impl Tracer {
         let due = match self.due.get() {
             Some(due) => due,
             None => {
-                self.ring.readable().await?.clear_ready();
+                tokio::select! {
+                    () = tokio::time::sleep_until(self.wakes) => {}
+                    ready = self.ring.readable() => ready?.clear_ready(),
+                }
                 let due = Instant::now() + self.gather;
                 self.due.set(Some(due));
                 due
             }
         };
-        // Until the reader has caught up, only a program that finds the ring buffer half full makes
-        // it ready again.
+        // From here on only a program that finds the ring buffer half full makes it ready again.
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
             ready = self.ring.readable() => ready?.clear_ready(),
@@ -290,17 +297,30 @@ impl Tracer {
         if let Some(log) = &mut self.program_log {
             log.flush();
         }
-        self.due.set(None);
-        let ring = self.ring.get_mut();
         let mut left = self.ring_bytes;
-        while let Some(record) = ring.next() {
+        self.read(&mut left, &mut take);
+        if left == self.ring_bytes && self.wake.set(0, 1, 0).is_ok() {
+            // What came before that has woken nobody.
+            self.read(&mut left, &mut take);
+        }
+        let more_in = match left {
+            0 => Some(Duration::ZERO),
+            left if left == self.ring_bytes => None,
+            _ => Some(self.gather),
+        };
+        let now = Instant::now();
+        self.due.set(more_in.map(|wait| now + wait));
+        self.wakes = now + SLEEP_MAX;
+    }
+
+    /// Hands over what there is, as long as some of `left` bytes of the ring buffer are left.
+    fn read(&mut self, left: &mut usize, take: &mut impl FnMut(&[u8])) {
+        let ring = self.ring.get_mut();
+        while *left > 0
+            && let Some(record) = ring.next()
+        {
             take(&record);
-            left = left.saturating_sub(RECORD_HEAD + record.len().next_multiple_of(RECORD_HEAD));
-            if left == 0 {
-                // The kernel wakes nobody for what lies behind a record that was not read.
-                self.due.set(Some(Instant::now()));
-                return;
-            }
+            *left = left.saturating_sub(RECORD_HEAD + record.len().next_multiple_of(RECORD_HEAD));
         }
     }
 
@@ -406,6 +426,14 @@ impl Tracer {
             .ok_or(SnapshotError::Missing("iterator that was prepared"))?;
         task_files.snapshot(&mut self.ebpf, processes)
     }
+}
+
+fn take_map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, TracerError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(TracerError::Missing(name))?;
+    T::try_from(map).map_err(|source| TracerError::Map { name, source })
 }
 
 /// The BTF ids of `targets`, in the form in which aya wants them.

@@ -19,6 +19,9 @@ static OBJECT: &[u8] =
 /// Name of the map that holds the records.
 pub(super) const RING: &str = "EVENTS";
 
+/// Name of the map by which the reader asks to be woken.
+pub(super) const WAKE: &str = "WAKE";
+
 /// Overrides the object with the file of this name: how a fresh build is tested.
 const OBJECT_VARIABLE: &str = "FDTRACE_BPF_OBJECT";
 
