@@ -425,6 +425,28 @@ fn a_hook_whose_arguments_differ_is_refused_with_both_types() {
 }
 
 #[test]
+fn programs_cast_only_where_the_kernel_was_seen_to_let_them() {
+    let mut view = fixture("6.18");
+    let planned = plan(&view, Attach::Auto).expect("it is planned");
+    assert_eq!(fact(&planned, "RDONLY_CAST"), 0);
+    assert_eq!(planned.offsets.rdonly_cast(), None);
+    view.rdonly_cast = Some(4711);
+    let planned = plan(&view, Attach::Auto).expect("it is planned");
+    assert_eq!(fact(&planned, "RDONLY_CAST"), 4711);
+    assert_eq!(planned.offsets.rdonly_cast(), Some(4711));
+}
+
+#[test]
+fn what_is_held_ahead_of_queue_is_looked_for_only_where_hops_come_before_it() {
+    let functions = plan(&fixture("6.18"), Attach::Auto).expect("it is planned");
+    assert_eq!(fact(&functions, "SEEN_BEFORE_QUEUE"), 1);
+    assert_eq!(
+        fact(&tracepoints(&fixture("6.18-locked")), "SEEN_BEFORE_QUEUE"),
+        0
+    );
+}
+
+#[test]
 fn the_hook_that_everybody_hits_is_taken_only_at_any_price() {
     let view = fixture("6.18-locked");
     let frugal = tracepoints(&view);

@@ -122,7 +122,8 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// before the file (`__receive_fd` of 5.10).
 /// `HAS_TASK_PT_REGS` is 1 where that helper exists (5.15). `INSTALL_BY_TABLE` is 1 where new
 /// descriptors are found by comparing the receiver's table before and after. `LIST_END_BY_FREE` is
-/// 1 where the end of a list is seen by its memory being given back.
+/// 1 where the end of a list is seen by its memory being given back. `SEEN_BEFORE_QUEUE` is 1 where
+/// a list is seen before that hop.
 /// `SOCK__SCM_RECV_FLAGS` and `SOCK__SCM_RIGHTS_MASK` are the byte and the bit that SO_PASSRIGHTS
 /// clears (6.16), 0 where there is no such option.
 /// `RDONLY_CAST` is the BTF id of `bpf_rdonly_cast` where that casts to no type at all (6.17), else 0.
@@ -133,7 +134,7 @@ macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
         HAS_TASK_PT_REGS; SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
-        INSTALL_BY_TABLE; LIST_END_BY_FREE; RDONLY_CAST; }
+        INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; RDONLY_CAST; }
     };
 }
 

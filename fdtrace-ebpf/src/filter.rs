@@ -14,7 +14,7 @@
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_ancestor_cgroup_id},
     macros::{map, raw_tracepoint},
-    maps::HashMap,
+    maps::{Array, HashMap},
     programs::RawTracePointContext,
 };
 use fdtrace_common::{
@@ -23,10 +23,10 @@ use fdtrace_common::{
 };
 
 use crate::{
-    kernel,
+    kernel::{self, Task},
     offsets::{
         FILTER_BY_CGROUP, FILTER_BY_COMM, FILTER_BY_PID, FILTER_CGROUP_HIGH, FILTER_CGROUP_LOW,
-        INSTALL_BY_TABLE,
+        INSTALL_BY_TABLE, SEEN_BEFORE_QUEUE,
     },
     ring::{self, Record},
 };
@@ -34,6 +34,10 @@ use crate::{
 /// Wanted processes. Theirs become wanted as they are forked.
 #[map]
 static WANTED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(65536, 0);
+
+/// Not zero while fdtrace passes descriptors to itself, to see what fires: nothing is passed over.
+#[map]
+static SELF_TEST: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Names of wanted tasks, NUL-padded.
 #[map]
@@ -95,16 +99,23 @@ pub(crate) fn is_on() -> bool {
     FILTER_BY_PID.load() == 1 || FILTER_BY_COMM.load() == 1 || FILTER_BY_CGROUP.load() == 1
 }
 
-/// Whether neither the current task nor this list, which it reads, is wanted, as far as that is
-/// known without a head: then nothing need be put together.
+/// Whether neither the current task nor this list, which it reads, is wanted: then nothing need be
+/// put together.
 #[inline(always)]
-pub(crate) fn passes_over(list: u64) -> bool {
-    if FILTER_BY_PID.load() != 1 || INSTALL_BY_TABLE.load() != 1 {
+pub(crate) fn passes_over(task: Task, list: u64) -> bool {
+    if !is_on() || INSTALL_BY_TABLE.load() != 1 {
         return false;
     }
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: only the presence of the entry counts.
-    if unsafe { WANTED_PIDS.get(&pid) }.is_some() || is_marked(list) {
+    let mut comm = [0; 16];
+    if FILTER_BY_COMM.load() == 1 {
+        // SAFETY: it can be written, and the task is the current one.
+        unsafe { task.copy_comm(&raw mut comm) };
+    }
+    // SAFETY: the slot lives as long as the map.
+    let is_tested = SELF_TEST
+        .get_ptr(0)
+        .is_some_and(|on| unsafe { on.read_volatile() } != 0);
+    if is_tested || is_wanted(&comm) || is_marked(list) {
         return false;
     }
     forget(list);
@@ -114,7 +125,7 @@ pub(crate) fn passes_over(list: u64) -> bool {
 /// Whether nobody wants what a receiver, or whoever destroys a list, does with it now.
 #[inline(always)]
 pub(crate) fn drops(head: &Head) -> bool {
-    is_on() && !is_wanted(head) && !is_marked(head.list)
+    is_on() && !is_wanted(&head.comm) && !is_marked(head.list)
 }
 
 /// Decides about a list's records, whose head is complete but for the run's own fields; notes in
@@ -124,7 +135,7 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
     if !is_on() {
         return Way::Emit;
     }
-    let wanted = is_wanted(head);
+    let wanted = is_wanted(&head.comm);
     if wanted {
         head.flags |= FLAG_WANTED;
     }
@@ -207,8 +218,9 @@ pub(crate) fn hold(record: &Record) {
     }
 }
 
+/// Whether the current task is, whose name this is.
 #[inline(always)]
-fn is_wanted(head: &Head) -> bool {
+fn is_wanted(comm: &[u8; 16]) -> bool {
     if FILTER_BY_PID.load() == 1 {
         let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
         // SAFETY: only the presence of the entry counts.
@@ -217,7 +229,7 @@ fn is_wanted(head: &Head) -> bool {
         }
     }
     // SAFETY: likewise.
-    if FILTER_BY_COMM.load() == 1 && unsafe { WANTED_COMMS.get(&head.comm) }.is_none() {
+    if FILTER_BY_COMM.load() == 1 && unsafe { WANTED_COMMS.get(comm) }.is_none() {
         return false;
     }
     if FILTER_BY_CGROUP.load() == 1 {
@@ -302,9 +314,11 @@ fn origin(list: u64) -> u64 {
 
 #[inline(always)]
 fn take_all(list: u64, report: bool) {
-    let origin = origin(list);
-    take_run(origin, RecordKind::ListCopied, report);
-    take_run(list, RecordKind::ListAttached, report);
+    if SEEN_BEFORE_QUEUE.load() == 1 {
+        let origin = origin(list);
+        take_run(origin, RecordKind::ListCopied, report);
+        take_run(list, RecordKind::ListAttached, report);
+    }
     take_one(list, RecordKind::SocketNamed as u64, 0, u64::from(report));
     take_run(list, RecordKind::ListQueued, report);
 }
@@ -319,8 +333,9 @@ fn take_run(list: u64, kind: RecordKind, report: bool) {
     }
 }
 
-/// Takes one record out, and reports it if so. Returns 0 if there was none. A global function: the
-/// kernel verifies it once, and not for each record that a list may have.
+/// Takes one record out, and reports it if so. Returns 0 if there was none, or if it was the last of
+/// its run. A global function: the kernel verifies it once, and not for each record that a list may
+/// have.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn take_one(list: u64, kind: u64, first: u64, report: u64) -> u64 {
@@ -336,8 +351,10 @@ extern "C" fn take_one(list: u64, kind: u64, first: u64, report: u64) -> u64 {
     if report != 0 {
         ring::submit_held(held, Counter::QueueLost);
     }
+    let head = held.head();
+    let more = head.first + head.files < head.total;
     let _ = HELD_RECORDS.remove(&key);
-    1
+    u64::from(more)
 }
 
 /// A wanted process's children are wanted from their first instruction.

@@ -138,6 +138,9 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
     }
     let by_free = plan.hooks().any(|hook| hook.target == LIST_FREED);
     plan.offsets.set("LIST_END_BY_FREE", u32::from(by_free));
+    let before_queue = plan.watches(Hop::Copy) || plan.watches(Hop::Attach);
+    plan.offsets
+        .set("SEEN_BEFORE_QUEUE", u32::from(before_queue));
     if let Some(mechanism) = forced(attach)
         && plan.hooks().next().is_none()
     {

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fs, path::PathBuf};
 
-use aya::{Ebpf, maps::HashMap};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap},
+};
 
 use super::TracerError;
 
@@ -65,17 +68,14 @@ impl Filter {
         ]
     }
 
-    /// Lets this process's own transfers pass for the self-test, until [`Filter::set`].
-    pub(super) fn admit_itself(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
-        if self.pids.is_empty() {
-            return Ok(());
-        }
-        let mut wanted = map::<u32>(ebpf, WANTED_PIDS)?;
-        insert(&mut wanted, WANTED_PIDS, std::process::id())
+    /// Has the programs look at every transfer for the self-test, until [`Filter::set`].
+    pub(super) fn suspend(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
+        suspended(ebpf, true)
     }
 
     /// Says who is wanted.
     pub(super) fn set(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
+        suspended(ebpf, false)?;
         if !self.comms.is_empty() {
             let mut wanted = map::<[u8; COMM_LEN]>(ebpf, WANTED_COMMS)?;
             for comm in &self.comms {
@@ -89,11 +89,6 @@ impl Filter {
             attach(ebpf, name, target)?;
         }
         let mut wanted = map::<u32>(ebpf, WANTED_PIDS)?;
-        let itself = std::process::id();
-        wanted.remove(&itself).map_err(|source| TracerError::Map {
-            name: WANTED_PIDS,
-            source,
-        })?;
         for pid in &self.pids {
             insert(&mut wanted, WANTED_PIDS, *pid)?;
         }
@@ -114,6 +109,14 @@ impl Filter {
             }
         }
     }
+}
+
+fn suspended(ebpf: &mut Ebpf, is_suspended: bool) -> Result<(), TracerError> {
+    const NAME: &str = "SELF_TEST";
+    let failed = |source| TracerError::Map { name: NAME, source };
+    let map = ebpf.map_mut(NAME).ok_or(TracerError::Missing(NAME))?;
+    let mut switch: Array<_, u64> = Array::try_from(map).map_err(failed)?;
+    switch.set(0, u64::from(is_suspended), 0).map_err(failed)
 }
 
 /// A task's name as the kernel keeps it: cut to 15 bytes, and padded with NULs.
