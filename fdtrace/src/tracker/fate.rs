@@ -252,12 +252,28 @@ impl Called {
         (Fate::Discarded, Some(cause))
     }
 
-    /// What it means that a call gave the list of a message back that nobody had read.
+    /// In a receive, which reads a message before it has anything to give back.
+    fn by_receive(&self) -> bool {
+        !self.by_sockmap()
+            && !self.by_collector()
+            && self.any(&[
+                "unix_stream_read_generic",
+                "unix_stream_recvmsg",
+                "__unix_dgram_recvmsg",
+                "unix_dgram_recvmsg",
+            ])
+    }
+
+    /// What it means that a call gave the list of a message back that nobody was seen to read.
     pub(super) fn given_back(&self) -> (Fate, Option<Cause>) {
         let cause = if self.any(&["unix_stream_splice_read"]) {
             Cause::Splice
         } else if self.by_plain_read() {
             Cause::PlainRead
+        } else if self.is_empty() || self.by_receive() {
+            // The kernel skips programs on a CPU where a task was preempted in them: it may have been
+            // read and installed.
+            return (Fate::Unknown, None);
         } else {
             return self.destroyed();
         };
