@@ -12,18 +12,9 @@ use fdtrace_common::records::{
     FLAG_DESTRUCTED, FLAG_INSTALLED_UNSEEN, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL,
     FileSeen, NOT_TOLD,
 };
-use support::{Passing, SYS_READ, SYS_RECVMSG, head_mut, tracker};
+use support::{Passing, SYS_READ, SYS_RECVMSG, head_mut, track, tracker};
 
 type Ended = (Fate, Option<Cause>);
-
-fn track(events: impl IntoIterator<Item = Event>) -> Vec<Transfer> {
-    let mut tracker = tracker();
-    for event in events {
-        tracker.apply(event);
-    }
-    tracker.close_open();
-    tracker.take_closed()
-}
 
 fn fates(events: &[Vec<Event>]) -> Vec<Ended> {
     let ended = |transfer: &Transfer| (transfer.fate, transfer.cause);

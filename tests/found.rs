@@ -17,12 +17,7 @@ use fdtrace_common::records::FLAG_WANTED;
 use support::{Passing, tracepoint_plan, tracker};
 
 fn track(parts: &[Vec<Event>]) -> Vec<Transfer> {
-    let mut tracker = tracker();
-    for event in parts.concat() {
-        tracker.apply(event);
-    }
-    tracker.close_open();
-    tracker.take_closed()
+    support::track(parts.concat())
 }
 
 /// A message of this many files.

@@ -14,18 +14,9 @@ use fdtrace::{
     verdict::{self, Verdict},
 };
 use fdtrace_common::records::FLAG_PEEK;
-use support::{Passing, SYS_RECVMSG, files_mut, head_mut, tracepoint_plan, tracker};
+use support::{Passing, SYS_RECVMSG, files_mut, head_mut, tracepoint_plan, track};
 
 const SYS_RECVMMSG: i32 = 299;
-
-fn track(events: impl IntoIterator<Item = Event>) -> Vec<Transfer> {
-    let mut tracker = tracker();
-    for event in events {
-        tracker.apply(event);
-    }
-    tracker.close_open();
-    tracker.take_closed()
-}
 
 fn only(transfers: Vec<Transfer>) -> Transfer {
     let [transfer] = <[Transfer; 1]>::try_from(transfers).expect("there is one");

@@ -5,24 +5,12 @@ use fdtrace::{
     tracker::{Fate, Transfer},
     verdict::Verdict,
 };
-use fdtrace_common::records::FLAG_RACED;
 
 use crate::{
     another, another_after, assert_without_sender, by_thread, only, peeked,
     support::{Passing, files_mut, head_mut},
     track, verdict, with_refs,
 };
-
-/// The sender's hook looked, and the list was gone.
-fn raced(message: &Passing, t_ns: u64) -> Vec<Event> {
-    let mut events = message.queued(t_ns);
-    for event in &mut events {
-        let head = head_mut(event);
-        head.flags |= FLAG_RACED;
-        (head.list, head.skb) = (0, 0);
-    }
-    events
-}
 
 #[test]
 fn a_list_that_two_threads_take_for_theirs_has_no_sender() {
@@ -77,7 +65,7 @@ fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
         message.returned(20, 1),
         // The same thread has sent another one meanwhile, so its call at 40 began after 30.
         next.queued(30),
-        raced(&message, 40),
+        message.raced(40),
     ];
     let transfers = track(events.concat());
     let delivered: Vec<&Transfer> = transfers
@@ -89,7 +77,7 @@ fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
     let events = [
         message.dequeued(10),
         message.returned(20, 1),
-        raced(&message, 40),
+        message.raced(40),
     ];
     assert_eq!(verdict(&only(track(events.concat()))), Some(Verdict::Same));
 }
@@ -97,7 +85,7 @@ fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
 #[test]
 fn a_look_is_not_taken_for_a_message_with_another_file_at_the_same_address() {
     let message = Passing::one();
-    let mut late = raced(&message, 25);
+    let mut late = message.raced(25);
     files_mut(&mut late[0])[0].ino += 1;
     let events = [message.dequeued(10), message.returned(20, 1), late];
     assert_without_sender(&only(track(events.concat())));
@@ -106,7 +94,7 @@ fn a_look_is_not_taken_for_a_message_with_another_file_at_the_same_address() {
 #[test]
 fn a_look_that_saw_a_list_go_away_is_not_taken_if_the_file_is_not_the_senders() {
     let message = Passing::one();
-    let mut late = raced(&message, 25);
+    let mut late = message.raced(25);
     files_mut(&mut late[0])[0].slot += 0x100;
     let events = [message.dequeued(10), message.returned(20, 1), late];
     assert_without_sender(&only(track(events.concat())));
@@ -119,7 +107,7 @@ fn a_look_on_a_shared_socket_is_not_taken() {
         by_thread(101, another(&message, 1).delivered(1)),
         message.dequeued(30),
         message.returned(40, 1),
-        raced(&message, 45),
+        message.raced(45),
     ];
     assert_without_sender(&track(events.concat())[1]);
 }
@@ -132,18 +120,18 @@ fn a_look_is_not_taken_while_another_number_of_the_file_waits_for_its_message() 
         ..message.clone()
     };
     let events = [
-        raced(&under_another_number, 5),
+        under_another_number.raced(5),
         message.dequeued(10),
         message.returned(20, 1),
-        raced(&message, 25),
+        message.raced(25),
     ];
     assert_without_sender(&only(track(events.concat())));
     // The control: under the same number it makes no difference whose it was.
     let events = [
-        raced(&message, 5),
+        message.raced(5),
         message.dequeued(10),
         message.returned(20, 1),
-        raced(&message, 25),
+        message.raced(25),
     ];
     assert_eq!(verdict(&only(track(events.concat()))), Some(Verdict::Same));
 }
@@ -224,7 +212,7 @@ fn a_look_that_finds_the_next_list(message: &Passing, t_ns: u64) -> Vec<Event> {
         message.queued(t_ns),
         message.dequeued(t_ns + 1),
         message.returned(t_ns + 2, 1),
-        by_thread(101, raced(message, t_ns + 3)),
+        by_thread(101, message.raced(t_ns + 3)),
     ]
     .concat()
 }
@@ -252,7 +240,7 @@ fn a_look_that_found_nothing_after_a_loss_may_be_for_a_read_that_was_lost() {
         let events = [
             message.dequeued(20),
             message.returned(21, 1),
-            raced(&message, 22),
+            message.raced(22),
         ];
         only(track(after_loss_at(epoch, events.concat())))
     };

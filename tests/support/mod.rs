@@ -11,9 +11,9 @@ use std::cell::Cell;
 use fdtrace::{
     event::{Event, Sighting},
     plan::{Attach, Plan, plan},
-    tracker::Tracker,
+    tracker::{Tracker, Transfer},
 };
-use fdtrace_common::records::{FILES_PER_RECORD, FileSeen, Head, NOT_TOLD, RecordKind};
+use fdtrace_common::records::{FILES_PER_RECORD, FLAG_RACED, FileSeen, Head, NOT_TOLD, RecordKind};
 
 /// Where the kernels' fixtures are.
 pub fn fixtures() -> std::path::PathBuf {
@@ -34,6 +34,16 @@ pub fn tracker() -> Tracker {
 /// The same, with room for so many files.
 pub fn tracker_with_room(files: usize) -> Tracker {
     Tracker::with_room(files, Box::new(symbolize))
+}
+
+/// What it makes of these events, and of their end.
+pub fn track(events: impl IntoIterator<Item = Event>) -> Vec<Transfer> {
+    let mut tracker = tracker();
+    for event in events {
+        tracker.apply(event);
+    }
+    tracker.close_open();
+    tracker.take_closed()
 }
 
 fn symbolize(address: u64) -> Option<String> {
@@ -175,6 +185,17 @@ impl Passing {
         let files =
             (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
         runs(head, files.collect(), Event::ListQueued)
+    }
+
+    /// The sender's hook looked, and the list had left the queue.
+    pub fn raced(&self, t_ns: u64) -> Vec<Event> {
+        let mut events = self.queued(t_ns);
+        for event in &mut events {
+            let head = head_mut(event);
+            head.flags |= FLAG_RACED;
+            (head.list, head.skb) = (0, 0);
+        }
+        events
     }
 
     /// It was in its queue when a trace began.

@@ -11,21 +11,11 @@ mod support;
 mod table;
 
 use fdtrace::{
-    event::Event,
     plan::Plan,
-    tracker::{Cause, Fate, Tracker, Transfer},
+    tracker::{Cause, Fate, Transfer},
     verdict::{self, Verdict},
 };
-use support::tracker;
-
-fn track(events: impl IntoIterator<Item = Event>) -> Vec<Transfer> {
-    let mut tracker: Tracker = tracker();
-    for event in events {
-        tracker.apply(event);
-    }
-    tracker.close_open();
-    tracker.take_closed()
-}
+use support::track;
 
 fn same(plan: &Plan, transfer: &Transfer) -> bool {
     verdict::of_transfer(transfer, plan, true) == Some(Verdict::Same)

@@ -1,12 +1,10 @@
 //! The sender's look at the queue, which comes after the fact.
 
 use fdtrace::{
-    event::Event,
     plan::Hop,
     tracker::{Chain, Fate},
     verdict::{self, Verdict},
 };
-use fdtrace_common::records::FLAG_RACED;
 
 use crate::{
     fates,
@@ -42,17 +40,6 @@ fn a_senders_number_that_stands_for_another_file_by_now_proves_nothing() {
     );
 }
 
-/// What a sender's hook reports when the list has left the queue.
-fn raced(message: &Passing, t_ns: u64) -> Vec<Event> {
-    let mut events = message.queued(t_ns);
-    for event in &mut events {
-        let head = head_mut(event);
-        head.flags |= FLAG_RACED;
-        (head.list, head.skb) = (0, 0);
-    }
-    events
-}
-
 #[test]
 fn a_sender_that_the_receiver_overtook_is_found_by_socket_and_files() {
     let files: Vec<u64> = (1..40).map(|file| file << 8).collect();
@@ -65,11 +52,11 @@ fn a_sender_that_the_receiver_overtook_is_found_by_socket_and_files() {
     for events in [
         [
             message.dequeued(10),
-            raced(&message, 15),
+            message.raced(15),
             message.returned(20, 39),
         ]
         .concat(),
-        [received, raced(&message, 25)].concat(),
+        [received, message.raced(25)].concat(),
     ] {
         let transfers = track(events);
         assert_eq!(transfers.len(), 39);
@@ -92,7 +79,7 @@ fn a_sender_whose_list_is_taken_under_its_eyes_is_found_by_that_list() {
     let message = Passing::one();
     let received = [message.dequeued(10), message.returned(20, 1)].concat();
     let late = |list: u64, skb: u64| {
-        let mut events = raced(&message, 5);
+        let mut events = message.raced(5);
         let head = head_mut(&mut events[0]);
         (head.list, head.skb) = (list, skb);
         track([received.clone(), events].concat())
@@ -116,9 +103,9 @@ fn a_sender_with_other_files_or_another_socket_is_not_taken() {
         files: vec![0x666],
         ..message.clone()
     };
-    let mut other_socket = raced(&message, 25);
+    let mut other_socket = message.raced(25);
     head_mut(&mut other_socket[0]).sender_sock = 0x777;
-    for late in [raced(&other_files, 25), other_socket, raced(&message, 5)] {
+    for late in [other_files.raced(25), other_socket, message.raced(5)] {
         let transfers = track([received.clone(), late].concat());
         assert_eq!(transfers[0].sender, None);
         assert_eq!(transfers[0].chain, Chain::Gap { hop: Hop::Queue });
