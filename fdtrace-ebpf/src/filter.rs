@@ -2,8 +2,8 @@
 //!
 //! A transfer is wanted if either end is a wanted task. A sender's own records come before anybody
 //! knows who will receive: those of an unwanted sender are *held*, by list, until a wanted task
-//! reads the list, and forgotten when another has. A list that is wanted is *marked*, so that what
-//! others do with it is reported too.
+//! reads the list or destroys it, and forgotten when another has. A list that is wanted is *marked*,
+//! so that what others do with it is reported too.
 //!
 //! With tracepoints alone a receive returns after its list was freed, and the next one may be at
 //! the address by then. So what is held is forgotten as the list is read, be it by a peek; a mark
@@ -155,8 +155,7 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
         }
         Stage::Reading => {
             if wanted && !marked {
-                release(head);
-                mark(head);
+                take_up(head);
             }
             if wanted || marked {
                 return Way::Emit;
@@ -173,6 +172,15 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
                 Way::Drop
             }
         }
+    }
+}
+
+/// The current task destroys a list that nobody has read: if it is wanted, so is the list, with what
+/// was kept of its sender.
+#[inline(always)]
+pub(crate) fn destroys(head: &Head) {
+    if is_on() && is_wanted(&head.comm) && !is_marked(head.list) {
+        take_up(head);
     }
 }
 
@@ -269,6 +277,13 @@ fn mark(head: &Head) {
     if MARKED_LISTS.insert(&head.list, &head.t_ns, 0).is_err() {
         ring::count(Counter::MarkedFull);
     }
+}
+
+/// From now on this list is wanted, with what was kept of its sender.
+#[inline(always)]
+fn take_up(head: &Head) {
+    release(head);
+    mark(head);
 }
 
 /// Most records of one kind that a list has.

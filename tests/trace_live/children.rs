@@ -5,14 +5,17 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader},
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::net::UnixStream,
     },
     process::{Child, Command, Stdio},
 };
 
 use fdtrace::passing;
-use nix::sys::socket::MsgFlags;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::MsgFlags,
+};
 
 /// Messages of 250 descriptors that the flooding child passes.
 pub(crate) const FLOOD: usize = 400;
@@ -42,6 +45,12 @@ fn a_child() {
                 }
                 std::mem::forget(received.fds);
             }
+        }
+        // Leaves what comes on its standard input unread, and is gone.
+        Ok("leave") => {
+            let input = std::io::stdin();
+            let mut ready = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+            poll(&mut ready, PollTimeout::NONE).unwrap();
         }
         // Sends its standard error over its standard input, twice, and is gone.
         Ok("send") => {

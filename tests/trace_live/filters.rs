@@ -2,6 +2,8 @@
 
 use std::{fs, os::fd::AsRawFd as _, path::Path, process::Command};
 
+use fdtrace::passing;
+
 use crate::{
     children::{ReceivingChild, grandchild},
     command::{fdtrace, run, skip},
@@ -32,6 +34,25 @@ fn a_transfer_is_shown_when_either_end_is_of_a_process() {
         assert_eq!(transfer["verdict"], "same");
     }
     receiver.end();
+}
+
+#[test]
+fn a_receiver_that_never_reads_is_shown_with_the_sender() {
+    let _turn = turn!("a_receiver_that_never_reads_is_shown_with_the_sender");
+    let mut receiver = ReceivingChild::start_with("leave");
+    let pid = receiver.child.id();
+    let file = fs::File::open("/dev/null").unwrap();
+    let tracing = Tracing::start(&["trace", "--format", "json", "--pid", &pid.to_string()]);
+    passing::send(receiver.socket.as_raw_fd(), b"x", &[&[file.as_raw_fd()]]).unwrap();
+    assert!(receiver.child.wait().unwrap().success());
+    let run = tracing.stop();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let lines = lines(&run.stdout);
+    let all = transfers(&lines);
+    assert_eq!(all.len(), 1, "{run:?}");
+    assert_eq!(all[0]["sender"]["pid"], std::process::id());
+    assert_eq!(all[0]["sender"]["fd"], file.as_raw_fd());
+    assert_eq!(all[0]["fate"], "discarded");
 }
 
 #[test]

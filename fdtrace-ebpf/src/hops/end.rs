@@ -84,6 +84,7 @@ fn freed(
     scratch.head.location = location();
     scratch.head.list = list.0;
     scratch.head.count = list.count();
+    filter::destroys(&scratch.head);
     if !filter::drops(&scratch.head) {
         describe::files(Who::End, program, list, scratch.head.count);
     }
@@ -145,6 +146,8 @@ fn destructed(context: *const c_void, skb: impl Pointer) {
     scratch.head.skb = skb.0.address();
     scratch.head.flags = FLAG_DESTRUCTED;
     scratch.head.list = list.0;
+    scratch.head.count = list.count();
+    filter::destroys(&scratch.head);
     emit::callers(scratch, context);
     end_of_list(scratch, list);
 }
