@@ -26,7 +26,7 @@ use crate::{
 
 #[test]
 fn a_socket_in_a_queue_is_looked_into() {
-    needs_root!("a_socket_in_a_queue_is_looked_into");
+    let _turn = turn!("a_socket_in_a_queue_is_looked_into");
     let (outer, middle, inner) = (
         Pair::of(SockType::Stream),
         Pair::of(SockType::Datagram),
@@ -60,7 +60,7 @@ fn a_socket_in_a_queue_is_looked_into() {
 
 #[test]
 fn what_was_sent_before_accept_is_found() {
-    needs_root!("what_was_sent_before_accept_is_found");
+    let _turn = turn!("what_was_sent_before_accept_is_found");
     let name = format!("fdtrace-inflight-{}", this_process());
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let listener = UnixListener::bind_addr(&address).expect("the name is free");
@@ -102,7 +102,7 @@ fn make_cycle(file: &File) -> ([u64; 2], [OwnedFd; 2]) {
 
 #[test]
 fn a_cycle_is_garbage_and_one_with_a_holder_is_not() {
-    needs_root!("a_cycle_is_garbage_and_one_with_a_holder_is_not");
+    let _turn = turn!("a_cycle_is_garbage_and_one_with_a_holder_is_not");
     let (mut queues, iterator) = queues();
     let file = tempfile::tempfile().expect("there is room for a file");
 
@@ -141,7 +141,7 @@ fn a_cycle_is_garbage_and_one_with_a_holder_is_not() {
 
 #[test]
 fn a_cycle_in_another_network_namespace_is_seen() {
-    needs_root!("a_cycle_in_another_network_namespace_is_seen");
+    let _turn = turn!("a_cycle_in_another_network_namespace_is_seen");
     let (mut queues, iterator) = queues();
     if iterator == UnixIterator::Absent {
         skip(

@@ -34,7 +34,7 @@ use crate::{
 /// The adversary: queues, and names, that change all the time.
 #[test]
 fn no_row_is_ever_a_mixture() {
-    needs_root!("no_row_is_ever_a_mixture");
+    let _turn = turn!("no_row_is_ever_a_mixture");
     let passes = if is_emulated() { 40 } else { 200 };
     let (mut queues, _) = queues();
     let folder = scratch();
@@ -100,7 +100,7 @@ fn no_row_is_ever_a_mixture() {
 
 #[test]
 fn every_queue_of_this_process_agrees_with_fdinfo() {
-    needs_root!("every_queue_of_this_process_agrees_with_fdinfo");
+    let _turn = turn!("every_queue_of_this_process_agrees_with_fdinfo");
     let file = tempfile::tempfile().expect("there is room for a file");
     let pairs: Vec<Pair> = (0..5)
         .map(|number| {
@@ -123,7 +123,7 @@ fn every_queue_of_this_process_agrees_with_fdinfo() {
 
 #[test]
 fn a_tracer_can_ask_what_was_queued_before_it() {
-    needs_root!("a_tracer_can_ask_what_was_queued_before_it");
+    let _turn = turn!("a_tracer_can_ask_what_was_queued_before_it");
     let pair = Pair::of(SockType::Stream);
     let file = tempfile::tempfile().expect("there is room for a file");
     pair.send(b"x", &[file.as_raw_fd(), file.as_raw_fd()]);
@@ -155,7 +155,7 @@ fn a_tracer_can_ask_what_was_queued_before_it() {
 
 #[test]
 fn watching_tells_since_when_and_ends_when_asked() {
-    needs_root!("watching_tells_since_when_and_ends_when_asked");
+    let _turn = turn!("watching_tells_since_when_and_ends_when_asked");
     let pair = Pair::of(SockType::Stream);
     let stamped = Pair::of(SockType::Datagram);
     setsockopt(&stamped.receiver, sockopt::ReceiveTimestamp, &true).expect("it can be asked for");

@@ -28,7 +28,7 @@ use crate::{
 
 #[test]
 fn one_file_is_found_once_in_each_type_of_socket() {
-    needs_root!("one_file_is_found_once_in_each_type_of_socket");
+    let _turn = turn!("one_file_is_found_once_in_each_type_of_socket");
     for (kind, name) in [
         (SockType::Stream, "stream"),
         (SockType::Datagram, "dgram"),
@@ -73,7 +73,7 @@ fn one_file_is_found_once_in_each_type_of_socket() {
 
 #[test]
 fn full_messages_are_read_whole_and_in_order() {
-    needs_root!("full_messages_are_read_whole_and_in_order");
+    let _turn = turn!("full_messages_are_read_whole_and_in_order");
     let pair = Pair::of(SockType::Stream);
     let (reader, writer) = pipe().expect("a pipe can be had");
     let (first, second) = (reader.as_raw_fd(), writer.as_raw_fd());
@@ -175,7 +175,7 @@ fn cost_of_a_look() -> Cost {
 
 #[test]
 fn ten_thousand_files_are_listed_in_time_and_in_bounds() {
-    needs_root!("ten_thousand_files_are_listed_in_time_and_in_bounds");
+    let _turn = turn!("ten_thousand_files_are_listed_in_time_and_in_bounds");
     const FEW_SOCKETS: usize = 4;
     const SOCKETS: usize = 40;
     /// For fdtrace as a whole, in KiB: its own code, the kernel's types, and these rows.
@@ -237,7 +237,7 @@ fn ten_thousand_files_are_listed_in_time_and_in_bounds() {
 
 #[test]
 fn a_deleted_file_is_told_from_one_that_is_not() {
-    needs_root!("a_deleted_file_is_told_from_one_that_is_not");
+    let _turn = turn!("a_deleted_file_is_told_from_one_that_is_not");
     let pair = Pair::of(SockType::Stream);
     let folder = scratch();
     let (gone, gone_path) = file_in(folder.path(), "gone");
@@ -278,7 +278,7 @@ fn send_and_die(pair: &Pair, fds: &[RawFd]) -> u64 {
 
 #[test]
 fn a_dead_sender_is_told_as_such() {
-    needs_root!("a_dead_sender_is_told_as_such");
+    let _turn = turn!("a_dead_sender_is_told_as_such");
     let file = tempfile::tempfile().expect("there is room for a file");
     let pair = Pair::of(SockType::Stream);
     setsockopt(&pair.receiver, sockopt::PassCred, &true).expect("it can be asked for");
@@ -308,7 +308,7 @@ fn a_dead_sender_is_told_as_such() {
 
 #[test]
 fn text_names_the_file_and_who_can_have_it() {
-    needs_root!("text_names_the_file_and_who_can_have_it");
+    let _turn = turn!("text_names_the_file_and_who_can_have_it");
     let pair = Pair::of(SockType::Stream);
     let folder = scratch();
     let (file, path) = file_in(folder.path(), "evil\u{1b}[31m\nname");

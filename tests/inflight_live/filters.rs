@@ -19,7 +19,7 @@ use crate::{
 
 #[test]
 fn a_mount_is_busy_for_what_is_in_flight() {
-    needs_root!("a_mount_is_busy_for_what_is_in_flight");
+    let _turn = turn!("a_mount_is_busy_for_what_is_in_flight");
     let folder = scratch();
     let point = folder.path().join("mnt");
     let inside = folder.path().join("mnt/inside");
@@ -66,7 +66,7 @@ fn a_mount_is_busy_for_what_is_in_flight() {
 
 #[test]
 fn other_filters_leave_what_they_name() {
-    needs_root!("other_filters_leave_what_they_name");
+    let _turn = turn!("other_filters_leave_what_they_name");
     let pair = Pair::of(SockType::Stream);
     // SAFETY: makes a descriptor that is ours.
     let event = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC)) };
@@ -94,7 +94,7 @@ fn other_filters_leave_what_they_name() {
 
 #[test]
 fn a_path_that_leads_nowhere_is_an_error() {
-    needs_root!("a_path_that_leads_nowhere_is_an_error");
+    let _turn = turn!("a_path_that_leads_nowhere_is_an_error");
     let run = run(&mut fdtrace(&["inflight", "--path", "/nonexistent"]));
     run.assert_complaint("cannot look up /nonexistent", None);
 }

@@ -8,7 +8,7 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use fdtrace::{
@@ -26,24 +26,35 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    command::{Run, fdtrace, run},
+    command::{Run, fdtrace, run, skip},
     contract::Schema,
 };
 
 /// Files in one full message.
 pub(crate) const FULL: usize = 253;
 
-/// Ends the test it stands in where nothing can be looked at, and says why.
-macro_rules! needs_root {
+/// A test's turn, or its end where nothing can be looked at.
+macro_rules! turn {
     ($test:literal) => {
-        if let Some(why) = $crate::looking::obstacle() {
-            $crate::command::skip($test, &why);
-            return;
+        match $crate::looking::turn($test) {
+            Some(turn) => turn,
+            None => return,
         }
     };
 }
 
-pub(crate) fn obstacle() -> Option<String> {
+/// One test at a time: until another's child executes something, it has a copy of this process's
+/// table, which counts as a holder of every file and socket in it.
+pub(crate) fn turn(test: &str) -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    if let Some(why) = obstacle() {
+        skip(test, &why);
+        return None;
+    }
+    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn obstacle() -> Option<String> {
     if !geteuid().is_root() {
         return Some("not root".to_owned());
     }
