@@ -11,3 +11,4 @@ pub mod offsets;
 pub mod paths;
 pub mod queues;
 pub mod records;
+pub mod wake;

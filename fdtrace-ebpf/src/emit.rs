@@ -394,8 +394,8 @@ fn submit(scratch: &mut Scratch, len: u64, records: u32) -> bool {
     }
     let lost = scratch.lost;
     scratch.submitted = scratch.submitted.wrapping_add(1);
-    let hurries = scratch.submitted % LOOK_EVERY == 0 && ring::is_filling_up();
-    ring::submit(record, len, lost, records, hurries)
+    let is_filling_up = scratch.submitted % LOOK_EVERY == 0 && ring::is_filling_up();
+    ring::submit(record, len, lost, records, is_filling_up)
 }
 
 const _: () = assert!(size_of::<Record>() <= offset_of!(Scratch, files));

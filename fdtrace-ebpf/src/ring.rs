@@ -11,6 +11,7 @@ use aya_ebpf::{
 use fdtrace_common::{
     counters::Counter,
     records::{CALLERS_MAX, Callers, FILES_PER_RECORD, FileSeen, Head, RecordKind, SocketName},
+    wake,
 };
 
 use crate::{
@@ -29,30 +30,27 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.l
 #[map]
 static LAST_LOSS: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Not zero while the reader sleeps until it is woken. Else it comes by itself, and whoever passes a
-/// descriptor need not pay for an interrupt.
+/// What the reader has [asked](wake) for.
 #[map]
 static WAKE: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Whether a record of now wakes the reader: the first one for which it has asked, and one that
-/// `hurries`.
+/// Whether a record of now wakes the reader: if it has asked for that, and `is_filling_up` where it
+/// lets records gather.
 #[inline(always)]
-fn wake_up(hurries: bool) -> u64 {
+fn wake_up(is_filling_up: bool) -> u64 {
     if let Some(asked) = WAKE.get_ptr_mut(0) {
         // SAFETY: the slot lives as long as the map; volatile because the reader writes it. That two
-        // CPUs find it set does no harm.
+        // CPUs find the same in it does no harm.
         unsafe {
-            if asked.read_volatile() != 0 {
-                asked.write_volatile(0);
+            let found = asked.read_volatile();
+            if found == wake::BY_NEXT || (found == wake::WHEN_HALF_FULL && is_filling_up) {
+                let gathers = found == wake::BY_NEXT;
+                asked.write_volatile(if gathers { wake::WHEN_HALF_FULL } else { 0 });
                 return u64::from(BPF_RB_FORCE_WAKEUP);
             }
         }
     }
-    u64::from(if hurries {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    })
+    u64::from(BPF_RB_NO_WAKEUP)
 }
 
 /// See [`Head::epoch`].
@@ -122,10 +120,9 @@ pub(crate) fn is_filling_up() -> bool {
 }
 
 /// Hands the first `len` bytes of a record to userspace. If there is no room, this and the rest of
-/// its list, `records` in all, count in the [`Counter`] of the number `lost`. A record that
-/// `hurries` wakes the reader, who else lets records gather.
+/// its list, `records` in all, count in the [`Counter`] of the number `lost`.
 #[inline(always)]
-pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32, hurries: bool) -> bool {
+pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32, is_filling_up: bool) -> bool {
     // From memory, so that the bound that the verifier sees is the one below.
     // SAFETY: a plain local.
     let mut len = unsafe { read_volatile(&raw const len) };
@@ -134,7 +131,7 @@ pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32, hurries
     }
     // SAFETY: the record has that many bytes.
     let bytes = unsafe { from_raw_parts((&raw const *record).cast::<u8>(), len as usize) };
-    let has_room = EVENTS.output::<[u8]>(bytes, wake_up(hurries)).is_ok();
+    let has_room = EVENTS.output::<[u8]>(bytes, wake_up(is_filling_up)).is_ok();
     if !has_room {
         count_lost(lost, records);
     }

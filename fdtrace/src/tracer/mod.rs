@@ -28,6 +28,7 @@ use aya::{
     maps::{Array, Map, MapData, MapError, RingBuf},
     programs::{Program, ProgramError},
 };
+use fdtrace_common::wake;
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use counters::{Losses, ProgramCost, Stats};
@@ -70,7 +71,7 @@ pub struct Tracer {
     ring_bytes: usize,
     /// How long records gather.
     gather: Duration,
-    /// Not zero for the programs to wake the reader.
+    /// When the programs wake the reader.
     wake: Array<MapData, u64>,
     /// When the records that are gathering now should be read; `None` if there are none, and the
     /// programs have been asked for a wake-up.
@@ -299,14 +300,18 @@ impl Tracer {
         }
         let mut left = self.ring_bytes;
         self.read(&mut left, &mut take);
-        if left == self.ring_bytes && self.wake.set(0, 1, 0).is_ok() {
+        if left == self.ring_bytes && self.wake.set(0, wake::BY_NEXT, 0).is_ok() {
             // What came before that has woken nobody.
             self.read(&mut left, &mut take);
         }
         let more_in = match left {
             0 => Some(Duration::ZERO),
             left if left == self.ring_bytes => None,
-            _ => Some(self.gather),
+            _ => {
+                // If that fails it comes by itself all the same, and may be late.
+                let _ = self.wake.set(0, wake::WHEN_HALF_FULL, 0);
+                Some(self.gather)
+            }
         };
         let now = Instant::now();
         self.due.set(more_in.map(|wait| now + wait));
