@@ -122,7 +122,13 @@ pub(crate) fn is_filling_up() -> bool {
 /// Hands the first `len` bytes of a record to userspace. If there is no room, this and the rest of
 /// its list, `records` in all, count in the [`Counter`] of the number `lost`.
 #[inline(always)]
-pub(crate) fn submit(record: &Record, len: u64, lost: u32, records: u32, is_filling_up: bool) -> bool {
+pub(crate) fn submit(
+    record: &Record,
+    len: u64,
+    lost: u32,
+    records: u32,
+    is_filling_up: bool,
+) -> bool {
     // From memory, so that the bound that the verifier sees is the one below.
     // SAFETY: a plain local.
     let mut len = unsafe { read_volatile(&raw const len) };

@@ -102,23 +102,25 @@ impl<W: io::Write> TraceReport for Lines<W> {
             return Ok(());
         }
         let transfer = &judged.transfer;
-        let mut line = Line::default();
+        let mut line = Line::new(self.width);
         line.add(DIM, &self.clock.time_of_day(transfer.last_ns()));
         line.gap(2);
         line.column(&sender(transfer.sender.as_ref()), PARTY_WIDTH);
-        line.add(Style::new(), " → ");
+        line.gap(1);
+        line.column("→", 2);
         line.column(&receiver(transfer.receiver.as_ref()), PARTY_WIDTH);
         line.gap(1);
         line.column(&file(transfer), FILE_WIDTH);
         line.gap(1);
         line.column(&socket(&transfer.socket), SOCKET_WIDTH);
         let queued = transfer.queued_ns.map_or("–".to_owned(), duration);
-        line.add(Style::new(), &format!(" {queued:>TIME_WIDTH$}"));
+        line.gap(1 + TIME_WIDTH.saturating_sub(queued.chars().count()));
+        line.add(Style::new(), &queued);
         for (style, note) in notes(judged) {
             line.gap(2);
             line.add(style, &note);
         }
-        writeln!(self.out, "{}", line.fit(self.width))?;
+        writeln!(self.out, "{}", line.text)?;
         if self.hops {
             hop_lines(&mut self.out, &mut self.pointers, judged)?;
         }
@@ -215,8 +217,11 @@ fn counts<T: std::fmt::Display>(counts: &[(T, u64)]) -> String {
 
 /// `nginx[812] 9`
 fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
-    let fd = fd.map_or("?".to_owned(), |fd| fd.to_string());
-    format!("{}[{pid}] {fd}", sanitize(comm))
+    let comm = sanitize(comm);
+    match fd {
+        Some(fd) => format!("{comm}[{pid}] {fd}"),
+        None => format!("{comm}[{pid}] ?"),
+    }
 }
 
 fn sender(sender: Option<&Sender>) -> String {
@@ -286,44 +291,80 @@ fn notes(judged: &Judged) -> Vec<(Style, String)> {
     notes
 }
 
-/// A line in pieces, each with a style of its own, so that it can be cut to a width.
-#[derive(Default)]
-struct Line(Vec<(Style, String)>);
+/// A line under way, no longer than a width and without blanks at its end.
+struct Line {
+    text: String,
+    /// Characters that still have room.
+    left: usize,
+    /// Blanks ahead of what is added next.
+    blanks: usize,
+}
 
 impl Line {
-    fn add(&mut self, style: Style, text: &str) {
-        self.0.push((style, text.to_owned()));
+    /// About what a line takes, styles included.
+    const CAPACITY: usize = 256;
+
+    fn new(width: Option<usize>) -> Self {
+        Self {
+            text: String::with_capacity(Self::CAPACITY),
+            left: width.unwrap_or(usize::MAX),
+            blanks: 0,
+        }
     }
 
     fn gap(&mut self, width: usize) {
-        self.add(Style::new(), &" ".repeat(width));
+        self.blanks += width;
     }
 
     /// Text in a column of this width, or longer if it is.
     fn column(&mut self, text: &str, width: usize) {
-        self.add(Style::new(), &format!("{text:<width$}"));
+        self.add(Style::new(), text);
+        self.gap(width.saturating_sub(text.chars().count()));
     }
 
-    /// The line, no longer than `width` characters, without blanks at its end.
-    fn fit(mut self, width: Option<usize>) -> String {
-        let mut left = width.unwrap_or(usize::MAX);
-        for (_, text) in &mut self.0 {
-            let len = text.chars().count();
-            if len > left {
-                let kept: String = text.chars().take(left.saturating_sub(1)).collect();
-                *text = if left == 0 { kept } else { kept + "…" };
-                left = 0;
-            } else {
-                left -= len;
-            }
+    /// As much of the text as has room, with a mark where that is not all.
+    fn add(&mut self, style: Style, text: &str) {
+        if text.is_empty() || self.left == 0 {
+            return;
         }
-        if let Some((_, last)) = self.0.iter_mut().rfind(|(_, text)| !text.trim().is_empty()) {
-            last.truncate(last.trim_end().len());
+        let (blanks, len) = (std::mem::take(&mut self.blanks), text.chars().count());
+        let is_cut = blanks.saturating_add(len) > self.left;
+        let room = self.left - usize::from(is_cut);
+        let blanks = blanks.min(room);
+        self.text.extend(std::iter::repeat_n(' ', blanks));
+        let kept = match text.char_indices().nth(room - blanks) {
+            Some((end, _)) if is_cut => &text[..end],
+            _ => text,
+        };
+        let cut = if is_cut { "…" } else { "" };
+        // A string takes whatever is written.
+        let _ = write!(self.text, "{style}{kept}{cut}{style:#}");
+        self.left = match is_cut {
+            true => 0,
+            false => self.left - blanks - len,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(width: Option<usize>) -> String {
+        let mut line = Line::new(width);
+        line.column("né", 4);
+        line.gap(1);
+        line.add(Style::new(), "abc");
+        line.column("", 3);
+        line.gap(2);
+        line.text
+    }
+
+    #[test]
+    fn a_line_is_cut_to_its_width_and_has_no_blanks_at_its_end() {
+        assert_eq!(line(None), "né   abc");
+        for (width, cut) in [(0, ""), (1, "…"), (2, "né"), (3, "né…")] {
+            assert_eq!(line(Some(width)), cut, "{width}");
         }
-        let mut line = String::new();
-        for (style, text) in self.0.iter().filter(|(_, text)| !text.is_empty()) {
-            let _ = write!(line, "{style}{text}{style:#}");
-        }
-        line
     }
 }
