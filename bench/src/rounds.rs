@@ -83,11 +83,13 @@ impl Rounds {
             let times = worker.calibrate(self.slice_ns)?;
             workers.push((worker, times));
         }
+        let idle = Worker::start(Workload::OpenClose, 0)?;
         let pids: Vec<u32> = workers.iter().map(|(worker, _)| worker.pid()).collect();
         let stage = Stage {
             fdtrace: &self.fdtrace,
             attach: self.attach,
             pids: &pids,
+            idle: idle.pid(),
             folder: &folder,
         };
         let mut untraced: Vec<Vec<f64>> = vec![Vec::new(); workers.len()];

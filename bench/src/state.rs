@@ -107,6 +107,9 @@ pub(crate) struct Stage<'a> {
     pub(crate) attach: Attach,
     /// The workloads' processes, for those that follow processes.
     pub(crate) pids: &'a [u32],
+    /// A process that does nothing and has no children: with a process, fdtrace follows its
+    /// descendants, as the workloads are of this one.
+    pub(crate) idle: u32,
     /// Where output goes.
     pub(crate) folder: &'a Path,
 }
@@ -137,7 +140,7 @@ impl Observer {
             State::Records => return Ok(Self::Records(Records::attach()?)),
             State::Trace => stage.fdtrace(&[])?,
             State::Hops => stage.fdtrace(&["--hops"])?,
-            State::OtherPid => stage.fdtrace(&["--pid", &std::process::id().to_string()])?,
+            State::OtherPid => stage.fdtrace(&["--pid", &stage.idle.to_string()])?,
             State::Bpftrace => {
                 let mut command = Command::new("bpftrace");
                 command.args(["-e", BPFTRACE]);
