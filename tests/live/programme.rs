@@ -26,10 +26,28 @@ fn scenarios_at_once_are_kept_apart_and_told_in_order() {
     let _turn = turn!();
     let args: Vec<&str> = names().collect();
     let alone = Lines::of(&verify(&args));
-    let together = verify(&[&args[..], &["--jobs", "6"]].concat());
-    assert_eq!((together.code, together.stderr.as_str()), (Some(0), ""));
-    let together = Lines::of(&together);
-    assert_eq!(told(&together), told(&alone));
+    let run = verify(&[&args[..], &["--jobs", "6"]].concat());
+    let together = Lines::of(&run);
+    // A kernel that is preempted within a program skips that program's runs meanwhile, of which
+    // there are more with so many at once. What that leaves open is said to be open, never to fail.
+    let is_open = |result: &str| result == "inconclusive";
+    let skips = together.summary()["recursion_misses"] != 0;
+    assert_eq!(told(&together).len(), told(&alone).len());
+    let expected: Vec<_> = told(&alone)
+        .into_iter()
+        .zip(told(&together))
+        .map(|(alone, (name, round, result))| {
+            if skips && is_open(&result) {
+                (name, round, result)
+            } else {
+                alone
+            }
+        })
+        .collect();
+    assert_eq!(told(&together), expected);
+    let some_open = expected.iter().any(|(_, _, result)| is_open(result));
+    let code = if some_open { 3 } else { 0 };
+    assert_eq!((run.code, run.stderr.as_str()), (Some(code), ""));
     // Each has its own transfers and no other's.
     let mut ids = BTreeSet::new();
     for line in together.of_type("scenario") {
@@ -38,7 +56,7 @@ fn scenarios_at_once_are_kept_apart_and_told_in_order() {
         }
         let name = line["name"].as_str().expect("it has a name");
         // It tries as often as it takes.
-        if name != "reused-pointer" {
+        if name != "reused-pointer" && !is_open(line["result"].as_str().expect("it has one")) {
             assert_eq!(
                 together.transfers(name).len(),
                 alone.transfers(name).len(),
