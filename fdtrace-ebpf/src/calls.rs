@@ -170,6 +170,13 @@ pub(crate) fn release_sent(list: u64) -> bool {
     }
 }
 
+/// Whether this thread is sending this list.
+#[inline(always)]
+pub(crate) fn is_sending(list: u64) -> bool {
+    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    unsafe { SENDING.get(&tid()) }.is_some_and(|sending| sending.list == list)
+}
+
 /// What this thread was sending, as the call returns.
 #[inline(always)]
 pub(crate) fn end_send() -> Option<Sending> {

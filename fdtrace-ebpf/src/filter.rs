@@ -23,6 +23,7 @@ use fdtrace_common::{
 };
 
 use crate::{
+    calls,
     kernel::{self, Task},
     offsets::{
         FILTER_BY_CGROUP, FILTER_BY_COMM, FILTER_BY_PID, FILTER_CGROUP_HIGH, FILTER_CGROUP_LOW,
@@ -184,6 +185,14 @@ pub(crate) fn destroys(head: &Head) {
     }
 }
 
+/// A send of this list has failed, so nobody will receive it.
+#[inline(always)]
+pub(crate) fn failed(list: u64) {
+    if is_on() {
+        forget(list);
+    }
+}
+
 /// A hop's records have gone their way: what was kept for the list goes when the list does.
 #[inline(always)]
 pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
@@ -199,7 +208,9 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     }
     let returned = head.kind == RecordKind::ReceiveReturned as u16;
     if way == Way::Drop {
-        if !returned {
+        // Up to 6.9 every sender gives its own list back, and a duplicate of it is in the queue.
+        let lives_on = head.kind == RecordKind::ListReleased as u16 && calls::is_sending(head.list);
+        if !returned && !lives_on {
             forget(head.list);
         }
         return;

@@ -17,6 +17,7 @@ use crate::{
     calls,
     control::{self, Control, Rights},
     emit::{self, Files, Program, Scratch},
+    filter,
     kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
@@ -63,6 +64,9 @@ fn list_sent(result: i64, fired: Counter) {
         return;
     }
     ring::count(fired);
+    if result < 0 {
+        filter::failed(sending.list);
+    }
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Send, RecordKind::SendReturned) else {
         return;
