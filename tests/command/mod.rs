@@ -9,7 +9,7 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Command, ExitStatus, Output, Stdio},
-    sync::LazyLock,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 /// The command under test: the one that Cargo built with the tests or, where these run on another
@@ -17,6 +17,22 @@ use std::{
 pub(crate) static FDTRACE: LazyLock<String> = LazyLock::new(|| {
     env::var("FDTRACE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_fdtrace").to_owned())
 });
+
+/// A test's turn, one at a time in its program; none, and a note of why, where there is an `obstacle`.
+/// That is asked for in the turn too: it may start an fdtrace, which a test that follows this
+/// process would see passing descriptors to itself.
+pub(crate) fn turn(
+    test: &str,
+    obstacle: impl FnOnce() -> Option<String>,
+) -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(why) = obstacle() {
+        skip(test, &why);
+        return None;
+    }
+    Some(turn)
+}
 
 /// Whether QEMU runs this machine's instructions one by one.
 pub(crate) fn is_emulated() -> bool {

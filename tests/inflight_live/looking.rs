@@ -8,7 +8,7 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{MutexGuard, OnceLock},
 };
 
 use fdtrace::{
@@ -26,7 +26,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    command::{Run, fdtrace, run, skip},
+    command::{self, Run, fdtrace, run},
     contract::Schema,
 };
 
@@ -46,12 +46,7 @@ macro_rules! turn {
 /// One test at a time: until another's child executes something, it has a copy of this process's
 /// table, which counts as a holder of every file and socket in it.
 pub(crate) fn turn(test: &str) -> Option<MutexGuard<'static, ()>> {
-    static TURN: Mutex<()> = Mutex::new(());
-    if let Some(why) = obstacle() {
-        skip(test, &why);
-        return None;
-    }
-    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    command::turn(test, obstacle)
 }
 
 fn obstacle() -> Option<String> {

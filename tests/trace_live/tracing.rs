@@ -3,7 +3,7 @@
 use std::{
     fs,
     process::Child,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::MutexGuard,
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    command::{Run, fdtrace, run, skip},
+    command::{self, Run, fdtrace, run},
     contract::Schema,
 };
 
@@ -40,12 +40,7 @@ fn obstacle() -> Option<String> {
 
 /// One test at a time: they are threads of one process, which some of them trace.
 pub(crate) fn turn(test: &str) -> Option<MutexGuard<'static, ()>> {
-    static TURN: Mutex<()> = Mutex::new(());
-    if let Some(why) = obstacle() {
-        skip(test, &why);
-        return None;
-    }
-    Some(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    command::turn(test, obstacle)
 }
 
 /// A test's turn, or its end.
