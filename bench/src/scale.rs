@@ -55,10 +55,12 @@ pub(crate) struct Scale {
 struct Start {
     ready_ms: Spread,
     /// Of that, in a process that has the rest: reading the kernel's types and symbols, planning,
-    /// and loading, attaching and testing the programs.
+    /// loading the programs, attaching and testing them.
     read_ms: Spread,
     plan_ms: Spread,
+    load_ms: Spread,
     attach_ms: Spread,
+    test_ms: Spread,
     /// On a CPU, all of it.
     cpu_ms: Spread,
     /// Resident, once it is ready, and at most until then.
@@ -141,7 +143,8 @@ fn start(fdtrace: &Path, attach: Attach) -> Result<Start> {
         peak_kib = memory(program.pid(), "VmHWM:")?;
         program.stop()?;
     }
-    let [mut read, mut planned, mut attached, mut cpu] = [const { Vec::new() }; 4];
+    let [mut read, mut planned, mut cpu] = [const { Vec::new() }; 3];
+    let [mut loaded, mut attached, mut tested] = [const { Vec::new() }; 3];
     for _ in 0..STARTS {
         let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
         let cpu_begin = cpu_time()?;
@@ -151,9 +154,11 @@ fn start(fdtrace: &Path, attach: Attach) -> Result<Start> {
         let begin = Instant::now();
         let plan = plan(&view, attach)?;
         planned.push(ms(begin));
-        let begin = Instant::now();
         let tracer = runtime()?.block_on(async { Tracer::start(plan, BUFFER, &view.types) })?;
-        attached.push(ms(begin));
+        let times = tracer.start_times();
+        loaded.push(times.load.as_secs_f64() * 1e3);
+        attached.push(times.attach.as_secs_f64() * 1e3);
+        tested.push(times.test.as_secs_f64() * 1e3);
         cpu.push((cpu_time()? - cpu_begin).as_secs_f64() * 1e3);
         drop(tracer);
     }
@@ -162,7 +167,9 @@ fn start(fdtrace: &Path, attach: Attach) -> Result<Start> {
         ready_ms: spread(times)?,
         read_ms: spread(read)?,
         plan_ms: spread(planned)?,
+        load_ms: spread(loaded)?,
         attach_ms: spread(attached)?,
+        test_ms: spread(tested)?,
         cpu_ms: spread(cpu)?,
         resident_kib,
         peak_kib,
@@ -302,7 +309,9 @@ impl fmt::Display for Scale {
             ready_ms,
             read_ms,
             plan_ms,
+            load_ms,
             attach_ms,
+            test_ms,
             cpu_ms,
             resident_kib,
             peak_kib,
@@ -315,9 +324,14 @@ impl fmt::Display for Scale {
         )?;
         writeln!(
             f,
-            "of that, reading types and symbols {:.0} ms, planning {:.1} ms, loading, attaching and \
-             testing {:.0} ms; {:.0} ms on a CPU",
-            read_ms.median, plan_ms.median, attach_ms.median, cpu_ms.median,
+            "of that, reading types and symbols {:.0} ms, planning {:.1} ms, loading {:.0} ms, \
+             attaching {:.1} ms, testing {:.1} ms; {:.0} ms on a CPU",
+            read_ms.median,
+            plan_ms.median,
+            load_ms.median,
+            attach_ms.median,
+            test_ms.median,
+            cpu_ms.median,
         )?;
         writeln!(
             f,

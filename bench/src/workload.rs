@@ -34,6 +34,8 @@ pub(crate) enum Workload {
     Pass16,
     /// Pass 253 descriptors in a message, and close them.
     Pass253,
+    /// Pass one descriptor over 10 pairs of sockets in turn.
+    PassOver10,
     /// Pass one descriptor over 1,000 pairs of sockets in turn.
     PassOver1000,
     /// Pass one descriptor over 10,000 pairs of sockets in turn.
@@ -53,11 +55,12 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::PassStream,
         Self::PassDgram,
         Self::Pass16,
         Self::Pass253,
+        Self::PassOver10,
         Self::PassOver1000,
         Self::PassOver10000,
         Self::UnixBytes,
@@ -82,6 +85,7 @@ impl Workload {
                 | Self::PassDgram
                 | Self::Pass16
                 | Self::Pass253
+                | Self::PassOver10
                 | Self::PassOver1000
                 | Self::PassOver10000
         )
@@ -94,6 +98,7 @@ impl Workload {
             Self::PassDgram => passing(SockType::Datagram, 1, 1)?,
             Self::Pass16 => passing(SockType::Stream, 1, 16)?,
             Self::Pass253 => passing(SockType::Stream, 1, 253)?,
+            Self::PassOver10 => passing(SockType::Stream, 10, 1)?,
             Self::PassOver1000 => passing(SockType::Stream, 1000, 1)?,
             Self::PassOver10000 => shared_out(10, || passing(SockType::Stream, 1000, 1))?,
             Self::UnixBytes => {

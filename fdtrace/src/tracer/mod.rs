@@ -79,11 +79,23 @@ pub struct Tracer {
     /// When to look even if nothing has woken the reader.
     wakes: Instant,
     plan: Plan,
+    start_times: StartTimes,
     filter: Filter,
     task_files: Option<TaskFiles>,
     queue_walk: Option<Walk>,
     #[cfg(feature = "log")]
     program_log: Option<program_log::ProgramLog>,
+}
+
+/// What starting took, part by part.
+#[derive(Clone, Copy, Debug)]
+pub struct StartTimes {
+    /// Reading the object, making its maps and having the kernel verify its programs.
+    pub load: Duration,
+    /// Attaching them.
+    pub attach: Duration,
+    /// Passing descriptors to itself, and detaching what did not fire.
+    pub test: Duration,
 }
 
 /// Why tracing cannot start.
@@ -202,11 +214,12 @@ impl Tracer {
         types: &Types,
         filter: &Filter,
     ) -> Result<Self, TracerError> {
+        let begin = Instant::now();
         let mut ebpf = object::load(&plan.offsets, buffer_bytes, filter)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
         filter.suspend(&mut ebpf)?;
-        attach_tested(&mut ebpf, &mut plan, types)?;
+        let start_times = attach_tested(&mut ebpf, &mut plan, types, begin)?;
         let ring: RingBuf<_> = take_map(&mut ebpf, object::RING)?;
         // SAFETY: the ring buffer keeps its descriptor until it is dropped.
         let ring = unsafe { AsyncFd::register(ring) }.map_err(|source| TracerError::System {
@@ -223,6 +236,7 @@ impl Tracer {
             due: Cell::new(None),
             wakes: Instant::now(),
             plan,
+            start_times,
             filter: filter.clone(),
             task_files: None,
             queue_walk: None,
@@ -240,8 +254,9 @@ impl Tracer {
     /// # Errors
     /// Those of [`Tracer::start`].
     pub fn rehearse(mut plan: Plan, types: &Types) -> Result<Plan, TracerError> {
+        let begin = Instant::now();
         let mut ebpf = object::load(&plan.offsets, REHEARSAL_BYTES, &Filter::default())?;
-        attach_tested(&mut ebpf, &mut plan, types)?;
+        attach_tested(&mut ebpf, &mut plan, types, begin)?;
         Ok(plan)
     }
 
@@ -249,6 +264,12 @@ impl Tracer {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// What starting took.
+    #[must_use]
+    pub fn start_times(&self) -> StartTimes {
+        self.start_times
     }
 
     /// Lets records gather for so long from now on, instead of 10 ms.
@@ -523,12 +544,19 @@ fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
 
 /// Attaches every hook of the plan and strikes out of it what does not fire when fdtrace passes
 /// descriptors to itself.
-fn attach_tested(ebpf: &mut Ebpf, plan: &mut Plan, types: &Types) -> Result<(), TracerError> {
+fn attach_tested(
+    ebpf: &mut Ebpf,
+    plan: &mut Plan,
+    types: &Types,
+    begin: Instant,
+) -> Result<StartTimes, TracerError> {
     let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
     load(ebpf, plan, &type_ids(types, &targets)?)?;
+    let loaded = Instant::now();
     for hook in plan.hooks() {
         attach(ebpf, hook)?;
     }
+    let attached = Instant::now();
     let silent = self_test::run(ebpf, plan)?;
     for hook in silent {
         // With its partner, if it is half of a kprobe and a kretprobe.
@@ -544,7 +572,11 @@ fn attach_tested(ebpf: &mut Ebpf, plan: &mut Plan, types: &Types) -> Result<(), 
     if plan.hooks().next().is_none() {
         return Err(TracerError::NothingFired);
     }
-    Ok(())
+    Ok(StartTimes {
+        load: loaded - begin,
+        attach: attached - loaded,
+        test: attached.elapsed(),
+    })
 }
 
 fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
