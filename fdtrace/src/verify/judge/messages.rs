@@ -327,9 +327,9 @@ impl Pairing<'_> {
             sent.fds[open.index],
             open.expected.text()
         );
-        match found.fate {
-            // Not a word about the end: perhaps it could not be seen.
-            Fate::Unknown | Fate::Queued => {
+        match (found.fate, found.cause) {
+            // Not a word about the end, or about what the call said: perhaps it could not be seen.
+            (Fate::Unknown | Fate::Queued, _) | (Fate::Failed, Some(Cause::NotSent)) => {
                 let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
                 self.findings.missing(text, blind);
             }
@@ -362,12 +362,18 @@ impl Pairing<'_> {
             if *claimed || torso {
                 continue;
             }
-            self.findings.wrong(format!(
+            let text = format!(
                 "the trace has a transfer that no actor made ({} of {}, {})",
                 transfer.index + 1,
                 transfer.count,
                 text(transfer.fate, transfer.cause)
-            ));
+            );
+            let number = transfer.sender.as_ref().and_then(|sender| sender.fd);
+            match number {
+                Some(_) => self.findings.wrong(text),
+                // Half of one: it may be an actor's, and what would tell whose is lost.
+                None => self.findings.missing(text, None),
+            }
         }
     }
 }

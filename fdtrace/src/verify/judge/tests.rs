@@ -204,6 +204,44 @@ fn a_transfer_that_nobody_made_fails_even_with_losses() {
 }
 
 #[test]
+fn half_a_transfer_that_nobody_made_fails_and_with_losses_is_inconclusive() {
+    let end = || {
+        let mut half = Transfer {
+            id: 2,
+            message: 2,
+            fate: Fate::Discarded,
+            cause: Some(Cause::Oob),
+            chain: Chain::SenderUnknown,
+            ..transfer()
+        };
+        half.hops = vec![hop(Hop::Dequeue, 35, RECEIVER), hop(Hop::End, 37, RECEIVER)];
+        half
+    };
+    let halves = [
+        Transfer {
+            sender: None,
+            ..end()
+        },
+        Transfer {
+            sender: transfer()
+                .sender
+                .map(|sender| Sender { fd: None, ..sender }),
+            ..end()
+        },
+    ];
+    for half in halves {
+        assert_fails("that no actor made", |_, transfers| {
+            transfers.push(half.clone());
+        });
+        let outcome = judged(&record(), vec![transfer(), half], false);
+        assert_eq!(outcome.result, Result::Inconclusive);
+    }
+    // What tells whose it would be is a word that the trace has to stand by.
+    let outcome = judged(&record(), vec![transfer(), end()], false);
+    assert_eq!(outcome.result, Result::Fail);
+}
+
+#[test]
 fn transfers_of_others_are_not_ours() {
     let mut others = transfer();
     others.sender.as_mut().unwrap().pid = 300;
@@ -631,6 +669,17 @@ fn a_fate_that_the_plan_cannot_show_is_an_open_question() {
         reason.contains("m's 4 not in the trace as failed (epipe)"),
         "{reason}"
     );
+    // No word about what the call returned.
+    let wordless = |record: &mut Record, transfers: &mut Vec<Transfer>| {
+        failed(record, transfers);
+        transfers[0].cause = Some(Cause::NotSent);
+    };
+    assert_eq!(judged_by(&blind, wordless).0, Result::Inconclusive);
+    assert_eq!(judged_by(&sighted, wordless).0, Result::Fail);
+    let (mut record, mut transfers) = (record(), vec![transfer()]);
+    wordless(&mut record, &mut transfers);
+    let outcome = judged(&record, transfers, false);
+    assert_eq!(outcome.result, Result::Inconclusive);
     // A wrong word is a wrong word, whatever is not watched.
     let (result, _) = judged_by(&blind, |record, transfers| {
         failed(record, transfers);
