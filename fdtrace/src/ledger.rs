@@ -6,7 +6,7 @@
 
 use crate::{
     plan::Hop,
-    tracker::{HopSeen, Transfer},
+    tracker::{Fate, HopSeen, Transfer},
 };
 
 /// A hop with what its count should be.
@@ -14,10 +14,11 @@ use crate::{
 pub struct Entry<'a> {
     /// The hop.
     pub seen: &'a HopSeen,
-    /// The count that follows from the hop before; `None` at the first.
+    /// The count that follows from the hop before; `None` at the first, and where a hop between them
+    /// was not seen that would tell.
     pub expected: Option<i64>,
-    /// What moves the count between the hop before and this one.
-    pub changes: Vec<Change>,
+    /// What moves the count between the hop before and this one; `None` where that is not known.
+    pub changes: Option<Vec<Change>>,
 }
 
 /// References taken or given back, and by whom.
@@ -47,22 +48,23 @@ pub fn entries(transfer: &Transfer) -> impl Iterator<Item = Entry<'_>> {
                 let change: i64 = changes.as_ref()?.iter().map(|change| change.by).sum();
                 Some(before.refs? + change)
             }),
-            changes: changes.unwrap_or_default(),
+            changes,
         }
     })
 }
 
-/// How this kernel, watched in this way, moves the count.
+/// How this kernel, watched in this way, moves the count. `None` where hops that would tell were not
+/// seen.
 struct Rules {
     /// `attach` duplicates the list (up to 6.9), which takes a reference, and the sender gives its
     /// own list's back as `sendmsg` ends, after `queue`. Later the list itself moves to the skb.
     /// The list's address tells, so no version is asked for.
-    duplicated: bool,
+    duplicated: Option<bool>,
     /// It was installed at all.
-    installed: bool,
+    installed: Option<bool>,
     /// The install is seen in the function that does it, while the list still has its reference,
     /// and not later in the receiver's table, when that is gone.
-    installed_by_function: bool,
+    installed_by_function: Option<bool>,
 }
 
 impl Rules {
@@ -74,48 +76,70 @@ impl Rules {
                 .find(|seen| seen.hop == hop)
                 .map(|seen| seen.list)
         };
+        let installed = list(Hop::Install).is_some();
         Self {
-            duplicated: matches!(
-                (list(Hop::Copy), list(Hop::Attach)),
-                (Some(copied), Some(attached)) if copied != attached
-            ),
-            installed: list(Hop::Install).is_some(),
-            installed_by_function: list(Hop::Receive).is_some(),
+            duplicated: match (list(Hop::Copy), list(Hop::Attach).or(list(Hop::Queue))) {
+                (Some(copied), Some(attached)) => Some(copied != attached),
+                (None, _) if list(Hop::Attach).is_some() => None,
+                // No function of the sender's is watched.
+                _ => Some(false),
+            },
+            // Its end was not seen, so that perhaps its install was not either.
+            installed: (installed || transfer.fate != Fate::Unknown).then_some(installed),
+            installed_by_function: match (list(Hop::Detach), list(Hop::Receive)) {
+                (_, Some(_)) => Some(true),
+                (Some(_), None) => None,
+                (None, None) => Some(false),
+            },
         }
     }
 
     /// What moves the count from one hop, or from before the path, to a later hop; `None` if they
-    /// are not in that order.
+    /// are not in that order, or if that is not known.
     fn changes(&self, from: Option<Hop>, to: Hop) -> Option<Vec<Change>> {
+        if from.is_some_and(|from| from >= to) {
+            return None;
+        }
         let passes = |hop: Hop| from.is_none_or(|from| from < hop) && hop <= to;
+        let given_back = match (self.installed, self.installed_by_function) {
+            (Some(false), _) | (_, Some(true)) => Some(false),
+            (Some(true), Some(false)) => Some(true),
+            _ => None,
+        };
         let rules = [
-            (passes(Hop::Copy), 1, "the list's"),
+            (passes(Hop::Copy), Some(true), 1, "the list's"),
             (
-                self.duplicated && passes(Hop::Attach),
+                passes(Hop::Attach),
+                self.duplicated,
                 1,
                 "the skb's own list's, a duplicate",
             ),
             (
-                self.duplicated && from.is_none_or(|from| from <= Hop::Queue) && to > Hop::Queue,
+                from.is_none_or(|from| from <= Hop::Queue) && to > Hop::Queue,
+                self.duplicated,
                 -1,
                 "the sender's list's, given back as sendmsg ended",
             ),
             (
-                self.installed && passes(Hop::Install),
+                passes(Hop::Install),
+                self.installed,
                 1,
                 "the receiver's new descriptor's",
             ),
             (
-                self.installed && !self.installed_by_function && passes(Hop::Install),
+                passes(Hop::Install),
+                given_back,
                 -1,
                 "the list's, given back as recvmsg ended",
             ),
         ];
-        let changes = rules
-            .into_iter()
-            .filter(|(applies, ..)| *applies)
-            .map(|(_, by, whose)| Change { by, whose });
-        from.is_none_or(|from| from < to).then(|| changes.collect())
+        let mut changes = Vec::new();
+        for (passes, applies, by, whose) in rules {
+            if passes && applies? {
+                changes.push(Change { by, whose });
+            }
+        }
+        Some(changes)
     }
 }
 
@@ -142,9 +166,9 @@ mod tests {
     #[test]
     fn a_list_that_moves_takes_nothing_until_the_install() {
         let rules = Rules {
-            duplicated: false,
-            installed: true,
-            installed_by_function: true,
+            duplicated: Some(false),
+            installed: Some(true),
+            installed_by_function: Some(true),
         };
         assert_eq!(counts(&rules, &PATH), [2, 2, 2, 2, 2, 2, 3, 3]);
     }
@@ -152,9 +176,9 @@ mod tests {
     #[test]
     fn a_list_that_is_duplicated_holds_the_file_twice_until_the_send_is_over() {
         let rules = Rules {
-            duplicated: true,
-            installed: true,
-            installed_by_function: true,
+            duplicated: Some(true),
+            installed: Some(true),
+            installed_by_function: Some(true),
         };
         assert_eq!(counts(&rules, &PATH), [2, 3, 3, 2, 2, 2, 3, 3]);
         // Hops that are not watched in between change nothing in the end.
@@ -167,21 +191,48 @@ mod tests {
     #[test]
     fn in_the_table_an_install_is_seen_when_the_list_is_gone() {
         let rules = Rules {
-            duplicated: false,
-            installed: true,
-            installed_by_function: false,
+            duplicated: Some(false),
+            installed: Some(true),
+            installed_by_function: Some(false),
         };
         assert_eq!(
             counts(&rules, &[Hop::Queue, Hop::Dequeue, Hop::Install]),
             [2, 2, 2]
         );
         let lost = Rules {
-            installed: false,
+            installed: Some(false),
             ..rules
         };
         let changes = lost.changes(Some(Hop::Queue), Hop::End);
         assert_eq!(changes, Some(Vec::new()), "nobody installed it");
         // A receiver that was faster than the sender's hook: nothing follows from that.
         assert_eq!(change(&rules, Hop::Dequeue, Hop::Queue), None);
+    }
+
+    #[test]
+    fn where_it_was_not_seen_whether_it_was_installed_nothing_follows() {
+        let unseen = Rules {
+            duplicated: Some(false),
+            installed: None,
+            installed_by_function: None,
+        };
+        assert_eq!(change(&unseen, Hop::Queue, Hop::Dequeue), Some(0));
+        assert_eq!(change(&unseen, Hop::Dequeue, Hop::Receive), Some(0));
+        assert_eq!(change(&unseen, Hop::Dequeue, Hop::End), None);
+        // Installed, and not seen whether before or after the list was given back.
+        let installed = Rules {
+            installed: Some(true),
+            ..unseen
+        };
+        assert_eq!(change(&installed, Hop::Dequeue, Hop::Install), None);
+        assert_eq!(change(&installed, Hop::Install, Hop::End), Some(0));
+        // What the list was before it was attached.
+        let uncopied = Rules {
+            duplicated: None,
+            ..installed
+        };
+        assert_eq!(change(&uncopied, Hop::Attach, Hop::Queue), Some(0));
+        assert_eq!(change(&uncopied, Hop::Attach, Hop::Dequeue), None);
+        assert_eq!(change(&uncopied, Hop::Dequeue, Hop::Detach), Some(0));
     }
 }

@@ -126,6 +126,9 @@ struct Record {
     trouble: Vec<String>,
     /// References that were left when the actors were gone.
     leaks: Vec<String>,
+    /// Another scenario was under way meanwhile. A witness's look at all descriptors, for that one,
+    /// holds each of this one's files for a moment.
+    accompanied: bool,
     /// The actors' processes.
     actors: Vec<OwnedFd>,
 }
@@ -226,12 +229,19 @@ impl Verifier {
         let losses = self.tracer.losses()?;
         let number = self.begun;
         let stage = StageProcess::start(scenario.name, number, self.said.0.clone())?;
+        let record = Record {
+            accompanied: !self.plays.is_empty(),
+            ..Record::default()
+        };
+        for play in self.plays.values_mut() {
+            play.record.accompanied = true;
+        }
         self.plays.insert(
             number,
             Play {
                 scenario,
                 stage,
-                record: Record::default(),
+                record,
                 originals: HashMap::new(),
                 begin: Instant::now(),
                 deadline: tokio::time::Instant::now() + self.limit,

@@ -80,7 +80,10 @@ impl Writer<'_> {
             Some(before) => entries[before].seen.refs,
             None => self.refs_before(transfer, entry.seen.t_ns),
         };
-        let changed: i64 = entry.changes.iter().map(|change| change.by).sum();
+        // Where it is not known what should have moved the count, before and after say nothing.
+        let refs_before = refs_before.filter(|_| entry.changes.is_some());
+        let changes = entry.changes.iter().flatten();
+        let changed: i64 = changes.clone().map(|change| change.by).sum();
         let unaccounted = match (refs_before, entry.seen.refs) {
             (Some(before), Some(now)) => now - before - changed,
             _ => 0,
@@ -98,9 +101,7 @@ impl Writer<'_> {
             },
             refs_before,
             refs: entry.seen.refs,
-            changes: entry
-                .changes
-                .iter()
+            changes: changes
                 .map(|change| Moved {
                     by: change.by,
                     whose: change.whose,

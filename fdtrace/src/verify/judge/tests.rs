@@ -323,6 +323,27 @@ fn other_fates_references_and_flags_fail() {
         });
         transfers[0].hops[2].refs = Some(3);
     });
+    let (result, reason) = spoiled(|record, transfers| {
+        record.accompanied = true;
+        record.facts.push(Fact::Undisturbed {
+            message: "m".into(),
+        });
+        transfers[0].hops[2].refs = Some(3);
+    });
+    assert_eq!(result, Result::Pass, "{reason}");
+    // Whose the third is would have been seen at an install.
+    let mut record = record();
+    record.facts.push(Fact::Undisturbed {
+        message: "m".into(),
+    });
+    let mut unseen = transfer();
+    unseen.fate = Fate::Unknown;
+    unseen.hops[2].hop = Hop::End;
+    unseen.hops[2].refs = Some(3);
+    assert_eq!(
+        judged(&record, vec![unseen], false).result,
+        Result::Inconclusive
+    );
     assert_fails("close-on-exec", |_, transfers| {
         transfers[0].receiver.as_mut().unwrap().cloexec = Some(true);
     });
