@@ -12,7 +12,7 @@
 //! Without a filter all of this is a constant `false`, which the verifier cuts out.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_ancestor_cgroup_id},
+    helpers::bpf_get_current_pid_tgid,
     macros::{map, raw_tracepoint},
     maps::{Array, HashMap},
     programs::RawTracePointContext,
@@ -254,27 +254,17 @@ fn is_wanted(comm: &[u8; 16]) -> bool {
     if FILTER_BY_CGROUP.load() == 1 {
         let wanted =
             u64::from(FILTER_CGROUP_HIGH.load()) << 32 | u64::from(FILTER_CGROUP_LOW.load());
-        return is_below(wanted);
+        return is_below(wanted) != 0;
     }
     true
 }
 
-/// Whether the current task is in this cgroup or one below it.
-#[inline(always)]
-fn is_below(wanted: u64) -> bool {
-    /// Deeper than hierarchies get.
-    const LEVELS: i32 = 32;
-    for level in 0..LEVELS {
-        // SAFETY: takes a number and answers 0 where there is no such ancestor.
-        let ancestor = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
-        if ancestor == wanted {
-            return true;
-        }
-        if ancestor == 0 {
-            return false;
-        }
-    }
-    false
+/// Whether the current task is in this cgroup or one below it. A global function, verified once for
+/// all who ask.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_below(cgroup: u64) -> u64 {
+    u64::from(Task::current().is_below(cgroup))
 }
 
 #[inline(always)]

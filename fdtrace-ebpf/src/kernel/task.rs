@@ -72,6 +72,18 @@ impl Task {
         read_at(limits + RLIMIT_NOFILE * RLIMIT_BYTES)
     }
 
+    /// Whether it is in the cgroup (version 2) of this id, or in one below.
+    ///
+    /// There is a helper for that, which tracing programs may call since 5.15 only.
+    #[inline(always)]
+    pub(crate) fn is_below(self, cgroup: u64) -> bool {
+        if Self::is_typed() {
+            is_below(Typed(self.0), cgroup)
+        } else {
+            is_below(self.0, cgroup)
+        }
+    }
+
     /// Writes its name, NUL-padded.
     ///
     /// # Safety
@@ -98,6 +110,34 @@ impl Task {
             }
         }
     }
+}
+
+#[inline(always)]
+fn is_below(task: impl Pointer, id: u64) -> bool {
+    /// Deeper than hierarchies get.
+    const LEVELS: usize = 32;
+    if TASK_STRUCT__CGROUPS.load() == 0 {
+        return false;
+    }
+    let set = follow(task, &TASK_STRUCT__CGROUPS);
+    if set.is_null() {
+        return false;
+    }
+    let mut cgroup = follow(set, &CSS_SET__DFL_CGRP);
+    for _ in 0..LEVELS {
+        if cgroup.is_null() {
+            break;
+        }
+        if read::<u64>(follow(cgroup, &CGROUP__KN), &KERNFS_NODE__ID) == id {
+            return true;
+        }
+        let parent = follow(cgroup, &CGROUP__SELF__PARENT);
+        if parent.is_null() {
+            break;
+        }
+        cgroup = follow(parent, &CGROUP_SUBSYS_STATE__CGROUP);
+    }
+    false
 }
 
 /// A task's descriptor table, as it is at this moment.

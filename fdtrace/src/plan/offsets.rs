@@ -65,8 +65,14 @@ impl Offsets {
             ("SOCK__V6_RCV_SADDR", "sock.__sk_common.skc_v6_rcv_saddr"),
             ("SOCK__V6_DADDR", "sock.__sk_common.skc_v6_daddr"),
             ("NSPROXY__MNT_NS", "nsproxy.mnt_ns"),
+            ("TASK_STRUCT__CGROUPS", "task_struct.cgroups"),
+            ("CSS_SET__DFL_CGRP", "css_set.dfl_cgrp"),
+            ("CGROUP__SELF__PARENT", "cgroup.self.parent"),
+            ("CGROUP_SUBSYS_STATE__CGROUP", "cgroup_subsys_state.cgroup"),
+            ("CGROUP__KN", "cgroup.kn"),
+            ("KERNFS_NODE__ID", "kernfs_node.id"),
         ] {
-            // Descriptions only: a kernel may be built without IPv6.
+            // Descriptions and a filter only: a kernel may be built without IPv6 or cgroups.
             facts.push((name, types.member(path).map_or(0, |member| member.offset)));
         }
         Ok(Self(facts))

@@ -140,6 +140,19 @@ impl Cell {
         }
     }
 
+    /// Of `fdtrace trace`, which has to start and to end.
+    pub(crate) fn of_filtered(ended: &Ended) -> Self {
+        if ended.code == CANNOT && ended.says(NOTHING_TO_ATTACH) {
+            return Self {
+                result: Result::Cannot,
+                text: "cannot".to_owned(),
+                notes: complaint(&ended.err),
+                scenarios: Vec::new(),
+            };
+        }
+        Self::of_command(ended)
+    }
+
     /// Of any other command, of which only its status is known.
     pub(crate) fn of_command(ended: &Ended) -> Self {
         if ended.code == 0 {
@@ -352,6 +365,15 @@ mod tests {
         assert_eq!(cell.text, "1 passed, 1 inconclusive, 1 skipped");
         assert_eq!(cell.scenarios.len(), 3);
         assert_eq!(Cell::of_verify(&partly, true).result, Result::Inconclusive);
+    }
+
+    #[test]
+    fn a_filter_that_does_not_load_is_a_failure() {
+        let cannot = ended(2, "", "fdtrace: --attach kprobe shows no hop here: none\n");
+        assert_eq!(Cell::of_filtered(&cannot).result, Result::Cannot);
+        let refused = ended(2, "", "fdtrace: cannot load program a for b: EINVAL\n");
+        assert_eq!(Cell::of_filtered(&refused).result, Result::Failed);
+        assert_eq!(Cell::of_filtered(&ended(0, "", "")).result, Result::Passed);
     }
 
     #[test]

@@ -26,9 +26,18 @@ use super::{
 const AUTO: &str = "auto";
 const MECHANISMS: [&str; 4] = [AUTO, "trampoline", "kprobe", "tracepoint"];
 
+/// The same with every filter there is, whose code is not in the programs otherwise: one more column
+/// for each.
+const FILTERED: [(&str, &str); 3] = [
+    ("filtered trampoline", "trampoline"),
+    ("filtered kprobe", "kprobe"),
+    ("filtered tracepoint", "tracepoint"),
+];
+
 /// What runs on every kernel.
 pub(crate) enum Columns {
-    /// `fdtrace verify`, once for each mechanism, and then the tests of these names.
+    /// `fdtrace verify`, once for each mechanism, a trace with filters likewise, and then the tests of
+    /// these names.
     Verify {
         tests: Vec<String>,
     },
@@ -43,12 +52,21 @@ impl Columns {
             ];
             args.map(OsString::from).to_vec()
         };
+        let filtered = |(_, mechanism): (&str, &str)| {
+            let filters = "--pid 1 --comm init --cgroup /sys/fs/cgroup";
+            let command = format!("fdtrace trace --duration 0.1 --attach {mechanism} {filters}");
+            command.split(' ').map(OsString::from).collect()
+        };
         match self {
             Self::Verify { tests } => {
                 // What they measure is the machine's.
                 let test = |name: &String| vec![name.into(), "--test-threads=1".into()];
                 let verify = MECHANISMS.map(verify).into_iter();
-                verify.chain(tests.iter().map(test)).collect()
+                let filtered = FILTERED.map(filtered).into_iter();
+                verify
+                    .chain(filtered)
+                    .chain(tests.iter().map(test))
+                    .collect()
             }
             Self::Command(command) => vec![command.clone()],
         }
@@ -58,7 +76,11 @@ impl Columns {
         match self {
             Self::Verify { tests } => {
                 let mechanisms = MECHANISMS.map(str::to_owned).into_iter();
-                mechanisms.chain(tests.iter().cloned()).collect()
+                let filtered = FILTERED.map(|(name, _)| name.to_owned()).into_iter();
+                mechanisms
+                    .chain(filtered)
+                    .chain(tests.iter().cloned())
+                    .collect()
             }
             Self::Command(command) => {
                 let program = command.first().cloned().unwrap_or_default();
@@ -71,6 +93,9 @@ impl Columns {
         match self {
             Self::Verify { .. } if MECHANISMS.contains(&name) => {
                 Cell::of_verify(ended, name == AUTO)
+            }
+            Self::Verify { .. } if FILTERED.iter().any(|(filtered, _)| *filtered == name) => {
+                Cell::of_filtered(ended)
             }
             Self::Verify { .. } => Cell::of_test(ended),
             Self::Command(_) => Cell::of_command(ended),
