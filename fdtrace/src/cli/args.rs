@@ -151,7 +151,8 @@ pub(super) struct Verify {
     /// Play all of it this many times.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeat: u32,
-    /// Play this many scenarios at a time.
+    /// Play this many scenarios at a time. The witnesses of one hold the files of others for moments,
+    /// so that counts of references are judged less strictly.
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: u32,
     /// Begin no other scenario once one has failed.

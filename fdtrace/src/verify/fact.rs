@@ -133,7 +133,7 @@ pub enum Fact {
         refs: i64,
     },
     /// Nobody but the kernel's path takes or gives up references to the message's files while it
-    /// is under way, so the ledger must come out even.
+    /// is under way, so the ledger must come out even; unless other scenarios are played meanwhile.
     Undisturbed {
         /// Name of the message.
         message: String,
