@@ -22,6 +22,18 @@ pub struct Offsets(Vec<Fact>);
 
 const RDONLY_CAST: &str = "RDONLY_CAST";
 
+/// The way from a task to its cgroups, for a filter only: a kernel may be built without. If one is
+/// missing, all are 0.
+const CGROUPS: [(&str, &str); 6] = [
+    (TASK_CGROUPS, "task_struct.cgroups"),
+    ("CSS_SET__DFL_CGRP", "css_set.dfl_cgrp"),
+    ("CGROUP__SELF__PARENT", "cgroup.self.parent"),
+    ("CGROUP_SUBSYS_STATE__CGROUP", "cgroup_subsys_state.cgroup"),
+    ("CGROUP__KN", "cgroup.kn"),
+    ("KERNFS_NODE__ID", "kernfs_node.id"),
+];
+const TASK_CGROUPS: &str = "TASK_STRUCT__CGROUPS";
+
 macro_rules! offset_table {
     ($($name:ident $path:literal $size:literal;)*) => {
         const TABLE: &[(&str, &str, u32)] = &[$((stringify!($name), $path, $size)),*];
@@ -65,16 +77,13 @@ impl Offsets {
             ("SOCK__V6_RCV_SADDR", "sock.__sk_common.skc_v6_rcv_saddr"),
             ("SOCK__V6_DADDR", "sock.__sk_common.skc_v6_daddr"),
             ("NSPROXY__MNT_NS", "nsproxy.mnt_ns"),
-            ("TASK_STRUCT__CGROUPS", "task_struct.cgroups"),
-            ("CSS_SET__DFL_CGRP", "css_set.dfl_cgrp"),
-            ("CGROUP__SELF__PARENT", "cgroup.self.parent"),
-            ("CGROUP_SUBSYS_STATE__CGROUP", "cgroup_subsys_state.cgroup"),
-            ("CGROUP__KN", "cgroup.kn"),
-            ("KERNFS_NODE__ID", "kernfs_node.id"),
         ] {
-            // Descriptions and a filter only: a kernel may be built without IPv6 or cgroups.
+            // Descriptions only: a kernel may be built without IPv6.
             facts.push((name, types.member(path).map_or(0, |member| member.offset)));
         }
+        let cgroups = CGROUPS.map(|(name, path)| Some((name, types.member(path).ok()?.offset)));
+        let cgroups: Option<Vec<Fact>> = cgroups.into_iter().collect();
+        facts.extend(cgroups.unwrap_or_else(|| CGROUPS.map(|(name, _)| (name, 0)).to_vec()));
         Ok(Self(facts))
     }
 
@@ -89,6 +98,13 @@ impl Offsets {
     pub fn rdonly_cast(&self) -> Option<u32> {
         let fact = self.0.iter().find(|(name, _)| *name == RDONLY_CAST);
         fact.map(|(_, id)| *id).filter(|id| *id != 0)
+    }
+
+    /// Whether programs can tell which cgroups a task is in.
+    #[must_use]
+    pub fn show_cgroups(&self) -> bool {
+        let mut facts = self.0.iter();
+        facts.any(|(name, offset)| *name == TASK_CGROUPS && *offset != 0)
     }
 
     /// The constants, in the order of the table.

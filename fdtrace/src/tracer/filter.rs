@@ -8,6 +8,7 @@ use aya::{
 };
 
 use super::TracerError;
+use crate::plan::Offsets;
 
 /// Maps that only a filter uses.
 pub(super) const MAPS: [&str; 4] = [WANTED_PIDS, WANTED_COMMS, MARKED, HELD];
@@ -53,6 +54,15 @@ impl Filter {
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.pids.is_empty() || !self.comms.is_empty() || self.cgroup.is_some()
+    }
+
+    /// Whether the programs can apply it here: they would take every task for one of another cgroup
+    /// where they cannot tell.
+    pub(super) fn check(&self, offsets: &Offsets) -> Result<(), TracerError> {
+        match self.cgroup {
+            Some(_) if !offsets.show_cgroups() => Err(TracerError::NoCgroups),
+            _ => Ok(()),
+        }
     }
 
     /// The constants that switch it on.
@@ -174,6 +184,7 @@ fn processes() -> impl Iterator<Item = (u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::KernelView;
 
     #[test]
     fn names_are_cut_as_the_kernel_cuts_them() {
@@ -185,6 +196,26 @@ mod tests {
     fn this_process_is_its_parents_child() {
         let this = (std::process::id(), std::os::unix::process::parent_id());
         assert!(processes().any(|pair| pair == this));
+    }
+
+    #[test]
+    fn a_cgroup_is_refused_where_the_kernels_types_do_not_lead_to_it() {
+        // A fixture has only the types that a plan needs.
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let dir = dir.join("../tests/fixtures/kernels/6.18");
+        let offsets = Offsets::resolve(&KernelView::fixture(&dir).unwrap()).unwrap();
+        let filter = Filter {
+            cgroup: Some(Cgroup {
+                path: PathBuf::from("/sys/fs/cgroup"),
+                id: 1,
+            }),
+            ..Filter::default()
+        };
+        assert!(matches!(
+            filter.check(&offsets),
+            Err(TracerError::NoCgroups)
+        ));
+        assert!(Filter::default().check(&offsets).is_ok());
     }
 
     #[test]

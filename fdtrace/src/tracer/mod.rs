@@ -128,6 +128,9 @@ pub enum TracerError {
     /// The loader does not take the BTF that it is given.
     #[error("cannot hand BTF ids to the loader")]
     Btf(#[from] BtfError),
+    /// A filter asks for a cgroup, and the kernel's types do not lead from a task to its own.
+    #[error("this kernel's BTF does not show which cgroup a task is in")]
+    NoCgroups,
     /// A map is not what the programs declare.
     #[error("cannot use the map {name}")]
     Map {
@@ -160,6 +163,7 @@ impl TracerError {
             Self::RingBuffer { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
                 return Some("ring buffers need Linux 5.8 or later");
             }
+            Self::NoCgroups => return Some("choose by --pid or --comm instead"),
             Self::RingBuffer { source, .. } => Some(source),
             Self::Load { source, .. } => match source.as_ref() {
                 ProgramError::LoadError { io_error, .. } => Some(io_error),

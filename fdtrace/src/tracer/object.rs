@@ -36,6 +36,7 @@ pub(super) fn load(
     buffer_bytes: u32,
     filter: &Filter,
 ) -> Result<Ebpf, TracerError> {
+    filter.check(offsets)?;
     let filter_facts = filter.facts();
     let mut loader = EbpfLoader::new();
     // Constants stand for CO-RE relocations, so aya need not parse the kernel's BTF itself.
