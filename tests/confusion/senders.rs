@@ -112,28 +112,154 @@ fn a_look_on_a_shared_socket_is_not_taken() {
     assert_without_sender(&track(events.concat())[1]);
 }
 
-#[test]
-fn a_look_is_not_taken_while_another_number_of_the_file_waits_for_its_message() {
+/// Two looks of a thread that find their lists gone, and one message that both may have sent: it is
+/// read between the two. Its reader has read another message at `before`, if that is not 0.
+fn two_looks_and_one_read(first_number: i32, before: u64) -> Transfer {
     let message = Passing::one();
-    let under_another_number = Passing {
-        sender_fd: 5,
+    let first = Passing {
+        sender_fd: first_number,
         ..message.clone()
     };
+    let read_before = another_after(&another(&message, 1)).dequeued(before);
     let events = [
-        under_another_number.raced(5),
+        first.raced(5),
+        if before == 0 { Vec::new() } else { read_before },
         message.dequeued(10),
         message.returned(20, 1),
         message.raced(25),
     ];
-    assert_without_sender(&only(track(events.concat())));
-    // The control: under the same number it makes no difference whose it was.
-    let events = [
+    let transfers = track(events.concat());
+    let mut delivered = transfers
+        .into_iter()
+        .filter(|one| one.fate == Fate::Delivered);
+    delivered.next().expect("it was")
+}
+
+#[test]
+fn a_look_is_not_taken_while_an_earlier_one_waits_for_the_same_message() {
+    // The message may have left its queue before 5, and only be seen read at 10.
+    assert_without_sender(&two_looks_and_one_read(5, 0));
+    // Under the same number it would be the same file all the same, but another call.
+    assert_without_sender(&two_looks_and_one_read(4, 0));
+    assert_without_sender(&two_looks_and_one_read(4, 3));
+    // The control: since the first look its reader has read another one before it.
+    let transfer = two_looks_and_one_read(4, 7);
+    assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 25);
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+}
+
+#[test]
+fn a_message_that_is_read_after_its_senders_look_has_it_when_the_thread_has_looked_again() {
+    let message = Passing::one();
+    let late = [
         message.raced(5),
         message.dequeued(10),
         message.returned(20, 1),
-        message.raced(25),
+    ]
+    .concat();
+    // It may be of the thread's next call, whose look is still to come.
+    assert_without_sender(&only(track(late.clone())));
+    for next in [another_after(&message), another(&message, 1)] {
+        let transfers = track([late.clone(), next.queued(30)].concat());
+        let [delivered, queued] = transfers.as_slice() else {
+            panic!("{transfers:?}");
+        };
+        assert_eq!(delivered.sender.as_ref().unwrap().t_ns, 5);
+        assert_eq!(verdict(delivered), Some(Verdict::Same));
+        assert_eq!(queued.sender.as_ref().unwrap().t_ns, 30);
+    }
+    // What it finds may be another thread's at the same address, and the one that was read its own.
+    let transfers = track([late, message.queued(30)].concat());
+    transfers
+        .iter()
+        .for_each(|one| assert_eq!(one.sender, None, "{one:?}"));
+}
+
+#[test]
+fn a_look_may_be_told_before_the_read_that_it_came_after() {
+    let message = Passing::one();
+    let events = [
+        message.raced(15),
+        message.dequeued(10),
+        message.returned(20, 1),
     ];
-    assert_eq!(verdict(&only(track(events.concat()))), Some(Verdict::Same));
+    let transfer = only(track(events.concat()));
+    assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 15);
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+}
+
+#[test]
+fn one_of_two_looks_is_taken_when_the_other_has_its_message() {
+    let first = Passing::one();
+    let second = another(&first, 1);
+    let events = [
+        first.raced(5),
+        first.dequeued(10),
+        first.returned(12, 1),
+        second.dequeued(20),
+        second.returned(22, 1),
+        // The second was read after the first, which was not before 10.
+        second.raced(25),
+    ];
+    let transfers = track(events.concat());
+    let mut times: Vec<(u64, u64)> = transfers
+        .iter()
+        .map(|one| (one.hops[0].t_ns, one.sender.as_ref().unwrap().t_ns))
+        .collect();
+    times.sort_unstable();
+    assert_eq!(times, [(10, 5), (20, 25)]);
+}
+
+#[test]
+fn a_look_is_not_taken_if_two_messages_may_be_its() {
+    // One of them was sent by a call whose look was not seen.
+    let first = Passing::one();
+    let second = another(&first, 1);
+    let course = |look_between: Vec<Event>| {
+        let events = [
+            first.dequeued(10),
+            first.returned(12, 1),
+            look_between,
+            second.dequeued(20),
+            second.returned(22, 1),
+            second.raced(25),
+        ];
+        let transfers = track(events.concat());
+        assert_eq!(transfers.len(), 2);
+        transfers
+    };
+    course(Vec::new()).iter().for_each(assert_without_sender);
+    // The control.
+    for transfer in course(first.raced(15)) {
+        assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    }
+}
+
+#[test]
+fn a_look_is_not_taken_when_too_many_wait_to_be_kept() {
+    let message = Passing::one();
+    let course = |others: u64| {
+        let others = (0..others).flat_map(|number| {
+            let other = Passing {
+                sender: 1000 + number as u32,
+                ..another_after(&message)
+            };
+            let mut look = other.raced(6 + number);
+            // Each on a socket of its own.
+            head_mut(&mut look[0]).sender_ino = 1000 + number;
+            head_mut(&mut look[0]).sender_sock += 0x1_0000 * (number + 1);
+            look
+        });
+        let events = [
+            message.dequeued(200),
+            message.returned(210, 1),
+            message.raced(220),
+        ];
+        only(track(others.chain(events.concat()).collect::<Vec<_>>()))
+    };
+    assert_eq!(verdict(&course(63)), Some(Verdict::Same));
+    // One had to go, which may have been for this message.
+    assert_without_sender(&course(64));
 }
 
 #[test]

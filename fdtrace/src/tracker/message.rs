@@ -13,7 +13,7 @@ use fdtrace_common::{
 use super::{
     Known,
     fate::Called,
-    senders::{LateSender, REFS_OF_ONE_NUMBER, Senders, is_one_file},
+    senders::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, is_one_file},
 };
 use crate::{description::FileDescription, event::Sighting, plan::Hop};
 
@@ -42,6 +42,8 @@ pub(super) struct Message {
     contested: bool,
     /// When the thread that found its list had looked for another before: it sent its own since.
     looked_since: u64,
+    /// When the thread that reads it had read before: it took it off its queue since.
+    read_since: u64,
     /// Other threads send on the same socket, and one of them may have sent it.
     shared: bool,
     /// Records were lost, and what was seen of it may be of the message before at its address.
@@ -101,6 +103,7 @@ impl Message {
             found_last: None,
             contested: false,
             looked_since: 0,
+            read_since: 0,
             shared: false,
             doubtful: false,
             received_in: Called::default(),
@@ -157,32 +160,55 @@ impl Message {
             .max()
     }
 
-    /// Takes `late` for its sender if everything that both know agrees: the sending socket, every
-    /// file in order, and the time. It was read during that thread's call, after the thread's look
-    /// before, at `since`. A look that found no list came after that; one that found it is of this
-    /// list, and a receiver took it while the look went on.
-    pub(super) fn claim(&mut self, late: &LateSender, since: u64) -> bool {
-        let agrees = self.lacks_sender()
-            && self.head(Hop::Dequeue).is_some_and(|dequeued| {
-                let is_in_call = if late.head.list == 0 {
-                    dequeued.t_ns <= late.head.t_ns
+    /// Whether `late` may have been the look for this message, as far as socket, files and times
+    /// tell. It was sent after that thread's look before. A look that found no list came when it had
+    /// been taken off its queue; one that found it is of this list, and a receiver took it while
+    /// the look went on.
+    pub(super) fn may_be_of(&self, late: &LateSender) -> bool {
+        self.lacks_sender()
+            && !self.contested
+            && self.head(Hop::Dequeue).is_some_and(|read| {
+                let may_be_gone = if late.head.list == 0 {
+                    self.may_have_left_before(late.head.t_ns)
                 } else {
-                    (dequeued.list, dequeued.skb) == (late.head.list, late.head.skb)
+                    (read.list, read.skb) == (late.head.list, late.head.skb)
                 };
-                dequeued.sender_sock == late.head.sender_sock
-                    && dequeued.count == late.head.count
-                    && since <= dequeued.t_ns
-                    && is_in_call
+                read.sender_sock == late.head.sender_sock
+                    && read.count == late.head.count
+                    && late.since <= read.t_ns
+                    && may_be_gone
             })
             && self.files.len() == late.files.len()
             && self.files.iter().zip(&late.files).all(|(file, sent)| {
                 file.at(Hop::Dequeue)
                     .is_some_and(|seen| sent.file == sent.slot && is_one_file(&seen.file, sent))
-            });
-        if agrees {
-            self.late_sender = Some(late.clone());
-        }
-        agrees
+            })
+    }
+
+    /// Notes that the thread that reads it had read before at `since`.
+    pub(super) fn note_reader(&mut self, since: u64) {
+        self.read_since = since;
+    }
+
+    /// Whether its reader may have taken it off its queue before that time: it did so after its read
+    /// before, and shortly before this one was seen.
+    pub(super) fn may_have_left_before(&self, t_ns: u64) -> bool {
+        self.head(Hop::Dequeue).is_some_and(|read| {
+            self.read_since
+                .max(read.t_ns.saturating_sub(PREEMPTED_MAX_NS))
+                < t_ns
+        })
+    }
+
+    /// Whether it was read by that time.
+    pub(super) fn is_read_until(&self, t_ns: u64) -> bool {
+        self.head(Hop::Dequeue)
+            .is_some_and(|read| read.t_ns <= t_ns)
+    }
+
+    /// Takes `late` for its sender.
+    pub(super) fn claim(&mut self, late: LateSender) {
+        self.late_sender = Some(late);
     }
 
     /// Notes that the message that was open at its address is made of two, as far as is known: what

@@ -17,6 +17,7 @@ mod recent;
 mod senders;
 mod sends;
 mod transfer;
+mod turns;
 
 use std::collections::VecDeque;
 
@@ -31,6 +32,7 @@ use recent::Recent;
 use senders::{LateSender, Senders};
 pub(crate) use transfer::socket_name;
 pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
+use turns::Turns;
 
 use crate::{
     event::{Event, Sighting},
@@ -43,6 +45,9 @@ pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
 /// Messages without a sender that are kept, at most: a hook that lost its race tells within
 /// microseconds.
 const ORPHANS_MAX: usize = 64;
+
+/// Threads whose reads are remembered: those that race a sender do so within microseconds.
+const READERS_MAX: usize = 4096;
 
 /// Files of messages that are on their way at once, at most, each message counting as one more:
 /// some 100 MiB. What came first is forgotten then, and counted.
@@ -72,6 +77,8 @@ pub struct Tracker {
     /// A sender whose list was gone, until all its records have come.
     late: Option<LateSender>,
     senders: Senders,
+    /// Reads of each thread that receives.
+    reads: Turns,
     /// Messages that did not get into a queue, by the sending thread, until its call has returned
     /// and says why.
     unsent: Recent<u32, Message>,
@@ -118,6 +125,7 @@ impl Tracker {
             orphans: VecDeque::new(),
             late: None,
             senders: Senders::default(),
+            reads: Turns::of(READERS_MAX),
             unsent: Recent::weighing(files, Message::weight),
             failing: None,
             called: Recent::new(parts),
@@ -425,32 +433,36 @@ impl Tracker {
         {
             return;
         }
-        if self.was_received(seen) {
-            return;
-        }
-        self.sent(Hop::Queue, seen);
-        let contested = self.may_have_sent_another(seen);
-        if let Some(message) = self.open.get_mut(seen.head.list) {
-            let name = self.names.remove(seen.head.list);
-            message.note_look(seen, &self.senders, &self.known, name);
-            if contested {
-                message.contest();
+        if !self.was_received(seen) {
+            self.sent(Hop::Queue, seen);
+            let contested = self.may_have_sent_another(seen);
+            if let Some(message) = self.open.get_mut(seen.head.list) {
+                let name = self.names.remove(seen.head.list);
+                message.note_look(seen, &self.senders, &self.known, name);
+                if contested {
+                    message.contest();
+                }
             }
         }
+        // What the thread had looked for before and not found was sent before this.
+        self.give_looks_of(seen.head.tid);
     }
 
     /// Whether the thread's own list may have been read before it looked, so that the one that it
     /// found is another's at the same address.
-    fn may_have_sent_another(&self, seen: &Sighting) -> bool {
+    fn may_have_sent_another(&mut self, seen: &Sighting) -> bool {
         let since = self.senders.previous_look(&seen.head);
         let missed = self.senders.may_have_missed_the_read(&seen.head);
         let read_as_own = |message: &Message| message.is_being_received();
         let own = self.open.get(seen.head.list).is_some_and(read_as_own);
-        (missed && !own)
-            || self
-                .orphans
-                .iter()
-                .any(|(message, _)| message.may_be_sent_by(seen, since))
+        let mut contested = missed && !own;
+        for (message, _) in &mut self.orphans {
+            if message.may_be_sent_by(seen, since) {
+                message.contest();
+                contested = true;
+            }
+        }
+        contested
     }
 
     /// Joins a look at the queue whose record comes after the receive has returned, for its program
@@ -489,31 +501,46 @@ impl Tracker {
             self.late = Some(late);
             return;
         }
-        if self.senders.share(&late.head)
-            || self.senders.confuse(&late)
-            || self.senders.may_have_missed_the_read(&late.head)
-        {
-            // Whose message it is cannot be told.
-            self.senders.keep(late);
-            return;
-        }
-        let since = self.senders.previous_look(&late.head);
-        // The oldest first: that is the order in which one socket's messages are read.
-        if let Some(at) = self
-            .orphans
-            .iter_mut()
-            .position(|(message, _)| message.claim(&late, since))
-        {
-            if let Some((message, last)) = self.orphans.remove(at) {
-                self.end_receive(&message, &last);
+        late.since = self.senders.previous_look(&head);
+        late.is_doubtful = self.senders.may_have_missed_the_read(&head);
+        self.senders.keep(late);
+        self.give_looks_of(head.tid);
+    }
+
+    /// Gives each look of this thread that found its list gone to the message that it was for, where
+    /// only one can be that.
+    fn give_looks_of(&mut self, tid: u32) {
+        // The latest first: what is given to it is not disputed among those before any more.
+        for late in self.senders.waiting_of(tid) {
+            if self.give_to_message(&late) {
+                self.senders.drop(&late);
             }
-            return;
         }
-        let mut open: Vec<&mut Message> = self.open.values_mut().collect();
-        open.sort_by_key(|message| message.id);
-        if !open.into_iter().any(|message| message.claim(&late, since)) {
-            self.senders.keep(late);
+    }
+
+    fn give_to_message(&mut self, late: &LateSender) -> bool {
+        // What was read later may be of the thread's next call.
+        let told_until = self.senders.latest_look(late.head.tid);
+        let id = {
+            let orphans = self.orphans.iter_mut().map(|(message, _)| message);
+            let mut found = orphans.chain(self.open.values_mut()).filter(|message| {
+                message.may_be_of(late)
+                    && (late.head.list != 0 || message.is_read_until(told_until))
+                    && !self.senders.dispute(message, late)
+            });
+            let (Some(message), None) = (found.next(), found.next()) else {
+                return false;
+            };
+            message.claim(late.clone());
+            message.id
+        };
+        let mut orphans = self.orphans.iter();
+        if let Some(at) = orphans.position(|(message, _)| message.id == id)
+            && let Some((message, last)) = self.orphans.remove(at)
+        {
+            self.end_receive(&message, &last);
         }
+        true
     }
 
     /// A call is done with a list.

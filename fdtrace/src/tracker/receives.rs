@@ -41,16 +41,26 @@ impl Tracker {
             // until now, and of the one before not how it ended.
             self.retire(head.list);
         }
+        self.reads.note(head);
+        let since = self.reads.before(head.tid);
         let message = self.open_message(head);
         let overtaken = message.reader().filter(|reader| *reader != head.tid);
         let overtaken = overtaken.map(|reader| (reader, message.clone()));
         // After a peek the list is read again, perhaps by another task: the last reader counts.
         message.forget_unless_same(Hop::Dequeue, head);
         message.record(Hop::Dequeue, seen);
+        message.note_reader(since);
         if let Some((reader, message)) = overtaken {
             self.overtaken.insert(reader, message);
         }
         self.describe(seen, true);
+        let waiting = self
+            .open
+            .get(head.list)
+            .and_then(|message| self.senders.waiting_for(message));
+        if let Some(tid) = waiting {
+            self.give_looks_of(tid);
+        }
     }
 
     pub(super) fn detached(&mut self, seen: &Sighting) {

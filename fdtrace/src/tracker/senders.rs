@@ -8,18 +8,19 @@ use std::collections::VecDeque;
 
 use fdtrace_common::records::{FileSeen, Head};
 
-use super::recent::Recent;
+use super::{message::Message, recent::Recent, turns::Turns};
 use crate::event::Sighting;
 
 /// Sockets, and likewise threads, that are remembered. Those that race each other do so within
 /// microseconds.
 const REMEMBERED: usize = 4096;
 
-/// Looks that found nothing and have not been given to a message.
-const UNCLAIMED_MAX: usize = 64;
+/// Looks that wait for their message, at most.
+const WAITING_MAX: usize = 64;
 
-/// Between queueing and looking a task does nothing but be preempted: no longer than this.
-const LOOK_LATE_MAX_NS: u64 = 1_000_000_000;
+/// Between queueing and looking a task does nothing but be preempted, nor does one between taking
+/// off a queue and reading: no longer than this.
+pub(super) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
 
 /// References to a file that only one number stands for: that number's and the list's.
 pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
@@ -27,16 +28,20 @@ pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
 /// Senders that have been seen so far.
 pub(super) struct Senders {
     sockets: Recent<u64, UsedBy>,
-    threads: Recent<u32, Looks>,
-    unclaimed: VecDeque<LateSender>,
+    looks: Turns,
+    /// Looks that found their list gone, and whose message is not known yet.
+    waiting: VecDeque<LateSender>,
+    /// The time of the latest one that should be among these and had to go.
+    gone_ns: u64,
 }
 
 impl Default for Senders {
     fn default() -> Self {
         Self {
             sockets: Recent::new(REMEMBERED),
-            threads: Recent::new(REMEMBERED),
-            unclaimed: VecDeque::new(),
+            looks: Turns::of(REMEMBERED),
+            waiting: VecDeque::new(),
+            gone_ns: 0,
         }
     }
 }
@@ -48,13 +53,6 @@ struct UsedBy {
     shared: bool,
 }
 
-/// A thread's latest look and the one before.
-#[derive(Clone, Copy)]
-struct Looks {
-    latest: u64,
-    before: u64,
-}
-
 impl Senders {
     /// Notes that a thread looked for its list.
     pub(super) fn note(&mut self, head: &Head) {
@@ -63,16 +61,8 @@ impl Senders {
             shared: false,
         });
         used.shared |= used.tid != head.tid;
-        let looks = self.threads.get_or_insert(head.tid, || Looks {
-            latest: head.t_ns,
-            before: 0,
-        });
-        if looks.latest != head.t_ns {
-            looks.before = looks.latest;
-            looks.latest = head.t_ns;
-        }
+        self.looks.note(head);
         self.sockets.excess();
-        self.threads.excess();
     }
 
     /// Whether several threads have been seen sending on this socket.
@@ -84,42 +74,68 @@ impl Senders {
 
     /// When this thread looked for a list before, or 0: its call began after that.
     pub(super) fn previous_look(&self, head: &Head) -> u64 {
-        self.threads.get(head.tid).map_or(0, |looks| looks.before)
+        self.looks.before(head.tid)
+    }
+
+    /// When this thread looked for a list last: what it has sent until then is known.
+    pub(super) fn latest_look(&self, tid: u32) -> u64 {
+        self.looks.latest(tid)
     }
 
     /// Whether records were lost while this thread may have been between queueing and looking. The
     /// read of its own list may be among them: what it finds, or what was read since, may then be
     /// another thread's, at the same address.
     pub(super) fn may_have_missed_the_read(&self, head: &Head) -> bool {
-        let queued_after = head.t_ns.saturating_sub(LOOK_LATE_MAX_NS);
+        let queued_after = head.t_ns.saturating_sub(PREEMPTED_MAX_NS);
         head.epoch != 0 && head.epoch >= self.previous_look(head).max(queued_after)
     }
 
-    /// Whether a call that has sent the same files on the same socket under other numbers is still
-    /// without its message.
-    pub(super) fn confuse(&self, late: &LateSender) -> bool {
-        self.unclaimed.iter().any(|other| {
-            socket_of(&other.head) == socket_of(&late.head)
-                && other.files.len() == late.files.len()
-                && other
-                    .files
-                    .iter()
-                    .zip(&late.files)
-                    .all(|(one, two)| one.slot == two.slot)
-                && other
-                    .files
-                    .iter()
-                    .zip(&late.files)
-                    .any(|(one, two)| one.fd != two.fd)
-        })
+    /// Keeps a look that found its list gone until its message is known. Where several threads send
+    /// on the socket, it never will be.
+    pub(super) fn keep(&mut self, late: LateSender) {
+        if self.share(&late.head) {
+            return;
+        }
+        self.waiting.push_back(late);
+        if self.waiting.len() > WAITING_MAX
+            && let Some(first) = self.waiting.pop_front()
+        {
+            self.gone_ns = self.gone_ns.max(first.head.t_ns);
+        }
     }
 
-    /// Keeps a look that no message has been found for.
-    pub(super) fn keep(&mut self, late: LateSender) {
-        self.unclaimed.push_back(late);
-        if self.unclaimed.len() > UNCLAIMED_MAX {
-            self.unclaimed.pop_front();
-        }
+    /// Drops a look whose message is known.
+    pub(super) fn drop(&mut self, late: &LateSender) {
+        self.waiting.retain(|other| !other.is_of(&late.head));
+    }
+
+    /// The looks of this thread that wait and can be believed, the latest first.
+    pub(super) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
+        let waiting = self.waiting.iter().rev();
+        waiting
+            .filter(|late| late.head.tid == tid && !late.is_doubtful && !self.share(&late.head))
+            .cloned()
+            .collect()
+    }
+
+    /// The thread that may have sent this message, by a look of its that waits.
+    pub(super) fn waiting_for(&self, message: &Message) -> Option<u32> {
+        let mut waiting = self.waiting.iter();
+        waiting
+            .find(|late| message.may_be_of(late))
+            .map(|late| late.head.tid)
+    }
+
+    /// Whether another look than `late` may have been for this message.
+    ///
+    /// A datagram leaves its queue before its read is seen: its sender's look may come between the
+    /// two and find nothing, and so may the thread's next look.
+    pub(super) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
+        message.may_have_left_before(self.gone_ns)
+            || self
+                .waiting
+                .iter()
+                .any(|other| !other.is_of(&late.head) && message.may_be_of(other))
     }
 }
 
@@ -138,6 +154,10 @@ fn socket_of(head: &Head) -> u64 {
 pub(super) struct LateSender {
     pub(super) head: Head,
     pub(super) files: Vec<FileSeen>,
+    /// When that thread had looked before, or 0: it sent this since.
+    pub(super) since: u64,
+    /// Records were lost, and the read of its message may be among them.
+    pub(super) is_doubtful: bool,
 }
 
 impl LateSender {
@@ -145,6 +165,8 @@ impl LateSender {
         Self {
             head,
             files: Vec::new(),
+            since: 0,
+            is_doubtful: false,
         }
     }
 

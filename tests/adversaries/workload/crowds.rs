@@ -84,23 +84,48 @@ pub(crate) fn one_file_for_all(transfers: usize) -> Vec<Fact> {
 /// A receiver asks without pause, and takes each message before its sender has returned.
 pub(crate) fn busy_poll(transfers: usize) -> Vec<Fact> {
     let kinds = [SockType::Stream, SockType::Datagram, SockType::SeqPacket];
+    polled(&kinds, 1, transfers, |actor, socket| {
+        actor.send(socket, &[&Named::new()]);
+    })
+}
+
+/// Two receivers ask without pause for the same file under the same number, again and again: only
+/// the time tells one call from another.
+pub(crate) fn one_file_again(transfers: usize) -> Vec<Fact> {
+    // A stream's reader is seen while what it reads is still in the queue.
+    let kinds = [SockType::Datagram, SockType::SeqPacket];
+    let file = Named::new();
+    polled(&kinds, RECEIVERS, transfers, |actor, socket| {
+        actor.send(socket, &[&file]);
+    })
+}
+
+/// One thread sends on each of these kinds of sockets, to so many receivers that never sleep.
+fn polled(
+    kinds: &[SockType],
+    receivers: usize,
+    transfers: usize,
+    send: impl Fn(&mut Actor, &OwnedFd),
+) -> Vec<Fact> {
     let each = transfers / kinds.len();
     kinds
-        .into_iter()
+        .iter()
         .flat_map(|kind| {
-            let (sender, receiver) = pair(kind);
+            let (sender, receiver) = pair(*kind);
             thread::scope(|scope| {
-                let receiving = scope.spawn(|| {
-                    let mut actor = Actor::default();
-                    actor.receive_all(&receiver, 1, MsgFlags::MSG_DONTWAIT);
-                    actor.facts
-                });
+                let receiving: Vec<_> = (0..receivers)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let mut actor = Actor::default();
+                            actor.receive_all(&receiver, 1, MsgFlags::MSG_DONTWAIT);
+                            actor.facts
+                        })
+                    })
+                    .collect();
                 let mut actor = Actor::default();
-                for _ in 0..each {
-                    actor.send(&sender, &[&Named::new()]);
-                }
-                end(&sender);
-                actor.facts.extend(receiving.join().expect("it receives"));
+                (0..each).for_each(|_| send(&mut actor, &sender));
+                receiving.iter().for_each(|_| end(&sender));
+                actor.facts.extend(join_all(receiving));
                 actor.facts
             })
         })

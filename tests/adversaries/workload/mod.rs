@@ -19,7 +19,7 @@ pub(crate) struct Adversary {
     round: fn(usize) -> Vec<Fact>,
 }
 
-pub(crate) const ALL: [Adversary; 13] = [
+pub(crate) const ALL: [Adversary; 14] = [
     Adversary {
         name: "pointer_reuse",
         round: numbers::pointer_reuse,
@@ -59,6 +59,10 @@ pub(crate) const ALL: [Adversary; 13] = [
     Adversary {
         name: "busy_poll",
         round: crowds::busy_poll,
+    },
+    Adversary {
+        name: "one_file_again",
+        round: crowds::one_file_again,
     },
     Adversary {
         name: "peek_race",
