@@ -6,11 +6,16 @@ use fdtrace::{
     verdict::Verdict,
 };
 
+use fdtrace_common::records::FLAG_RACED;
+
 use crate::{
     another, another_after, assert_without_sender, by_thread, only, peeked,
     support::{Passing, files_mut, head_mut},
     track, verdict, with_refs,
 };
+
+const SYS_SENDMMSG: i32 = 307;
+const SYS_IO_URING_ENTER: i32 = 426;
 
 #[test]
 fn a_list_that_two_threads_take_for_theirs_has_no_sender() {
@@ -112,18 +117,19 @@ fn a_look_on_a_shared_socket_is_not_taken() {
     assert_without_sender(&track(events.concat())[1]);
 }
 
-/// Two looks of a thread that find their lists gone, and one message that both may have sent: it is
-/// read between the two. Its reader has read another message at `before`, if that is not 0.
+/// Two looks of a thread that find their lists gone, at 5 and 25, and one message that both may have
+/// sent: it is read at 10, by a thread that has received another one until `before`.
 fn two_looks_and_one_read(first_number: i32, before: u64) -> Transfer {
     let message = Passing::one();
     let first = Passing {
         sender_fd: first_number,
         ..message.clone()
     };
-    let read_before = another_after(&another(&message, 1)).dequeued(before);
+    let other = another_after(&another(&message, 1));
+    let read_before = [other.dequeued(before - 1), other.returned(before, 1)];
     let events = [
         first.raced(5),
-        if before == 0 { Vec::new() } else { read_before },
+        read_before.concat(),
         message.dequeued(10),
         message.returned(20, 1),
         message.raced(25),
@@ -138,12 +144,11 @@ fn two_looks_and_one_read(first_number: i32, before: u64) -> Transfer {
 #[test]
 fn a_look_is_not_taken_while_an_earlier_one_waits_for_the_same_message() {
     // The message may have left its queue before 5, and only be seen read at 10.
-    assert_without_sender(&two_looks_and_one_read(5, 0));
+    assert_without_sender(&two_looks_and_one_read(5, 4));
     // Under the same number it would be the same file all the same, but another call.
-    assert_without_sender(&two_looks_and_one_read(4, 0));
-    assert_without_sender(&two_looks_and_one_read(4, 3));
-    // The control: since the first look its reader has read another one before it.
-    let transfer = two_looks_and_one_read(4, 7);
+    assert_without_sender(&two_looks_and_one_read(4, 4));
+    // The control: its reader was still busy with another one at 5.
+    let transfer = two_looks_and_one_read(4, 6);
     assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 25);
     assert_eq!(verdict(&transfer), Some(Verdict::Same));
 }
@@ -175,6 +180,61 @@ fn a_message_that_is_read_after_its_senders_look_has_it_when_the_thread_has_look
         .for_each(|one| assert_eq!(one.sender, None, "{one:?}"));
 }
 
+/// A `sendmmsg` has looked, found nothing, and does not know which of its messages that was for.
+fn raced_in_batch(message: &Passing, t_ns: u64) -> Vec<Event> {
+    let mut look = message.raced(t_ns);
+    look.truncate(1);
+    let Event::ListQueued(seen) = &mut look[0] else {
+        panic!("{look:?}");
+    };
+    seen.files.clear();
+    let head = head_mut(&mut look[0]);
+    (head.count, head.total, head.files) = (0, 0, 0);
+    head.syscall = SYS_SENDMMSG;
+    look
+}
+
+#[test]
+fn what_was_sent_in_a_batch_is_not_the_next_calls() {
+    let message = Passing::one();
+    let read = [message.dequeued(10), message.returned(12, 1)].concat();
+    for look in [5, 15] {
+        let events = [
+            read.clone(),
+            raced_in_batch(&message, look),
+            message.raced(25),
+        ];
+        assert_without_sender(&only(track(events.concat())));
+    }
+    // The control.
+    let transfer = only(track([read, message.raced(25)].concat()));
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+}
+
+#[test]
+fn no_look_is_taken_where_calls_are_made_that_may_tell_of_none() {
+    let message = Passing::one();
+    let course = |syscall| {
+        let mut before = another(&message, 1).queued(5);
+        before
+            .iter_mut()
+            .for_each(|event| head_mut(event).syscall = syscall);
+        let events = [
+            before,
+            message.dequeued(10),
+            message.returned(12, 1),
+            message.raced(25),
+        ];
+        let transfers = track(events.concat());
+        let mut delivered = transfers
+            .into_iter()
+            .filter(|one| one.fate == Fate::Delivered);
+        delivered.next().expect("it was")
+    };
+    assert_without_sender(&course(SYS_IO_URING_ENTER));
+    assert_eq!(verdict(&course(SYS_SENDMMSG)), Some(Verdict::Same));
+}
+
 #[test]
 fn a_look_may_be_told_before_the_read_that_it_came_after() {
     let message = Passing::one();
@@ -185,6 +245,23 @@ fn a_look_may_be_told_before_the_read_that_it_came_after() {
     ];
     let transfer = only(track(events.concat()));
     assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 15);
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_whose_list_went_away_is_not_taken_for_a_later_message_at_its_address() {
+    let message = Passing::one();
+    let mut look = message.queued(5);
+    head_mut(&mut look[0]).flags |= FLAG_RACED;
+    let read = [message.dequeued(20), message.returned(22, 1)].concat();
+    // By the thread's next look its list was gone, and the reader was still busy with another.
+    let next = another(&message, 1);
+    let next = [next.queued(8), next.dequeued(9), next.returned(10, 1)].concat();
+    let transfers = track([look.clone(), next, read.clone()].concat());
+    assert_without_sender(&transfers[1]);
+    // The control: it has not looked again.
+    let transfer = only(track([look, read].concat()));
+    assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 5);
     assert_eq!(verdict(&transfer), Some(Verdict::Same));
 }
 

@@ -92,6 +92,7 @@ pub fn address_of(function: &str) -> u64 {
 
 pub const SYS_READ: i32 = 0;
 pub const SYS_RECVMSG: i32 = 47;
+pub const SYS_SENDMSG: i32 = 46;
 
 /// A message and what each side calls its files.
 #[derive(Clone, Debug)]
@@ -181,7 +182,7 @@ impl Passing {
     /// The sender's list is in the queue.
     pub fn queued(&self, t_ns: u64) -> Vec<Event> {
         let mut head = self.head(RecordKind::ListQueued, t_ns, self.sender);
-        head.socket_fd = 3;
+        (head.syscall, head.socket_fd) = (SYS_SENDMSG, 3);
         let files =
             (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
         runs(head, files.collect(), Event::ListQueued)

@@ -196,7 +196,12 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     }
     if list.0 == 0 {
         if passed == 0 {
-            return;
+            // Nor is it known which of the batch's messages this is: only that there was one.
+            if syscall != SYS_SENDMMSG
+                || batch_passes_fds(regs.second(), regs.third() & u64::from(u32::MAX)) == 0
+            {
+                return;
+            }
         }
         // Who sent what under which number is known all the same, and reported without a list, as
         // of now: a receiver may have taken the list since this look began.
@@ -214,6 +219,21 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         ) as u32;
     }
     report(receiver, skb, list, scratch, passed);
+}
+
+/// Whether any message of a `sendmmsg` may pass descriptors.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn batch_passes_fds(batch: u64, len: u64) -> u64 {
+    for place in 0..BATCH_MAX {
+        if place >= len {
+            return 0;
+        }
+        if !Control::of(batch + place * control::MMSGHDR).is_empty() {
+            return 1;
+        }
+    }
+    u64::from(len > BATCH_MAX)
 }
 
 /// Reads the numbers of `list` among the messages of the `sendmmsg` that sends it; returns how many

@@ -42,7 +42,7 @@ pub(super) struct Message {
     contested: bool,
     /// When the thread that found its list had looked for another before: it sent its own since.
     looked_since: u64,
-    /// When the thread that reads it had read before: it took it off its queue since.
+    /// When the thread that reads it was at a read before: it took it off its queue since.
     read_since: u64,
     /// Other threads send on the same socket, and one of them may have sent it.
     shared: bool,
@@ -160,32 +160,34 @@ impl Message {
             .max()
     }
 
-    /// Whether `late` may have been the look for this message, as far as socket, files and times
-    /// tell. It was sent after that thread's look before. A look that found no list came when it had
-    /// been taken off its queue; one that found it is of this list, and a receiver took it while
-    /// the look went on.
+    /// Whether `late` may have been the look for this message, as far as socket and times tell, and
+    /// the files or the list. It was sent after that thread's look before. A look that found a list
+    /// was for that, and a receiver took it while the look went on: what it says of the files may be
+    /// anything.
     pub(super) fn may_be_of(&self, late: &LateSender) -> bool {
-        self.lacks_sender()
+        let Some(read) = self.head(Hop::Dequeue) else {
+            return false;
+        };
+        let is_its = if late.head.list == 0 {
+            !late.names_files() || self.was_sent_as(late)
+        } else {
+            (read.list, read.skb) == (late.head.list, late.head.skb)
+        };
+        is_its
+            && self.lacks_sender()
             && !self.contested
-            && self.head(Hop::Dequeue).is_some_and(|read| {
-                let may_be_gone = if late.head.list == 0 {
-                    self.may_have_left_before(late.head.t_ns)
-                } else {
-                    (read.list, read.skb) == (late.head.list, late.head.skb)
-                };
-                read.sender_sock == late.head.sender_sock
-                    && read.count == late.head.count
-                    && late.since <= read.t_ns
-                    && may_be_gone
-            })
-            && self.files.len() == late.files.len()
-            && self.files.iter().zip(&late.files).all(|(file, sent)| {
-                file.at(Hop::Dequeue)
-                    .is_some_and(|seen| sent.file == sent.slot && is_one_file(&seen.file, sent))
-            })
+            && read.sender_sock == late.head.sender_sock
+            && late.since <= read.t_ns
+            && self.may_have_left_before(late.left_by)
     }
 
-    /// Notes that the thread that reads it had read before at `since`.
+    /// Whether its files are those that `late` passed.
+    pub(super) fn was_sent_as(&self, late: &LateSender) -> bool {
+        let files = self.files.iter().map(|file| file.at(Hop::Dequeue));
+        late.has_sent(files.map(|read| read.map(|seen| &seen.file)))
+    }
+
+    /// Notes that the thread that reads it was at a read before at `since`.
     pub(super) fn note_reader(&mut self, since: u64) {
         self.read_since = since;
     }

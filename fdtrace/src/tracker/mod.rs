@@ -77,7 +77,7 @@ pub struct Tracker {
     /// A sender whose list was gone, until all its records have come.
     late: Option<LateSender>,
     senders: Senders,
-    /// Reads of each thread that receives.
+    /// When each thread that receives read a message or returned with one.
     reads: Turns,
     /// Messages that did not get into a queue, by the sending thread, until its call has returned
     /// and says why.
@@ -525,6 +525,7 @@ impl Tracker {
             let orphans = self.orphans.iter_mut().map(|(message, _)| message);
             let mut found = orphans.chain(self.open.values_mut()).filter(|message| {
                 message.may_be_of(late)
+                    && message.was_sent_as(late)
                     && (late.head.list != 0 || message.is_read_until(told_until))
                     && !self.senders.dispute(message, late)
             });

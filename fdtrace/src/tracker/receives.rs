@@ -114,6 +114,7 @@ impl Tracker {
     /// A receive is over whose installs were looked for in the receiver's table.
     pub(super) fn returned(&mut self, seen: Sighting) {
         let head = seen.head;
+        self.reads.note(&head);
         let Some((mut place, mut message)) = self.take_read_by(&head) else {
             // The address is another message's by now, and what this belongs to was not seen.
             return;

@@ -46,12 +46,20 @@ impl Default for Senders {
     }
 }
 
-/// Which thread sends on a socket.
+/// How a socket is sent on.
 #[derive(Clone, Copy)]
 struct UsedBy {
+    /// The thread that was seen first.
     tid: u32,
+    /// Others do too.
     shared: bool,
+    /// Some calls were such as tell nothing if they find nothing.
+    silently: bool,
 }
+
+/// Calls whose look says that it found nothing: `sendmsg`, `sendmmsg`, and `sendmsg` of a 32-bit
+/// process.
+const TELLING: [i32; 3] = [46, 307, 370];
 
 impl Senders {
     /// Notes that a thread looked for its list.
@@ -59,10 +67,17 @@ impl Senders {
         let used = self.sockets.get_or_insert(socket_of(head), || UsedBy {
             tid: head.tid,
             shared: false,
+            silently: false,
         });
         used.shared |= used.tid != head.tid;
+        used.silently |= !TELLING.contains(&head.syscall);
         self.looks.note(head);
         self.sockets.excess();
+        for late in &mut self.waiting {
+            if late.head.tid == head.tid && !late.is_of(head) {
+                late.left_by = late.left_by.min(head.t_ns);
+            }
+        }
     }
 
     /// Whether several threads have been seen sending on this socket.
@@ -90,10 +105,17 @@ impl Senders {
         head.epoch != 0 && head.epoch >= self.previous_look(head).max(queued_after)
     }
 
-    /// Keeps a look that found its list gone until its message is known. Where several threads send
-    /// on the socket, it never will be.
+    /// Whether all that is sent on this socket is told of by looks of one thread.
+    fn tell_all(&self, head: &Head) -> bool {
+        self.sockets
+            .get(socket_of(head))
+            .is_some_and(|used| !used.shared && !used.silently)
+    }
+
+    /// Keeps a look that found its list gone until its message is known. Where others go untold or
+    /// are another thread's, it never will be.
     pub(super) fn keep(&mut self, late: LateSender) {
-        if self.share(&late.head) {
+        if !self.tell_all(&late.head) {
             return;
         }
         self.waiting.push_back(late);
@@ -113,7 +135,7 @@ impl Senders {
     pub(super) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
         let waiting = self.waiting.iter().rev();
         waiting
-            .filter(|late| late.head.tid == tid && !late.is_doubtful && !self.share(&late.head))
+            .filter(|late| late.head.tid == tid && !late.is_doubtful && self.tell_all(&late.head))
             .cloned()
             .collect()
     }
@@ -156,6 +178,8 @@ pub(super) struct LateSender {
     pub(super) files: Vec<FileSeen>,
     /// When that thread had looked before, or 0: it sent this since.
     pub(super) since: u64,
+    /// By then it had left the queue.
+    pub(super) left_by: u64,
     /// Records were lost, and the read of its message may be among them.
     pub(super) is_doubtful: bool,
 }
@@ -166,6 +190,8 @@ impl LateSender {
             head,
             files: Vec::new(),
             since: 0,
+            // One that went away while it was looked at has gone before the thread looks again.
+            left_by: if head.list == 0 { head.t_ns } else { u64::MAX },
             is_doubtful: false,
         }
     }
@@ -177,6 +203,22 @@ impl LateSender {
     /// Whether `head` is another record of the same look.
     pub(super) fn is_of(&self, head: &Head) -> bool {
         (self.head.t_ns, self.head.tid) == (head.t_ns, head.tid)
+    }
+
+    /// Whether it names its files: of a batch it is not known which they are.
+    pub(super) fn names_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Whether it was for these files, in order.
+    pub(super) fn has_sent<'a>(
+        &self,
+        files: impl ExactSizeIterator<Item = Option<&'a FileSeen>>,
+    ) -> bool {
+        self.files.len() == files.len()
+            && files.zip(&self.files).all(|(file, sent)| {
+                file.is_some_and(|file| sent.file == sent.slot && is_one_file(file, sent))
+            })
     }
 
     pub(super) fn is_whole(&self) -> bool {

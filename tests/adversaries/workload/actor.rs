@@ -1,7 +1,7 @@
 //! An actor: sends and receives, and notes what it did.
 
 use std::{
-    io::{IoSliceMut, Write as _},
+    io::{IoSlice, IoSliceMut, Write as _},
     os::fd::{AsRawFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
     sync::atomic::{AtomicU64, Ordering},
     thread::ScopedJoinHandle,
@@ -14,8 +14,8 @@ use nix::{
     sys::{
         memfd::{MFdFlags, memfd_create},
         socket::{
-            AddressFamily, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType,
-            cmsg_space, recvmmsg, socketpair,
+            AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag,
+            SockType, cmsg_space, recvmmsg, sendmmsg, socketpair,
         },
         stat::fstat,
         wait::{WaitStatus, waitpid},
@@ -110,14 +110,45 @@ impl Actor {
         self.try_send(socket, files).expect("somebody receives it");
     }
 
+    /// Likewise by `sendmmsg`, whose messages fdtrace tells apart by their files alone.
+    pub(crate) fn send_by_sendmmsg(&mut self, socket: &OwnedFd, files: &[&Named]) {
+        self.send_with(socket, files, |socket_fd, data, fds| {
+            let space = vec![0_u8; cmsg_space::<RawFd>() * fds.len()];
+            let mut headers: MultiHeaders<()> = MultiHeaders::preallocate(1, Some(space));
+            let slices = [[IoSlice::new(data)]];
+            let rights = [ControlMessage::ScmRights(fds)];
+            let sent = sendmmsg(
+                socket_fd,
+                &mut headers,
+                &slices,
+                [None],
+                rights,
+                MsgFlags::empty(),
+            )?;
+            Ok(sent.count())
+        })
+        .expect("somebody receives it");
+    }
+
     /// Likewise, where the receiver may go away.
     pub(crate) fn try_send(&mut self, socket: &OwnedFd, files: &[&Named]) -> nix::Result<()> {
+        self.send_with(socket, files, |socket_fd, data, fds| {
+            passing::send(socket_fd, data, &[fds])
+        })
+    }
+
+    fn send_with(
+        &mut self,
+        socket: &OwnedFd,
+        files: &[&Named],
+        send: impl Fn(RawFd, &[u8], &[RawFd]) -> nix::Result<usize>,
+    ) -> nix::Result<()> {
         let id = new_id();
         let fds: Vec<RawFd> = files.iter().map(|file| file.fd.as_raw_fd()).collect();
         let socket_fd = socket.as_raw_fd();
         let from = now();
         loop {
-            match passing::send(socket_fd, &id.to_ne_bytes(), &[&fds]) {
+            match send(socket_fd, &id.to_ne_bytes(), &fds) {
                 // Too many are in flight; the receivers are at it.
                 Err(Errno::ETOOMANYREFS | Errno::ENOBUFS) => std::thread::yield_now(),
                 Err(errno) => return Err(errno),

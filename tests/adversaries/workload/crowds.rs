@@ -100,6 +100,21 @@ pub(crate) fn one_file_again(transfers: usize) -> Vec<Fact> {
     })
 }
 
+/// Likewise, by another call at every other turn, of which nothing is known if it is overtaken.
+pub(crate) fn one_file_by_turns(transfers: usize) -> Vec<Fact> {
+    let kinds = [SockType::Datagram, SockType::SeqPacket];
+    let file = Named::new();
+    let turn = std::cell::Cell::new(false);
+    polled(&kinds, RECEIVERS, transfers, |actor, socket| {
+        turn.set(!turn.get());
+        if turn.get() {
+            actor.send(socket, &[&file]);
+        } else {
+            actor.send_by_sendmmsg(socket, &[&file]);
+        }
+    })
+}
+
 /// One thread sends on each of these kinds of sockets, to so many receivers that never sleep.
 fn polled(
     kinds: &[SockType],

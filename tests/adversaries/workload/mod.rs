@@ -19,7 +19,7 @@ pub(crate) struct Adversary {
     round: fn(usize) -> Vec<Fact>,
 }
 
-pub(crate) const ALL: [Adversary; 14] = [
+pub(crate) const ALL: [Adversary; 15] = [
     Adversary {
         name: "pointer_reuse",
         round: numbers::pointer_reuse,
@@ -63,6 +63,10 @@ pub(crate) const ALL: [Adversary; 14] = [
     Adversary {
         name: "one_file_again",
         round: crowds::one_file_again,
+    },
+    Adversary {
+        name: "one_file_by_turns",
+        round: crowds::one_file_by_turns,
     },
     Adversary {
         name: "peek_race",
