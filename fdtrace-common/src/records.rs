@@ -74,7 +74,8 @@ pub const FLAG_PEEK: u16 = 1;
 /// `Head::flags`: the receiver's table grew past the window; some new numbers may be unseen.
 pub const FLAG_WINDOW_SHORT: u16 = 1 << 1;
 /// `Head::flags`: the list left the queue before or while this record was made. What it says of
-/// the list is void; what it says of the sender's numbers and table (`fd`, `slot`) holds.
+/// the list is void; what it says of the sender's numbers and table (`fd`, `slot`) holds. It has no
+/// files where the call was a `sendmmsg`: which of its messages that was is not known.
 pub const FLAG_RACED: u16 = 1 << 2;
 /// `Head::flags`: the skb is being destructed; a hook on its freeing may have told before.
 pub const FLAG_DESTRUCTED: u16 = 1 << 3;

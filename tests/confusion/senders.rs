@@ -10,7 +10,7 @@ use fdtrace_common::records::FLAG_RACED;
 
 use crate::{
     another, another_after, assert_without_sender, by_thread, only, peeked,
-    support::{Passing, files_mut, head_mut},
+    support::{Passing, files_mut, head_mut, tracker},
     track, verdict, with_refs,
 };
 
@@ -233,6 +233,26 @@ fn no_look_is_taken_where_calls_are_made_that_may_tell_of_none() {
     };
     assert_without_sender(&course(SYS_IO_URING_ENTER));
     assert_eq!(verdict(&course(SYS_SENDMMSG)), Some(Verdict::Same));
+}
+
+#[test]
+fn what_no_look_will_tell_of_any_more_is_not_waited_for() {
+    const SECOND: u64 = 1_000_000_000;
+    let message = Passing::one();
+    let read = [message.dequeued(10), message.returned(20, 1)].concat();
+    let settled = |events: Vec<Event>| {
+        let mut tracker = tracker();
+        events.into_iter().for_each(|event| tracker.apply(event));
+        assert!(!tracker.settle(20 + SECOND));
+        assert!(tracker.take_closed().is_empty());
+        assert!(tracker.settle(21 + SECOND));
+        only(tracker.take_closed())
+    };
+    assert_without_sender(&settled(read.clone()));
+    // The thread has sent nothing since its look, or it would have looked again.
+    let transfer = settled([message.raced(5), read].concat());
+    assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 5);
+    assert_eq!(verdict(&transfer), Some(Verdict::Same));
 }
 
 #[test]

@@ -111,6 +111,7 @@ fn play(
                 if let Some(losses) = losses.take() {
                     session.lost(&losses, t_ns);
                 }
+                session.settle(t_ns);
                 session.pause(t_ns)?;
             }
             Ok(Some(Item::End(ended))) => end = Some(ended),

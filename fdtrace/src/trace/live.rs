@@ -200,6 +200,7 @@ impl Live<'_> {
             asked.0.borrow_mut().clear();
         }
         let now = now_ns();
+        let settled = session.settle(now);
         let mut changed = false;
         if look_for_losses || session.asks_for_losses() {
             let losses = tracer.losses()?;
@@ -212,7 +213,7 @@ impl Live<'_> {
         }
         let overdue = session.pause(now).map_err(LiveError::Report)?;
         if let Some(recording) = recording
-            && (any || changed || overdue)
+            && (any || changed || settled || overdue)
         {
             recording.pause(now).map_err(LiveError::Recording)?;
         }

@@ -104,6 +104,14 @@ impl<'a> Session<'a> {
         self.ended.extend(self.tracker.take_closed());
     }
 
+    /// Every record up to `t_ns` has come: what waits for a record that would have come by then waits
+    /// no longer. Returns whether anything has ended for that; [`Session::pause`] is next.
+    pub fn settle(&mut self, t_ns: u64) -> bool {
+        let settled = self.tracker.settle(t_ns);
+        self.ended.extend(self.tracker.take_closed());
+        settled
+    }
+
     /// Whether what has ended cannot be judged without knowing what was lost until now.
     #[must_use]
     pub fn asks_for_losses(&self) -> bool {

@@ -29,7 +29,7 @@ pub use known::Context;
 use known::Known;
 use message::Message;
 use recent::Recent;
-use senders::{LateSender, Senders};
+use senders::{LateSender, PREEMPTED_MAX_NS, Senders};
 pub(crate) use transfer::socket_name;
 pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
 use turns::Turns;
@@ -246,6 +246,22 @@ impl Tracker {
         std::mem::take(&mut self.closed)
     }
 
+    /// Every record up to `t_ns` has come: ends what was received so long ago that no sender's look
+    /// will tell of it any more. Says whether there was anything.
+    pub fn settle(&mut self, t_ns: u64) -> bool {
+        let told_until = t_ns.saturating_sub(PREEMPTED_MAX_NS);
+        let (closed, is_old) = (self.closed.len(), |last: &Head| last.t_ns < told_until);
+        if self.orphans.iter().any(|(_, last)| is_old(last)) {
+            for tid in self.senders.waiting_threads() {
+                self.give_looks_of(tid, told_until);
+            }
+        }
+        while self.orphans.front().is_some_and(|(_, last)| is_old(last)) {
+            self.give_up_orphan();
+        }
+        self.closed.len() > closed
+    }
+
     /// The transfers that are in a queue since before `t_ns` and have not been told of by this yet.
     /// They go on, and end as others do.
     pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
@@ -445,7 +461,7 @@ impl Tracker {
             }
         }
         // What the thread had looked for before and not found was sent before this.
-        self.give_looks_of(seen.head.tid);
+        self.give_looks_of(seen.head.tid, 0);
     }
 
     /// Whether the thread's own list may have been read before it looked, so that the one that it
@@ -504,23 +520,23 @@ impl Tracker {
         late.since = self.senders.previous_look(&head);
         late.is_doubtful = self.senders.may_have_missed_the_read(&head);
         self.senders.keep(late);
-        self.give_looks_of(head.tid);
+        self.give_looks_of(head.tid, 0);
     }
 
     /// Gives each look of this thread that found its list gone to the message that it was for, where
-    /// only one can be that.
-    fn give_looks_of(&mut self, tid: u32) {
+    /// only one can be that. No look is still to come for what was sent until `told_until`.
+    fn give_looks_of(&mut self, tid: u32, told_until: u64) {
+        // What was read since its latest look may be of the thread's next call.
+        let told_until = told_until.max(self.senders.latest_look(tid));
         // The latest first: what is given to it is not disputed among those before any more.
         for late in self.senders.waiting_of(tid) {
-            if self.give_to_message(&late) {
+            if self.give_to_message(&late, told_until) {
                 self.senders.drop(&late);
             }
         }
     }
 
-    fn give_to_message(&mut self, late: &LateSender) -> bool {
-        // What was read later may be of the thread's next call.
-        let told_until = self.senders.latest_look(late.head.tid);
+    fn give_to_message(&mut self, late: &LateSender, told_until: u64) -> bool {
         let id = {
             let orphans = self.orphans.iter_mut().map(|(message, _)| message);
             let mut found = orphans.chain(self.open.values_mut()).filter(|message| {

@@ -59,7 +59,7 @@ impl Tracker {
             .get(head.list)
             .and_then(|message| self.senders.waiting_for(message));
         if let Some(tid) = waiting {
-            self.give_looks_of(tid);
+            self.give_looks_of(tid, 0);
         }
     }
 

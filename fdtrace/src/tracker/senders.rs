@@ -4,7 +4,7 @@
 //! Such a look may find another thread's list, or none because a receiver was faster. What it finds
 //! is believed only where nobody else can have sent it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use fdtrace_common::records::{FileSeen, Head};
 
@@ -138,6 +138,11 @@ impl Senders {
             .filter(|late| late.head.tid == tid && !late.is_doubtful && self.tell_all(&late.head))
             .cloned()
             .collect()
+    }
+
+    /// The threads whose looks these are.
+    pub(super) fn waiting_threads(&self) -> BTreeSet<u32> {
+        self.waiting.iter().map(|late| late.head.tid).collect()
     }
 
     /// The thread that may have sent this message, by a look of its that waits.
