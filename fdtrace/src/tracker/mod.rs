@@ -46,6 +46,10 @@ pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
 /// microseconds.
 const ORPHANS_MAX: usize = 64;
 
+/// Reads under way of messages without a sender that are kept, at most; the rest can only be known
+/// less well.
+const READS_MAX: usize = 256;
+
 /// Threads whose reads are remembered: those that race a sender do so within microseconds.
 const READERS_MAX: usize = 4096;
 
@@ -77,6 +81,8 @@ pub struct Tracker {
     /// A sender whose list was gone, until all its records have come.
     late: Option<LateSender>,
     senders: Senders,
+    /// Addresses of open messages that are being read and had no sender when that began.
+    reads_without_sender: Recent<u64, u64>,
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
     /// Messages that did not get into a queue, by the sending thread, until its call has returned
@@ -125,6 +131,7 @@ impl Tracker {
             orphans: VecDeque::new(),
             late: None,
             senders: Senders::default(),
+            reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
             unsent: Recent::weighing(files, Message::weight),
             failing: None,
@@ -537,25 +544,35 @@ impl Tracker {
     }
 
     fn give_to_message(&mut self, late: &LateSender, told_until: u64) -> bool {
-        let id = {
-            let orphans = self.orphans.iter_mut().map(|(message, _)| message);
-            let mut found = orphans.chain(self.open.values_mut()).filter(|message| {
-                message.may_be_of(late)
-                    && message.was_sent_as(late)
-                    && (late.head.list != 0 || message.is_read_until(told_until))
-                    && !self.senders.dispute(message, late)
-            });
-            let (Some(message), None) = (found.next(), found.next()) else {
-                return false;
-            };
-            message.claim(late.clone());
-            message.id
+        let is_its = |message: &Message| {
+            message.may_be_of(late)
+                && message.was_sent_as(late)
+                && (late.head.list != 0 || message.is_read_until(told_until))
+                && !self.senders.dispute(message, late)
         };
-        let mut orphans = self.orphans.iter();
-        if let Some(at) = orphans.position(|(message, _)| message.id == id)
-            && let Some((message, last)) = self.orphans.remove(at)
-        {
-            self.end_receive(&message, &last);
+        let received = self.orphans.iter().enumerate();
+        let received: Vec<usize> = received
+            .filter(|(_, (message, _))| is_its(message))
+            .map(|(at, _)| at)
+            .collect();
+        let reads = self.reads_without_sender.values();
+        let read: Vec<u64> = reads
+            .copied()
+            .filter(|list| self.open.get(*list).is_some_and(is_its))
+            .collect();
+        match (received.as_slice(), read.as_slice()) {
+            ([at], []) => {
+                if let Some((mut message, last)) = self.orphans.remove(*at) {
+                    message.claim(late.clone());
+                    self.end_receive(&message, &last);
+                }
+            }
+            ([], [list]) => {
+                if let Some(message) = self.open.get_mut(*list) {
+                    message.claim(late.clone());
+                }
+            }
+            _ => return false,
         }
         true
     }

@@ -54,10 +54,17 @@ impl Tracker {
             self.overtaken.insert(reader, message);
         }
         self.describe(seen, true);
-        let waiting = self
-            .open
-            .get(head.list)
-            .and_then(|message| self.senders.waiting_for(message));
+        self.read_without_sender(head.list);
+    }
+
+    /// Looks who has sent a message that is being read and was not seen in its queue.
+    fn read_without_sender(&mut self, list: u64) {
+        let Some(message) = self.open.get(list).filter(|message| message.lacks_sender()) else {
+            return;
+        };
+        let waiting = self.senders.waiting_for(message);
+        self.reads_without_sender.insert(list, list);
+        self.reads_without_sender.excess();
         if let Some(tid) = waiting {
             self.give_looks_of(tid, 0);
         }
@@ -115,6 +122,7 @@ impl Tracker {
     pub(super) fn returned(&mut self, seen: Sighting) {
         let head = seen.head;
         self.reads.note(&head);
+        self.reads_without_sender.remove(head.list);
         let Some((mut place, mut message)) = self.take_read_by(&head) else {
             // The address is another message's by now, and what this belongs to was not seen.
             return;

@@ -22,6 +22,10 @@ const WAITING_MAX: usize = 64;
 /// off a queue and reading: no longer than this.
 pub(super) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
 
+/// A look may be given to a message that was read so long after it, and is received as late again
+/// ([`Tracker::settle`](super::Tracker::settle)): none waits for longer than twice that.
+const WAITING_MAX_NS: u64 = 4 * PREEMPTED_MAX_NS;
+
 /// References to a file that only one number stands for: that number's and the list's.
 pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
 
@@ -31,7 +35,7 @@ pub(super) struct Senders {
     looks: Turns,
     /// Looks that found their list gone, and whose message is not known yet.
     waiting: VecDeque<LateSender>,
-    /// The time of the latest one that should be among these and had to go.
+    /// By then the lists of those that are not among these any more had left their queues.
     gone_ns: u64,
 }
 
@@ -78,6 +82,10 @@ impl Senders {
                 late.left_by = late.left_by.min(head.t_ns);
             }
         }
+        let is_old = |late: &LateSender| late.head.t_ns + WAITING_MAX_NS < head.t_ns;
+        while self.waiting.front().is_some_and(is_old) {
+            self.let_go();
+        }
     }
 
     /// Whether several threads have been seen sending on this socket.
@@ -119,10 +127,16 @@ impl Senders {
             return;
         }
         self.waiting.push_back(late);
-        if self.waiting.len() > WAITING_MAX
-            && let Some(first) = self.waiting.pop_front()
-        {
-            self.gone_ns = self.gone_ns.max(first.head.t_ns);
+        if self.waiting.len() > WAITING_MAX {
+            self.let_go();
+        }
+    }
+
+    /// Waits no longer with the look that waits longest.
+    fn let_go(&mut self) {
+        if let Some(late) = self.waiting.pop_front() {
+            let left_by = late.left_by.min(late.head.t_ns + PREEMPTED_MAX_NS);
+            self.gone_ns = self.gone_ns.max(left_by);
         }
     }
 
