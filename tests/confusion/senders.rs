@@ -126,7 +126,7 @@ fn two_looks_and_one_read(first_number: i32, before: u64) -> Transfer {
         ..message.clone()
     };
     let other = another_after(&another(&message, 1));
-    let read_before = [other.dequeued(before - 1), other.returned(before, 1)];
+    let read_before = [other.dequeued(before - 2), other.returned(before, 1)];
     let events = [
         first.raced(5),
         read_before.concat(),
@@ -279,10 +279,84 @@ fn a_look_whose_list_went_away_is_not_taken_for_a_later_message_at_its_address()
     let next = [next.queued(8), next.dequeued(9), next.returned(10, 1)].concat();
     let transfers = track([look.clone(), next, read.clone()].concat());
     assert_without_sender(&transfers[1]);
-    // The control: it has not looked again.
-    let transfer = only(track([look, read].concat()));
-    assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 5);
+    // Nor for one with the same file at another address.
+    let other = another(&message, 1);
+    let other = [other.dequeued(9), other.returned(10, 1)].concat();
+    let transfers = track([look.clone(), other.clone()].concat());
+    assert_without_sender(&only(transfers));
+    // The control: it has not looked again, and its look may take its time.
+    let transfers = track([look, other, read].concat());
+    let sent: Vec<Option<u64>> = transfers
+        .iter()
+        .map(|one| one.sender.as_ref().map(|sender| sender.t_ns))
+        .collect();
+    // What is without a sender is told of last.
+    assert_eq!(sent, [Some(5), None]);
+}
+
+#[test]
+fn a_look_that_found_nothing_is_not_taken_for_a_message_that_has_a_sender() {
+    // The read of what the second look was for has not been told yet.
+    let message = Passing::one();
+    let events = [
+        message.dequeued(10),
+        message.queued(9),
+        message.raced(25),
+        message.returned(30, 1),
+    ];
+    let transfer = only(track(events.concat()));
+    assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 9);
     assert_eq!(verdict(&transfer), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_on_another_socket_is_not_taken() {
+    let message = Passing::one();
+    let course = |to_sock, to_ino| {
+        let mut look = message.raced(25);
+        let head = head_mut(&mut look[0]);
+        (head.sender_sock, head.sender_ino) =
+            (head.sender_sock + to_sock, head.sender_ino + to_ino);
+        let events = [message.dequeued(10), message.returned(20, 1), look];
+        only(track(events.concat()))
+    };
+    assert_without_sender(&course(0x1000, 1));
+    // The control.
+    assert_eq!(verdict(&course(0, 0)), Some(Verdict::Same));
+}
+
+#[test]
+fn a_look_for_other_files_disputes_nothing() {
+    let message = Passing::one();
+    let events = [
+        another_after(&message).raced(5),
+        message.dequeued(10),
+        message.returned(20, 1),
+        message.raced(25),
+    ];
+    let transfer = only(track(events.concat()));
+    assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 25);
+}
+
+#[test]
+fn a_look_does_not_wait_for_ever() {
+    let message = Passing::one();
+    let course = |next| {
+        let events = [
+            message.raced(5),
+            another(&message, 1).queued(next),
+            message.dequeued(3),
+            message.returned(20, 1),
+        ];
+        let transfers = track(events.concat());
+        transfers
+            .into_iter()
+            .find(|one| one.fate == Fate::Delivered)
+            .expect("it was")
+    };
+    assert_without_sender(&course(5_000_000_000));
+    // The control.
+    assert_eq!(verdict(&course(3_000_000_000)), Some(Verdict::Same));
 }
 
 #[test]
@@ -330,6 +404,17 @@ fn a_look_is_not_taken_if_two_messages_may_be_its() {
     for transfer in course(first.raced(15)) {
         assert_eq!(verdict(&transfer), Some(Verdict::Same));
     }
+    // The second is still being read when the thread looks.
+    let events = [
+        first.dequeued(10),
+        first.returned(12, 1),
+        second.dequeued(20),
+        second.raced(25),
+        second.returned(30, 1),
+    ];
+    track(events.concat())
+        .iter()
+        .for_each(assert_without_sender);
 }
 
 #[test]

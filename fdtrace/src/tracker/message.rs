@@ -175,7 +175,6 @@ impl Message {
         };
         is_its
             && self.lacks_sender()
-            && !self.contested
             && read.sender_sock == late.head.sender_sock
             && late.since <= read.t_ns
             && self.may_have_left_before(late.left_by)

@@ -481,6 +481,7 @@ impl Tracker {
         let mut contested = missed && !own;
         for (message, _) in &mut self.orphans {
             if message.may_be_sent_by(seen, since) {
+                // Nor can it be told whose that one is.
                 message.contest();
                 contested = true;
             }
