@@ -1,6 +1,7 @@
 //! Orders of events that adversaries brought about, in which one message could be taken for
 //! another: what cannot be told apart has to stay open.
 
+mod late_looks;
 mod neighbours;
 mod numbers;
 mod senders;

@@ -2,6 +2,7 @@
 
 mod outcome;
 mod places;
+mod sender;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,7 +14,7 @@ use fdtrace_common::{
 use super::{
     Known,
     fate::Called,
-    senders::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, is_one_file},
+    senders::{LateSender, is_one_file},
 };
 use crate::{description::FileDescription, event::Sighting, plan::Hop};
 
@@ -144,72 +145,12 @@ impl Message {
             .map(|head| head.tid)
     }
 
-    /// Whether a receiver has read it and nothing is known of its sender.
-    pub(super) fn lacks_sender(&self) -> bool {
-        self.has(Hop::Dequeue)
-            && self.late_sender.is_none()
-            && self.found.is_none()
-            && self.latest_sender_hop().is_none()
-    }
-
     fn latest_sender_hop(&self) -> Option<Hop> {
         self.heads
             .iter()
             .map(|(hop, _)| *hop)
             .filter(|hop| *hop <= Hop::Queue)
             .max()
-    }
-
-    /// Whether `late` may have been the look for this message, as far as socket and times tell, and
-    /// the files or the list. It was sent after that thread's look before. A look that found a list
-    /// was for that, and a receiver took it while the look went on: what it says of the files may be
-    /// anything.
-    pub(super) fn may_be_of(&self, late: &LateSender) -> bool {
-        let Some(read) = self.head(Hop::Dequeue) else {
-            return false;
-        };
-        let is_its = if late.head.list == 0 {
-            !late.names_files() || self.was_sent_as(late)
-        } else {
-            (read.list, read.skb) == (late.head.list, late.head.skb)
-        };
-        is_its
-            && self.lacks_sender()
-            && read.sender_sock == late.head.sender_sock
-            && late.since <= read.t_ns
-            && self.may_have_left_before(late.left_by)
-    }
-
-    /// Whether its files are those that `late` passed.
-    pub(super) fn was_sent_as(&self, late: &LateSender) -> bool {
-        let files = self.files.iter().map(|file| file.at(Hop::Dequeue));
-        late.has_sent(files.map(|read| read.map(|seen| &seen.file)))
-    }
-
-    /// Notes that the thread that reads it was at a read before at `since`.
-    pub(super) fn note_reader(&mut self, since: u64) {
-        self.read_since = since;
-    }
-
-    /// Whether its reader may have taken it off its queue before that time: it did so after its read
-    /// before, and shortly before this one was seen.
-    pub(super) fn may_have_left_before(&self, t_ns: u64) -> bool {
-        self.head(Hop::Dequeue).is_some_and(|read| {
-            self.read_since
-                .max(read.t_ns.saturating_sub(PREEMPTED_MAX_NS))
-                < t_ns
-        })
-    }
-
-    /// Whether it was read by that time.
-    pub(super) fn is_read_until(&self, t_ns: u64) -> bool {
-        self.head(Hop::Dequeue)
-            .is_some_and(|read| read.t_ns <= t_ns)
-    }
-
-    /// Takes `late` for its sender.
-    pub(super) fn claim(&mut self, late: LateSender) {
-        self.late_sender = Some(late);
     }
 
     /// Notes that the message that was open at its address is made of two, as far as is known: what
@@ -223,96 +164,6 @@ impl Message {
         let mut epochs = self.heads.iter().map(|(_, head)| head.epoch);
         let first = epochs.next();
         self.doubtful || epochs.any(|epoch| Some(epoch) != first)
-    }
-
-    /// Whether a look by another thread found this message's list: one of the two is not its
-    /// sender.
-    pub(super) fn is_contested_by(&mut self, queued: &Sighting) -> bool {
-        let head = &queued.head;
-        let first = usize::from(head.first);
-        let contested = !self.has(Hop::Copy)
-            && self.head(Hop::Queue).is_some_and(|here| {
-                here.tid != head.tid
-                    && (here.skb, here.sender_sock, here.count)
-                        == (head.skb, head.sender_sock, head.count)
-            })
-            && self
-                .files
-                .iter()
-                .skip(first)
-                .zip(&queued.files)
-                .all(|(file, seen)| {
-                    file.at(Hop::Queue)
-                        .is_some_and(|here| is_one_file(&here.file, seen))
-                });
-        self.contested |= contested;
-        contested
-    }
-
-    /// Notes that the thread that found its list may have sent another one.
-    pub(super) fn contest(&mut self) {
-        self.contested = true;
-    }
-
-    /// Joins what is known of the thread that found its list, and of the socket that it was sent on.
-    pub(super) fn note_look(
-        &mut self,
-        queued: &Sighting,
-        senders: &Senders,
-        known: &Known,
-        socket_name: Option<Vec<u8>>,
-    ) {
-        self.looked_since = senders.previous_look(&queued.head);
-        self.describe(known, queued, false);
-        self.shared |= senders.share(&queued.head);
-        self.socket_name = socket_name.or(self.socket_name.take());
-    }
-
-    /// Whether its reader found the same files, as far as `queued` tells of them.
-    fn was_read_as(&self, queued: &Sighting) -> bool {
-        let first = usize::from(queued.head.first);
-        let mut files = self.files.iter().skip(first).zip(&queued.files);
-        files.all(|(file, seen)| {
-            file.at(Hop::Dequeue)
-                .is_some_and(|read| is_one_file(&read.file, seen))
-        })
-    }
-
-    /// Whether this message, which was read without a sender, may be what was sent by the thread
-    /// that found `other`: on the same socket, with the same files. A look begins at the tail of
-    /// the queue, where another thread's list may lie behind its own.
-    pub(super) fn is_rival_of(&self, other: &Self) -> bool {
-        let ends = self.head(Hop::Dequeue).zip(other.head(Hop::Dequeue));
-        let mut files = self.files.iter().zip(&other.files);
-        self.lacks_sender()
-            && other.has(Hop::Queue)
-            && ends.is_some_and(|(here, there)| {
-                (here.sender_sock, here.count) == (there.sender_sock, there.count)
-                    && other.looked_since <= here.t_ns
-            })
-            && files.all(|(here, there)| {
-                here.at(Hop::Dequeue)
-                    .zip(there.at(Hop::Dequeue))
-                    .is_some_and(|(here, there)| is_one_file(&here.file, &there.file))
-            })
-    }
-
-    /// Whether it was read, without a sender, from where `queued` finds a list with its files, and
-    /// since that thread's look before: then it may be the one that the thread has sent.
-    pub(super) fn may_be_sent_by(&self, queued: &Sighting, since: u64) -> bool {
-        let here = (queued.head.list, queued.head.skb, queued.head.sender_sock);
-        self.head(Hop::Dequeue).is_some_and(|read| {
-            (read.list, read.skb, read.sender_sock) == here && since <= read.t_ns
-        }) && self.was_read_as(queued)
-    }
-
-    /// Whether the thread that found the list in the queue need not be the one that sent it.
-    fn is_sender_unsure(&self, file: &File) -> bool {
-        let other_numbers = || {
-            file.at(Hop::Queue)
-                .is_some_and(|seen| seen.file.refs > REFS_OF_ONE_NUMBER)
-        };
-        !self.has(Hop::Copy) && (self.contested || (self.shared && other_numbers()))
     }
 
     /// The processes that were seen with it.
@@ -375,27 +226,6 @@ impl Message {
     /// Whether nothing has been seen of it since it was found in its queue.
     pub(super) fn is_merely_found(&self) -> bool {
         self.found.is_some() && self.heads.is_empty()
-    }
-
-    /// Whether the skb of a late look at the queue is the one that is being read already.
-    pub(super) fn is_read_before_queue(&self, queued: &Head) -> bool {
-        !self.was_queued()
-            && self.head(Hop::Dequeue).is_some_and(|dequeued| {
-                dequeued.skb == queued.skb && dequeued.count == queued.count
-            })
-    }
-
-    /// Whether this look at the queue is of this message, which has been received since: it began
-    /// before that and found the same list, skb, sender and files.
-    pub(super) fn was_seen_queued(&self, queued: &Sighting) -> bool {
-        let head = &queued.head;
-        if self.same_sighting(Hop::Queue, head) {
-            return true;
-        }
-        let before = self.head(Hop::Dequeue).is_some_and(|read| {
-            (read.list, read.sender_sock) == (head.list, head.sender_sock) && head.t_ns <= read.t_ns
-        });
-        before && self.lacks_sender() && self.is_read_before_queue(head) && self.was_read_as(queued)
     }
 
     /// Whether the list that is being read can be this message's: same size, same skb, same sender.

@@ -57,19 +57,6 @@ impl Tracker {
         self.read_without_sender(head.list);
     }
 
-    /// Looks who has sent a message that is being read and was not seen in its queue.
-    fn read_without_sender(&mut self, list: u64) {
-        let Some(message) = self.open.get(list).filter(|message| message.lacks_sender()) else {
-            return;
-        };
-        let waiting = self.senders.waiting_for(message);
-        self.reads_without_sender.insert(list, list);
-        self.reads_without_sender.excess();
-        if let Some(tid) = waiting {
-            self.give_looks_of(tid, 0);
-        }
-    }
-
     pub(super) fn detached(&mut self, seen: &Sighting) {
         let list = seen.head.list;
         if self
