@@ -262,6 +262,40 @@ fn replay_gives_json_as_the_schema_says() {
 }
 
 #[test]
+fn what_came_without_a_sender_is_shown_when_no_look_can_tell_of_it_any_more() {
+    let first_of = |pause: u64| {
+        let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+        let passing = Passing::one();
+        let late = [passing.dequeued(2000), passing.returned(2010, 1)].concat();
+        for event in late {
+            writer.event(&record(&event)).unwrap();
+        }
+        writer.pause(pause).unwrap();
+        let other = Passing {
+            files: vec![passing.files[0] + 0x100],
+            ..passing
+        };
+        for event in other.delivered(3_000_000_000) {
+            writer.event(&record(&event)).unwrap();
+        }
+        let recording = writer.end(&End {
+            t_ns: 4_000_000_000,
+            command_status: None,
+            losses: Losses::default(),
+            unread_at_end: None,
+        });
+        let run = replay(&recording.unwrap(), &["--format", "json"]);
+        let mut lines = run.stdout.lines();
+        let first = lines.find(|line| line.contains(r#""type":"transfer""#));
+        let first: serde_json::Value = serde_json::from_str(first.unwrap()).unwrap();
+        first["verdict"].clone()
+    };
+    assert_eq!(first_of(1_000_002_011), "unverified");
+    // The control: a look may still come.
+    assert_eq!(first_of(1_000_002_010), "same");
+}
+
+#[test]
 fn replay_selects() {
     for (args, expected) in [
         (["--fate", "collected"], 1),
