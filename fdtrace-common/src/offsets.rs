@@ -128,14 +128,14 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// clears (6.16), 0 where there is no such option.
 /// `RDONLY_CAST` is the BTF id of `bpf_rdonly_cast` where that casts to no type at all (6.17), else 0.
 /// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR` and `NSPROXY__MNT_NS` are offsets that only descriptions
-/// need, 0 where there is no such member. From `TASK_STRUCT__CGROUPS` on likewise, where the kernel
-/// has no cgroups.
+/// need, 0 where there is no such member. `TASK_STRUCT__IO_URING` is 0 where the kernel has no
+/// io_uring; from `TASK_STRUCT__CGROUPS` on likewise, where it has no cgroups.
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
         HAS_TASK_PT_REGS; RDONLY_CAST; SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
-        TASK_STRUCT__CGROUPS; CSS_SET__DFL_CGRP; CGROUP__SELF__PARENT; CGROUP_SUBSYS_STATE__CGROUP;
+        TASK_STRUCT__IO_URING; TASK_STRUCT__CGROUPS; CSS_SET__DFL_CGRP; CGROUP__SELF__PARENT; CGROUP_SUBSYS_STATE__CGROUP;
         CGROUP__KN; KERNFS_NODE__ID;
         INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; }
     };

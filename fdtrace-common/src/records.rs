@@ -97,6 +97,10 @@ pub const FLAG_OOB: u16 = 1 << 5;
 /// `Head::flags`: the receiver's table has no number left below its limit (RLIMIT_NOFILE).
 pub const FLAG_TABLE_FULL: u16 = 1 << 6;
 
+/// `Head::flags`: the sending task has an io_uring. What it sends through that tells nothing if the
+/// list has left the queue.
+pub const FLAG_HAS_URING: u16 = 1 << 10;
+
 /// Functions that a `Called` record names, at most.
 pub const CALLERS_MAX: usize = 16;
 

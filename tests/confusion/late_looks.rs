@@ -5,7 +5,7 @@ use fdtrace::{
     tracker::{Fate, Transfer},
     verdict::Verdict,
 };
-use fdtrace_common::records::FLAG_RACED;
+use fdtrace_common::records::{FLAG_HAS_URING, FLAG_RACED};
 
 use crate::{
     another, another_after, assert_without_sender, by_thread, only,
@@ -14,7 +14,6 @@ use crate::{
 };
 
 const SYS_SENDMMSG: i32 = 307;
-const SYS_IO_URING_ENTER: i32 = 426;
 
 #[test]
 fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
@@ -167,27 +166,17 @@ fn what_was_sent_in_a_batch_is_not_the_next_calls() {
 }
 
 #[test]
-fn no_look_is_taken_where_calls_are_made_that_may_tell_of_none() {
+fn no_look_is_taken_of_a_thread_that_may_have_sent_through_io_uring() {
     let message = Passing::one();
-    let course = |syscall| {
-        let mut before = another(&message, 1).queued(5);
-        before
-            .iter_mut()
-            .for_each(|event| head_mut(event).syscall = syscall);
-        let events = [
-            before,
-            message.dequeued(10),
-            message.returned(12, 1),
-            message.raced(25),
-        ];
-        let transfers = track(events.concat());
-        let mut delivered = transfers
-            .into_iter()
-            .filter(|one| one.fate == Fate::Delivered);
-        delivered.next().expect("it was")
+    let course = |flags| {
+        let mut look = message.raced(25);
+        head_mut(&mut look[0]).flags |= flags;
+        let events = [message.dequeued(10), message.returned(12, 1), look];
+        only(track(events.concat()))
     };
-    assert_without_sender(&course(SYS_IO_URING_ENTER));
-    assert_eq!(verdict(&course(SYS_SENDMMSG)), Some(Verdict::Same));
+    assert_without_sender(&course(FLAG_HAS_URING));
+    // The control.
+    assert_eq!(verdict(&course(0)), Some(Verdict::Same));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Messages one after another at one address, and threads that read at it at once.
 
 use fdtrace::{
+    plan::Hop,
     tracker::{Chain, Fate, Transfer},
     verdict::Verdict,
 };
@@ -30,6 +31,42 @@ fn a_list_at_the_address_of_one_whose_end_went_unseen_has_its_own_sender() {
     assert_eq!(transfers[0].fate, Fate::Unknown);
     assert_eq!(transfers[1].sender.as_ref().unwrap().tid, 101);
     assert_eq!(verdict(&transfers[1]), Some(Verdict::Same));
+}
+
+/// A list that was seen in its queue, and then one with these files being received at its address:
+/// the runs of the programs between the two were skipped.
+fn received_at_the_address(sent: &Passing, files: Vec<u64>) -> Vec<Transfer> {
+    let received = Passing {
+        files,
+        ..sent.clone()
+    };
+    let events = [
+        sent.copied(10),
+        sent.attached(12, 0),
+        sent.edged(14),
+        received.detached(50),
+        received.installed(51, 0, 9),
+        received.released(60, 200, SYS_RECVMSG),
+    ];
+    track(events.concat())
+}
+
+#[test]
+fn what_is_detached_with_other_files_is_another_list() {
+    let sent = Passing {
+        files: vec![0x1000, 0x2000],
+        ..Passing::one()
+    };
+    let transfers = received_at_the_address(&sent, vec![0x3000, 0x4000]);
+    assert_eq!(transfers.len(), 2, "{transfers:?}");
+    for transfer in transfers {
+        assert_eq!(transfer.fate, Fate::Unknown, "{transfer:?}");
+        assert_eq!(transfer.receiver, None, "{transfer:?}");
+    }
+    // The control: one file that is another is no other list, but must not go unnoticed.
+    let transfers = received_at_the_address(&sent, vec![0x3000, 0x2000]);
+    assert_eq!(transfers[0].fate, Fate::Delivered);
+    assert_eq!(transfers[0].chain, Chain::Differs { hop: Hop::Detach });
 }
 
 #[test]

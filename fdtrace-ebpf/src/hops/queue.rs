@@ -8,7 +8,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_RACED, RecordKind},
+    records::{FLAG_HAS_URING, FLAG_RACED, RecordKind},
 };
 
 use super::on_entry;
@@ -136,6 +136,9 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     let table = FdTable::of(task);
     scratch.look_up_in(table);
     scratch.head.syscall = syscall;
+    if task.has_uring() {
+        scratch.head.flags |= FLAG_HAS_URING;
+    }
     let mut passed = 0;
     let mut first_file = File(0);
     let mut sender = Sock(0);

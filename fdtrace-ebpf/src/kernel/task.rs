@@ -72,6 +72,12 @@ impl Task {
         read_at(limits + RLIMIT_NOFILE * RLIMIT_BYTES)
     }
 
+    /// Whether it has set up an io_uring, or entered one.
+    #[inline(always)]
+    pub(crate) fn has_uring(self) -> bool {
+        TASK_STRUCT__IO_URING.load() != 0 && self.read::<u64>(&TASK_STRUCT__IO_URING) != 0
+    }
+
     /// Whether it is in the cgroup (version 2) of this id, or in one below.
     ///
     /// There is a helper for that, which tracing programs may call since 5.15 only.

@@ -77,8 +77,9 @@ impl Offsets {
             ("SOCK__V6_RCV_SADDR", "sock.__sk_common.skc_v6_rcv_saddr"),
             ("SOCK__V6_DADDR", "sock.__sk_common.skc_v6_daddr"),
             ("NSPROXY__MNT_NS", "nsproxy.mnt_ns"),
+            ("TASK_STRUCT__IO_URING", "task_struct.io_uring"),
         ] {
-            // Descriptions only: a kernel may be built without IPv6.
+            // What a kernel may be built without: then nothing is described by it, or uses it.
             facts.push((name, types.member(path).map_or(0, |member| member.offset)));
         }
         let cgroups = CGROUPS.map(|(name, path)| Some((name, types.member(path).ok()?.offset)));

@@ -74,6 +74,8 @@ impl Tracker {
         {
             self.peeks.insert(list, (origin, message.clone()));
         }
+        // Other files are another list: what was seen before is of one whose end went unseen.
+        self.retire_unless_of(seen);
         if let Some(message) = self.receiving(list) {
             message.record(Hop::Detach, seen);
         }

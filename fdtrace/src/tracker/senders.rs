@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use fdtrace_common::records::{FileSeen, Head};
+use fdtrace_common::records::{FLAG_HAS_URING, FileSeen, Head};
 
 use super::{message::Message, recent::Recent, turns::Turns};
 use crate::event::Sighting;
@@ -57,13 +57,9 @@ struct UsedBy {
     tid: u32,
     /// Others do too.
     shared: bool,
-    /// Some calls were such as tell nothing if they find nothing.
+    /// It may send through io_uring too, whose look tells nothing if it finds nothing.
     silently: bool,
 }
-
-/// Calls whose look says that it found nothing: `sendmsg`, `sendmmsg`, and `sendmsg` of a 32-bit
-/// process.
-const TELLING: [i32; 3] = [46, 307, 370];
 
 impl Senders {
     /// Notes that a thread looked for its list.
@@ -74,7 +70,7 @@ impl Senders {
             silently: false,
         });
         used.shared |= used.tid != head.tid;
-        used.silently |= !TELLING.contains(&head.syscall);
+        used.silently |= head.flags & FLAG_HAS_URING != 0;
         self.looks.note(head);
         self.sockets.excess();
         for late in &mut self.waiting {
