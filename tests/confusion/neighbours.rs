@@ -1,6 +1,7 @@
 //! Messages one after another at one address, and threads that read at it at once.
 
 use fdtrace::{
+    event::Event,
     plan::Hop,
     tracker::{Chain, Fate, Transfer},
     verdict::Verdict,
@@ -67,6 +68,66 @@ fn what_is_detached_with_other_files_is_another_list() {
     let transfers = received_at_the_address(&sent, vec![0x3000, 0x2000]);
     assert_eq!(transfers[0].fate, Fate::Delivered);
     assert_eq!(transfers[0].chain, Chain::Differs { hop: Hop::Detach });
+}
+
+#[test]
+fn what_is_received_in_anothers_turn_is_of_another_list() {
+    let message = Passing::one();
+    let next = another_after(&message);
+    // What ends the first, and what begins the second, was skipped.
+    let course = |tried: Vec<Event>| {
+        let events = [
+            message.copied(10),
+            message.attached(12, 0),
+            message.edged(14),
+            message.dequeued(20),
+            message.detached(22),
+            tried,
+            next.installed(50, 0, 9),
+        ];
+        only(track(events.concat()))
+    };
+    let mut tried = message.installed(24, 0, 9);
+    tried.truncate(1);
+    let transfer = course(tried);
+    assert_eq!(transfer.fate, Fate::Unknown, "{transfer:?}");
+    assert_eq!(transfer.receiver.map(|receiver| receiver.fd), Some(None));
+    // The control: in its own turn it is another file, which must not go unnoticed.
+    let transfer = course(Vec::new());
+    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(transfer.chain, Chain::Differs { hop: Hop::Receive });
+}
+
+#[test]
+fn a_peek_whose_end_was_skipped_is_no_read_of_the_receive() {
+    let message = Passing::one();
+    let peeked = Passing {
+        list: 0x0222,
+        ..message.clone()
+    };
+    let course = |read: Vec<Event>| {
+        let events = [
+            message.copied(10),
+            message.attached(12, 0),
+            message.edged(14),
+            message.dequeued(20),
+            to_thread(200, peeked.duplicated(22, message.list)),
+            peeked.detached(24),
+            peeked.installed(26, 0, 20),
+            read,
+            message.detached(50),
+            message.installed(52, 0, 21),
+            message.released(60, 200, SYS_RECVMSG),
+        ];
+        let transfer = only(track(events.concat()));
+        assert_eq!(transfer.fate, Fate::Delivered);
+        let mut hops = transfer.hops.iter();
+        let read = hops.find(|seen| seen.hop == Hop::Dequeue);
+        read.map(|seen| seen.t_ns)
+    };
+    assert_eq!(course(Vec::new()), None);
+    // The control: the receive's own read was seen.
+    assert_eq!(course(message.dequeued(40)), Some(40));
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(super) struct Message {
     looked_since: u64,
     /// When the thread that reads it was at a read before: it took it off its queue since.
     read_since: u64,
+    /// The read of it that was a peek, as long as that is not over.
+    peek_ns: Option<u64>,
     /// Other threads send on the same socket, and one of them may have sent it.
     shared: bool,
     /// Records were lost, and what was seen of it may be of the message before at its address.
@@ -105,6 +107,7 @@ impl Message {
             contested: false,
             looked_since: 0,
             read_since: 0,
+            peek_ns: None,
             shared: false,
             doubtful: false,
             received_in: Called::default(),
@@ -284,6 +287,22 @@ impl Message {
         self.forget(Hop::Queue);
         (self.contested, self.shared) = (false, false);
         Some(next)
+    }
+
+    /// Notes that the thread that is reading it got a duplicate of its list.
+    pub(super) fn note_peek(&mut self, duplicated: &Head) {
+        let read = self.head(Hop::Dequeue);
+        let read = read.filter(|read| read.tid == duplicated.tid);
+        self.peek_ns = read.map(|read| read.t_ns);
+    }
+
+    /// Drops a read that was a peek: its list itself is being received now, and neither the end of
+    /// the peek nor the read for that was seen.
+    pub(super) fn forget_peek(&mut self) {
+        let read = self.head(Hop::Dequeue).map(|read| read.t_ns);
+        if self.peek_ns.is_some() && read == self.peek_ns {
+            self.forget(Hop::Dequeue);
+        }
     }
 
     /// Undoes a sighting at `hop`: the message is where it was before.

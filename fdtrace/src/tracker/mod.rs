@@ -186,7 +186,11 @@ impl Tracker {
             Event::ListFoundLast(seen) => self.found_last(seen.head),
             Event::ListDequeued(seen) => self.dequeued(&seen),
             Event::ListDuplicated(seen) => {
-                self.duplicates.insert(seen.head.list, seen.head.origin);
+                let Head { list, origin, .. } = seen.head;
+                self.duplicates.insert(list, origin);
+                if let Some(message) = self.open.get_mut(origin) {
+                    message.note_peek(&seen.head);
+                }
             }
             Event::ListDetached(seen) => self.detached(&seen),
             Event::FileReceived(seen) => self.received(Hop::Receive, &seen),

@@ -76,14 +76,23 @@ impl Tracker {
         }
         // Other files are another list: what was seen before is of one whose end went unseen.
         self.retire_unless_of(seen);
+        if !self.peeks.contains(list)
+            && let Some(message) = self.open.get_mut(list)
+        {
+            message.forget_peek();
+        }
         if let Some(message) = self.receiving(list) {
             message.record(Hop::Detach, seen);
         }
     }
 
     pub(super) fn received(&mut self, hop: Hop, seen: &Sighting) {
-        let result = seen.head.result;
-        let Some(message) = self.receiving(seen.head.list) else {
+        let Head { list, result, .. } = seen.head;
+        let is_next = |message: &Message| hop == Hop::Receive && message.had_the_turn_of(seen);
+        if !self.peeks.contains(list) && self.open.get(list).is_some_and(is_next) {
+            self.retire(list);
+        }
+        let Some(message) = self.receiving(list) else {
             return;
         };
         let told = seen.files.first().map_or(-1, |file| file.told);

@@ -1,5 +1,7 @@
 //! Which file of a message it is that is being installed, one by one.
 
+use fdtrace_common::records::FileSeen;
+
 use super::{File, Message, Seen};
 use crate::{event::Sighting, plan::Hop};
 
@@ -48,6 +50,16 @@ impl Message {
             .filter(|_| hop == Hop::Install)
             .or_else(|| places.find(is_open))
             .unwrap_or(first)
+    }
+
+    /// Whether this is of another list, whose beginning went unseen: it has a file that is not in
+    /// this one, in a turn that was another's already.
+    pub(in crate::tracker) fn had_the_turn_of(&self, seen: &Sighting) -> bool {
+        let is_here = |file: &FileSeen| {
+            let mut files = self.files.iter();
+            files.any(|known| known.in_list() == Some(file.file))
+        };
+        self.was_tried(usize::from(seen.head.first)) && !seen.files.first().is_some_and(is_here)
     }
 
     /// Whether a number was about to be reserved for this file.
