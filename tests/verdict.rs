@@ -65,11 +65,15 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
 
 /// 5.10 watches neither queue nor install, 7.3 both.
 fn plan_of(kernel: &str) -> Plan {
+    plan_by(kernel, Attach::Auto)
+}
+
+fn plan_by(kernel: &str, attach: Attach) -> Plan {
     let fixture = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/fixtures/kernels")
         .join(kernel);
     let view = KernelView::fixture(&fixture).expect("the fixture is there");
-    plan(&view, Attach::Auto).expect("it can be planned for")
+    plan(&view, attach).expect("it can be planned for")
 }
 
 #[test]
@@ -115,22 +119,35 @@ fn what_is_only_missing_may_have_been_installed_in_records_that_are_lost() {
         let mut transfer = transfer(fate, Chain::Gap { hop: Hop::Install });
         assert_eq!(of_transfer(&transfer, &plan, true), None);
         assert_eq!(of_transfer(&transfer, &plan, false), Some(Verdict::Lost));
-        // Its end was seen: nothing can have come of it.
-        transfer.hops.push(HopSeen {
-            hop: Hop::End,
-            t_ns: 1,
-            cpu: 0,
-            pid: 1,
-            tid: 1,
-            comm: String::new(),
-            file: transfer.file.ptr,
-            skb: 0,
-            list: 0,
-            sender_sock: 0,
-            receiver_sock: 0,
-            refs: None,
-        });
+        // Its end was seen, but where files may not have fitted there was more to see before.
+        transfer.hops.push(seen(Hop::End));
+        let before = (fate == Fate::Truncated).then_some(Verdict::Lost);
+        assert_eq!(of_transfer(&transfer, &plan, false), before);
+        // That was seen too: nothing can have come of it.
+        transfer.hops.push(seen(Hop::Detach));
         assert_eq!(of_transfer(&transfer, &plan, false), None);
+    }
+    // Where it cannot be seen, it is not missing.
+    let by_tracepoints = plan_by("7.3", Attach::Tracepoint);
+    let mut transfer = transfer(Fate::Truncated, Chain::Gap { hop: Hop::Install });
+    transfer.hops.push(seen(Hop::End));
+    assert_eq!(of_transfer(&transfer, &by_tracepoints, false), None);
+}
+
+fn seen(hop: Hop) -> HopSeen {
+    HopSeen {
+        hop,
+        t_ns: 1,
+        cpu: 0,
+        pid: 1,
+        tid: 1,
+        comm: String::new(),
+        file: 0xffff_8881_0427_0780,
+        skb: 0,
+        list: 0,
+        sender_sock: 0,
+        receiver_sock: 0,
+        refs: None,
     }
 }
 

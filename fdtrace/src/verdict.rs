@@ -70,7 +70,7 @@ pub fn of_transfer_where(
         Fate::Unknown if lossless => return Some(Verdict::Unverified),
         // What looks as if it were still queued, or had not been installed, may have been received
         // in records that are lost.
-        _ if !lossless && !is_seen_to_end(transfer) => return Some(Verdict::Lost),
+        _ if !lossless && !is_seen_to_end(transfer, watches) => return Some(Verdict::Lost),
         _ => return None,
     }
     Some(match transfer.chain {
@@ -82,10 +82,12 @@ pub fn of_transfer_where(
     })
 }
 
-/// Whether its list was seen to be given back. Otherwise all that is known of an end without a new
-/// number is that none was seen.
-fn is_seen_to_end(transfer: &Transfer) -> bool {
-    transfer.hops.iter().any(|seen| seen.hop == Hop::End)
+/// Whether its list was seen to be given back, and to be taken apart before if it did not fit.
+/// Otherwise all that is known of an end without a new number is that none was seen.
+fn is_seen_to_end(transfer: &Transfer, watches: impl Fn(Hop) -> bool) -> bool {
+    let is_seen = |hop| transfer.hops.iter().any(|seen| seen.hop == hop);
+    let is_shown = transfer.fate != Fate::Truncated || !watches(Hop::Detach);
+    is_seen(Hop::End) && (is_shown || is_seen(Hop::Detach))
 }
 
 /// Hops of the path at which a transfer was not seen.
