@@ -11,8 +11,9 @@ use fdtrace::{
     verify::{Outcome, ScenarioResult},
 };
 use outcomes::{
-    HOSTILE, all_outcomes, harmless, hostile, inconclusive, losses, outcome, passed, write,
+    HOSTILE, all_outcomes, harmless, hostile, inconclusive, losses, outcome, passed, retried, write,
 };
+use quick_junit::TestCaseStatus;
 
 fn junit(outcomes: &[Outcome], losses: Losses) -> String {
     let mut bytes = Vec::new();
@@ -72,6 +73,23 @@ fn junit_counts_what_is_in_it() {
 }
 
 #[test]
+fn what_passed_when_played_again_passes_and_is_flaky() {
+    let document = quick_junit::Report::deserialize_from_str(&junit(&[retried()], losses()))
+        .expect("it is JUnit XML");
+    assert_eq!((document.failures, document.errors), (0, 0));
+    let TestCaseStatus::Success { flaky_runs } = &document.test_suites[0].test_cases[0].status
+    else {
+        panic!("it passed: {document:?}");
+    };
+    let reasons: Vec<_> = flaky_runs
+        .iter()
+        .map(|run| run.message.as_deref())
+        .collect();
+    let expected = retried().retried;
+    assert_eq!(reasons, [Some(&*expected[0]), Some(&*expected[1])]);
+}
+
+#[test]
 fn an_open_question_is_not_ok() {
     let text = tap(&[inconclusive()], losses());
     assert!(text.contains("not ok 1 - max-fds\n"), "{text}");
@@ -90,6 +108,7 @@ const BREAKOUT: &str = "]]>\"'</failure><x y=\"&amp;\">\n  ...\nnot ok 99 - # SK
 fn breaking_out(result: ScenarioResult) -> Outcome {
     Outcome {
         reason: Some(format!("an actor said {BREAKOUT} {HOSTILE}")),
+        retried: vec![format!("it had said {BREAKOUT} {HOSTILE}")],
         ..outcome("stream-one-fd", result)
     }
 }

@@ -134,6 +134,18 @@ fn what_is_only_missing_may_have_been_installed_in_records_that_are_lost() {
     assert_eq!(of_transfer(&transfer, &by_tracepoints, false), None);
 }
 
+#[test]
+fn an_end_without_what_came_before_it_is_open_or_lost() {
+    let plan = plan_of("7.3");
+    let mut transfer = transfer(Fate::Unknown, Chain::Gap { hop: Hop::Install });
+    transfer.hops.extend([Hop::Detach, Hop::End].map(seen));
+    assert_eq!(
+        of_transfer(&transfer, &plan, true),
+        Some(Verdict::Unverified)
+    );
+    assert_eq!(of_transfer(&transfer, &plan, false), Some(Verdict::Lost));
+}
+
 fn seen(hop: Hop) -> HopSeen {
     HopSeen {
         hop,

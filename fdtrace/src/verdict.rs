@@ -68,6 +68,7 @@ pub fn of_transfer_where(
         Fate::Delivered | Fate::Peeked => {}
         Fate::Failed => return None,
         Fate::Unknown if lossless => return Some(Verdict::Unverified),
+        Fate::Unknown => return Some(Verdict::Lost),
         // What looks as if it were still queued, or had not been installed, may have been received
         // in records that are lost.
         _ if !lossless && !is_seen_to_end(transfer, watches) => return Some(Verdict::Lost),

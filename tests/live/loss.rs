@@ -160,6 +160,10 @@ fn lost_records_leave_the_question_open_and_never_make_it_different() {
     assert_eq!(scenario["result"], "skip", "{scenario}");
     assert_eq!(scenario["inconclusive"], true, "{scenario}");
     assert!(scenario["reason"].is_string(), "{scenario}");
+    // It was played again, and once more.
+    let retried = scenario["retried"].as_array().expect("a list");
+    assert_eq!(retried.len(), 2, "{scenario}");
+    assert!(retried.iter().all(Value::is_string), "{scenario}");
     assert!(lines.lost() > 0, "{}", lines.summary());
     let verdicts = &lines.summary()["verdicts"];
     assert!(verdicts["lost"].as_u64() > Some(0), "{verdicts}");

@@ -127,6 +127,8 @@ pub(crate) fn outcome(name: &'static str, result: ScenarioResult) -> Outcome {
         round: 1,
         result,
         reason: None,
+        lossy: false,
+        retried: Vec::new(),
         transfers: Vec::new(),
         witnesses: Vec::new(),
         mistakable: Vec::new(),
@@ -145,6 +147,19 @@ pub(crate) fn passed() -> Outcome {
             witness(Witness::ScmFds, Verdict::Same, false),
         ],
         ..outcome("three-fds", ScenarioResult::Pass)
+    }
+}
+
+/// What passed when it was played for the third time.
+pub(crate) fn retried() -> Outcome {
+    Outcome {
+        retried: vec![
+            "m's 10 → 21 not in the trace from end to end".to_owned(),
+            "the trace says unknown of m's 11 where delivered is true".to_owned(),
+        ],
+        transfers: vec![delivered(14, 0, 1)],
+        witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
+        ..outcome("relay", ScenarioResult::Pass)
     }
 }
 
@@ -256,6 +271,7 @@ pub(crate) fn all_outcomes() -> Vec<Outcome> {
         skipped(),
         inconclusive(),
         other_fates(),
+        retried(),
     ]
 }
 
@@ -312,6 +328,7 @@ pub(crate) fn hostile() -> Outcome {
     transfer.socket.path = Some(format!("@{HOSTILE}"));
     Outcome {
         reason: Some(format!("an actor said {HOSTILE}")),
+        retried: vec![format!("it had said {HOSTILE}")],
         transfers: vec![judged],
         ..outcome("stream-one-fd", ScenarioResult::Fail)
     }
@@ -323,5 +340,6 @@ pub(crate) fn harmless() -> Outcome {
         seen.comm = "x".to_owned();
     }
     harmless.reason = Some("an actor said x".to_owned());
+    harmless.retried = vec!["it had said x".to_owned()];
     harmless
 }

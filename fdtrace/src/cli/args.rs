@@ -151,6 +151,10 @@ pub(super) struct Verify {
     /// Play all of it this many times.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeat: u32,
+    /// Play a scenario again, up to this many times, if records were lost and left it open. What
+    /// failed, or needs what is not watched here, is not played again.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(super) retries: u32,
     /// Play this many scenarios at a time. The witnesses of one hold the files of others for moments,
     /// so that counts of references are judged less strictly.
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]

@@ -1,22 +1,31 @@
 //! Programme: what verify plays and in which order, and in which order it is told.
 //!
-//! Several scenarios at a time end in any order; they are told in the order in which they began,
-//! so that the same run gives the same report.
+//! Several scenarios at a time end in any order, and some are played again; they are told in the
+//! order in which they first began, so that the same run gives the same report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::args::Verify;
 use crate::verify::{Outcome, Scenario, ScenarioResult};
 
 /// What is still to be played, and what has ended ahead of its turn to be told.
+///
+/// Scenarios have their places in the order of the first play of each, in each round. The verifier
+/// numbers plays, from 0 in the order in which they begin.
 pub(super) struct Programme<'a> {
     scenarios: &'a [&'static Scenario],
     rounds: u32,
+    retries: usize,
     fail_fast: bool,
-    /// How many have begun, and how many have been told. Both count from 0 like the numbers that
-    /// the verifier gives.
+    /// How many places have been begun with, and how many have been told.
     begun: u64,
     told: u64,
+    /// By number, the place of each play so far.
+    places: Vec<u64>,
+    /// Places to be played again, and by place what the last play left open. It is told if no other
+    /// play comes to its end.
+    again: VecDeque<u64>,
+    open: BTreeMap<u64, Outcome>,
     waiting: BTreeMap<u64, Outcome>,
     failed: bool,
 }
@@ -26,9 +35,13 @@ impl<'a> Programme<'a> {
         Self {
             scenarios,
             rounds: args.repeat,
+            retries: args.retries as usize,
             fail_fast: args.fail_fast,
             begun: 0,
             told: 0,
+            places: Vec::new(),
+            again: VecDeque::new(),
+            open: BTreeMap::new(),
             waiting: BTreeMap::new(),
             failed: false,
         }
@@ -41,20 +54,33 @@ impl<'a> Programme<'a> {
 
     /// The scenario to begin next.
     pub(super) fn next(&mut self) -> Option<&'static Scenario> {
-        if self.begun == self.asked_for() || (self.failed && self.fail_fast) {
+        if self.failed && self.fail_fast {
             return None;
         }
-        let at = self.begun % self.scenarios.len() as u64;
-        self.begun += 1;
-        Some(self.scenarios[at as usize])
+        let place = self.again.pop_front().or_else(|| {
+            let first = (self.begun < self.asked_for()).then_some(self.begun)?;
+            self.begun += 1;
+            Some(first)
+        })?;
+        self.places.push(place);
+        Some(self.scenarios[(place % self.scenarios.len() as u64) as usize])
     }
 
-    /// Takes in what became of the scenario that began as number `number`. Gives what can be told
-    /// now.
+    /// Takes in what became of play `number`. Gives what can be told now.
     pub(super) fn ended(&mut self, number: u64, mut outcome: Outcome) -> Vec<Outcome> {
+        let place = self.places[number as usize];
         self.failed |= outcome.result == ScenarioResult::Fail;
-        outcome.round = (number / self.scenarios.len() as u64) as u32 + 1;
-        self.waiting.insert(number, outcome);
+        outcome.round = (place / self.scenarios.len() as u64) as u32 + 1;
+        if let Some(before) = self.open.remove(&place) {
+            outcome.retried = before.retried;
+            outcome.retried.extend(before.reason);
+        }
+        if outcome.lossy && outcome.retried.len() < self.retries {
+            self.again.push_back(place);
+            self.open.insert(place, outcome);
+            return Vec::new();
+        }
+        self.waiting.insert(place, outcome);
         let mut now = Vec::new();
         while let Some(outcome) = self.waiting.remove(&self.told) {
             self.told += 1;
@@ -63,8 +89,165 @@ impl<'a> Programme<'a> {
         now
     }
 
-    /// What waits for others that will never end.
+    /// What waits for others that will never end, or to be played again.
     pub(super) fn rest(&mut self) -> Vec<Outcome> {
+        self.waiting.append(&mut self.open);
         std::mem::take(&mut self.waiting).into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{
+        cli::args::{Args, Command},
+        verify::{Group, find},
+    };
+
+    fn verify(args: &[&str]) -> Verify {
+        let typed = ["fdtrace", "verify"].iter().chain(args);
+        match Args::parse_from(typed).command {
+            Command::Verify(verify) => verify,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn scenarios() -> [&'static Scenario; 2] {
+        ["two-fds", "relay"].map(|name| find(name).expect("it is in the catalogue"))
+    }
+
+    fn outcome(name: &'static str, result: ScenarioResult, reason: Option<&str>) -> Outcome {
+        Outcome {
+            name,
+            group: Group::Identity,
+            round: 1,
+            result,
+            reason: reason.map(str::to_owned),
+            lossy: false,
+            retried: Vec::new(),
+            transfers: Vec::new(),
+            witnesses: Vec::new(),
+            mistakable: Vec::new(),
+            elapsed: std::time::Duration::ZERO,
+            story: None,
+        }
+    }
+
+    fn pass(name: &'static str) -> Outcome {
+        outcome(name, ScenarioResult::Pass, None)
+    }
+
+    fn lossy(name: &'static str, reason: &str) -> Outcome {
+        Outcome {
+            lossy: true,
+            ..outcome(name, ScenarioResult::Inconclusive, Some(reason))
+        }
+    }
+
+    fn begin(programme: &mut Programme<'_>) -> Option<&'static str> {
+        programme.next().map(|scenario| scenario.name)
+    }
+
+    /// Names, rounds, results, and why each was played again.
+    fn told(outcomes: &[Outcome]) -> Vec<(&str, u32, &str, Vec<&str>)> {
+        outcomes
+            .iter()
+            .map(|outcome| {
+                let retried = outcome.retried.iter().map(String::as_str).collect();
+                let result = outcome.result.name();
+                (outcome.name, outcome.round, result, retried)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_losses_left_open_is_played_again_and_told_in_its_place() {
+        let (scenarios, args) = (scenarios(), verify(&["--repeat", "2"]));
+        let mut programme = Programme::new(&scenarios, &args);
+        assert_eq!(begin(&mut programme), Some("two-fds"));
+        assert!(programme.ended(0, lossy("two-fds", "a")).is_empty());
+        assert_eq!(begin(&mut programme), Some("two-fds"));
+        assert_eq!(begin(&mut programme), Some("relay"));
+        // It waits for the one before it.
+        assert!(programme.ended(2, pass("relay")).is_empty());
+        assert!(programme.ended(1, lossy("two-fds", "b")).is_empty());
+        assert_eq!(begin(&mut programme), Some("two-fds"));
+        let now = programme.ended(3, pass("two-fds"));
+        assert_eq!(
+            told(&now),
+            [
+                ("two-fds", 1, "pass", vec!["a", "b"]),
+                ("relay", 1, "pass", vec![])
+            ]
+        );
+        // The next round begins anew.
+        assert_eq!(begin(&mut programme), Some("two-fds"));
+        let now = programme.ended(4, pass("two-fds"));
+        assert_eq!(told(&now), [("two-fds", 2, "pass", vec![])]);
+        assert_eq!(begin(&mut programme), Some("relay"));
+        let now = programme.ended(5, pass("relay"));
+        assert_eq!(told(&now), [("relay", 2, "pass", vec![])]);
+        assert_eq!(begin(&mut programme), None);
+        assert!(programme.rest().is_empty());
+    }
+
+    #[test]
+    fn it_stays_open_after_the_last_of_its_plays() {
+        let scenarios = scenarios();
+        for (args, plays) in [
+            (verify(&[]), 3),
+            (verify(&["--retries", "1"]), 2),
+            (verify(&["--retries", "0"]), 1),
+        ] {
+            let mut programme = Programme::new(&scenarios[..1], &args);
+            let mut now = Vec::new();
+            let mut number = 0;
+            while begin(&mut programme).is_some() {
+                assert!(now.is_empty(), "{now:?}");
+                now = programme.ended(number, lossy("two-fds", "lost"));
+                number += 1;
+            }
+            assert_eq!(number, plays);
+            let retried = vec!["lost"; plays as usize - 1];
+            assert_eq!(told(&now), [("two-fds", 1, "inconclusive", retried)]);
+        }
+    }
+
+    #[test]
+    fn what_was_not_lost_is_not_played_again() {
+        let (scenarios, args) = (scenarios(), verify(&["--retries", "9"]));
+        for result in [
+            ScenarioResult::Pass,
+            ScenarioResult::Fail,
+            ScenarioResult::Skip,
+            ScenarioResult::Inconclusive,
+        ] {
+            let mut programme = Programme::new(&scenarios[..1], &args);
+            begin(&mut programme);
+            let now = programme.ended(0, outcome("two-fds", result, Some("why")));
+            assert_eq!(told(&now), [("two-fds", 1, result.name(), vec![])]);
+            assert_eq!(begin(&mut programme), None);
+        }
+    }
+
+    #[test]
+    fn what_was_to_be_played_again_is_told_as_it_was_if_it_is_not() {
+        let (scenarios, args) = (scenarios(), verify(&["--fail-fast", "--jobs", "2"]));
+        let mut programme = Programme::new(&scenarios, &args);
+        begin(&mut programme);
+        begin(&mut programme);
+        assert!(programme.ended(0, lossy("two-fds", "lost")).is_empty());
+        let failed = outcome("relay", ScenarioResult::Fail, Some("wrong"));
+        assert!(programme.ended(1, failed).is_empty());
+        assert_eq!(begin(&mut programme), None);
+        assert_eq!(
+            told(&programme.rest()),
+            [
+                ("two-fds", 1, "inconclusive", vec![]),
+                ("relay", 1, "fail", vec![])
+            ]
+        );
     }
 }

@@ -329,6 +329,7 @@ fn scenario(outcome: &Outcome) -> schema::Scenario {
         result: result_name(outcome.result).to_owned(),
         reason: outcome.reason.clone(),
         inconclusive: outcome.result == ScenarioResult::Inconclusive,
+        retried: outcome.retried.clone(),
         transfers: outcome
             .transfers
             .iter()

@@ -1,12 +1,15 @@
 //! JUnit XML, as CI systems read it: a suite for each group, a test case for each scenario.
 //!
 //! A scenario that failed is a `failure`. One without an answer is an `error`: the test could not
-//! be carried out, which is neither a failure nor something to skip over. The XML is one document,
-//! so it is written when all is done; no kernel address is in it.
+//! be carried out, which is neither a failure nor something to skip over; if it was answered when
+//! played again, it is a flaky error of a test that passed. The XML is one document, so it is
+//! written when all is done; no kernel address is in it.
 
 use std::{io, time::Duration};
 
-use quick_junit::{NonSuccessKind, Report as Document, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{
+    NonSuccessKind, Report as Document, TestCase, TestCaseStatus, TestRerun, TestSuite,
+};
 
 use super::{
     Report, Start, Summary,
@@ -16,6 +19,9 @@ use crate::verify::{Outcome, ScenarioResult};
 
 /// What the document calls itself, and what the names of its classes begin with.
 const NAME: &str = "fdtrace";
+
+/// The type of an error: nothing else is one.
+const INCONCLUSIVE: &str = "inconclusive";
 
 /// Gathers test cases and writes the document at the end.
 pub struct Junit<W> {
@@ -56,7 +62,9 @@ impl<W: io::Write> Report for Junit<W> {
 
     fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
         let group = outcome.group.name();
-        let mut case = TestCase::new(name(outcome), status(outcome));
+        let mut status = status(outcome);
+        status.add_reruns(outcome.retried.iter().map(|reason| rerun(reason)));
+        let mut case = TestCase::new(name(outcome), status);
         case.set_classname(format!("{NAME}.{group}"))
             .set_time(outcome.elapsed);
         let account = account(outcome);
@@ -99,7 +107,7 @@ fn status(outcome: &Outcome) -> TestCaseStatus {
         ScenarioResult::Fail => (TestCaseStatus::non_success(NonSuccessKind::Failure), "fail"),
         ScenarioResult::Inconclusive => (
             TestCaseStatus::non_success(NonSuccessKind::Error),
-            "inconclusive",
+            INCONCLUSIVE,
         ),
     };
     status.set_type(kind);
@@ -107,4 +115,11 @@ fn status(outcome: &Outcome) -> TestCaseStatus {
         status.set_message(sanitize(reason));
     }
     status
+}
+
+/// A play that losses left open.
+fn rerun(reason: &str) -> TestRerun {
+    let mut rerun = TestRerun::new(NonSuccessKind::Error);
+    rerun.set_type(INCONCLUSIVE).set_message(sanitize(reason));
+    rerun
 }

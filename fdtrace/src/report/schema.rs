@@ -289,6 +289,9 @@ pub struct Scenario {
     pub reason: Option<String>,
     /// The question could not be answered, because events were lost or a hop was not watched.
     pub inconclusive: bool,
+    /// Why it was played again, by play: each of these left it open, because events were lost. All
+    /// else is of the last play.
+    pub retried: Vec<String>,
     /// Ids of its transfers.
     pub transfers: Vec<u64>,
     /// What the witnesses said.

@@ -31,6 +31,14 @@ impl<W: io::Write> Tap<W> {
         if let Some(reason) = &outcome.reason {
             writeln!(self.out, "  message: {}", quoted(reason)?)?;
         }
+        if !outcome.retried.is_empty() {
+            let reasons: io::Result<Vec<String>> = outcome
+                .retried
+                .iter()
+                .map(|reason| quoted(reason))
+                .collect();
+            writeln!(self.out, "  retried: [{}]", reasons?.join(", "))?;
+        }
         let account = account(outcome);
         if !account.is_empty() {
             writeln!(self.out, "  transfers: {}", quoted(&account)?)?;

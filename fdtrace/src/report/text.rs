@@ -107,6 +107,13 @@ impl<W: io::Write> Report for Text<W> {
             let _ = write!(line, "  {DIM}{said}{DIM:#}");
         }
         writeln!(self.out, "{}", line.trim_end())?;
+        for reason in &outcome.retried {
+            let reason = sanitize(reason);
+            writeln!(
+                self.out,
+                "      {DIM}played again, as records were lost: {reason}{DIM:#}"
+            )?;
+        }
         if let Some(reason) = &outcome.reason {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
         }

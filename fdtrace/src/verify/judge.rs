@@ -70,6 +70,11 @@ pub struct Outcome {
     pub result: Result,
     /// Why, unless it passed.
     pub reason: Option<String>,
+    /// All that it needs is watched here, and what was lost alone left it open: played again, it may
+    /// pass.
+    pub lossy: bool,
+    /// Why it was played again, by play, where losses left it open before.
+    pub retried: Vec<String>,
     /// Its transfers, in the order in which they ended.
     pub transfers: Vec<Judged>,
     /// What the witnesses said.
@@ -109,6 +114,8 @@ pub(super) fn judge(
         round: 1,
         result: Result::Pass,
         reason: None,
+        lossy: false,
+        retried: Vec::new(),
         transfers,
         witnesses: Vec::new(),
         mistakable: Vec::new(),
@@ -141,6 +148,7 @@ pub(super) fn judge(
     } else if !findings.unwatched.is_empty() {
         (Result::Inconclusive, findings.unwatched)
     } else if !findings.open.is_empty() {
+        outcome.lossy = !lossless;
         (Result::Inconclusive, findings.open)
     } else if !findings.skipped.is_empty() {
         (Result::Skip, findings.skipped)

@@ -108,6 +108,7 @@ impl Cell {
             };
         }
         let mut notes = scenarios.reasons();
+        notes.extend(scenarios.retried());
         notes.extend(complaint(&ended.err));
         Self {
             result,
@@ -184,6 +185,8 @@ struct Scenarios {
     played: Vec<Played>,
     counts: BTreeMap<&'static str, usize>,
     reasons: BTreeMap<(&'static str, String), Vec<String>>,
+    /// Those that were played again, each with why.
+    retried: Vec<(String, String)>,
 }
 
 /// What fdtrace says of a hop that it does not see.
@@ -223,6 +226,11 @@ impl Scenarios {
             };
             *scenarios.counts.entry(how).or_default() += 1;
             let name = line["name"].as_str().unwrap_or("?").to_owned();
+            let before = line["retried"].as_array().into_iter().flatten();
+            let before = before.filter_map(|reason| reason.as_str());
+            scenarios
+                .retried
+                .extend(before.map(|reason| (name.clone(), reason.to_owned())));
             let reason = line["reason"].as_str().unwrap_or("no reason").to_owned();
             scenarios.played.push(Played {
                 name: name.clone(),
@@ -251,6 +259,12 @@ impl Scenarios {
 
     fn count(&self, how: &str) -> usize {
         self.counts.get(how).copied().unwrap_or(0)
+    }
+
+    /// One line for each play that did not count.
+    fn retried(&self) -> Vec<String> {
+        let line = |(name, reason): &(String, String)| format!("played again {name}: {reason}");
+        cut(self.retried.iter().map(line).collect())
     }
 
     /// One line for each reason, however many scenarios have it.
@@ -365,6 +379,20 @@ mod tests {
         assert_eq!(cell.text, "1 passed, 1 inconclusive, 1 skipped");
         assert_eq!(cell.scenarios.len(), 3);
         assert_eq!(Cell::of_verify(&partly, true).result, Result::Inconclusive);
+    }
+
+    #[test]
+    fn a_play_that_was_repeated_is_told_of_below() {
+        const AGAIN: &str = r#"{"type":"scenario","name":"a","result":"pass","reason":null,"inconclusive":false,"retried":["no end","no queue"]}"#;
+        let cell = Cell::of_verify(&ended(0, AGAIN, ""), true);
+        assert_eq!(
+            (cell.result, cell.text.as_str()),
+            (Result::Passed, "1 passed")
+        );
+        assert_eq!(
+            cell.notes,
+            ["played again a: no end", "played again a: no queue"]
+        );
     }
 
     #[test]

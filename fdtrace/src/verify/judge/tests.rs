@@ -182,6 +182,24 @@ fn a_transfer_that_is_missing_fails_and_with_losses_is_inconclusive() {
 }
 
 #[test]
+fn another_play_may_answer_what_losses_alone_left_open() {
+    assert!(judged(&record(), Vec::new(), false).lossy);
+    // Neither a pass, nor a failure, nor what was not lost.
+    assert!(!judged(&record(), vec![transfer()], false).lossy);
+    let (mut leak, mut blind) = (record(), transfer());
+    leak.leaks.push("one is left".into());
+    let failed = judged(&leak, Vec::new(), false);
+    assert_eq!((failed.result, failed.lossy), (Result::Fail, false));
+    blind.chain = Chain::SenderUnknown;
+    assert!(!judged(&record(), vec![blind.clone()], true).lossy);
+    // Nor what is not watched here, however much was lost beside it.
+    blind.sender.as_mut().unwrap().fd = None;
+    let unwatched = judged(&record(), vec![blind], false);
+    assert_eq!(unwatched.result, Result::Inconclusive);
+    assert!(!unwatched.lossy, "{:?}", unwatched.reason);
+}
+
+#[test]
 fn wrong_numbers_processes_and_times_fail() {
     assert_fails("not in the trace", |_, transfers| {
         transfers[0].sender.as_mut().unwrap().fd = Some(5);
