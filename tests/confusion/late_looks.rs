@@ -107,6 +107,46 @@ fn a_look_is_not_taken_while_an_earlier_one_waits_for_the_same_message() {
     assert_eq!(verdict(&transfer), Some(Verdict::Same));
 }
 
+/// The records of two looks as two CPUs give them away at once.
+fn mixed(one: Vec<Event>, two: Vec<Event>) -> Vec<Event> {
+    assert!(one.len() > 1 && one.len() == two.len());
+    one.into_iter()
+        .zip(two)
+        .flat_map(|(one, two)| [one, two])
+        .collect()
+}
+
+#[test]
+fn the_records_of_two_looks_may_come_mixed() {
+    let one = Passing::one();
+    let message = Passing {
+        files: (0..20).map(|index| one.files[0] + index * 0x100).collect(),
+        ..one
+    };
+    // Another process, on a socket of its own.
+    let mut other = message.raced(6);
+    for event in &mut other {
+        let head = head_mut(event);
+        (head.pid, head.tid, head.sender_ino) = (300, 300, 80);
+        head.sender_sock += 0x1000;
+    }
+    let looks = mixed(message.raced(5), other);
+    let read = [message.dequeued(10), message.returned(20, 20)].concat();
+    // The one at 5 may have been for it as well as the next.
+    let transfers = track([looks.clone(), read.clone(), message.raced(25)].concat());
+    assert!(transfers.len() >= 20);
+    let delivered = transfers
+        .iter()
+        .filter(|one| one.fate == Fate::Delivered && one.receiver.is_some());
+    delivered.for_each(assert_without_sender);
+    // Unless it has found another one.
+    let transfers = track([looks, read, another_after(&message).queued(25)].concat());
+    for transfer in &transfers[..20] {
+        assert_eq!(transfer.sender.as_ref().unwrap().t_ns, 5);
+        assert_eq!(verdict(transfer), Some(Verdict::Same));
+    }
+}
+
 #[test]
 fn a_message_that_is_read_after_its_senders_look_has_it_when_the_thread_has_looked_again() {
     let message = Passing::one();

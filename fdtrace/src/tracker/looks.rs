@@ -81,16 +81,10 @@ impl Tracker {
 
     /// A sender whose list had left the queue: finds the message by what else is known.
     fn sent_late(&mut self, seen: &Sighting) {
-        let head = seen.head;
-        let mut late = match self.late.take() {
-            Some(late) if late.is_of(&head) => late,
-            _ => LateSender::new(head),
-        };
-        late.add(seen);
-        if !late.is_whole() {
-            self.late = Some(late);
+        let Some(mut late) = self.late.add(seen) else {
             return;
-        }
+        };
+        let head = late.head;
         late.since = self.senders.previous_look(&head);
         late.is_doubtful = self.senders.may_have_missed_the_read(&head);
         self.senders.keep(late);

@@ -9,6 +9,7 @@
 
 mod fate;
 mod found;
+mod gathering;
 mod kind;
 mod known;
 mod looks;
@@ -26,11 +27,12 @@ use fdtrace_common::records::{FLAG_DESTRUCTED, Head};
 
 use fate::Called;
 pub use fate::{Cause, Fate};
+use gathering::Gathering;
 pub use known::Context;
 use known::Known;
 use message::Message;
 use recent::Recent;
-use senders::{LateSender, Senders};
+use senders::Senders;
 pub(crate) use transfer::socket_name;
 pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
 use turns::Turns;
@@ -79,8 +81,8 @@ pub struct Tracker {
     returning: Recent<u32, (u64, Message)>,
     /// Messages that were received before their sender's hook had looked: it may still tell.
     orphans: VecDeque<(Message, Head)>,
-    /// A sender whose list was gone, until all its records have come.
-    late: Option<LateSender>,
+    /// Senders whose lists were gone, until all their records have come.
+    late: Gathering,
     senders: Senders,
     /// Addresses of open messages that are being read and had no sender when that began.
     reads_without_sender: Recent<u64, u64>,
@@ -89,8 +91,8 @@ pub struct Tracker {
     /// Messages that did not get into a queue, by the sending thread, until its call has returned
     /// and says why.
     unsent: Recent<u32, Message>,
-    /// A send that says its own numbers, until all its records have come.
-    failing: Option<LateSender>,
+    /// Sends that say their own numbers, likewise.
+    failing: Gathering,
     /// In which functions a list ends, ahead of its end, by the list's address.
     called: Recent<u64, Vec<u64>>,
     /// Whether the end of every list is in the events.
@@ -130,12 +132,12 @@ impl Tracker {
             overtaken: Recent::weighing(files, Message::weight),
             returning: Recent::weighing(files, |(_, message)| message.weight()),
             orphans: VecDeque::new(),
-            late: None,
+            late: Gathering::default(),
             senders: Senders::default(),
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
             unsent: Recent::weighing(files, Message::weight),
-            failing: None,
+            failing: Gathering::default(),
             called: Recent::new(parts),
             sees_every_end: true,
             known: Known::default(),
@@ -284,8 +286,8 @@ impl Tracker {
     /// is seen or it was in its queue at last; of others the end went unseen.
     pub fn close_open(&mut self) {
         self.close_open_where(|_| true);
-        self.late = None;
-        self.failing = None;
+        self.late.clear();
+        self.failing.clear();
         self.called.clear();
         self.peeks.clear();
         self.overtaken.clear();

@@ -3,7 +3,7 @@
 
 use fdtrace_common::records::Head;
 
-use super::{Cause, Fate, Tracker, fate, message::Message, senders::LateSender};
+use super::{Cause, Fate, Tracker, fate, message::Message};
 use crate::{event::Sighting, plan::Hop};
 
 impl Tracker {
@@ -26,16 +26,10 @@ impl Tracker {
 
     /// A send that says its own numbers: it never had a list, or nothing saw it.
     fn failed_by_itself(&mut self, seen: &Sighting) {
-        let head = seen.head;
-        let mut sender = match self.failing.take() {
-            Some(sender) if sender.is_of(&head) => sender,
-            _ => LateSender::new(head),
-        };
-        sender.add(seen);
-        if !sender.is_whole() {
-            self.failing = Some(sender);
+        let Some(sender) = self.failing.add(seen) else {
             return;
-        }
+        };
+        let head = sender.head;
         // If an skb with the list has been seen, that was all of it: its sender is here.
         let attached = self
             .unsent
