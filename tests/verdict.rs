@@ -146,6 +146,39 @@ fn an_end_without_what_came_before_it_is_open_or_lost() {
     assert_eq!(of_transfer(&transfer, &plan, false), Some(Verdict::Lost));
 }
 
+#[test]
+fn a_sender_that_was_not_seen_is_lost_only_where_nothing_else_would_explain_it() {
+    let by_functions = plan_of("7.3");
+    let by_tracepoints = plan_by("7.3", Attach::Tracepoint);
+    for chain in [Chain::SenderUnknown, Chain::Gap { hop: Hop::Queue }] {
+        let mut transfer = transfer(Fate::Delivered, chain);
+        let verdict = |transfer: &Transfer, plan, lossless| {
+            of_transfer(transfer, plan, lossless).expect("it was delivered")
+        };
+        assert_eq!(verdict(&transfer, &by_functions, true), Verdict::Unverified);
+        assert_eq!(verdict(&transfer, &by_functions, false), Verdict::Lost);
+        // It had been sent before anybody looked.
+        transfer.found_ns = Some(1);
+        assert_eq!(
+            verdict(&transfer, &by_functions, false),
+            Verdict::Unverified
+        );
+    }
+    // Where the sender's number is looked for after the fact, it may be missing without a loss.
+    let unknown = transfer(Fate::Delivered, Chain::SenderUnknown);
+    assert_eq!(
+        of_transfer(&unknown, &by_tracepoints, false),
+        Some(Verdict::Unverified)
+    );
+    // What became of it afterwards would have been seen.
+    let mut found = transfer(Fate::Delivered, Chain::Gap { hop: Hop::Install });
+    found.found_ns = Some(1);
+    assert_eq!(
+        of_transfer(&found, &by_functions, false),
+        Some(Verdict::Lost)
+    );
+}
+
 fn seen(hop: Hop) -> HopSeen {
     HopSeen {
         hop,

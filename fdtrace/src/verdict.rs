@@ -74,13 +74,21 @@ pub fn of_transfer_where(
         _ if !lossless && !is_seen_to_end(transfer, watches) => return Some(Verdict::Lost),
         _ => return None,
     }
-    Some(match transfer.chain {
-        Chain::Whole => Verdict::Same,
-        Chain::Differs { .. } if lossless => Verdict::Different,
-        Chain::Differs { .. } | Chain::LossBetween => Verdict::Lost,
-        Chain::Gap { hop } if !lossless && watches(hop) => Verdict::Lost,
-        Chain::Gap { .. } | Chain::SenderUnknown => Verdict::Unverified,
-    })
+    let missing = match transfer.chain {
+        Chain::Whole => return Some(Verdict::Same),
+        Chain::Differs { .. } if lossless => return Some(Verdict::Different),
+        Chain::Differs { .. } | Chain::LossBetween => return Some(Verdict::Lost),
+        Chain::Gap { hop } => hop,
+        // There the kernel itself says which number it was; elsewhere it may not be told at all.
+        Chain::SenderUnknown => Hop::Copy,
+    };
+    // What was sent before the trace began is in no record.
+    let sent_before = transfer.found_ns.is_some() && missing <= Hop::Queue;
+    if lossless || sent_before || !watches(missing) {
+        Some(Verdict::Unverified)
+    } else {
+        Some(Verdict::Lost)
+    }
 }
 
 /// Whether its list was seen to be given back, and to be taken apart before if it did not fit.
