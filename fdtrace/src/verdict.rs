@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     plan::{Hop, Plan},
-    tracker::{Chain, Fate, Transfer},
+    tracker::{Chain, Fate, HopSeen, Transfer},
 };
 
 /// Whether two descriptors are one file object.
@@ -46,6 +46,39 @@ pub struct Judged {
     pub transfer: Transfer,
     /// Whether it was the same file; `None` where nothing came out to compare.
     pub verdict: Option<Verdict>,
+}
+
+impl Judged {
+    /// A transfer and what the trace alone says of it, as [`of_transfer_where`] does.
+    #[must_use]
+    pub fn of(mut transfer: Transfer, watches: impl Fn(Hop) -> bool, lossless: bool) -> Self {
+        if !lossless {
+            leave_out_others(&mut transfer);
+        }
+        let verdict = of_transfer_where(&transfer, watches, lossless);
+        Self { transfer, verdict }
+    }
+}
+
+/// Leaves out what a receiver's functions did with another file than the list's. Where records were
+/// lost, that may be the next list of that thread, whose beginning went unseen, as did the end of
+/// this one.
+fn leave_out_others(transfer: &mut Transfer) {
+    let Chain::Differs { hop } = transfer.chain else {
+        return;
+    };
+    let of_a_function = |seen: &HopSeen| matches!(seen.hop, Hop::Detach | Hop::Receive);
+    if hop < Hop::Receive || !transfer.hops.iter().any(of_a_function) {
+        return;
+    }
+    let file = transfer.file.ptr;
+    transfer.hops.retain(|seen| seen.file == file);
+    (transfer.fate, transfer.cause) = (Fate::Unknown, None);
+    transfer.chain = Chain::Gap { hop };
+    transfer.total_ns = None;
+    if let Some(receiver) = &mut transfer.receiver {
+        (receiver.fd, receiver.cloexec) = (None, None);
+    }
 }
 
 /// What the trace alone says of a transfer; `None` where nothing came out to compare.

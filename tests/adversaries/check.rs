@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use fdtrace::{
     plan::{Hop, Plan},
     tracker::{Fate, Transfer},
-    verdict::{self, Verdict},
+    verdict::{Judged, Verdict},
 };
 
 use crate::truth::{Call, Fact, Received, Sent};
@@ -145,7 +145,9 @@ impl Truth {
         let mut found = HashSet::new();
         let mut unknown = HashSet::new();
         for transfer in transfers {
-            let verdict = verdict::of_transfer(transfer, plan, lossless);
+            let watches = |hop| plan.watches(hop);
+            let Judged { transfer, verdict } = Judged::of(transfer.clone(), watches, lossless);
+            let transfer = &transfer;
             let mut complain = |what: String| {
                 tally.wrong.push(Wrong {
                     what: format!("{what} ({}, {verdict:?})", transfer.fate),

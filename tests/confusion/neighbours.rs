@@ -4,7 +4,7 @@ use fdtrace::{
     event::Event,
     plan::Hop,
     tracker::{Chain, Fate, Transfer},
-    verdict::Verdict,
+    verdict::{Judged, Verdict},
 };
 
 use crate::{
@@ -96,6 +96,28 @@ fn what_is_received_in_anothers_turn_is_of_another_list() {
     let transfer = course(Vec::new());
     assert_eq!(transfer.fate, Fate::Delivered);
     assert_eq!(transfer.chain, Chain::Differs { hop: Hop::Receive });
+    let clean = Judged::of(transfer.clone(), |_| true, true);
+    assert_eq!(clean.verdict, Some(Verdict::Different));
+    assert_eq!(clean.transfer.receiver.unwrap().fd, Some(9));
+    // Where records were lost, it may be of another list all the same, and so may the number.
+    let lossy = Judged::of(transfer, |_| true, false);
+    assert_eq!(lossy.verdict, Some(Verdict::Lost));
+    assert_eq!(lossy.transfer.fate, Fate::Unknown);
+    assert_eq!(lossy.transfer.receiver.unwrap().fd, None);
+    let mut hops = lossy.transfer.hops.iter();
+    assert!(hops.all(|seen| seen.hop <= Hop::Detach));
+}
+
+#[test]
+fn a_number_that_holds_another_file_is_told_with_losses_too() {
+    // The receive that returns says which read it is of: nothing else can be meant.
+    let message = Passing::one();
+    let read = [message.queued(10), message.dequeued(20)].concat();
+    let events = [read, another_after(&message).returned(30, 1)];
+    let lossy = Judged::of(only(track(events.concat())), |_| true, false);
+    assert_eq!(lossy.transfer.fate, Fate::Delivered);
+    assert_eq!(lossy.transfer.receiver.unwrap().fd, Some(9));
+    assert_eq!(lossy.verdict, Some(Verdict::Lost));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::{
     report::{TraceEnd, TraceReport, TraceStart},
     tracer::Losses,
     tracker::{Chain, Fate, Tracker, Transfer},
-    verdict::{Judged, of_transfer_where},
+    verdict::Judged,
 };
 
 /// One trace on its way from records to a report.
@@ -211,7 +211,7 @@ impl<'a> Session<'a> {
     }
 
     fn report_transfer(&mut self, transfer: Transfer) -> io::Result<()> {
-        if self.is_full() || !self.selection.accepts(&transfer) {
+        if self.is_full() {
             return Ok(());
         }
         let begin = transfer.hops.iter().map(|seen| seen.t_ns).min();
@@ -220,9 +220,10 @@ impl<'a> Session<'a> {
             (Some(lost), Some(begin)) => begin > lost,
             (lost, _) => lost.is_none(),
         };
-        let watches = |hop| self.watched.contains(&hop);
-        let verdict = of_transfer_where(&transfer, watches, lossless);
-        let judged = Judged { transfer, verdict };
+        let judged = Judged::of(transfer, |hop| self.watched.contains(&hop), lossless);
+        if !self.selection.accepts(&judged.transfer) {
+            return Ok(());
+        }
         self.tally.add(&judged);
         self.report.transfer(&judged)
     }

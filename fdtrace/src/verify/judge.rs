@@ -16,7 +16,7 @@ use crate::{
     ledger,
     plan::Plan,
     tracker::Transfer,
-    verdict::{self, Judged, Verdict},
+    verdict::{Judged, Verdict},
     witness::{Testimony, Witness},
 };
 
@@ -99,10 +99,7 @@ pub(super) fn judge(
     let transfers = transfers
         .into_iter()
         .filter(|transfer| is_of(transfer, &pids))
-        .map(|transfer| Judged {
-            verdict: verdict::of_transfer(&transfer, plan, lossless),
-            transfer,
-        })
+        .map(|transfer| Judged::of(transfer, |hop| plan.watches(hop), lossless))
         .collect();
     let mut findings = Findings {
         lossless,
