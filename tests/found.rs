@@ -51,7 +51,8 @@ fn its_receive_is_shown_without_a_sender() {
         assert_eq!(transfer.socket.kind, Some(SocketType::Stream));
         assert!(Mark::of(transfer).contains(&Mark::QueuedBefore));
         assert_eq!(transfer.chain, Chain::Gap { hop: Hop::Queue });
-        let verdict = verdict::of_transfer(transfer, &tracepoint_plan(), true);
+        let plan = tracepoint_plan();
+        let verdict = verdict::of_transfer(transfer, |hop| plan.watches(hop), true);
         assert_eq!(verdict, Some(Verdict::Unverified));
     }
 }

@@ -6,7 +6,7 @@ use fdtrace::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
     tracker::{Chain, Context, Fate, FileIdentity, HopSeen, Socket, Transfer},
-    verdict::{Verdict, of_transfer},
+    verdict::{self, Verdict},
 };
 
 const FATES: [Fate; 7] = [
@@ -74,6 +74,10 @@ fn plan_by(kernel: &str, attach: Attach) -> Plan {
         .join(kernel);
     let view = KernelView::fixture(&fixture).expect("the fixture is there");
     plan(&view, attach).expect("it can be planned for")
+}
+
+fn of_transfer(transfer: &Transfer, plan: &Plan, lossless: bool) -> Option<Verdict> {
+    verdict::of_transfer(transfer, |hop| plan.watches(hop), lossless)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    plan::{Hop, Plan},
+    plan::Hop,
     tracker::{Chain, Fate, HopSeen, Transfer},
 };
 
@@ -49,13 +49,13 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// A transfer and what the trace alone says of it, as [`of_transfer_where`] does.
+    /// A transfer and what the trace alone says of it, as [`of_transfer`] does.
     #[must_use]
     pub fn of(mut transfer: Transfer, watches: impl Fn(Hop) -> bool, lossless: bool) -> Self {
         if !lossless {
             leave_out_others(&mut transfer);
         }
-        let verdict = of_transfer_where(&transfer, watches, lossless);
+        let verdict = of_transfer(&transfer, watches, lossless);
         Self { transfer, verdict }
     }
 }
@@ -83,16 +83,10 @@ fn leave_out_others(transfer: &mut Transfer) {
 
 /// What the trace alone says of a transfer; `None` where nothing came out to compare.
 ///
-/// `lossless` says whether every event since tracing began has arrived. Loss can only weaken:
-/// it turns a gap into `lost`, and never anything into `same`.
+/// `watches` says which hops are watched, and `lossless` whether every event since tracing began has
+/// arrived. Loss can only weaken: it turns a gap into `lost`, and never anything into `same`.
 #[must_use]
-pub fn of_transfer(transfer: &Transfer, plan: &Plan, lossless: bool) -> Option<Verdict> {
-    of_transfer_where(transfer, |hop| plan.watches(hop), lossless)
-}
-
-/// The same, where all that is known of the plan is which hops it watches.
-#[must_use]
-pub fn of_transfer_where(
+pub fn of_transfer(
     transfer: &Transfer,
     watches: impl Fn(Hop) -> bool,
     lossless: bool,

@@ -84,7 +84,7 @@ fn halves_of_two_messages_with_a_loss_between_are_lost() {
     assert_eq!(transfers[0].chain, Chain::LossBetween);
     let plan = tracepoint_plan();
     assert_eq!(
-        verdict::of_transfer(&transfers[0], &plan, false),
+        verdict::of_transfer(&transfers[0], |hop| plan.watches(hop), false),
         Some(Verdict::Lost)
     );
 }

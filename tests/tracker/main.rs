@@ -18,7 +18,7 @@ use fdtrace::{
 use support::track;
 
 fn same(plan: &Plan, transfer: &Transfer) -> bool {
-    verdict::of_transfer(transfer, plan, true) == Some(Verdict::Same)
+    verdict::of_transfer(transfer, |hop| plan.watches(hop), true) == Some(Verdict::Same)
 }
 
 fn fates(transfers: &[Transfer]) -> Vec<(Fate, Option<Cause>)> {

@@ -182,7 +182,7 @@ proptest! {
             }
         }
         for transfer in track(events) {
-            match verdict::of_transfer(&transfer, &plan, false) {
+            match verdict::of_transfer(&transfer, |hop| plan.watches(hop), false) {
                 Some(Verdict::Same) => prop_assert!(pairs_up(&transfer), "{transfer:?}"),
                 Some(Verdict::Different) => prop_assert!(false, "{transfer:?}"),
                 _ => {}
@@ -202,7 +202,7 @@ proptest! {
         let transfers = tracker.take_closed();
         for transfer in &transfers {
             let begin = transfer.hops.iter().map(|seen| seen.t_ns).min().unwrap_or(0);
-            match verdict::of_transfer(transfer, &plan, begin > tracker.forgotten_at()) {
+            match verdict::of_transfer(transfer, |hop| plan.watches(hop), begin > tracker.forgotten_at()) {
                 Some(Verdict::Same) => prop_assert!(pairs_up(transfer), "{transfer:?}"),
                 Some(Verdict::Different) => prop_assert!(false, "{transfer:?}"),
                 _ => {}
@@ -240,7 +240,7 @@ proptest! {
         for transfer in &transfers {
             let expected =
                 if usize::from(transfer.index) == victim { Verdict::Different } else { Verdict::Same };
-            prop_assert_eq!(verdict::of_transfer(transfer, &plan, true), Some(expected));
+            prop_assert_eq!(verdict::of_transfer(transfer, |hop| plan.watches(hop), true), Some(expected));
         }
     }
 

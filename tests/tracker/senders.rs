@@ -35,7 +35,7 @@ fn a_senders_number_that_stands_for_another_file_by_now_proves_nothing() {
     assert_eq!(transfers[0].chain, Chain::SenderUnknown);
     let plan = tracepoint_plan();
     assert_eq!(
-        verdict::of_transfer(&transfers[0], &plan, true),
+        verdict::of_transfer(&transfers[0], |hop| plan.watches(hop), true),
         Some(Verdict::Unverified)
     );
 }
@@ -111,7 +111,7 @@ fn a_sender_with_other_files_or_another_socket_is_not_taken() {
         assert_eq!(transfers[0].chain, Chain::Gap { hop: Hop::Queue });
         let plan = tracepoint_plan();
         assert_eq!(
-            verdict::of_transfer(&transfers[0], &plan, true),
+            verdict::of_transfer(&transfers[0], |hop| plan.watches(hop), true),
             Some(Verdict::Unverified)
         );
     }
