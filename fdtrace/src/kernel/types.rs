@@ -382,14 +382,19 @@ fn malformed(error: impl fmt::Display) -> TypeError {
 fn sealed_copy(bytes: &[u8]) -> io::Result<fs::File> {
     let mut file = fs::File::from(memfd()?);
     file.write_all(bytes)?;
+    seal(&file)?;
+    Ok(file)
+}
+
+fn seal(file: &fs::File) -> io::Result<()> {
     // F_SEAL_WRITE waits until the kernel itself holds none of the pages, and fails with EBUSY if it
     // does for long. That is about mappings that can write, and there have been none.
     let seals = SealFlag::F_SEAL_SHRINK
         | SealFlag::F_SEAL_GROW
         | SealFlag::F_SEAL_FUTURE_WRITE
         | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(file)
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
 }
 
 fn memfd() -> io::Result<OwnedFd> {

@@ -419,3 +419,30 @@ fn sections_outside_the_blob_are_malformed() {
     // The second one announces more members than there are bytes.
     assert!(with_word(44, STRUCT << 24 | 500).contains("type 2 is cut short"));
 }
+
+#[test]
+fn a_page_that_is_held_elsewhere_does_not_keep_the_copy_from_being_sealed() {
+    let mut file = fs::File::from(memfd().unwrap());
+    file.write_all(&[1; 4096]).unwrap();
+    let (_reader, writer) = io::pipe().unwrap();
+    let mut from = 0;
+    // SAFETY: both descriptors are open, and the offset outlives the call.
+    let held = unsafe {
+        libc::splice(
+            file.as_raw_fd(),
+            &raw mut from,
+            writer.as_raw_fd(),
+            std::ptr::null_mut(),
+            4096,
+            0,
+        )
+    };
+    assert_eq!(held, 4096);
+    // The control: it is held.
+    let waits = FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE);
+    assert_eq!(fcntl(&file, waits), Err(Errno::EBUSY));
+    seal(&file).unwrap();
+    let error = file.write(b"x").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    assert!(file.set_len(1).is_err());
+}
