@@ -3,16 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
+#[path = "../contract/mod.rs"]
 mod contract;
+mod report;
 
-use contract::Schema;
 use fdtrace::{
     inflight::{
         Age, Census, Gaps, Holder, Identity, Order, Part, Pass, PathFilter, Queue, QueuedFile,
         Sightings, SocketFilter, UnixSocket, Wanted, holders, select,
     },
     path::FilePath,
-    report::{InFlightJson, InFlightReport, InFlightText, PointerStyle, Pointers, Round, schema},
     tracker::{FileIdentity, SocketType},
 };
 use fdtrace_common::queues::HolderSeen;
@@ -494,109 +494,6 @@ fn holders_are_told_once_however_often_the_kernel_lists_them() {
         fds,
     });
     assert_eq!(holders[&1], expected);
-}
-
-fn round(census: &Census, sightings: &Sightings, print: impl FnOnce(&Round<'_>)) {
-    let selection = all(census);
-    print(&Round {
-        census,
-        selection: &selection,
-        sightings,
-        wall_ns: 100 * SECOND,
-        unfiltered: true,
-        exit_code: 0,
-    });
-}
-
-fn text(census: &Census) -> String {
-    let mut out = Vec::new();
-    round(census, &Sightings::default(), |round| {
-        let stripped = anstream::StripStream::new(&mut out);
-        InFlightText::new(stripped, false).round(round).unwrap();
-    });
-    String::from_utf8(out).unwrap()
-}
-
-fn json(census: &Census) -> String {
-    let mut out = Vec::new();
-    round(census, &Sightings::default(), |round| {
-        let pointers = Pointers::new(PointerStyle::Alias, 0);
-        InFlightJson::new(&mut out, pointers).round(round).unwrap();
-    });
-    String::from_utf8(out).unwrap()
-}
-
-/// One of everything.
-fn motley() -> Census {
-    let mut hostile = file(1, "/tmp/\u{1b}[2J\nname");
-    hostile.path.as_mut().unwrap().unlinked = true;
-    let mut sent = file(0, "/var/log/app");
-    sent.sender_ino = Some(70);
-    let mut top = queue(1, vec![sent, hostile, carried(2, 2)]);
-    top.socket.name = Some("/run/\u{202e}app.sock".to_owned());
-    let mut inner = queue(2, vec![file(0, "/inner")]);
-    inner.files[0].sender = Some(Identity {
-        pid: 77,
-        alive: false,
-        uid: 1000,
-        gid: 1000,
-    });
-    inner.socket.scm_fds = 2;
-    let mut pass = pass(
-        vec![
-            top,
-            inner,
-            queue(4, vec![carried(0, 5)]),
-            queue(5, vec![carried(0, 4)]),
-        ],
-        &[1],
-    );
-    pass.gaps = Gaps {
-        restless: 1,
-        long_queues: 2,
-        too_many_files: 1,
-        namespaces: 3,
-        no_iterator: true,
-    };
-    let mut before = pass.clone();
-    before.queues[3].files.push(file(1, "/went"));
-    Census::of(&before, pass)
-}
-
-#[test]
-fn text_is_for_people_and_safe_to_print() {
-    insta::assert_snapshot!(text(&motley()));
-}
-
-#[test]
-fn on_a_terminal_each_round_takes_the_place_of_the_last() {
-    let mut out = Vec::new();
-    let mut screen = InFlightText::new(anstream::AutoStream::always(&mut out), true);
-    for _ in 0..2 {
-        round(&Census::default(), &Sightings::default(), |round| {
-            screen.round(round).unwrap();
-        });
-    }
-    let out = String::from_utf8(out).unwrap();
-    let rounds: Vec<&str> = out.split("\x1b[H\x1b[2J").collect();
-    assert_eq!(rounds.len(), 3);
-    assert_eq!(rounds[0], "");
-    assert_eq!(rounds[1], rounds[2]);
-    assert!(rounds[1].contains("nothing is in flight"));
-}
-
-#[test]
-fn nothing_in_flight_is_said() {
-    let nothing = "nothing is in flight; the kernel's own count agrees\n";
-    assert_eq!(text(&Census::default()), nothing);
-}
-
-#[test]
-fn json_keeps_its_contract() {
-    let schema = Schema::parse(&schema::schema().to_string());
-    let lines = json(&motley());
-    assert_eq!(schema.assert_lines(&lines).len(), 7);
-    insta::assert_snapshot!(lines);
 }
 
 proptest! {

@@ -4,6 +4,9 @@
 //! The snapshots were read against the kernels' own lists of tracepoints. A change in one of them
 //! is a change in what fdtrace can say on that kernel, so it needs the same reading.
 
+mod facts;
+mod refusals;
+
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use fdtrace::{
@@ -57,14 +60,6 @@ fn typedef_of(btf: &[u8], tracepoint: &str) -> usize {
     let place = places.next().expect("the BTF has the typedef");
     assert_eq!(places.next(), None, "it has one");
     place
-}
-
-/// Exchanges the names of two tracepoints, so that each has the other's prototype.
-fn exchange(btf: &mut [u8], one: &str, other: &str) {
-    let (one, other) = (typedef_of(btf, one), typedef_of(btf, other));
-    for byte in 0..4 {
-        btf.swap(one + byte, other + byte);
-    }
 }
 
 fn auto(view: &KernelView) -> Plan {
@@ -188,7 +183,7 @@ const UPDATE: &str = "FDTRACE_UPDATE_DOCS";
 #[test]
 fn the_page_on_the_path_says_what_the_plans_say() {
     const MARKS: [&str; 2] = [
-        "<!-- plans: written by tests/plan.rs -->\n\n",
+        "<!-- plans: written by tests/plan -->\n\n",
         "<!-- end of plans -->",
     ];
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/kernel-path.md");
@@ -407,46 +402,6 @@ fn auto_never_fails_for_want_of_hooks() {
 }
 
 #[test]
-fn a_hook_whose_arguments_differ_is_refused_with_both_types() {
-    let view = changed("6.12", |btf| {
-        exchange(btf, "kfree_skb", "sys_enter");
-    });
-    let plan = tracepoints(&view);
-    let refusal =
-        "tracepoint kfree_skb passes `struct pt_regs *` where `struct sk_buff *` is expected";
-    assert!(why(&plan, Hop::End).is_some_and(|why| why.contains(refusal)));
-    // Its other hook goes on, so the hop is still watched, and says what it lacks.
-    let targets: Vec<&str> = plan.hooks().map(|hook| hook.target).collect();
-    assert!(plan.watches(Hop::End));
-    assert!(targets.contains(&"consume_skb") && !targets.contains(&"kfree_skb"));
-    // The control: with its own prototype there is nothing to say.
-    let control = tracepoints(&fixture("6.12"));
-    assert!(why(&control, Hop::End).is_some_and(|why| !why.contains("kfree_skb")));
-}
-
-#[test]
-fn programs_cast_only_where_the_kernel_was_seen_to_let_them() {
-    let mut view = fixture("6.18");
-    let planned = plan(&view, Attach::Auto).expect("it is planned");
-    assert_eq!(fact(&planned, "RDONLY_CAST"), 0);
-    assert_eq!(planned.offsets.rdonly_cast(), None);
-    view.rdonly_cast = Some(4711);
-    let planned = plan(&view, Attach::Auto).expect("it is planned");
-    assert_eq!(fact(&planned, "RDONLY_CAST"), 4711);
-    assert_eq!(planned.offsets.rdonly_cast(), Some(4711));
-}
-
-#[test]
-fn what_is_held_ahead_of_queue_is_looked_for_only_where_hops_come_before_it() {
-    let functions = plan(&fixture("6.18"), Attach::Auto).expect("it is planned");
-    assert_eq!(fact(&functions, "SEEN_BEFORE_QUEUE"), 1);
-    assert_eq!(
-        fact(&tracepoints(&fixture("6.18-locked")), "SEEN_BEFORE_QUEUE"),
-        0
-    );
-}
-
-#[test]
 fn the_hook_that_everybody_hits_is_taken_only_at_any_price() {
     let view = fixture("6.18-locked");
     let frugal = tracepoints(&view);
@@ -471,138 +426,6 @@ fn the_hook_that_everybody_hits_is_taken_only_at_any_price() {
     assert!(!targets(&functions, Hop::End).contains(&"kfree"));
     // Either tells what a failed send returned.
     assert!(frugal.sees_failed_sends() && functions.sees_failed_sends());
-}
-
-#[test]
-fn a_hop_whose_only_hook_is_refused_is_not_watched() {
-    let view = changed("7.3", |btf| {
-        exchange(btf, "sk_data_ready", "sys_exit");
-    });
-    let plan = tracepoints(&view);
-    assert!(!plan.watches(Hop::Queue));
-    assert_eq!(
-        why(&plan, Hop::Queue),
-        Some(
-            "tracepoint sk_data_ready passes `struct pt_regs *` where `struct sock *` is expected"
-        )
-    );
-    // What is wrong with one hop leaves the others as they were.
-    assert!(
-        [Hop::Dequeue, Hop::Install, Hop::End]
-            .iter()
-            .all(|hop| plan.watches(*hop))
-    );
-}
-
-#[test]
-fn a_hook_with_too_few_arguments_is_refused() {
-    // sk_data_ready passes the socket and nothing more; install reads two numbers after it.
-    let view = changed("6.18", |btf| {
-        exchange(btf, "sock_recv_length", "sk_data_ready");
-    });
-    let plan = tracepoints(&view);
-    assert!(!plan.watches(Hop::Install));
-    assert_eq!(
-        why(&plan, Hop::Install),
-        Some("tracepoint sock_recv_length passes nothing where `int` is expected")
-    );
-    // The other way round the kernel passes more than is read, which is fine.
-    assert!(plan.watches(Hop::Queue));
-}
-
-#[test]
-fn a_hook_that_is_struck_out_leaves_its_reason_and_its_sibling() {
-    let mut plan = tracepoints(&fixture("7.3"));
-    let hook = |plan: &Plan, target: &str| {
-        let mut hooks = plan.hooks();
-        hooks
-            .find(|hook| hook.target == target)
-            .expect("it is planned")
-    };
-
-    let kfree = hook(&plan, "kfree_skb");
-    plan.strike_out(kfree, "did not fire");
-    assert!(plan.watches(Hop::End));
-    assert_eq!(why(&plan, Hop::End), Some("kfree_skb did not fire"));
-
-    let send = hook(&plan, "sock_send_length");
-    plan.strike_out(send, "did not fire");
-    let consume = hook(&plan, "consume_skb");
-    plan.strike_out(consume, "did not fire either");
-    assert!(!plan.watches(Hop::End));
-    assert_eq!(
-        why(&plan, Hop::End),
-        Some("consume_skb did not fire either")
-    );
-
-    // Nothing else has changed, and striking out again changes nothing.
-    let before = format!("{plan:?}");
-    plan.strike_out(consume, "is not there");
-    assert_eq!(format!("{plan:?}"), before);
-    let untouched = tracepoints(&fixture("7.3"));
-    for hop in Hop::ALL.into_iter().filter(|hop| *hop != Hop::End) {
-        assert_eq!(plan.watches(hop), untouched.watches(hop), "{hop}");
-        assert_eq!(why(&plan, hop), why(&untouched, hop), "{hop}");
-    }
-}
-
-#[test]
-fn every_offset_and_every_fact_is_resolved_once() {
-    macro_rules! names {
-        ($($name:ident $path:literal $size:literal;)*) => { [$(stringify!($name)),*] };
-    }
-    macro_rules! facts {
-        ($($name:ident;)*) => { [$(stringify!($name)),*] };
-    }
-    let expected: Vec<&str> = fdtrace_common::for_each_offset!(names)
-        .into_iter()
-        .chain(fdtrace_common::for_each_fact!(facts))
-        // What to filter by is the user's to say, not the kernel's.
-        .filter(|name| !name.starts_with("FILTER_"))
-        .collect();
-    for kernel in KERNELS {
-        let plan = auto(&fixture(kernel));
-        let found: Vec<&str> = plan.offsets.facts().iter().map(|(name, _)| *name).collect();
-        assert_eq!(found, expected, "{kernel}");
-    }
-}
-
-#[test]
-fn the_reference_count_is_read_as_each_kernel_keeps_it() {
-    for kernel in KERNELS {
-        let view = fixture(kernel);
-        let plan = auto(&view);
-        let counts_from_zero = !["5.10", "6.1", "6.12"].contains(&kernel);
-        let member = if counts_from_zero {
-            "file.f_ref"
-        } else {
-            "file.f_count"
-        };
-        assert_eq!(
-            fact(&plan, "FILE_REFS_BIAS"),
-            u32::from(counts_from_zero),
-            "{kernel}"
-        );
-        let offset = view
-            .types
-            .member(member)
-            .expect("it has one of them")
-            .offset;
-        assert_eq!(fact(&plan, "FILE__REFS"), offset, "{kernel}");
-    }
-}
-
-#[test]
-fn consume_skb_tells_its_caller_only_where_it_passes_one() {
-    for kernel in KERNELS {
-        let passes = !["5.10", "6.1"].contains(&kernel);
-        let plan = auto(&fixture(kernel));
-        assert_eq!(
-            fact(&plan, "CONSUME_SKB_HAS_LOCATION"),
-            u32::from(passes),
-            "{kernel}"
-        );
-    }
 }
 
 #[test]
