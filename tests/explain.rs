@@ -23,6 +23,7 @@ use fdtrace::{
         self,
         fact::{Actor, Fact},
     },
+    witness::Birth,
 };
 use support::{Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, fixtures, tracker};
 
@@ -300,7 +301,7 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
 }
 
 /// A moment before a send, with the sender's file as /proc shows it.
-fn before_sending(t_ns: u64, born: Option<SystemTime>) -> Still {
+fn before_sending(t_ns: u64, birth: Option<Birth>) -> Still {
     let passing = Passing::one();
     let actor = Actor {
         pid: passing.sender,
@@ -312,7 +313,7 @@ fn before_sending(t_ns: u64, born: Option<SystemTime>) -> Still {
         refs: 1,
         link: "/file".to_owned(),
         ino: Some(passing.files[0] >> 4),
-        born,
+        birth,
         queued: None,
     };
     Still {
@@ -335,13 +336,21 @@ fn before_sending(t_ns: u64, born: Option<SystemTime>) -> Still {
 fn a_file_at_the_address_and_the_inode_of_one_that_is_gone_has_a_letter_of_its_own() {
     let passing = Passing::one();
     let events = [passing.delivered(20), passing.delivered(120)];
-    let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    for (born, letters) in [
-        ([at(1), at(2)], vec!["A", "B"]),
-        ([at(1), at(1)], vec!["A"]),
+    let birth = |generation: Option<u8>, seconds| {
+        Some(Birth {
+            handle: generation.map(|generation| (1, vec![7, generation])),
+            time: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+        })
+    };
+    for ([first, second], letters) in [
+        ([birth(None, 1), birth(None, 2)], vec!["A", "B"]),
+        // Both were made within one tick of the file system's clock.
+        ([birth(Some(1), 1), birth(Some(2), 1)], vec!["A", "B"]),
+        ([birth(Some(1), 1), birth(Some(1), 1)], vec!["A"]),
+        ([birth(None, 1), birth(None, 1)], vec!["A"]),
         ([None, None], vec!["A"]),
     ] {
-        let stills = vec![before_sending(10, born[0]), before_sending(110, born[1])];
+        let stills = vec![before_sending(10, first), before_sending(110, second)];
         let story = story_with("7.3", &events, stills);
         let named: Vec<&str> = story.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(named, letters);

@@ -4,12 +4,7 @@
 //! processes: what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
 //! at that moment. It makes nothing of what it sees; that is [`super::story`]'s part.
 
-use std::{
-    collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, time::Duration};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -17,7 +12,7 @@ use crate::{
     event::Event,
     tracer::{OpenFile, Tracer},
     verify::{Onlooker, fact::Fact},
-    witness,
+    witness::{self, Birth},
 };
 
 /// The scenario's processes at one moment, while an actor is held.
@@ -55,8 +50,8 @@ pub struct Descriptor {
     pub link: String,
     /// Inode number of the file, where /proc shows it.
     pub ino: Option<u64>,
-    /// When its inode was made, where the file system tells.
-    pub born: Option<SystemTime>,
+    /// What tells its inode from earlier ones of that number, where the file system does.
+    pub birth: Option<Birth>,
     /// For a Unix socket: how many descriptors fdinfo says are in its queue.
     pub queued: Option<u64>,
 }
@@ -155,7 +150,7 @@ fn describe(pid: u32, fd: i32, file: OpenFile) -> Descriptor {
         file: file.ptr,
         refs: file.refs - OF_THE_ITERATOR,
         ino: metadata.as_ref().map(MetadataExt::ino),
-        born: metadata.and_then(|metadata| metadata.created().ok()),
+        birth: metadata.and_then(|metadata| Birth::of(pid, fd, &metadata)),
         queued: is_socket
             .then(|| witness::queued_descriptors(pid, fd))
             .flatten(),

@@ -4,6 +4,7 @@
 //! that a mistake in one shows in the others.
 
 mod balance;
+mod birth;
 mod fdinfo;
 mod kcmp;
 mod original;
@@ -13,6 +14,7 @@ use std::os::fd::AsFd as _;
 use crate::{tracer::Snapshot, verdict::Verdict};
 
 pub use balance::{Balance, Surplus};
+pub use birth::Birth;
 pub use fdinfo::queued_descriptors;
 pub use original::{HoldError, Originals};
 

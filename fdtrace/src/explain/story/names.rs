@@ -1,10 +1,8 @@
 //! The letters that a story calls files by, in the order in which they were first seen.
 //!
-//! A file is known by its address, its inode and when that was made: an address is another file's as
-//! soon as its file is gone, and so is the number of an inode. The trace has no such time, so what it
+//! A file is known by its address, its inode and that one's birth: an address is another file's as
+//! soon as its file is gone, and so is the number of an inode. The trace has no births, so what it
 //! saw is the file that was last about to be sent by then.
-
-use std::time::SystemTime;
 
 use super::NamedFile;
 use crate::{
@@ -12,6 +10,7 @@ use crate::{
     report::Pointers,
     tracker::{FileIdentity, Transfer},
     verify::fact::Fact,
+    witness::Birth,
 };
 
 /// What stands for the letter of a file that was never seen.
@@ -21,8 +20,8 @@ pub(crate) const UNNAMED: &str = "?";
 struct Known {
     ptr: u64,
     ino: u64,
-    /// When its inode was made, where the file system tells.
-    born: Option<SystemTime>,
+    /// What tells its inode from earlier ones of that number, where the file system does.
+    birth: Option<Birth>,
     /// When it was first seen.
     since_ns: u64,
     /// What the trace said of it, if it was under way.
@@ -60,7 +59,7 @@ impl Names {
                 names.0.push(Known {
                     ptr: file.ptr,
                     ino: file.ino,
-                    born: None,
+                    birth: None,
                     since_ns: sent_ns(transfer),
                     identity: None,
                 });
@@ -72,16 +71,16 @@ impl Names {
     }
 
     fn note(&mut self, row: &Descriptor, since_ns: u64) {
-        let (ptr, born) = (row.file, row.born);
+        let (ptr, birth) = (row.file, &row.birth);
         let Some(ino) = row.ino else {
             return;
         };
-        let is_it = |known: &Known| (known.ptr, known.ino, known.born) == (ptr, ino, born);
+        let is_it = |known: &Known| (known.ptr, known.ino, &known.birth) == (ptr, ino, birth);
         if !self.0.iter().any(is_it) {
             self.0.push(Known {
                 ptr,
                 ino,
-                born,
+                birth: birth.clone(),
                 since_ns,
                 identity: None,
             });
@@ -105,7 +104,7 @@ impl Names {
         let agrees = |known: &Known| {
             known.ptr == row.file
                 && row.ino.is_none_or(|ino| known.ino == ino)
-                && match (known.born, row.born) {
+                && match (&known.birth, &row.birth) {
                     (Some(known), Some(row)) => known == row,
                     _ => known.since_ns <= t_ns,
                 }
