@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use fdtrace::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
-    tracker::{Chain, Context, Fate, FileIdentity, HopSeen, Socket, Transfer},
-    verdict::{self, Verdict},
+    tracker::{Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Socket, Transfer},
+    verdict::{self, Judged, Verdict},
 };
 
 const FATES: [Fate; 7] = [
@@ -181,6 +181,49 @@ fn a_sender_that_was_not_seen_is_lost_only_where_nothing_else_would_explain_it()
         of_transfer(&found, &by_functions, false),
         Some(Verdict::Lost)
     );
+}
+
+#[test]
+fn with_losses_a_number_is_left_out_where_functions_of_the_receiver_had_another_file() {
+    const OTHER: u64 = 0xffff_8881_0427_0a00;
+    for (differs, at, is_kept) in [
+        (Hop::Queue, Hop::Receive, true),
+        (Hop::Detach, Hop::Receive, true),
+        (Hop::Receive, Hop::Receive, false),
+        (Hop::Install, Hop::Receive, false),
+        (Hop::Install, Hop::Detach, false),
+        // The number was looked up behind the call that returned it.
+        (Hop::Install, Hop::Dequeue, true),
+    ] {
+        let mut transfer = transfer(Fate::Delivered, Chain::Differs { hop: differs });
+        transfer.receiver = Some(Receiver {
+            pid: 1,
+            tid: 1,
+            comm: "receiver".to_owned(),
+            fd: Some(9),
+            cloexec: Some(true),
+            fd_inferred: false,
+        });
+        let other = HopSeen {
+            file: OTHER,
+            ..seen(Hop::Install)
+        };
+        transfer.hops = vec![seen(at), other];
+        for lossless in [true, false] {
+            let judged = Judged::of(transfer.clone(), |_| true, lossless);
+            let expected = if lossless {
+                Verdict::Different
+            } else {
+                Verdict::Lost
+            };
+            assert_eq!(judged.verdict, Some(expected), "{differs} after {at}");
+            let receiver = judged.transfer.receiver.unwrap();
+            let is_whole = lossless || is_kept;
+            assert_eq!(receiver.fd, is_whole.then_some(9), "{differs} after {at}");
+            assert_eq!(receiver.cloexec, is_whole.then_some(true));
+            assert_eq!(judged.transfer.hops.len(), 1 + usize::from(is_whole));
+        }
+    }
 }
 
 fn seen(hop: Hop) -> HopSeen {
