@@ -139,6 +139,17 @@ fn what_is_only_missing_may_have_been_installed_in_records_that_are_lost() {
 }
 
 #[test]
+fn of_a_send_that_failed_nothing_can_have_come_out() {
+    // The system call says so itself, whatever was lost.
+    let failed = transfer(Fate::Failed, Chain::Gap { hop: Hop::Queue });
+    for plan in [plan_of("5.10"), plan_of("7.3")] {
+        for lossless in [true, false] {
+            assert_eq!(of_transfer(&failed, &plan, lossless), None);
+        }
+    }
+}
+
+#[test]
 fn an_end_without_what_came_before_it_is_open_or_lost() {
     let plan = plan_of("7.3");
     let mut transfer = transfer(Fate::Unknown, Chain::Gap { hop: Hop::Install });
