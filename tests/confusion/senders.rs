@@ -4,7 +4,7 @@ use fdtrace::{event::Event, tracker::Fate, verdict::Verdict};
 
 use crate::{
     another, another_after, assert_without_sender, by_thread, only, peeked,
-    support::{Passing, head_mut},
+    support::{Passing, files_mut, head_mut},
     track, verdict, with_refs,
 };
 
@@ -172,4 +172,41 @@ fn a_look_at_the_address_of_a_message_without_a_sender_may_be_that_messages() {
     let transfers = track([first, a_look_that_finds_the_next_list(&message, 20)].concat());
     assert_eq!(transfers.len(), 2, "{transfers:?}");
     transfers.iter().for_each(assert_without_sender);
+}
+
+#[test]
+fn a_look_at_the_next_message_keeps_its_places_where_records_of_it_are_lost() {
+    // One file under forty numbers: nothing but its place tells which of them it was.
+    let message = Passing {
+        files: vec![Passing::one().files[0]; 40],
+        ..Passing::one()
+    };
+    let before = Passing {
+        list: message.list + 0x1000,
+        ..another_after(&message)
+    };
+    // By a thread that has looked since the first one was read, and so cannot have sent that.
+    let whole = by_thread(101, message.queued(40));
+    let first_fd = files_mut(&mut whole.clone()[0])[0].fd;
+    for lost in 0..whole.len() {
+        let mut look = whole.clone();
+        let unseen = files_mut(&mut look.remove(lost)).len();
+        let events = [
+            message.dequeued(20),
+            by_thread(101, before.queued(25)),
+            look,
+            message.returned(30, 40),
+            message.dequeued(50),
+            message.returned(60, 40),
+        ];
+        let transfers = track(events.concat());
+        let places = transfers.iter().filter_map(|transfer| {
+            let fd = transfer.sender.as_ref()?.fd?;
+            let is_same = verdict(transfer) == Some(Verdict::Same);
+            is_same.then_some((i32::from(transfer.index), fd - first_fd))
+        });
+        let places: Vec<(i32, i32)> = places.collect();
+        assert_eq!(places.len(), 40 - unseen, "{places:?}");
+        assert!(places.iter().all(|(at, of)| at == of), "{places:?}");
+    }
 }

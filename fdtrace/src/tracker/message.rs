@@ -271,16 +271,13 @@ impl Message {
         if queued.t_ns <= returned.t_ns {
             return None;
         }
-        let files = self.files.iter().filter_map(|file| file.at(Hop::Queue));
-        let files = files.map(|seen| seen.file).collect();
         let mut next = Self::new(id, self.count);
-        next.record(
-            Hop::Queue,
-            &Sighting {
-                head: Head { first: 0, ..queued },
-                files,
-            },
-        );
+        let head = next.note_head(Hop::Queue, queued);
+        // Each keeps its place: records of some may be lost.
+        for (file, mixed) in next.files.iter_mut().zip(&self.files) {
+            let seen = mixed.at(Hop::Queue);
+            file.seen.extend(seen.map(|seen| Seen { head, ..*seen }));
+        }
         (next.socket_name, next.sender_task) = (self.socket_name.take(), self.sender_task.take());
         (next.contested, next.shared) = (self.contested, self.shared);
         next.looked_since = self.looked_since;
