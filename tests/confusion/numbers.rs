@@ -2,7 +2,7 @@
 
 use fdtrace::{
     plan::Hop,
-    tracker::{Cause, Chain, Fate},
+    tracker::{Cause, Chain, Fate, Transfer},
     verdict::Verdict,
 };
 use fdtrace_common::records::{FLAG_PEEK, FLAG_TABLE_SHARED};
@@ -106,4 +106,45 @@ fn a_number_that_another_thread_gave_to_another_file_says_nothing_of_the_first()
     assert_eq!(verdict(&replaced), Some(Verdict::Unverified));
     // Where nobody else has the table, the kernel itself has installed another file.
     assert_eq!(verdict(&ending(0)), Some(Verdict::Different));
+}
+
+#[test]
+fn numbers_of_one_return_are_not_taken_for_those_of_the_next_where_records_of_both_are_lost() {
+    let message = Passing {
+        files: vec![Passing::one().files[0]; 40],
+        ..Passing::one()
+    };
+    let later = Passing {
+        receiver_fd: message.receiver_fd + 100,
+        ..message.clone()
+    };
+    let gained = (0..40).map(|index| message.gained(index)).collect();
+    let course = |is_lossy: bool| {
+        let read = [message.queued(10), message.dequeued(20)].concat();
+        let mut peek = message.returned_with(30, SYS_RECVMSG, FLAG_PEEK, Vec::clone(&gained));
+        let again = later.dequeued(40);
+        let mut returned = later.returned(50, 40);
+        if is_lossy {
+            peek.pop();
+            returned.remove(0);
+        }
+        track([read, peek, again, returned].concat())
+    };
+    let numbers = |transfers: &[Transfer], fate| {
+        let fated = transfers.iter().filter(|transfer| transfer.fate == fate);
+        let numbers = fated.filter_map(|transfer| {
+            let fd = transfer.receiver.as_ref()?.fd?;
+            Some(fd - i32::from(transfer.index))
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    let whole = course(false);
+    assert_eq!(numbers(&whole, Fate::Peeked), [message.receiver_fd; 40]);
+    assert_eq!(numbers(&whole, Fate::Delivered), [later.receiver_fd; 40]);
+    let lossy = course(true);
+    // Neither return is whole, so neither says which number is whose.
+    assert!(
+        lossy.iter().all(|transfer| transfer.fate == Fate::Unknown),
+        "{lossy:?}"
+    );
 }

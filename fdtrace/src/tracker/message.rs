@@ -30,8 +30,8 @@ pub(super) struct Message {
     /// The heads of all sightings.
     heads: Vec<(Hop, Head)>,
     files: Vec<File>,
-    /// Records of the receive that is returning, until all have come.
-    returned: Vec<FileSeen>,
+    /// When the receive returned, and what of its records has come.
+    returned: (u64, Vec<FileSeen>),
     /// The sender's numbers, where the list had left the queue before it was looked for.
     late_sender: Option<LateSender>,
     /// As it was found in its queue when the trace began, if it had been sent before.
@@ -100,7 +100,7 @@ impl Message {
             count,
             heads: Vec::new(),
             files: vec![File::default(); usize::from(count).min(LIST_MAX)],
-            returned: Vec::new(),
+            returned: (0, Vec::new()),
             late_sender: None,
             found: None,
             found_last: None,
@@ -397,12 +397,17 @@ impl Message {
 
     /// Gathers what a receiver's table gained; gives it once every record has come.
     pub(super) fn collect_returned(&mut self, seen: Sighting) -> Option<Vec<FileSeen>> {
-        if seen.head.first == 0 {
-            self.returned.clear();
+        let head = seen.head;
+        if self.returned.0 != head.t_ns {
+            self.returned = (head.t_ns, Vec::new());
         }
-        self.returned.extend(seen.files);
-        let whole = self.returned.len() >= usize::from(seen.head.total);
-        whole.then(|| std::mem::take(&mut self.returned))
+        let gained = &mut self.returned.1;
+        // Behind a record that is lost, a number would be taken for that of an earlier file.
+        if gained.len() == usize::from(head.first) {
+            gained.extend(seen.files);
+        }
+        let is_whole = gained.len() >= usize::from(head.total);
+        is_whole.then(|| std::mem::take(gained))
     }
 
     /// Finds each file's new descriptor among those that the receiver's table gained.
