@@ -12,7 +12,7 @@ use fdtrace_common::records::{
     FLAG_DESTRUCTED, FLAG_INSTALLED_UNSEEN, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL,
     FileSeen, NOT_TOLD,
 };
-use support::{Passing, SYS_READ, SYS_RECVMSG, head_mut, track, tracker};
+use support::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
 
 type Ended = (Fate, Option<Cause>);
 
@@ -584,4 +584,56 @@ fn each_lists_end_is_its_own() {
     };
     assert_eq!(by_number(4), Some(discarded(Cause::ReceiverClosed)));
     assert_eq!(by_number(40), Some(discarded(Cause::Reconnect)));
+}
+
+#[test]
+fn sends_that_fail_are_messages_of_their_own() {
+    let message = three();
+    let events = [
+        message.send_failed(10, -libc::EBADF),
+        message.send_failed(20, -libc::EBADF),
+    ];
+    let numbers: Vec<u64> = track(events.concat())
+        .iter()
+        .map(|transfer| transfer.message)
+        .collect();
+    assert_eq!(numbers, [1, 1, 1, 2, 2, 2]);
+}
+
+#[test]
+fn half_of_a_failed_send_is_forgotten_when_a_trace_ends() {
+    let message = Passing {
+        files: (1..=40).map(|file| file << 8).collect(),
+        ..Passing::one()
+    };
+    let mut records = message.send_failed(10, -libc::EBADF);
+    let last = records.pop().unwrap();
+    let told = |ends_between: bool| {
+        let mut tracker = tracker();
+        for event in records.clone() {
+            tracker.apply(event);
+        }
+        if ends_between {
+            tracker.close_open();
+        }
+        tracker.apply(last.clone());
+        tracker.close_open();
+        tracker.take_closed().len()
+    };
+    assert_eq!(told(false), 40);
+    assert_eq!(told(true), 0);
+}
+
+#[test]
+fn a_file_has_the_label_of_whichever_hop_looked() {
+    let message = Passing::one();
+    let mut looked = message.attached(20, 0);
+    let file = &mut files_mut(&mut looked[0])[0];
+    file.parent = file.dentry;
+    file.name[..5].copy_from_slice(b"memfd");
+    let label = file.name;
+    let transfers = track([message.copied(10), looked].concat());
+    assert_eq!(transfers[0].file.label, Some(label));
+    let transfers = track([message.copied(10), message.attached(20, 0)].concat());
+    assert_eq!(transfers[0].file.label, None);
 }
