@@ -321,6 +321,35 @@ fn a_send_whose_return_was_not_seen_is_failed_without_an_errno() {
 }
 
 #[test]
+fn a_list_may_be_queued_whose_sends_return_should_have_been_seen() {
+    // The kernel has room for so many returns at a time alone, and does not tell which it skipped.
+    let message = Passing::one();
+    let lost = [message.copied(10), message.released(20, 100, 46)];
+    let ends = |then: Vec<Event>| {
+        let mut tracker = tracker().seeing_failed_sends(true);
+        for event in [lost.concat(), then].concat() {
+            tracker.apply(event);
+        }
+        tracker.close_open();
+        let closed = tracker.take_closed();
+        (closed[0].fate, closed[0].cause)
+    };
+    let unknown = (Fate::Unknown, None);
+    assert_eq!(ends(Vec::new()), unknown);
+    let next = Passing {
+        list: 0xb0,
+        ..Passing::one()
+    };
+    assert_eq!(ends(next.copied(40)), unknown);
+    // It sent something, so the list was queued, unseen.
+    assert_eq!(ends(message.send_returned(30, 10, 1)), unknown);
+    // The controls: it failed, or there was nothing to send.
+    let returned = |result| ends(message.send_returned(30, 10, result));
+    assert_eq!(returned(-libc::EPIPE), failed(libc::EPIPE));
+    assert_eq!(returned(0), discarded(Cause::ZeroLength));
+}
+
+#[test]
 fn up_to_6_9_the_senders_own_list_is_given_back_after_every_send() {
     let original = Passing::one();
     let duplicate = Passing {

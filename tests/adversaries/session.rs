@@ -60,8 +60,9 @@ pub(crate) fn run(
     let mut control = None;
     let rounds = transfers.div_ceil(ROUND);
     for _ in 0..rounds {
-        let mut tracker =
-            Tracker::new(Box::new(|_| None)).seeing_every_end(tracer.plan().sees_every_end());
+        let mut tracker = Tracker::new(Box::new(|_| None))
+            .seeing_every_end(tracer.plan().sees_every_end())
+            .seeing_failed_sends(tracer.plan().sees_failed_sends());
         let before = tracer.losses()?;
         let begin = Instant::now();
         let facts = workload.round(transfers / rounds, || {

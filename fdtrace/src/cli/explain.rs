@@ -98,7 +98,8 @@ impl Theatre {
         let tracker = Tracker::new(Box::new(move |address| {
             known.symbolize(address).map(|(name, _)| name.to_owned())
         }))
-        .seeing_every_end(started.tracer.plan().sees_every_end());
+        .seeing_every_end(started.tracer.plan().sees_every_end())
+        .seeing_failed_sends(started.tracer.plan().sees_failed_sends());
         Ok(Self {
             verifier: Verifier::new(started.tracer, tracker, limit),
             path,

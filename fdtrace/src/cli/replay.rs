@@ -11,7 +11,7 @@ use super::{
     trace::{block, finish, start_of},
 };
 use crate::{
-    plan::show_every_end,
+    plan::{show_every_end, show_failed_sends},
     recording::{End, Item, Reader},
     report::{
         Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceEnd, TraceReport,
@@ -72,15 +72,15 @@ fn play(
 
     let names = Rc::new(RefCell::new(HashMap::new()));
     let known = Rc::clone(&names);
+    let targets = || {
+        let hooks = header.plan.iter();
+        hooks.filter_map(|entry| entry.target.as_deref())
+    };
     let tracker = Tracker::new(Box::new(move |address| {
         known.borrow().get(&address).cloned()
     }))
-    .seeing_every_end(show_every_end(
-        header
-            .plan
-            .iter()
-            .filter_map(|entry| entry.target.as_deref()),
-    ));
+    .seeing_every_end(show_every_end(targets()))
+    .seeing_failed_sends(show_failed_sends(targets()));
     let mut out = Output::open(common.output.as_deref())?;
     let pointers = Pointers::new(common.pointers, header.kptr_restrict);
     let mut session = Session::begin(

@@ -149,8 +149,9 @@ async fn watch<'a>(
         command: held.map(Held::release).transpose()?,
     };
     let asked = AskedSymbols::default();
-    let tracker =
-        Tracker::new(asked.symbolizer(symbols)).seeing_every_end(tracer.plan().sees_every_end());
+    let tracker = Tracker::new(asked.symbolizer(symbols))
+        .seeing_every_end(tracer.plan().sees_every_end())
+        .seeing_failed_sends(tracer.plan().sees_failed_sends());
     let session = Session::begin(
         tracker,
         selection,

@@ -87,7 +87,8 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let tracker = Tracker::new(Box::new(move |address| {
         symbols.symbolize(address).map(|(name, _)| name.to_owned())
     }))
-    .seeing_every_end(tracer.plan().sees_every_end());
+    .seeing_every_end(tracer.plan().sees_every_end())
+    .seeing_failed_sends(tracer.plan().sees_failed_sends());
     let mut verifier = Verifier::new(tracer, tracker, args.time_limit);
     let mut stories = None;
     if args.explain_failure {

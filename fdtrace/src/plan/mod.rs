@@ -295,9 +295,7 @@ impl Plan {
     /// Whether it shows what a send returned whose list did not get into a queue.
     #[must_use]
     pub fn sees_failed_sends(&self) -> bool {
-        const SEND_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "sock_send_length"];
-        self.hooks()
-            .any(|hook| SEND_RETURNED.contains(&hook.target))
+        show_failed_sends(self.hooks().map(|hook| hook.target))
     }
 
     /// Takes `hook` out of the plan because it does not work here, and says so.
@@ -319,6 +317,12 @@ impl Plan {
 /// Whether hooks on these targets show the end of every list.
 pub fn show_every_end<'a>(mut targets: impl Iterator<Item = &'a str>) -> bool {
     targets.any(|target| [LIST_RELEASED, LIST_FREED].contains(&target))
+}
+
+/// Whether hooks on these targets show what a send returned whose list did not get into a queue.
+pub fn show_failed_sends<'a>(mut targets: impl Iterator<Item = &'a str>) -> bool {
+    const SEND_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "sock_send_length"];
+    targets.any(|target| SEND_RETURNED.contains(&target))
 }
 
 /// Where a call gives its list back.

@@ -281,12 +281,12 @@ impl Called {
     }
 }
 
-/// What it means that a send returned without its list in a queue, which held `count` files and had
-/// been `attached` to an skb or not.
+/// What it means that a send returned whose list was not seen in a queue. It held `count` files and had
+/// been `attached` to an skb or not. One that has sent something has queued it, unseen.
 pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Option<Cause>) {
     let cause = match -returned.result {
         0 if !attached => return (Fate::Discarded, Some(Cause::ZeroLength)),
-        ..=0 => Cause::NotSent,
+        ..=0 => return (Fate::Unknown, None),
         // One that is connected to somebody else gives the same errno, as may a security module.
         libc::EPERM if attached && returned.flags & FLAG_NO_RIGHTS != 0 => Cause::Passrights,
         libc::EINVAL if usize::from(count) > LIST_MAX => Cause::TooManyFds,

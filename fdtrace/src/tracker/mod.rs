@@ -97,6 +97,8 @@ pub struct Tracker {
     called: Recent<u64, Vec<u64>>,
     /// Whether the end of every list is in the events.
     sees_every_end: bool,
+    /// Whether what a send returned is, whose list was given back.
+    sees_failed_sends: bool,
     /// What was told of files and tasks.
     known: Known,
     /// Socket names that came ahead of their list, by the list's address.
@@ -140,6 +142,7 @@ impl Tracker {
             failing: Gathering::default(),
             called: Recent::new(parts),
             sees_every_end: true,
+            sees_failed_sends: false,
             known: Known::default(),
             names: Recent::new(parts),
             closed: Vec::new(),
@@ -158,6 +161,17 @@ impl Tracker {
     pub fn seeing_every_end(self, sees_every_end: bool) -> Self {
         Self {
             sees_every_end,
+            ..self
+        }
+    }
+
+    /// Takes into account whether the events tell what a send returned whose list was given back. Where
+    /// they do and did not, something went unseen: the kernel has room for so many returns at a time
+    /// alone, and does not say which it skipped. That list may be in a queue.
+    #[must_use]
+    pub fn seeing_failed_sends(self, sees_failed_sends: bool) -> Self {
+        Self {
+            sees_failed_sends,
             ..self
         }
     }
@@ -242,7 +256,7 @@ impl Tracker {
         }
         while let Some(message) = self.unsent.excess() {
             self.forgotten += 1;
-            self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
+            self.close_unreturned(&message);
         }
         while self.duplicates.excess().is_some()
             || self.called.excess().is_some()
@@ -325,7 +339,7 @@ impl Tracker {
         let mut unsent = self.unsent.extract(&is_meant);
         unsent.sort_by_key(|message| message.id);
         for message in unsent {
-            self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
+            self.close_unreturned(&message);
         }
     }
 

@@ -54,7 +54,17 @@ impl Tracker {
             .is_some_and(|message| !message.is_copied_at(head.t_ns))
             && let Some(message) = self.unsent.remove(head.tid)
         {
-            self.close(&message, |_| (Fate::Failed, Some(Cause::NotSent)));
+            self.close_unreturned(&message);
         }
+    }
+
+    /// Closes a send whose return went unseen.
+    pub(super) fn close_unreturned(&mut self, message: &Message) {
+        let ended = if self.sees_failed_sends {
+            (Fate::Unknown, None)
+        } else {
+            (Fate::Failed, Some(Cause::NotSent))
+        };
+        self.close(message, |_| ended);
     }
 }
