@@ -67,11 +67,13 @@ pub enum Counter {
     WantedFull,
     /// No room in the ring buffer for a description: a file or a task stays unnamed.
     DescribeLost,
+    /// A call whose return the kernel did not follow, as the thread's next call shows.
+    ReturnSkipped,
 }
 
 impl Counter {
     /// Every counter, in map order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::QueueFired,
         Self::DequeueFired,
         Self::InstallFired,
@@ -102,5 +104,6 @@ impl Counter {
         Self::MarkedFull,
         Self::WantedFull,
         Self::DescribeLost,
+        Self::ReturnSkipped,
     ];
 }

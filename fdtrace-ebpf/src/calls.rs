@@ -1,6 +1,7 @@
 //! Calls under way, by thread: what a return needs to know of its entry.
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     helpers::bpf_get_current_pid_tgid,
     macros::map,
     maps::{HashMap, LruHashMap},
@@ -26,11 +27,22 @@ fn key(program: Program) -> u64 {
 }
 
 /// Keeps the arguments until this thread's call returns.
+///
+/// The kernel follows only so many calls to their return at a time, and tells nobody of the others. One
+/// whose arguments are here still when the thread calls again was among those.
 #[inline(always)]
 pub(crate) fn enter(program: Program, arguments: Arguments) {
-    if CALLS.insert(&key(program), &arguments, 0).is_err() {
-        ring::count(Counter::WindowFull);
+    let key = key(program);
+    if CALLS
+        .insert(&key, &arguments, u64::from(BPF_NOEXIST))
+        .is_ok()
+    {
+        return;
     }
+    ring::count(match CALLS.insert(&key, &arguments, 0) {
+        Ok(()) => Counter::ReturnSkipped,
+        Err(_) => Counter::WindowFull,
+    });
 }
 
 /// The arguments of the call that returns now.

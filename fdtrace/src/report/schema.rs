@@ -323,7 +323,7 @@ pub struct Summary {
     pub verdicts: std::collections::BTreeMap<String, u64>,
     /// Records that found no room, by hop.
     pub lost_events: std::collections::BTreeMap<String, u64>,
-    /// Runs of a program that the kernel skipped.
+    /// Runs of a program that the kernel skipped, and returns that it did not follow.
     pub recursion_misses: u64,
     /// Sends that were not seen in the queue because the receiver was faster.
     pub raced: u64,

@@ -22,7 +22,8 @@ use crate::plan::{Hook, Hop, Plan};
 pub struct Losses {
     /// Records that found no room in the ring buffer, by hop.
     pub events: Vec<(Hop, u64)>,
-    /// Runs that the kernel skipped because the program was already running on that CPU.
+    /// Runs that the kernel skipped, because the program was already running on that CPU, or because it
+    /// followed too many calls to their returns already.
     pub recursion_misses: u64,
     /// Sends whose list had left the queue before it could be read.
     pub raced: u64,
@@ -124,13 +125,13 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
     ] {
         events.push((hop, value(&map, counter)?));
     }
-    let recursion_misses = costs(ebpf, plan)?
+    let runs: u64 = costs(ebpf, plan)?
         .iter()
         .map(|cost| cost.recursion_misses)
         .sum();
     Ok(Losses {
         events,
-        recursion_misses,
+        recursion_misses: runs + value(&map, Counter::ReturnSkipped)?,
         raced: value(&map, Counter::QueueRaced)?,
         window_full: value(&map, Counter::WindowFull)?,
         filter_full: value(&map, Counter::HeldFull)?
