@@ -372,6 +372,39 @@ fn up_to_6_9_the_senders_own_list_is_given_back_after_every_send() {
 }
 
 #[test]
+fn a_duplicate_that_the_sender_made_is_no_peek_though_nothing_shows_it_on_an_skb() {
+    let original = Passing::one();
+    let duplicate = Passing {
+        list: 0xd0,
+        ..Passing::one()
+    };
+    let received = [
+        duplicate.dequeued(60),
+        duplicate.detached(70),
+        duplicate.installed(80, 0, 9),
+        duplicate.released(90, 200, 47),
+    ];
+    let sent = [
+        original.copied(10),
+        duplicate.duplicated(15, original.list),
+        original.released(40, 100, 46),
+        original.send_returned(50, 10, 5),
+    ];
+    assert_eq!(fates(&[sent, received.clone()].concat()), [DELIVERED]);
+    // The next message at the address of one that was not seen has nothing to do with it.
+    let unseen = [
+        duplicate.duplicated(15, original.list),
+        original.copied(55),
+        original.attached(56, 0),
+    ];
+    let ends = fates(&[&unseen[..], &received[..]].concat());
+    assert!(
+        ends.iter().all(|(fate, _)| *fate != Fate::Peeked),
+        "{ends:?}"
+    );
+}
+
+#[test]
 fn a_send_that_never_had_a_list_tells_its_numbers_itself() {
     let message = three();
     let transfers = track(message.send_failed(10, -libc::EBADF));

@@ -296,7 +296,7 @@ fn two_peeks_whose_duplicates_have_one_address_are_two() {
     let peek = |message: &Passing, t_ns| {
         let duplicate = duplicate(message);
         [
-            duplicate.duplicated(t_ns, message.list),
+            to_thread(200, duplicate.duplicated(t_ns, message.list)),
             duplicate.detached(t_ns + 1),
             duplicate.installed(t_ns + 2, 0, 9),
         ]

@@ -148,6 +148,11 @@ impl Message {
             .map(|head| head.tid)
     }
 
+    /// Whether this thread has copied it, and nothing was seen of it since.
+    pub(super) fn is_being_sent_by(&self, tid: u32) -> bool {
+        self.sending_thread() == Some(tid) && self.heads.iter().all(|(hop, _)| *hop == Hop::Copy)
+    }
+
     fn latest_sender_hop(&self) -> Option<Hop> {
         self.heads
             .iter()

@@ -71,8 +71,9 @@ pub struct Tracker {
     /// What MSG_PEEK made of messages that stay, by the address of the duplicate, each with the
     /// address of the list that it was made from.
     peeks: Recent<u64, (u64, Message)>,
-    /// Duplicates that have neither been attached nor detached yet, with their origin.
-    duplicates: Recent<u64, u64>,
+    /// Duplicates that have neither been attached nor detached yet, each with the address of the list
+    /// that it was made from, and the message that was there.
+    duplicates: Recent<u64, (u64, u64)>,
     /// Messages that a thread was reading when another began to, by the first: it only peeks, unless
     /// the second reads another message at the same address.
     overtaken: Recent<u32, Message>,
@@ -201,13 +202,7 @@ impl Tracker {
             Event::ListFound(seen) => self.found(&seen),
             Event::ListFoundLast(seen) => self.found_last(seen.head),
             Event::ListDequeued(seen) => self.dequeued(&seen),
-            Event::ListDuplicated(seen) => {
-                let Head { list, origin, .. } = seen.head;
-                self.duplicates.insert(list, origin);
-                if let Some(message) = self.open.get_mut(origin) {
-                    message.note_peek(&seen.head);
-                }
-            }
+            Event::ListDuplicated(seen) => self.duplicated(&seen),
             Event::ListDetached(seen) => self.detached(&seen),
             Event::FileReceived(seen) => self.received(Hop::Receive, &seen),
             Event::FdInstalled(seen) => self.received(Hop::Install, &seen),
@@ -436,9 +431,14 @@ impl Tracker {
     }
 
     fn attached(&mut self, seen: &Sighting) {
+        self.duplicates.remove(seen.head.list);
+        self.move_to_duplicate(seen);
+        self.sent(Hop::Attach, seen);
+    }
+
+    /// The skb has a duplicate of the sender's list: from here on the message is that.
+    fn move_to_duplicate(&mut self, seen: &Sighting) {
         let Head { list, origin, .. } = seen.head;
-        self.duplicates.remove(list);
-        // The skb has a duplicate of the sender's list: from here on the message is that.
         if origin != 0
             && origin != list
             && let Some(message) = self.open.remove(origin)
@@ -447,7 +447,30 @@ impl Tracker {
             self.retire(list);
             self.open.insert(list, message);
         }
-        self.sent(Hop::Attach, seen);
+    }
+
+    /// A list was duplicated: by its sender for the skb, or by a peek, which leaves the message where
+    /// it is. What was not seen at that address is of no message that is there later.
+    fn duplicated(&mut self, seen: &Sighting) {
+        let Head {
+            list, origin, tid, ..
+        } = seen.head;
+        let Some(message) = self.open.get_mut(origin) else {
+            return;
+        };
+        if message.is_being_sent_by(tid) {
+            self.move_to_duplicate(seen);
+            return;
+        }
+        message.note_peek(&seen.head);
+        self.duplicates.insert(list, (origin, message.id));
+    }
+
+    /// What the duplicate at `list` was made of, unless another message is there by now.
+    fn take_origin(&mut self, list: u64) -> Option<u64> {
+        let (origin, id) = self.duplicates.remove(list)?;
+        let is_it = |message: &Message| message.id == id;
+        self.open.get(origin).is_some_and(is_it).then_some(origin)
     }
 
     /// A call is done with a list.
@@ -462,7 +485,7 @@ impl Tracker {
             }
             return;
         }
-        if let Some(origin) = self.duplicates.remove(list) {
+        if let Some(origin) = self.take_origin(list) {
             // Peeked at by a call that took no descriptors.
             self.put_back(origin);
             return;

@@ -68,7 +68,7 @@ impl Tracker {
             // Another duplicate is at this address: how that one ended was not seen.
             self.end_peek(&peek);
         }
-        if let Some(origin) = self.duplicates.remove(list)
+        if let Some(origin) = self.take_origin(list)
             && let Some(message) = self.open.get(origin)
             && !message.shares_nothing_with(seen)
         {
