@@ -9,7 +9,10 @@ use fdtrace_common::{
 };
 use zerocopy::FromBytes as _;
 
-use crate::description::{FileDescription, FileKey};
+use crate::{
+    description::{FileDescription, FileKey},
+    lossless,
+};
 
 /// What one record tells.
 #[derive(Clone, Debug)]
@@ -201,7 +204,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(wrap(Sighting { head, files }))
 }
 
-/// The task name of a record, without its padding; whatever is not UTF-8 is replaced.
+/// The task name of a record, without its padding; whatever is not UTF-8 is as [`lossless`] has it.
 #[must_use]
 pub fn comm(head: &Head) -> String {
     let len = head
@@ -209,5 +212,5 @@ pub fn comm(head: &Head) -> String {
         .iter()
         .position(|byte| *byte == 0)
         .unwrap_or(head.comm.len());
-    String::from_utf8_lossy(&head.comm[..len]).into_owned()
+    lossless::text(&head.comm[..len])
 }

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod inflight;
 pub mod kernel;
 pub mod ledger;
+pub mod lossless;
 pub mod passing;
 pub mod path;
 pub mod plan;

@@ -6,12 +6,14 @@ use fdtrace_common::paths::{
     PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
 };
 
+use crate::lossless;
+
 /// Where an open file is, or what describes it if it is in no tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath {
     /// The path from the root of the mount namespace that the file was opened in; the one name of
     /// a file that is in no tree, such as `[eventfd]`, which may be empty. What is not UTF-8 in it
-    /// is replaced.
+    /// is as [`lossless`] has it.
     pub text: String,
     /// The name is gone: unlinked since it was opened.
     pub unlinked: bool,
@@ -38,9 +40,9 @@ impl FilePath {
         parts.pop();
         parts.reverse();
         let joined = parts.join(&b'/');
-        let joined = String::from_utf8_lossy(&joined);
+        let joined = lossless::text(&joined);
         let text = if is(PATH_ROOTLESS) {
-            joined.into_owned()
+            joined
         } else if is(PATH_CUT) {
             format!("…/{joined}")
         } else {

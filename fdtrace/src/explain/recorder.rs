@@ -4,12 +4,18 @@
 //! processes: what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
 //! at that moment. It makes nothing of what it sees; that is [`super::story`]'s part.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt},
+    time::Duration,
+};
 
 use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     event::Event,
+    lossless,
     tracer::{OpenFile, Tracer},
     verify::{Onlooker, fact::Fact},
     witness::{self, Birth},
@@ -141,7 +147,7 @@ fn describe(pid: u32, fd: i32, file: OpenFile) -> Descriptor {
     const OF_THE_ITERATOR: i64 = 1;
     let path = format!("/proc/{pid}/fd/{fd}");
     let link = fs::read_link(&path)
-        .map(|link| link.to_string_lossy().into_owned())
+        .map(|link| lossless::text(link.as_os_str().as_bytes()))
         .unwrap_or_default();
     let metadata = fs::metadata(&path).ok();
     let is_socket = link.starts_with("socket:");

@@ -19,6 +19,7 @@ pub use selection::{Line, Order, Part, PathFilter, Selection, SocketFilter, Want
 pub use sightings::{Age, Sightings};
 
 use crate::{
+    lossless,
     path::FilePath,
     tracker::{FileIdentity, SocketType, socket_name},
 };
@@ -290,7 +291,7 @@ pub fn holders<'a>(rows: impl IntoIterator<Item = &'a HolderSeen>) -> HashMap<u6
                 let comm = row.comm.split(|byte| *byte == 0).next().unwrap_or_default();
                 holders.push(Holder {
                     pid: row.pid,
-                    comm: String::from_utf8_lossy(comm).into_owned(),
+                    comm: lossless::text(comm),
                     fds: Vec::new(),
                 });
                 holders.len() - 1

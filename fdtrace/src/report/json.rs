@@ -4,6 +4,7 @@ use std::io;
 
 use super::{
     Pointers, Report, Start, Summary, TraceEnd, TraceReport, TraceStart, programs, schema,
+    write_json,
 };
 use crate::{
     explain::Story,
@@ -34,7 +35,7 @@ impl<W: io::Write> Json<W> {
     }
 
     fn line(&mut self, line: &schema::Line) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, line)?;
+        write_json(&mut self.out, line)?;
         self.out.write_all(b"\n")
     }
 

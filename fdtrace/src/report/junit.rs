@@ -13,7 +13,8 @@ use quick_junit::{
 
 use super::{
     Report, Start, Summary,
-    text::{account, losses, name, sanitize, unplayed, watched},
+    sanitize::sanitize,
+    text::{account, losses, name, unplayed, watched},
 };
 use crate::verify::{Outcome, ScenarioResult};
 

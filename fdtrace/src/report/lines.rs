@@ -6,7 +6,8 @@ use anstyle::Style;
 
 use super::{
     Pointers, TraceEnd, TraceReport, TraceStart, programs,
-    text::{DIM, RED, YELLOW, duration, hop_lines, sanitize, write_heading, write_losses},
+    sanitize::sanitize,
+    text::{DIM, RED, YELLOW, duration, hop_lines, write_heading, write_losses},
 };
 use crate::{
     description::{FileDescription, SocketDescription},

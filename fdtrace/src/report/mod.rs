@@ -13,6 +13,7 @@ mod mermaid;
 mod perfetto;
 mod pointers;
 mod programs;
+mod sanitize;
 pub mod schema;
 mod several;
 mod tap;
@@ -31,10 +32,11 @@ pub use lines::Lines;
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
 pub use pointers::{PointerStyle, Pointers};
+pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
 pub use tap::Tap;
 pub use text::Text;
-pub(crate) use text::{duration, sanitize, write_plan};
+pub(crate) use text::{duration, write_plan};
 pub use trace::{TraceEnd, TraceReport, TraceStart};
 
 use crate::{

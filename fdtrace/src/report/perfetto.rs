@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, io};
 
 use serde_json::{Value, json};
 
-use super::{TraceEnd, TraceReport, TraceStart, sanitize};
+use super::{TraceEnd, TraceReport, TraceStart, sanitize, write_json};
 use crate::{
     plan::Hop,
     trace::Tally,
@@ -44,7 +44,7 @@ impl<W: io::Write> Perfetto<W> {
         self.out
             .write_all(if self.written { b",\n" } else { b"\n" })?;
         self.written = true;
-        Ok(serde_json::to_writer(&mut self.out, event)?)
+        write_json(&mut self.out, event)
     }
 
     fn us(&self, t_ns: u64) -> f64 {

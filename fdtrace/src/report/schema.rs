@@ -219,7 +219,8 @@ pub struct File {
     pub dev: String,
     /// Inode number.
     pub ino: u64,
-    /// Path; null where it has none, or it was not resolved.
+    /// Path; null where it has none, or it was not resolved. A byte that is not UTF-8 is U+FFFD and
+    /// its two hexadecimal digits, and U+FFFD itself is written twice, here and in every other name.
     pub path: Option<String>,
     /// Open flags, as in `open(2)`.
     pub flags: u32,
@@ -266,7 +267,8 @@ pub struct Socket {
     /// `stream`, `dgram` or `seqpacket`; null if it was not seen in the queue.
     #[serde(rename = "type")]
     pub kind: Option<&'static str>,
-    /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name.
+    /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name. A path that
+    /// begins with `@` is `./@` here.
     pub path: Option<String>,
     /// Inode number of the sender's socket.
     pub sender_ino: Option<u64>,

@@ -8,7 +8,8 @@ use std::io;
 
 use super::{
     Report, Start, Summary,
-    text::{account, losses, name, sanitize, unplayed, watched},
+    sanitize::{sanitize, write_json},
+    text::{account, losses, name, unplayed, watched},
 };
 use crate::verify::{Outcome, ScenarioResult};
 
@@ -94,7 +95,9 @@ impl<W: io::Write> Report for Tap<W> {
 }
 
 fn quoted(text: &str) -> io::Result<String> {
-    Ok(serde_json::to_string(&sanitize(text))?)
+    let mut quoted = Vec::new();
+    write_json(&mut quoted, &sanitize(text))?;
+    String::from_utf8(quoted).map_err(io::Error::other)
 }
 
 /// What stands for itself in a description: no directive begins there, nothing is escaped.

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Pointers, Report, Start, Summary, programs, schema::PlanEntry};
+use super::{Pointers, Report, Start, Summary, programs, sanitize::sanitize, schema::PlanEntry};
 use crate::{
     explain,
     ledger::{self, Entry},
@@ -375,33 +375,6 @@ pub(crate) fn duration(ns: u64) -> String {
         }
     }
     format!("{ns} ns")
-}
-
-/// Text from the traced system, made harmless: control characters, those that end a line or a
-/// paragraph, and those that turn the direction of writing are shown by their code.
-pub(crate) fn sanitize(text: &str) -> String {
-    if !text.contains(is_harmful) {
-        return text.to_owned();
-    }
-    let mut safe = String::with_capacity(text.len());
-    for char in text.chars() {
-        if is_harmful(char) {
-            // A string takes whatever is written.
-            let _ = write!(safe, "{}", char.escape_unicode());
-        } else {
-            safe.push(char);
-        }
-    }
-    safe
-}
-
-fn is_harmful(char: char) -> bool {
-    // All of Unicode's Bidi_Control, and the two separators, which are not control characters.
-    let ends_or_turns = matches!(
-        char,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    char.is_control() || ends_or_turns
 }
 
 /// The plan as `fdtrace doctor` prints it: a line a hop.

@@ -13,6 +13,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use super::looks::messages;
 use crate::{
     inflight::{Pass, Queue, QueuedFile},
+    lossless,
     path::FilePath,
     tracker::{FileIdentity, SocketType},
 };
@@ -183,13 +184,13 @@ fn described(file: &FileIdentity, path: &FilePath) -> PathDescribed {
     };
     names.reverse();
     let mut len = 0;
-    for name in names {
+    for name in names.into_iter().map(lossless::bytes) {
         let end = len + name.len() + 1;
         if name.len() >= NAME_ROOM || end > described.names.len() {
             flags |= PATH_CUT;
             break;
         }
-        described.names[len..end - 1].copy_from_slice(name.as_bytes());
+        described.names[len..end - 1].copy_from_slice(&name);
         len = end;
     }
     described.path = PathHead {
@@ -204,7 +205,7 @@ fn described(file: &FileIdentity, path: &FilePath) -> PathDescribed {
 /// `sun_path` of a name as users write it.
 fn socket_name(name: &str) -> SocketName {
     let mut seen = SocketName::new_zeroed();
-    let mut bytes = name.as_bytes().to_vec();
+    let mut bytes = lossless::bytes(name);
     if let Some(first @ b'@') = bytes.first_mut() {
         *first = 0;
     }

@@ -3,7 +3,7 @@
 use fdtrace_common::records::{FileSeen, Head, LABEL_LEN};
 
 use super::{Cause, Context, Fate, kind::MINOR_BITS};
-use crate::{event::comm, plan::Hop};
+use crate::{event::comm, lossless, plan::Hop};
 
 /// One file's way in one message.
 #[derive(Clone, Debug)]
@@ -255,10 +255,12 @@ impl Socket {
 /// `sun_path` as users write it: up to the first NUL, or `@` and the name if it begins with one.
 pub(crate) fn socket_name(name: &[u8]) -> String {
     match name.split_first() {
-        Some((0, rest)) => format!("@{}", String::from_utf8_lossy(rest)),
+        Some((0, rest)) => format!("@{}", lossless::text(rest)),
         _ => {
             let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
-            String::from_utf8_lossy(path).into_owned()
+            // A path that begins like an abstract name is told from one.
+            let ahead = if path.starts_with(b"@") { "./" } else { "" };
+            format!("{ahead}{}", lossless::text(path))
         }
     }
 }

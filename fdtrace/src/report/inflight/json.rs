@@ -5,7 +5,7 @@ use std::{collections::HashMap, io};
 use super::{InFlightReport, Round, totals};
 use crate::{
     inflight::{Census, Holder, Holding, Identity, Part, Row},
-    report::{Pointers, schema},
+    report::{Pointers, schema, write_json},
     tracker::SocketType,
 };
 
@@ -22,7 +22,7 @@ impl<W: io::Write> InFlightJson<W> {
     }
 
     fn line(&mut self, line: &schema::Line) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, line)?;
+        write_json(&mut self.out, line)?;
         self.out.write_all(b"\n")
     }
 }

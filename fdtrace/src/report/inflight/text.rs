@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::{InFlightReport, Round, totals};
 use crate::{
     inflight::{Age, Census, Holder, Holding, Line, Part, Row},
-    report::text::{duration, sanitize},
+    report::{duration, sanitize},
     tracker::SocketType,
 };
 
