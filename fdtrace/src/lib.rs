@@ -5,6 +5,7 @@ pub mod description;
 pub mod event;
 pub mod explain;
 pub mod inflight;
+pub mod inherited;
 pub mod kernel;
 pub mod ledger;
 pub mod lossless;

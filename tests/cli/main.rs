@@ -6,6 +6,7 @@ mod catalogue;
 mod command;
 #[path = "../contract/mod.rs"]
 mod contract;
+mod files;
 mod output;
 mod privileges;
 

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{IoSlice, IoSliceMut},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -20,7 +21,10 @@ use nix::sys::socket::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::run::{ALL_HOPS, Lines, identities, set, verify};
+use crate::{
+    command::{FDTRACE, run},
+    run::{ALL_HOPS, Lines, identities, set, verify},
+};
 
 #[test]
 fn a_ring_buffer_that_fills_up_wakes_its_reader_before_its_time() {
@@ -191,4 +195,27 @@ fn losses_of_one_scenario_do_not_weaken_the_next() {
     for transfer in lines.transfers("two-fds") {
         assert_eq!(transfer["verdict"], "same", "{transfer}");
     }
+}
+
+#[test]
+fn what_needs_more_descriptors_than_the_limit_is_skipped() {
+    let _turn = turn!();
+    for (limit, jobs) in [(256, "1"), (256, "8")] {
+        let limited =
+            format!("ulimit -n {limit}; exec \"$0\" verify --format json -j {jobs} identity");
+        let run = run(Command::new("sh").args(["-c", &limited, FDTRACE.as_str()]));
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let lines = Lines::of(&run);
+        let most = lines.scenario("max-fds");
+        assert_eq!(most["result"], "skip", "{most}");
+        let reason = most["reason"].as_str().expect("it says why");
+        assert!(reason.contains(&format!("limit of {limit}")), "{reason}");
+        // The control: what can be played is.
+        assert_eq!(lines.scenario("stream-one-fd")["result"], "pass");
+        assert!(lines.summary()["scenarios"]["fail"].is_null());
+    }
+    // A soft limit alone is no obstacle: the hard one is what counts.
+    let soft = "ulimit -S -n 64; exec \"$0\" verify --format json max-fds";
+    let run = run(Command::new("sh").args(["-c", soft, FDTRACE.as_str()]));
+    assert_eq!(Lines::of(&run).scenario("max-fds")["result"], "pass");
 }

@@ -15,6 +15,7 @@ mod calls;
 mod children;
 mod commands;
 mod costs;
+mod files;
 mod filters;
 mod flood;
 mod killed;

@@ -53,7 +53,8 @@ pub(super) enum Command {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Options of every command")]
 pub(super) struct Common {
-    /// Write there instead of to stdout; the file appears whole, when all is done.
+    /// Write there instead of to stdout. A file appears whole, when all is done, or not at all; a
+    /// device, a pipe or /dev/fd/N is written to as it is, and `-` is stdout.
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(super) output: Option<PathBuf>,
     /// How to watch: the best this kernel allows, or one mechanism alone.
@@ -145,7 +146,8 @@ pub(super) struct Verify {
     /// How to print.
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub(super) format: ReportFormat,
-    /// Write another report too, such as `junit=verify.xml`; may be given several times.
+    /// Write another report too, such as `junit=verify.xml`; may be given several times. FILE is as
+    /// with --output.
     #[arg(long, value_name = "FORMAT=FILE", conflicts_with = "list")]
     pub(super) report: Vec<ExtraReport>,
     /// Play all of it this many times.
@@ -199,7 +201,8 @@ pub(super) struct Trace {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Record {
-    /// File to write; `fdtrace replay` reads it.
+    /// File to write, for its owner alone; `fdtrace replay` reads it. A link is replaced and not
+    /// followed. With `-` the recording goes to stdout, and what COMMAND writes there to stderr.
     #[arg(value_name = "FILE")]
     pub(super) recording: PathBuf,
     #[command(flatten)]
@@ -208,7 +211,7 @@ pub(super) struct Record {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Replay {
-    /// What `fdtrace record` wrote.
+    /// What `fdtrace record` wrote; `-` is stdin.
     #[arg(value_name = "FILE")]
     pub(super) recording: PathBuf,
     /// How to print.
@@ -237,7 +240,7 @@ pub(super) enum ReplayFormat {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Page {
-    /// What `fdtrace record` wrote.
+    /// What `fdtrace record` wrote; `-` is stdin.
     #[arg(value_name = "FILE")]
     pub(super) recording: PathBuf,
 }
@@ -292,7 +295,8 @@ pub(super) struct Watch {
     /// End after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
-    /// Create this file, with fdtrace's process id in it, once everything is attached.
+    /// Create this file, with fdtrace's process id in it, once everything is attached. A pipe or a
+    /// descriptor (/dev/fd/3) is written to.
     #[arg(long, value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
     /// Have the kernel time fdtrace's programs, and say in the summary what each one cost.

@@ -56,7 +56,7 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                 kptr_restrict: view.kptr_restrict,
                 obstacles: obstacles.clone(),
             });
-            serde_json::to_writer(&mut out, &findings)?;
+            report::write_json(&mut out, &findings)?;
             writeln!(out)?;
         }
         Format::Text => {

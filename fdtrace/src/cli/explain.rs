@@ -13,7 +13,7 @@ use crate::{
     explain::{self, Path, Recorder, Recording, Stepper, Story, Teller},
     kernel::{KernelView, Symbols},
     plan::{Plan, Price},
-    report::{Pointers, schema},
+    report::{Pointers, schema, write_json},
     tracer::{Filter, Tracer},
     tracker::{Tracker, Transfer},
     verify::{self, Onlooker, Outcome, Scenario, Verifier, fact::Fact},
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
             (Format::Text, None) => explain::tell(&mut out, &story)?,
             (Format::Json, other) => {
                 for story in [Some(story), other].into_iter().flatten() {
-                    serde_json::to_writer(&mut out, &schema::Line::Story(story))?;
+                    write_json(&mut out, &schema::Line::Story(story))?;
                     writeln!(out)?;
                 }
             }

@@ -35,8 +35,8 @@ pub(super) fn run(args: &InFlight, common: &Common) -> Result<u8> {
 
 async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     let begin = Instant::now();
-    let mut interrupt = Interrupt::new()?;
     let mut out = Output::open(common.output.as_deref())?;
+    let mut interrupt = Interrupt::new()?;
     // Before anything else, so that a name that leads nowhere is said at once.
     if let Some(path) = &args.path {
         open_place(path)?;
@@ -55,7 +55,7 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
         );
     }
 
-    let redraw = args.watch.is_some() && common.output.is_none() && io::stdout().is_terminal();
+    let redraw = args.watch.is_some() && out.is_stdout() && io::stdout().is_terminal();
     // Thousands of rows, of a hundred pieces each.
     let buffered = BufWriter::new(&mut out);
     let mut report: Box<dyn InFlightReport> = match args.format {

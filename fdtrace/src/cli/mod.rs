@@ -7,7 +7,9 @@ mod doctor;
 mod explain;
 mod inflight;
 mod output;
+mod place;
 mod programme;
+mod ready;
 mod replay;
 mod reports;
 mod startup;
@@ -25,7 +27,11 @@ use args::{Args, Command};
 pub use output::Output;
 
 use crate::{
-    kernel::KernelError, plan::PlanError, report::schema, tracer::TracerError,
+    inherited,
+    kernel::KernelError,
+    plan::PlanError,
+    report::{sanitize, schema},
+    tracer::TracerError,
     verify::SelectionError,
 };
 
@@ -41,6 +47,7 @@ pub const EXIT_INCONCLUSIVE: u8 = 3;
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    inherited::take_over();
     let args = Args::parse();
     let color = args.common.color;
     color.apply();
@@ -80,7 +87,7 @@ fn print_schema(common: &args::Common) -> anyhow::Result<u8> {
 fn complain(error: &anyhow::Error, verbose: bool) {
     let mut stderr = anstream::stderr().lock();
     // Nobody to tell that stderr is closed.
-    let _ = writeln!(stderr, "fdtrace: {}", one_line(error));
+    let _ = writeln!(stderr, "fdtrace: {}", sanitize(&one_line(error)));
     if let Some(hint) = hint(error) {
         let _ = writeln!(stderr, "hint: {hint}");
     }
@@ -127,6 +134,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             Some("`fdtrace doctor` shows what can be watched here")
         } else if cause.is::<SelectionError>() {
             Some("`fdtrace verify --list` shows them all")
+        } else if inherited::is_out_of_descriptors(cause) {
+            Some("allow it more descriptors (`ulimit -n`)")
         } else {
             cause.downcast_ref::<CannotRun>().map(|error| error.hint)
         }

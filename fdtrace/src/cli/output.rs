@@ -1,38 +1,45 @@
-//! Where data goes: stdout, or a file that appears whole or not at all.
+//! Where data goes: stdout, or a file that appears whole or not at all, or what is no file and is
+//! written to as it stands.
 
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
     os::fd::AsFd as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anstream::{AutoStream, ColorChoice, StripStream};
 use anyhow::{Context as _, Result};
-use tempfile::NamedTempFile;
+
+use super::place::{Place, Replaced, write_name};
 
 /// A file without styles. What they leave comes in pieces, which must not be a system call each.
 type Stripped = StripStream<Box<dyn Write>>;
 
-/// A place for data.
-pub enum Output {
+/// A place for data. Its errors say its name.
+pub struct Output {
+    name: String,
+    /// Standard output, however it was asked for.
+    is_stdout: bool,
+    sink: Sink,
+}
+
+enum Sink {
     /// A terminal, or standard output that somebody wants styles on.
-    Stdout(anstream::Stdout),
+    Styled(anstream::Stdout),
     /// A file that can be read while it is being written, or standard output.
-    Stream {
+    Through {
         /// What styled text is written to.
         out: Stripped,
         /// The same file.
         file: File,
     },
     /// A file beside the one asked for, until [`Output::finish`] puts it in place.
-    File {
+    Replaced {
         /// What styled text is written to.
         out: Stripped,
-        /// Its name, until it has its own; dropped before that, the file is gone.
-        named: NamedTempFile,
-        /// What it will be.
-        path: PathBuf,
+        /// The same file.
+        new: Replaced,
     },
 }
 
@@ -40,74 +47,46 @@ impl Output {
     /// Opens the file of this name, or stdout if there is none.
     ///
     /// # Errors
-    /// If the file's folder cannot be written to.
+    /// If it cannot be written to.
     pub fn open(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else {
-            return Self::standard();
+        let place = find(path)?;
+        Self::at(place, path)
+    }
+
+    /// Opens a place that goes by this name.
+    pub(super) fn at(place: Place, path: Option<&Path>) -> Result<Self> {
+        let name = write_name(path);
+        let is_stdout = matches!(place, Place::Stdout);
+        let sink = match place {
+            Place::Stdout => Sink::stdout(),
+            Place::Through(file) => Sink::through(file),
+            Place::Replaced(new) => stripped(new.file()).map(|out| Sink::Replaced { out, new }),
         };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let unwritable = || format!("cannot write {}", path.display());
-        if path.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory)).with_context(unwritable);
-        }
-        let file = NamedTempFile::new_in(folder)
-            // Without the temporary name, which means nothing to the user.
-            .map_err(|error| io::Error::from(error.kind()))
-            .with_context(unwritable)?;
-        Ok(Self::File {
-            out: stripped(file.as_file()).with_context(unwritable)?,
-            named: file,
-            path: path.to_owned(),
+        Ok(Self {
+            sink: sink.with_context(|| format!("cannot write {name}"))?,
+            name,
+            is_stdout,
         })
     }
 
-    /// The same for what goes on for long: the file is there at once, and grows.
-    ///
-    /// # Errors
-    /// If the file cannot be written to.
-    pub fn stream(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else {
-            return Self::standard();
-        };
-        File::create(path)
-            .and_then(Self::growing)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    fn standard() -> Result<Self> {
-        let stdout = io::stdout();
-        if stdout.is_terminal() || AutoStream::choice(&stdout) != ColorChoice::Never {
-            return Ok(Self::Stdout(anstream::stdout()));
-        }
-        let same = stdout.as_fd().try_clone_to_owned();
-        same.and_then(|same| Self::growing(same.into()))
-            .context("cannot write to stdout")
-    }
-
-    fn growing(file: File) -> io::Result<Self> {
-        let out = stripped(&file)?;
-        Ok(Self::Stream { out, file })
+    /// Whether this is standard output.
+    #[must_use]
+    pub fn is_stdout(&self) -> bool {
+        self.is_stdout
     }
 
     /// The same place for what has no styles: nobody looks for any in it.
-    pub fn unstyled(&mut self) -> Box<dyn Write + '_> {
-        match self {
-            Self::Stdout(_) => Box::new(io::stdout()),
-            Self::Stream { file, .. } => Box::new(file),
-            Self::File { named, .. } => Box::new(named),
-        }
+    pub fn unstyled(&mut self) -> impl Write + '_ {
+        Unstyled(self)
     }
 
     /// Columns of the terminal that this goes to, if it is one.
     #[must_use]
     pub fn width(&self) -> Option<usize> {
-        match self {
-            Self::Stdout(_) => terminal_size::terminal_size_of(io::stdout())
+        match &self.sink {
+            Sink::Styled(_) => terminal_size::terminal_size_of(io::stdout())
                 .map(|(terminal_size::Width(columns), _)| usize::from(columns)),
-            Self::Stream { .. } | Self::File { .. } => None,
+            Sink::Through { .. } | Sink::Replaced { .. } => None,
         }
     }
 
@@ -115,23 +94,55 @@ impl Output {
     ///
     /// # Errors
     /// What writing and renaming say.
-    pub fn finish(self) -> Result<()> {
-        match self {
-            Self::Stdout(mut out) => out.flush()?,
-            Self::Stream { mut out, .. } => out.flush()?,
-            Self::File {
-                mut out,
-                named,
-                path,
-            } => {
-                out.flush()?;
-                // Temporary files are the owner's alone; a report is an ordinary file.
-                set_ordinary_mode(&named)
-                    .and_then(|()| Ok(named.persist(&path)?))
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-            }
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        if let Sink::Replaced { new, .. } = self.sink {
+            new.put()
+                .with_context(|| format!("cannot write {}", self.name))?;
         }
         Ok(())
+    }
+
+    fn named<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        done.map_err(|error| {
+            let kind = error.kind();
+            io::Error::new(kind, format!("cannot write {}: {error}", self.name))
+        })
+    }
+}
+
+/// Where this name leads, or stdout if there is none.
+///
+/// # Errors
+/// If it cannot be written there.
+pub(super) fn find(path: Option<&Path>) -> Result<Place> {
+    match path {
+        Some(path) => {
+            Place::find(path).with_context(|| format!("cannot write {}", write_name(Some(path))))
+        }
+        None => Ok(Place::Stdout),
+    }
+}
+
+impl Sink {
+    fn stdout() -> io::Result<Self> {
+        let stdout = io::stdout();
+        if stdout.is_terminal() || AutoStream::choice(&stdout) != ColorChoice::Never {
+            return Ok(Self::Styled(anstream::stdout()));
+        }
+        Self::through(stdout.as_fd().try_clone_to_owned()?.into())
+    }
+
+    fn through(file: File) -> io::Result<Self> {
+        let out = stripped(&file)?;
+        Ok(Self::Through { out, file })
+    }
+
+    fn styled(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Styled(out) => out,
+            Self::Through { out, .. } | Self::Replaced { out, .. } => out,
+        }
     }
 }
 
@@ -140,31 +151,35 @@ fn stripped(file: &File) -> io::Result<Stripped> {
     Ok(Stripped::new(Box::new(file)))
 }
 
-fn set_ordinary_mode(file: &NamedTempFile) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mask = {
-        let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-        nix::sys::stat::umask(mask);
-        mask.bits()
-    };
-    file.as_file()
-        .set_permissions(std::fs::Permissions::from_mode(0o666 & !mask))
-}
-
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Stdout(out) => out.write(bytes),
-            Self::Stream { out, .. } => out.write(bytes),
-            Self::File { out, .. } => out.write(bytes),
-        }
+        let written = self.sink.styled().write(bytes);
+        self.named(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Stdout(out) => out.flush(),
-            Self::Stream { out, .. } => out.flush(),
-            Self::File { out, .. } => out.flush(),
-        }
+        let flushed = self.sink.styled().flush();
+        self.named(flushed)
+    }
+}
+
+struct Unstyled<'a>(&'a mut Output);
+
+impl Write for Unstyled<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &self.0.sink {
+            Sink::Styled(_) => io::stdout().write(bytes),
+            Sink::Through { file, .. } => (&*file).write(bytes),
+            Sink::Replaced { new, .. } => new.file().write(bytes),
+        };
+        self.0.named(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = match &self.0.sink {
+            Sink::Styled(_) => io::stdout().flush(),
+            Sink::Through { .. } | Sink::Replaced { .. } => Ok(()),
+        };
+        self.0.named(flushed)
     }
 }

@@ -1,20 +1,21 @@
 //! `fdtrace replay` and `fdtrace report`: a recorded trace, shown as it would have been live, for
 //! other tools, or as a page.
 
-use std::{cell::RefCell, collections::HashMap, fs::File, io::BufReader, path::Path, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, io::BufReader, path::Path, rc::Rc};
 
 use anyhow::{Context as _, Result};
 
 use super::{
     Output,
     args::{Common, Page, Replay, ReplayFormat},
+    place::{DASH, open_for_reading},
     trace::{block, finish, start_of},
 };
 use crate::{
     plan::{show_every_end, show_failed_sends},
     recording::{End, Item, Reader},
     report::{
-        Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceEnd, TraceReport,
+        Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceEnd, TraceReport, sanitize,
         schema::UnreadQueues,
     },
     trace::{Limits, Selection, Session},
@@ -65,9 +66,12 @@ fn play(
     common: &Common,
     report: impl for<'a> FnOnce(&'a mut Output, Pointers) -> Box<dyn TraceReport + 'a>,
 ) -> Result<u8> {
-    let path = recording.display();
-    let file = File::open(recording).with_context(|| format!("cannot read {path}"))?;
-    let mut reader = Reader::new(BufReader::new(file)).with_context(|| path.to_string())?;
+    let path = match recording == Path::new(DASH) {
+        true => "stdin".to_owned(),
+        false => recording.display().to_string(),
+    };
+    let file = open_for_reading(recording).with_context(|| format!("cannot read {path}"))?;
+    let mut reader = Reader::new(BufReader::new(file)).with_context(|| path.clone())?;
     let header = reader.header().clone();
 
     let names = Rc::new(RefCell::new(HashMap::new()));
@@ -140,7 +144,7 @@ fn play(
         ));
     }
     if let Some(trouble) = trouble.as_ref().filter(|_| !common.quiet) {
-        eprintln!("fdtrace: {path}: {trouble}");
+        eprintln!("fdtrace: {}: {}", sanitize(&path), sanitize(trouble));
     }
     let end = TraceEnd {
         t_ns,

@@ -7,6 +7,8 @@ use anyhow::Result;
 use super::{
     CannotRun, Output,
     args::{ExtraReport, ReportFormat},
+    output,
+    place::{Place, write_name},
 };
 use crate::report::{Json, Junit, PointerStyle, Pointers, Report, Several, Tap, Text};
 
@@ -25,21 +27,24 @@ impl Outputs {
     ) -> Result<Self> {
         let extra = others.iter().map(|other| (other.format, Some(&other.file)));
         let wanted: Vec<_> = [(format, file)].into_iter().chain(extra).collect();
-        for (at, (_, file)) in wanted.iter().enumerate() {
-            if let Some(file) = file
-                && wanted[..at].iter().any(|(_, other)| *other == Some(*file))
-            {
+        let mut places: Vec<Place> = Vec::new();
+        for (_, file) in &wanted {
+            let file = file.map(PathBuf::as_path);
+            let place = output::find(file)?;
+            if places.iter().any(|other| place.clashes_with(other)) {
                 return Err(CannotRun {
-                    what: format!("two reports cannot both be {}", file.display()),
+                    what: format!("two reports cannot both be {}", write_name(file)),
                     hint: "give each a file of its own",
                 }
                 .into());
             }
+            places.push(place);
         }
-        let open = |(format, file): (ReportFormat, Option<&PathBuf>)| {
-            Ok((format, Output::open(file.map(PathBuf::as_path))?))
+        let open = |((format, file), place): ((ReportFormat, Option<&PathBuf>), Place)| {
+            Ok((format, Output::at(place, file.map(PathBuf::as_path))?))
         };
-        Ok(Self(wanted.into_iter().map(open).collect::<Result<_>>()?))
+        let outputs = wanted.into_iter().zip(places).map(open);
+        Ok(Self(outputs.collect::<Result<_>>()?))
     }
 
     /// The reports that write there. Aliases for addresses are each report's own.

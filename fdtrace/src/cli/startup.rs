@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{CannotRun, args::Common};
 use crate::{
     inflight::Gaps,
+    inherited,
     kernel::{KernelView, Symbols, Types},
     plan::{Price, plan_at},
     trace::{found::Found, looks},
@@ -146,10 +147,11 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .block_on(work)
 }
 
-/// Ctrl-C and SIGTERM.
+/// Ctrl-C, SIGTERM, and the end of the terminal, unless that is to be outlived.
 pub(super) struct Interrupt {
     int: Signal,
     term: Signal,
+    hup: Option<Signal>,
 }
 
 impl Interrupt {
@@ -158,6 +160,10 @@ impl Interrupt {
         Ok(Self {
             int: handle(SignalKind::interrupt())?,
             term: handle(SignalKind::terminate())?,
+            hup: match inherited::ignores_hangup() {
+                true => None,
+                false => Some(handle(SignalKind::hangup())?),
+            },
         })
     }
 
@@ -165,6 +171,7 @@ impl Interrupt {
         tokio::select! {
             _ = self.int.recv() => (),
             _ = self.term.recv() => (),
+            Some(_) = async { self.hup.as_mut()?.recv().await } => (),
         }
     }
 }

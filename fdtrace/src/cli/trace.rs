@@ -3,7 +3,8 @@
 use std::{
     cell::Cell,
     fs::{self, File},
-    io,
+    io::{self, IsTerminal as _},
+    os::fd::AsFd as _,
     os::unix::fs::MetadataExt as _,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
@@ -15,6 +16,8 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
     args::{Common, ExitStatus, Format, Record, Show, Trace, Watch},
+    place::{Place, Replaced, write_name},
+    ready::ReadyFile,
     startup::{self, Interrupt, Started},
 };
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
     },
     trace::{
         Limits, Selection, Session, Tally,
-        command::Held,
+        command::{CommandStdout, Held},
         live::{AskedSymbols, Bounds, Live, Stopped, now_ns},
     },
     tracer::{Cgroup, Filter, Losses},
@@ -35,12 +38,15 @@ use crate::{
 };
 
 pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
-    let held = hold(&args.watch)?;
+    // All before this process handles signals itself: a pipe waits for its reader.
+    let mut out = Output::open(common.output.as_deref())?;
+    let ready = prepare(&args.watch, out.is_stdout())?;
+    let held = hold(&args.watch, CommandStdout::Own)?;
     startup::block_on(async {
-        let mut out = Output::stream(common.output.as_deref())?;
         let to = &mut out;
         let code = watch(
             held,
+            ready,
             &args.watch,
             common,
             args.show.selection(true),
@@ -55,10 +61,21 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
 }
 
 pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
-    let held = hold(&args.watch)?;
+    if common.output.is_some() {
+        return Err(CannotRun {
+            what: "record has no output beside its recording".to_owned(),
+            hint: "`fdtrace replay` shows a recording, and takes -o",
+        }
+        .into());
+    }
+    let file = RecordingFile::find(&args.recording)?;
+    let ready = prepare(&args.watch, file.is_stdout())?;
+    let command_stdout = match file.is_stdout() {
+        true => CommandStdout::Stderr,
+        false => CommandStdout::Own,
+    };
+    let held = hold(&args.watch, command_stdout)?;
     startup::block_on(async {
-        let file = File::create(&args.recording)
-            .with_context(|| format!("cannot write {}", args.recording.display()))?;
         let shown = |pointers| -> Box<dyn TraceReport> {
             if common.quiet {
                 Box::new(Lines::summary_alone(io::sink(), pointers))
@@ -68,6 +85,7 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
         };
         watch(
             held,
+            ready,
             &args.watch,
             common,
             Selection::default(),
@@ -80,9 +98,78 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
 }
 
 /// The command, if there is one, before this process has a second thread.
-fn hold(args: &Watch) -> Result<Option<Held>> {
-    let held = (!args.command.is_empty()).then(|| Held::start(&args.command));
+fn hold(args: &Watch, stdout: CommandStdout) -> Result<Option<Held>> {
+    let held = (!args.command.is_empty()).then(|| Held::start(&args.command, stdout));
     Ok(held.transpose()?)
+}
+
+fn prepare(args: &Watch, stdout_is_taken: bool) -> Result<Option<ReadyFile>> {
+    let path = args.ready_file.as_deref();
+    path.map(|path| ReadyFile::prepare(path, stdout_is_taken))
+        .transpose()
+}
+
+/// Where a recording goes. It has its name as soon as there is something in it, and is the user's
+/// alone: it has addresses, and the names of what other users do.
+enum RecordingFile {
+    /// It is written to as it stands.
+    Through { file: File, is_stdout: bool },
+    /// It takes the place of what is there.
+    Replaced(Replaced),
+}
+
+impl RecordingFile {
+    fn find(path: &Path) -> Result<Self> {
+        let cannot = || format!("cannot write {}", write_name(Some(path)));
+        Ok(match Place::find_private(path).with_context(cannot)? {
+            Place::Stdout if io::stdout().is_terminal() => {
+                return Err(CannotRun {
+                    what: "a recording is nothing for a terminal".to_owned(),
+                    hint: "send stdout to a file or a pipe",
+                }
+                .into());
+            }
+            Place::Stdout => Self::Through {
+                file: io::stdout()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .with_context(cannot)?
+                    .into(),
+                is_stdout: true,
+            },
+            Place::Through(file) => Self::Through {
+                file,
+                is_stdout: false,
+            },
+            Place::Replaced(new) => Self::Replaced(new),
+        })
+    }
+
+    fn is_stdout(&self) -> bool {
+        matches!(
+            self,
+            Self::Through {
+                is_stdout: true,
+                ..
+            }
+        )
+    }
+
+    /// Begins the recording; what was there before stays until [`Self::put`].
+    fn begin(&self, header: &Header) -> io::Result<Writer<File>> {
+        let file = match self {
+            Self::Through { file, .. } => file,
+            Self::Replaced(new) => new.file(),
+        };
+        Writer::new(file.try_clone()?, header)
+    }
+
+    fn put(self) -> io::Result<()> {
+        match self {
+            Self::Through { .. } => Ok(()),
+            Self::Replaced(new) => new.put(),
+        }
+    }
 }
 
 /// The report that the user asked for.
@@ -104,19 +191,18 @@ pub(super) fn block<W: io::Write>(out: W) -> io::BufWriter<W> {
     io::BufWriter::with_capacity(1 << 16, out)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what trace and record differ in")]
 async fn watch<'a>(
     held: Option<Held>,
+    ready: Option<ReadyFile>,
     args: &Watch,
     common: &Common,
     selection: Selection,
     limits: Limits,
     report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
-    recording: Option<File>,
+    recording: Option<RecordingFile>,
 ) -> Result<u8> {
     let mut interrupt = Interrupt::new()?;
-    if let Some(path) = &args.ready_file {
-        forget(path)?;
-    }
     let filter = filter(args, held.as_ref())?;
     let selection = Selection {
         wanted: filter.is_on(),
@@ -133,21 +219,28 @@ async fn watch<'a>(
     drop(types);
     startup::give_memory_back();
 
-    if let Some(path) = &args.ready_file {
-        fs::write(path, format!("{}\n", std::process::id()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
     let timing = args.stats.then(|| tracer.time_programs()).transpose()?;
     let header = Header {
         filtered: filter.is_on(),
         unread_at_start,
         ..header(tracer.plan(), kptr_restrict)?
     };
+    let cannot_record = "cannot write the recording";
+    let begun = match &recording {
+        Some(file) => Some(file.begin(&header).context(cannot_record)?),
+        None => None,
+    };
+    if let Some(ready) = ready {
+        ready.tell()?;
+    }
     // Its records wait in the ring buffer until the report has begun.
     let bounds = Bounds {
         duration: args.duration,
         command: held.map(Held::release).transpose()?,
     };
+    if let Some(file) = recording {
+        file.put().context(cannot_record)?;
+    }
     let asked = AskedSymbols::default();
     let tracker = Tracker::new(asked.symbolizer(symbols))
         .seeing_every_end(tracer.plan().sees_every_end())
@@ -162,9 +255,7 @@ async fn watch<'a>(
     let mut live = Live {
         tracer,
         session,
-        recording: recording
-            .map(|file| Writer::new(file, &header))
-            .transpose()?,
+        recording: begun,
         asked,
         found,
     };
@@ -284,16 +375,6 @@ fn utc_offset_s(unix_s: u64) -> i32 {
         }
     };
     i32::try_from(offset).unwrap_or(0)
-}
-
-/// A ready file of an earlier run would tell a script that this one is ready.
-fn forget(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot replace {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Whose transfers to watch.

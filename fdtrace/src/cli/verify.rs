@@ -16,7 +16,7 @@ use super::{
     startup::{self, Interrupt, Started},
 };
 use crate::{
-    explain,
+    explain, inherited,
     kernel::KernelView,
     plan::Price,
     report::{self, Pointers, Report as _, Start, Summary},
@@ -24,6 +24,9 @@ use crate::{
     tracker::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
 };
+
+/// Descriptors that there must be room for to begin a scenario beside others, which need some too.
+const ROOM_FOR_ANOTHER: u64 = 32;
 
 pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
     let scenarios = verify::select(&args.scenarios)?;
@@ -43,7 +46,7 @@ fn list(scenarios: &[&Scenario], format: ReportFormat, common: &Common) -> Resul
     }
     let mut out = Output::open(common.output.as_deref())?;
     if format == ReportFormat::Json {
-        serde_json::to_writer(&mut out, &report::catalogue(scenarios))?;
+        report::write_json(&mut out, &report::catalogue(scenarios))?;
         writeln!(out)?;
     } else {
         write_list(&mut out, scenarios)?;
@@ -70,9 +73,10 @@ fn write_list(out: &mut impl Write, scenarios: &[&Scenario]) -> Result<()> {
 }
 
 async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
-    // Both before anything is attached: neither may fail with work half done.
-    let mut interrupt = Interrupt::new()?;
+    // Both before anything is attached: neither may fail with work half done. Opening a pipe waits
+    // for a reader, which an interrupt must end.
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
+    let mut interrupt = Interrupt::new()?;
 
     let mut started = startup::start(common, args.buffer, &Filter::default(), Price::Any)?;
     started.prepare_snapshots()?;
@@ -112,6 +116,7 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let mut programme = Programme::new(scenarios, args);
     loop {
         while verifier.under_way() < args.jobs as usize
+            && (verifier.under_way() == 0 || inherited::descriptors_left() >= ROOM_FOR_ANOTHER)
             && let Some(scenario) = programme.next()
         {
             verifier.begin(scenario)?;

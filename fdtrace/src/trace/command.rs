@@ -22,9 +22,11 @@ use nix::{
         signal::{SigHandler, Signal, signal},
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, execvp, fork, pipe2},
+    unistd::{ForkResult, Pid, dup2_stdout, execvp, fork, pipe2},
 };
 use tokio::io::unix::AsyncFd;
+
+use crate::inherited;
 
 /// Why a command does not run.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,15 @@ fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Command
     }
 }
 
+/// Where a command's stdout goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandStdout {
+    /// To fdtrace's own.
+    Own,
+    /// To fdtrace's stderr, for fdtrace's stdout is taken.
+    Stderr,
+}
+
 /// A process that will be the command.
 pub struct Held {
     name: OsString,
@@ -74,11 +85,12 @@ pub struct Held {
 }
 
 impl Held {
-    /// Forks. Must be called while this process has but one thread.
+    /// Forks. Must be called while this process has but one thread. What the command writes to its
+    /// stdout goes to `stdout`.
     ///
     /// # Errors
     /// If an argument cannot be passed on, or the process not be made.
-    pub fn start(command: &[OsString]) -> Result<Self, CommandError> {
+    pub fn start(command: &[OsString], stdout: CommandStdout) -> Result<Self, CommandError> {
         let arguments: Vec<CString> = command
             .iter()
             .map(|argument| CString::new(argument.clone().into_vec()))
@@ -91,7 +103,7 @@ impl Held {
         match unsafe { fork() }.map_err(system("start a process"))? {
             ForkResult::Child => {
                 drop((release, trouble));
-                become_command(&arguments, File::from(released), File::from(tell))
+                become_command(&arguments, stdout, File::from(released), File::from(tell))
             }
             ForkResult::Parent { child } => Ok(Self {
                 name: command[0].clone(),
@@ -140,13 +152,23 @@ impl Held {
 }
 
 /// The child's half: waits, and executes the command.
-fn become_command(arguments: &[CString], mut released: File, mut tell: File) -> ! {
+fn become_command(
+    arguments: &[CString],
+    stdout: CommandStdout,
+    mut released: File,
+    mut tell: File,
+) -> ! {
     let mut word = [0];
     if matches!(released.read(&mut word), Ok(1)) {
         // SAFETY: this sets no handler. Rust's runtime ignores SIGPIPE, which the command has not
         // asked for.
         let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
-        let Err(errno) = execvp(&arguments[0], arguments);
+        inherited::give_back();
+        let aside = match stdout {
+            CommandStdout::Own => Ok(()),
+            CommandStdout::Stderr => dup2_stdout(io::stderr()),
+        };
+        let Err(errno) = aside.and_then(|()| execvp(&arguments[0], arguments));
         let _ = tell.write_all(&(errno as i32).to_ne_bytes());
     }
     // SAFETY: ends the process without running what its parent set up for its own end.

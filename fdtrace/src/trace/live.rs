@@ -31,8 +31,8 @@ pub enum LiveError {
     #[error("cannot wait for the command")]
     Command(#[source] io::Error),
     /// The report cannot be written.
-    #[error("cannot write the output")]
-    Report(#[source] io::Error),
+    #[error(transparent)]
+    Report(io::Error),
     /// The recording cannot be written.
     #[error("cannot write the recording")]
     Recording(#[source] io::Error),
@@ -227,7 +227,10 @@ impl Live<'_> {
     pub fn end_recording(&mut self, end: &End) -> Result<(), LiveError> {
         if let Some(recording) = self.recording.take() {
             let file = recording.end(end).map_err(LiveError::Recording)?;
-            file.sync_all().map_err(LiveError::Recording)?;
+            // A pipe cannot be, and need not.
+            if file.metadata().is_ok_and(|it| it.is_file()) {
+                file.sync_all().map_err(LiveError::Recording)?;
+            }
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl TaskFiles {
         let link = program.take_link(link).map_err(Box::new)?;
         let mut rows = Vec::new();
         link.into_file()
-            .map_err(|error| std::io::Error::other(error.to_string()))?
+            .map_err(std::io::Error::other)?
             .read_to_end(&mut rows)?;
         Ok(rows
             .chunks_exact(size_of::<TaskFile>())

@@ -149,6 +149,11 @@ pub enum Fact {
         /// What is lacking.
         why: String,
     },
+    /// An actor could not go on: it would have had more descriptors than it may.
+    Short {
+        /// How many it may have, and at what.
+        why: String,
+    },
     /// The scenario did not go as it must.
     Failed {
         /// What went otherwise.

@@ -121,10 +121,12 @@ pub(super) fn judge(
     };
     findings.failed.extend(record.trouble.iter().cloned());
     findings.failed.extend(record.leaks.iter().cloned());
+    let mut short: Vec<&String> = record.short.iter().collect();
     for fact in &record.facts {
         match fact {
             Fact::Failed { why } => findings.failed.push(why.clone()),
             Fact::Skipped { why } => findings.skipped.push(why.clone()),
+            Fact::Short { why } => short.push(why),
             _ => {}
         }
     }
@@ -140,7 +142,12 @@ pub(super) fn judge(
     }
     outcome.witnesses = hear(record, &mut findings);
 
-    let (result, reasons) = if !findings.failed.is_empty() {
+    let (result, reasons) = if let Some(why) = short.first()
+        && !findings.contradicted
+    {
+        // What went wrong besides came of it.
+        (Result::Skip, vec![why.to_string()])
+    } else if !findings.failed.is_empty() {
         (Result::Fail, findings.failed)
     } else if !findings.unwatched.is_empty() {
         (Result::Inconclusive, findings.unwatched)
@@ -166,6 +173,8 @@ struct Findings {
     /// What the plan does not show that the scenario needs, and that would say it all.
     unwatched: Vec<String>,
     lossless: bool,
+    /// The trace or a witness said of two files that they are one, or of one that it is two.
+    contradicted: bool,
 }
 
 impl Findings {
@@ -176,7 +185,10 @@ impl Findings {
         let text = format!("{who} says {found} where {expected} is true");
         match found {
             Verdict::Lost | Verdict::Unverified => self.open.push(text),
-            Verdict::Same | Verdict::Different => self.failed.push(text),
+            Verdict::Same | Verdict::Different => {
+                self.contradicted = true;
+                self.failed.push(text);
+            }
         }
     }
 

@@ -35,6 +35,7 @@ pub use selection::{SelectionError, select};
 use stage_process::{Said, StageProcess};
 
 use crate::{
+    inherited,
     plan::Plan,
     tracer::{Losses, ProgramCost, Snapshot, Tracer, TracerError},
     tracker::{Tracker, Transfer},
@@ -124,6 +125,8 @@ struct Record {
     in_flight: Vec<Testimony>,
     /// What the verifier itself could not do.
     trouble: Vec<String>,
+    /// What it could not do because it would have had more descriptors than it may.
+    short: Vec<String>,
     /// References that were left when the actors were gone.
     leaks: Vec<String>,
     /// Another scenario was under way meanwhile. A witness's look at all descriptors, for that one,
@@ -134,6 +137,14 @@ struct Record {
 }
 
 impl Record {
+    /// Notes what the verifier could not do.
+    fn note(&mut self, error: &(dyn std::error::Error + 'static)) {
+        match inherited::is_out_of_descriptors(error) {
+            true => self.short.push(inherited::shortage(&chain(error))),
+            false => self.trouble.push(chain(error)),
+        }
+    }
+
     /// The scenario's own processes.
     fn pids(&self) -> HashSet<u32> {
         let joined = self.facts.iter().filter_map(|fact| match fact {
@@ -414,7 +425,7 @@ impl Verifier {
                     && self.onlooker.lets_hold()
                     && let Err(error) = sent.hold(actor.pid, fds)
                 {
-                    record.trouble.push(chain(&error));
+                    record.note(&error);
                 }
                 originals.insert(message.clone(), sent);
             }
@@ -475,7 +486,12 @@ impl Verifier {
                     return Answer::Yes;
                 }
             }
-            Fact::Joined { actor } => record.actors.extend(release::watch(actor.pid)),
+            Fact::Joined { actor } => match release::watch(actor.pid) {
+                Ok(watched) => record.actors.push(watched),
+                Err(error) if inherited::is_out_of_descriptors(&error) => record.note(&error),
+                // It is gone already.
+                Err(_) => {}
+            },
             Fact::Sent { .. }
             | Fact::SendFailed { .. }
             | Fact::Fate { .. }
@@ -483,6 +499,7 @@ impl Verifier {
             | Fact::Refs { .. }
             | Fact::Undisturbed { .. }
             | Fact::Skipped { .. }
+            | Fact::Short { .. }
             | Fact::Failed { .. } => {}
         }
         Answer::GoOn
@@ -490,7 +507,7 @@ impl Verifier {
 
     fn snapshot(&mut self, pid: u32, record: &mut Record) -> Snapshot {
         self.tracer.snapshot(&[pid]).unwrap_or_else(|error| {
-            record.trouble.push(chain(&error));
+            record.note(&error);
             Snapshot::new()
         })
     }

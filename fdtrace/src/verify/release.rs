@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     os::fd::{FromRawFd as _, OwnedFd},
     process,
     time::Duration,
@@ -14,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{Fact, REAP_LIMIT, Record, Verifier, chain};
+use super::{Fact, REAP_LIMIT, Record, Verifier};
 use crate::{
     tracker::Fate,
     witness::{Balance, Originals, Surplus},
@@ -27,13 +28,18 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 /// The longest pause between two looks.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
-/// A descriptor that becomes readable when process `pid` has given up all it had; `None` if it
-/// is gone already.
-pub(super) fn watch(pid: u32) -> Option<OwnedFd> {
+/// A descriptor that becomes readable when process `pid` has given up all it had.
+///
+/// # Errors
+/// If it is gone already, or there is no room for another descriptor.
+pub(super) fn watch(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open reads its arguments; what it returns is ours alone.
     unsafe {
         let pidfd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd as i32))
+        if pidfd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(pidfd as i32))
     }
 }
 
@@ -76,7 +82,7 @@ impl Verifier {
             let snapshot = match self.tracer.snapshot(&[process::id()]) {
                 Ok(snapshot) => snapshot,
                 Err(error) => {
-                    record.trouble.push(chain(&error));
+                    record.note(&error);
                     return;
                 }
             };

@@ -37,20 +37,42 @@ use super::{
     fact::{Actor, Answer, Fact},
     scenarios,
 };
-use crate::tracker::{Cause, Fate};
+use crate::{
+    inherited,
+    tracker::{Cause, Fate},
+};
 pub use receiving::Incoming;
 pub use sending::Outgoing;
 
 /// Plays the scenario of this name and ends the process.
 pub fn main(name: &str) -> process::ExitCode {
+    let limit = inherited::descriptor_limit();
     let result = enter(name);
     if let Err(error) = &result {
         // Whoever reads may be gone; then there is nobody to tell.
-        let _ = say(&Fact::Failed {
-            why: format!("{error:#}"),
-        });
+        let _ = say(&failure(None, error, limit));
     }
     process::ExitCode::from(u8::from(result.is_err()))
+}
+
+/// What stopped an actor. `limit` is how many descriptors it might have at first: one that allows
+/// itself fewer does so to see what happens then.
+fn failure(name: Option<&str>, error: &anyhow::Error, limit: Option<u64>) -> Fact {
+    let why = match name {
+        Some(name) => format!("{name}: {error:#}"),
+        None => format!("{error:#}"),
+    };
+    match limit {
+        Some(limit)
+            if inherited::is_out_of_descriptors(error.as_ref())
+                && inherited::descriptor_limit() == Some(limit) =>
+        {
+            Fact::Short {
+                why: inherited::shortage(&why),
+            }
+        }
+        _ => Fact::Failed { why },
+    }
 }
 
 fn enter(name: &str) -> Result<()> {
@@ -209,14 +231,13 @@ impl Stage {
         match unsafe { fork() }.context("cannot fork")? {
             ForkResult::Parent { child } => Ok(Role { pid: child, name }),
             ForkResult::Child => {
+                let limit = inherited::descriptor_limit();
                 let result = die_with_parent(Some(parent))
                     .and_then(|()| call_oneself(name))
                     .and_then(|()| say(&Fact::Joined { actor: whoami()? }))
                     .and_then(|()| part());
                 if let Err(error) = &result {
-                    let _ = say(&Fact::Failed {
-                        why: format!("{name}: {error:#}"),
-                    });
+                    let _ = say(&failure(Some(name), error, limit));
                 }
                 process::exit(i32::from(result.is_err()));
             }

@@ -1,0 +1,340 @@
+//! Places: what a file's name on the command line leads to.
+//!
+//! A regular file is *replaced*: what is written goes to a new file beside it, which takes its name
+//! when it is whole, so that there is never half of one, and the old one stays if it does not come
+//! to that. All else, a device, a pipe or a descriptor of one's own, is *written through*: it is
+//! opened as it is, and stays what it is.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, Metadata, OpenOptions, Permissions},
+    io,
+    os::{
+        fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::fs::{
+            FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
+    sys::stat::{Mode, umask},
+    unistd::geteuid,
+};
+use tempfile::NamedTempFile;
+
+/// The name of stdout and of stdin.
+pub(super) const DASH: &str = "-";
+
+/// As many links are followed as the kernel follows.
+const LINKS_MAX: usize = 40;
+
+/// Who may read and write a recording.
+const OWN_ALONE: u32 = 0o600;
+
+/// Where something is to be written.
+pub(super) enum Place {
+    /// Standard output.
+    Stdout,
+    /// What is not a regular file, opened.
+    Through(File),
+    /// A regular file, or one that is still to be.
+    Replaced(Replaced),
+}
+
+/// A file that will take another's place, or its first one.
+pub(super) struct Replaced {
+    /// Dropped before it has its name, it is gone.
+    new: NamedTempFile,
+    path: PathBuf,
+    mode: u32,
+    /// User and group of the old file.
+    owner: Option<(u32, u32)>,
+}
+
+impl Place {
+    /// What this name leads to, by way of links.
+    ///
+    /// # Errors
+    /// If it cannot be written there. Nothing has changed then, and nothing has yet without.
+    pub(super) fn find(path: &Path) -> io::Result<Self> {
+        if let Some(own) = Self::own(path)? {
+            return Ok(own);
+        }
+        // The kernel itself follows: it knows whose links in a common folder not to.
+        match open(path, 0) {
+            Ok(file) => {
+                let old = file.metadata()?;
+                if !old.is_file() {
+                    return Ok(Self::Through(file));
+                }
+                let path = fs::canonicalize(path)?;
+                if !are_one(Ok(old.clone()), fs::symlink_metadata(&path)) {
+                    // Another process's, without a name: nothing can take its place.
+                    file.set_len(0)?;
+                    return Ok(Self::Through(file));
+                }
+                let kept = Replaced::beside(path, old.mode() & 0o777, Some(&old))?;
+                Ok(Self::Replaced(kept))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if path.is_symlink() {
+                    return Err(io::Error::new(error.kind(), "it is a link to nothing"));
+                }
+                let path = absolute(path)?;
+                Ok(Self::Replaced(Replaced::beside(
+                    path,
+                    0o666 & !mask(),
+                    None,
+                )?))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same for what others must not read, nor choose the place of: a link is not followed but
+    /// replaced.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(super) fn find_private(path: &Path) -> io::Result<Self> {
+        if let Some(own) = Self::own(path)? {
+            return Ok(own);
+        }
+        let old = match fs::symlink_metadata(path) {
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(old) = old.filter(|old| !old.is_symlink()) {
+            let file = open(path, libc::O_NOFOLLOW)?;
+            if !old.is_file() {
+                return Ok(Self::Through(file));
+            }
+        }
+        let new = Replaced::beside(absolute(path)?, OWN_ALONE, None)?;
+        Ok(Self::Replaced(new))
+    }
+
+    /// Whether this name means what this process has open already.
+    pub(super) fn is_own(path: &Path) -> bool {
+        own_descriptor(path).is_some()
+    }
+
+    fn own(path: &Path) -> io::Result<Option<Self>> {
+        Ok(match own_descriptor(path) {
+            Some(libc::STDOUT_FILENO) => Some(Self::Stdout),
+            Some(number) => Some(Self::Through(duplicate(number)?)),
+            None => None,
+        })
+    }
+
+    /// Whether what is written to both would be mixed up, or lost.
+    pub(super) fn clashes_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stdout, Self::Stdout) => true,
+            (Self::Through(one), Self::Through(other)) => are_one(one.metadata(), other.metadata()),
+            (Self::Through(one), Self::Stdout) | (Self::Stdout, Self::Through(one)) => {
+                let stdout = duplicate(libc::STDOUT_FILENO);
+                stdout.is_ok_and(|stdout| are_one(one.metadata(), stdout.metadata()))
+            }
+            (Self::Replaced(one), Self::Replaced(other)) => one.path == other.path,
+            _ => false,
+        }
+    }
+}
+
+impl Replaced {
+    /// A file beside the one with this path.
+    fn beside(path: PathBuf, mode: u32, old: Option<&Metadata>) -> io::Result<Self> {
+        let (Some(folder), Some(_)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::EISDIR.into());
+        };
+        if old.is_some() && is_mount_point(&path) {
+            return Err(io::Error::other(
+                "it is a mount point, which no file can replace; `> FILE` writes into it",
+            ));
+        }
+        // The error that is returned would have the new file's name in it, which means nothing to
+        // the user.
+        let mut refused = None;
+        let new = tempfile::Builder::new()
+            .prefix(".fdtrace-")
+            .make_in(folder, |path| {
+                OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .mode(OWN_ALONE)
+                    .open(path)
+                    .inspect_err(|error| refused = error.raw_os_error())
+            });
+        let new = new.map_err(|error| match refused {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => error,
+        })?;
+        Ok(Self {
+            new,
+            path,
+            mode,
+            owner: old.map(|old| (old.uid(), old.gid())),
+        })
+    }
+
+    /// Where to write.
+    pub(super) fn file(&self) -> &File {
+        self.new.as_file()
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// If what was written does not get to the disk, or the folder has changed.
+    pub(super) fn put(self) -> io::Result<()> {
+        let file = self.new.as_file();
+        if let Some((user, group)) = self.owner {
+            // Only root can give files away; a group of one's own anybody can.
+            let _ =
+                fchown(file, Some(user), Some(group)).or_else(|_| fchown(file, None, Some(group)));
+        }
+        file.set_permissions(Permissions::from_mode(self.mode))?;
+        // Some file systems say only now that there was no room.
+        file.sync_all()?;
+        self.new.persist(&self.path).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+/// Opens for writing what is there; a pipe when there is a reader.
+fn open(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NOCTTY | flags)
+        .open(path)
+}
+
+/// The path with its folder as the kernel knows it; the last name is not looked up.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Errno::EISDIR.into());
+    };
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Errno::ENOTDIR.into());
+    }
+    Ok(folder_of(path)?.join(name))
+}
+
+fn folder_of(path: &Path) -> io::Result<PathBuf> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => fs::canonicalize(folder),
+        _ => fs::canonicalize("."),
+    }
+}
+
+/// The descriptor of this process that a path means: `-` for stdout, `/dev/stdout`, `/dev/fd/3`.
+///
+/// Opening such a path would open the file a second time, at its start, or not at all where it is
+/// a socket.
+fn own_descriptor(path: &Path) -> Option<RawFd> {
+    if path == Path::new(DASH) {
+        return Some(libc::STDOUT_FILENO);
+    }
+    let own = [
+        fs::canonicalize("/proc/self/fd").ok()?,
+        fs::canonicalize("/proc/thread-self/fd").ok()?,
+    ];
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let folder = folder_of(&path).ok()?;
+        let name = path.file_name()?;
+        if own.contains(&folder) {
+            return name.to_str()?.parse().ok();
+        }
+        let link = folder.join(name);
+        let found = fs::symlink_metadata(&link).ok()?;
+        // Nobody else's link chooses among what this process has open.
+        let trusted = found.uid() == 0 || found.uid() == geteuid().as_raw();
+        if !found.is_symlink() || !trusted {
+            return None;
+        }
+        path = folder.join(fs::read_link(&link).ok()?);
+    }
+    None
+}
+
+/// Another descriptor for what was open when this process began. What it has opened itself since
+/// is closed by `exec`, and not to be written to by its number.
+fn duplicate(number: RawFd) -> io::Result<File> {
+    // SAFETY: used for this call alone, which fails if it is not open.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 || FdFlag::from_bits_truncate(flags).contains(FdFlag::FD_CLOEXEC) {
+        return Err(Errno::EBADF.into());
+    }
+    // SAFETY: it is open, and nothing here closes what it did not open.
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    let access = OFlag::from_bits_truncate(fcntl(inherited, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+    if access == OFlag::O_RDONLY {
+        return Err(Errno::EBADF.into());
+    }
+    let copy = fcntl(inherited.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(copy) }))
+}
+
+/// Whether both are one file, into which two writers would write over each other. A device such as
+/// `/dev/null` takes any number.
+fn are_one(one: io::Result<Metadata>, other: io::Result<Metadata>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => {
+            (one.dev(), one.ino()) == (other.dev(), other.ino())
+                && !one.file_type().is_char_device()
+        }
+        _ => false,
+    }
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()) else {
+        return false;
+    };
+    // SAFETY: all-zero is a valid start, and the kernel writes no more than the structure.
+    let seen = unsafe {
+        let mut seen: libc::statx = std::mem::zeroed();
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        if libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, &raw mut seen) != 0 {
+            return false;
+        }
+        seen
+    };
+    // The kernel has the attribute since 5.8.
+    seen.stx_attributes & (libc::STATX_ATTR_MOUNT_ROOT as u64) != 0
+}
+
+fn mask() -> u32 {
+    let mask = umask(Mode::empty());
+    umask(mask);
+    mask.bits()
+}
+
+/// A file of this name for reading; `-` is stdin.
+///
+/// # Errors
+/// What opening says.
+pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
+    if path == Path::new(DASH) {
+        let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+        return Ok(stdin.into());
+    }
+    File::open(path)
+}
+
+/// How to call a place that is written to.
+pub(super) fn write_name(path: Option<&Path>) -> String {
+    match path {
+        Some(path) if path.as_os_str() != OsStr::new(DASH) => path.display().to_string(),
+        _ => "stdout".to_owned(),
+    }
+}
