@@ -1,8 +1,11 @@
 //! The files that a trace writes, and what a command is left with.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
+    os::fd::AsRawFd as _,
     os::unix::{
+        ffi::OsStrExt as _,
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink},
         process::CommandExt as _,
     },
@@ -11,10 +14,14 @@ use std::{
     thread,
 };
 
-use nix::sys::{
-    resource::{Resource, setrlimit},
-    signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, pthread_sigmask, signal},
-    stat::Mode,
+use fdtrace::passing;
+use nix::{
+    fcntl::{OFlag, open},
+    sys::{
+        resource::{Resource, setrlimit},
+        signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, pthread_sigmask, signal},
+        stat::Mode,
+    },
 };
 use tempfile::TempDir;
 
@@ -53,6 +60,27 @@ fn a_trace_is_in_its_file_when_it_is_whole() {
         assert!(!transfers(&lines).is_empty());
         assert_eq!(names(folder.path()), ["trace"]);
     }
+}
+
+#[test]
+fn a_trace_that_is_killed_leaves_the_old_one_and_nothing_else() {
+    const TEST: &str = "a_trace_that_is_killed_leaves_the_old_one_and_nothing_else";
+    let _turn = turn!("a_trace_that_is_killed_leaves_the_old_one_and_nothing_else");
+    let folder = TempDir::new().unwrap();
+    let nameless = OFlag::O_TMPFILE | OFlag::O_RDWR;
+    if let Err(errno) = open(folder.path(), nameless, Mode::S_IRWXU) {
+        return skip(
+            TEST,
+            &format!("this file system has no files without a name: {errno}"),
+        );
+    }
+    let file = folder.path().join("trace");
+    fs::write(&file, "old").unwrap();
+    let mut tracing = Tracing::start(&["trace", "-o", file.to_str().unwrap()]);
+    tracing.child.kill().unwrap();
+    tracing.child.wait().unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    assert_eq!(names(folder.path()), ["trace"]);
 }
 
 /// Runs a script on a file system of 16 KiB in a mount namespace of its own; `None` if that cannot
@@ -286,4 +314,54 @@ fn a_blocked_interrupt_ends_a_trace() {
     let ended = traced.wait_with_output().unwrap();
     assert!(ended.status.success());
     assert!(String::from_utf8_lossy(&ended.stdout).contains("lost "));
+}
+
+#[test]
+fn no_two_files_are_shown_alike() {
+    let _turn = turn!("no_two_files_are_shown_alike");
+    let folder = TempDir::new().unwrap();
+    let names: [&[u8]; 4] = [
+        b"x\xff",
+        br"x\xff",
+        "x\u{200b}".as_bytes(),
+        "x\u{fffd}ff".as_bytes(),
+    ];
+    let shown = [r"/x\xff", r"/x\\xff", r"/x\u{200b}", r"/x\u{fffd}ff"];
+    let files =
+        names.map(|name| File::create(folder.path().join(OsStr::from_bytes(name))).unwrap());
+    let recording = folder.path().join("recording");
+    let mut child = ReceivingChild::start();
+    let pid = child.child.id().to_string();
+    let path = recording.to_str().unwrap();
+    let mut tracing = Tracing::start(&["record", path, "--pid", &pid]);
+    let fds: Vec<i32> = files.iter().map(|file| file.as_raw_fd()).collect();
+    passing::send(child.socket.as_raw_fd(), b"x", &[&fds]).unwrap();
+    // It has come when the next one has.
+    child.send(0);
+    child.end();
+    kill(tracing.pid(), Signal::SIGINT).unwrap();
+    assert!(tracing.child.wait().unwrap().success());
+
+    let text = run(&mut fdtrace(&["replay", path])).stdout;
+    for name in shown {
+        let lines = text
+            .lines()
+            .filter(|line| line.split(' ').any(|word| word.ends_with(name)));
+        assert_eq!(lines.count(), 1, "{name} {text}");
+    }
+    let json = run(&mut fdtrace(&["replay", path, "--format", "json"])).stdout;
+    let lines = lines(&json);
+    let paths = transfers(&lines)
+        .into_iter()
+        .filter_map(|line| line["file"]["path"].as_str());
+    let found: Vec<Vec<u8>> = paths.map(fdtrace::lossless::bytes).collect();
+    for name in names {
+        let whole = folder.path().join(OsStr::from_bytes(name));
+        assert!(
+            found
+                .iter()
+                .any(|path| path == whole.as_os_str().as_bytes()),
+            "{json}"
+        );
+    }
 }

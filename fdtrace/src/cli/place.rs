@@ -10,7 +10,7 @@ use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
     io,
     os::{
-        fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::fs::{
             FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
         },
@@ -20,11 +20,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
+    fcntl::{AT_FDCWD, AtFlags, FcntlArg, FdFlag, OFlag, fcntl},
     sys::stat::{Mode, umask},
-    unistd::geteuid,
+    unistd::{geteuid, linkat},
 };
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 /// The name of stdout and of stdin.
 pub(super) const DASH: &str = "-";
@@ -47,8 +47,10 @@ pub(super) enum Place {
 
 /// A file that will take another's place, or its first one.
 pub(super) struct Replaced {
-    /// Dropped before it has its name, it is gone.
-    new: NamedTempFile,
+    file: File,
+    /// What it is called meanwhile, where a file cannot be without a name. Dropped before it has its
+    /// own, it is gone; without a name it is gone too when fdtrace is killed.
+    name: Option<TempPath>,
     path: PathBuf,
     mode: u32,
     /// User and group of the old file.
@@ -158,26 +160,23 @@ impl Replaced {
                 "it is a mount point, which no file can replace; `> FILE` writes into it",
             ));
         }
-        // The error that is returned would have the new file's name in it, which means nothing to
-        // the user.
-        let mut refused = None;
-        let new = tempfile::Builder::new()
-            .prefix(".fdtrace-")
-            .make_in(folder, |path| {
-                OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create_new(true)
-                    .mode(OWN_ALONE)
-                    .open(path)
-                    .inspect_err(|error| refused = error.raw_os_error())
-            });
-        let new = new.map_err(|error| match refused {
-            Some(errno) => io::Error::from_raw_os_error(errno),
-            None => error,
-        })?;
+        let (file, name) = match without_name(folder) {
+            Ok(file) => (file, None),
+            // Not every file system can do that.
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => {
+                let (file, name) = named(folder, |path| {
+                    let mut options = OpenOptions::new();
+                    options.read(true).write(true).create_new(true);
+                    options.mode(OWN_ALONE).open(path)
+                })?
+                .into_parts();
+                (file, Some(name))
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(Self {
-            new,
+            file,
+            name,
             path,
             mode,
             owner: old.map(|old| (old.uid(), old.gid())),
@@ -186,7 +185,7 @@ impl Replaced {
 
     /// Where to write.
     pub(super) fn file(&self) -> &File {
-        self.new.as_file()
+        &self.file
     }
 
     /// Gives the file its name.
@@ -194,7 +193,7 @@ impl Replaced {
     /// # Errors
     /// If what was written does not get to the disk, or the folder has changed.
     pub(super) fn put(self) -> io::Result<()> {
-        let file = self.new.as_file();
+        let file = &self.file;
         if let Some((user, group)) = self.owner {
             // Only root can give files away; a group of one's own anybody can.
             let _ =
@@ -203,9 +202,40 @@ impl Replaced {
         file.set_permissions(Permissions::from_mode(self.mode))?;
         // Some file systems say only now that there was no room.
         file.sync_all()?;
-        self.new.persist(&self.path).map_err(|error| error.error)?;
-        Ok(())
+        let name = match (self.name, self.path.parent()) {
+            (Some(name), _) => name,
+            (None, Some(folder)) => named(folder, |path| {
+                let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let follow = AtFlags::AT_SYMLINK_FOLLOW;
+                Ok(linkat(AT_FDCWD, own.as_str(), AT_FDCWD, path, follow)?)
+            })?
+            .into_temp_path(),
+            (None, None) => return Err(Errno::EISDIR.into()),
+        };
+        name.persist(&self.path).map_err(|error| error.error)
     }
+}
+
+/// A file in this folder that has no name yet.
+fn without_name(folder: &Path) -> nix::Result<File> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(OWN_ALONE);
+    Ok(nix::fcntl::open(folder, flags, mode)?.into())
+}
+
+/// Makes something under a name of its own in this folder.
+fn named<T>(
+    folder: &Path,
+    mut make: impl FnMut(&Path) -> io::Result<T>,
+) -> io::Result<NamedTempFile<T>> {
+    // The error that is returned would have that name in it, which means nothing to the user.
+    let mut refused = None;
+    let made = tempfile::Builder::new()
+        .prefix(".fdtrace-")
+        .make_in(folder, |path| {
+            make(path).inspect_err(|error| refused = error.raw_os_error())
+        });
+    made.map_err(|error| refused.map_or(error, io::Error::from_raw_os_error))
 }
 
 /// Opens for writing what is there; a pipe when there is a reader.

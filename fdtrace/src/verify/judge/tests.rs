@@ -400,6 +400,35 @@ fn what_actors_say_counts() {
     );
 }
 
+#[test]
+fn what_came_of_too_few_descriptors_is_skipped_and_a_contradiction_is_not() {
+    let why = || "it needs more descriptors".to_owned();
+    let stops = |record: &mut Record| {
+        let received = |fact: &Fact| matches!(fact, Fact::Received { .. });
+        record.facts.retain(|fact| !received(fact));
+        record.facts.push(Fact::Failed {
+            why: "sender ended".into(),
+        });
+    };
+    for short in [
+        |record: &mut Record, why| record.facts.push(Fact::Short { why }),
+        |record: &mut Record, why| record.short.push(why),
+    ] {
+        let (result, reason) = spoiled(|record, _| {
+            stops(record);
+            short(record, why());
+        });
+        assert_eq!((result, reason), (Result::Skip, why()));
+    }
+    assert_fails("kcmp says different", |record, _| {
+        record.short.push(why());
+        record.testimonies.get_mut("m").unwrap()[0].push(Testimony {
+            witness: Witness::Kcmp,
+            verdict: Verdict::Different,
+        });
+    });
+}
+
 fn mistakable(pointer: Option<u64>) -> Mistakable {
     Mistakable {
         actor: RECEIVER,
