@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    os::fd::AsRawFd as _,
+    os::fd::AsRawFd,
     os::unix::{
         ffi::OsStrExt as _,
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink},
@@ -334,7 +334,7 @@ fn no_two_files_are_shown_alike() {
     let pid = child.child.id().to_string();
     let path = recording.to_str().unwrap();
     let mut tracing = Tracing::start(&["record", path, "--pid", &pid]);
-    let fds: Vec<i32> = files.iter().map(|file| file.as_raw_fd()).collect();
+    let fds: Vec<i32> = files.iter().map(AsRawFd::as_raw_fd).collect();
     passing::send(child.socket.as_raw_fd(), b"x", &[&fds]).unwrap();
     // It has come when the next one has.
     child.send(0);
