@@ -82,11 +82,12 @@ struct Work {
 pub(crate) enum Who {
     Queue,
     Dequeue,
-    End,
+    EndKfree,
+    EndConsume,
 }
 
 #[map]
-static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(3, 0);
+static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(Who::EndConsume as u32 + 1, 0);
 
 #[inline(always)]
 fn work(who: Who) -> Option<&'static mut Work> {

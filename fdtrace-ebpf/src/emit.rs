@@ -84,7 +84,9 @@ impl Scratch {
     }
 }
 
-/// The programs that emit records, each with a scratch of its own.
+/// The programs that emit records, each with a scratch of its own: where one can be preempted,
+/// another may begin on that CPU before it ends. Of programs that no plan has together, such as an
+/// fexit and the kretprobe for the same, there is one name.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Program {
@@ -101,6 +103,8 @@ pub(crate) enum Program {
     EndKfree,
     EndConsume,
     Send,
+    SendStream,
+    SendDgram,
     Free,
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn end_kfree_skb(ctx: BtfTracePointContext) -> i32 {
         Skb(Typed(ctx.arg(0))),
         || ctx.arg(1),
         ctx.as_ptr(),
-        Program::EndKfree,
+        (Program::EndKfree, Who::EndKfree),
         Counter::EndKfreeFired,
     );
     0
@@ -53,7 +53,7 @@ pub(crate) fn end_consume_skb(ctx: BtfTracePointContext) -> i32 {
         Skb(Typed(ctx.arg(0))),
         location,
         ctx.as_ptr(),
-        Program::EndConsume,
+        (Program::EndConsume, Who::EndConsume),
         Counter::EndConsumeFired,
     );
     0
@@ -64,7 +64,7 @@ fn freed(
     skb: Skb<Typed>,
     location: impl Fn() -> u64,
     context: *const c_void,
-    program: Program,
+    (program, who): (Program, Who),
     fired: Counter,
 ) {
     let sender = skb.sock();
@@ -86,7 +86,7 @@ fn freed(
     scratch.head.count = list.count();
     filter::destroys(&scratch.head);
     if !filter::drops(&scratch.head) {
-        describe::files(Who::End, program, list, scratch.head.count);
+        describe::files(who, program, list, scratch.head.count);
     }
     emit::callers(scratch, context);
     end_of_list(scratch, list);

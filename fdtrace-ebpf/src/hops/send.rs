@@ -30,31 +30,47 @@ const SOCK_STREAM: u16 = 1;
 
 #[fexit]
 pub(crate) fn end_stream_f(ctx: FExitContext) -> i32 {
-    list_sent(ctx.arg::<u64>(3) as i64, Counter::SentStreamFired);
+    list_sent(
+        ctx.arg::<u64>(3) as i64,
+        Program::SendStream,
+        Counter::SentStreamFired,
+    );
     0
 }
 
 #[kretprobe]
 pub(crate) fn end_stream_r(ctx: RetProbeContext) -> u32 {
-    list_sent(ctx.ret::<u64>() as i64, Counter::SentStreamFired);
+    list_sent(
+        ctx.ret::<u64>() as i64,
+        Program::SendStream,
+        Counter::SentStreamFired,
+    );
     0
 }
 
 #[fexit]
 pub(crate) fn end_dgram_f(ctx: FExitContext) -> i32 {
-    list_sent(ctx.arg::<u64>(3) as i64, Counter::SentDgramFired);
+    list_sent(
+        ctx.arg::<u64>(3) as i64,
+        Program::SendDgram,
+        Counter::SentDgramFired,
+    );
     0
 }
 
 #[kretprobe]
 pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
-    list_sent(ctx.ret::<u64>() as i64, Counter::SentDgramFired);
+    list_sent(
+        ctx.ret::<u64>() as i64,
+        Program::SendDgram,
+        Counter::SentDgramFired,
+    );
     0
 }
 
 /// The send of a list that was seen at `copy` returns.
 #[inline(always)]
-fn list_sent(result: i64, fired: Counter) {
+fn list_sent(result: i64, program: Program, fired: Counter) {
     let Some(sending) = calls::end_send() else {
         return;
     };
@@ -68,7 +84,7 @@ fn list_sent(result: i64, fired: Counter) {
         filter::failed(sending.list);
     }
     let task = Task::current();
-    let Some(scratch) = emit::begin(task, Program::Send, RecordKind::SendReturned) else {
+    let Some(scratch) = emit::begin(task, program, RecordKind::SendReturned) else {
         return;
     };
     scratch.head.list = sending.list;
