@@ -48,6 +48,7 @@ macro_rules! for_each_offset {
             TASK_STRUCT__TGID "task_struct.tgid" 4;
             TASK_STRUCT__PID "task_struct.pid" 4;
             TASK_STRUCT__SIGNAL "task_struct.signal" 8;
+            TASK_STRUCT__REAL_PARENT "task_struct.real_parent" 8;
             SIGNAL_STRUCT__RLIM "signal_struct.rlim" 256;
             TASK_STRUCT__CRED "task_struct.cred" 8;
             TASK_STRUCT__THREAD_PID "task_struct.thread_pid" 8;

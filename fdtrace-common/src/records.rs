@@ -67,6 +67,9 @@ pub enum RecordKind {
     /// A list that was in a queue when somebody looked through them all as the trace ended. Made by
     /// userspace likewise; it has no files.
     ListFoundLast = 16,
+    /// With a filter: a task that it wants sends on a socket, in a way of which cannot be read whether
+    /// it passes descriptors.
+    SenderWanted = 17,
 }
 
 /// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.
@@ -100,6 +103,14 @@ pub const FLAG_TABLE_FULL: u16 = 1 << 6;
 /// `Head::flags`: the sending task has an io_uring. What it sends through that tells nothing if the
 /// list has left the queue.
 pub const FLAG_HAS_URING: u16 = 1 << 10;
+
+/// `Head::flags`: with a filter, the first look of a wanted task on this socket. What others had sent
+/// on it before was not told.
+pub const FLAG_FIRST_SEEN: u16 = 1 << 14;
+
+/// `Head::flags`: with a filter, another thread has found this list in its queue too, and taken it for
+/// its own.
+pub const FLAG_DISPUTED: u16 = 1 << 15;
 
 /// Functions that a `Called` record names, at most.
 pub const CALLERS_MAX: usize = 16;

@@ -22,9 +22,9 @@ use fdtrace_common::{
 
 use crate::{
     control::Control,
-    filter::{self, Stage, Way},
+    filter::{self, Stage, Way, held},
     kernel::{FdTable, File, List, Pointer, Room, Skb, Task},
-    ring::{self, Record},
+    ring::{self, Held, Record},
 };
 
 /// Most records that one hop of one list takes.
@@ -40,6 +40,8 @@ pub(crate) struct Scratch {
     pub(crate) head: Head,
     /// What follows the head in a record.
     seen: [FileSeen; FILES_PER_RECORD],
+    /// What follows a record that is [held](filter).
+    user: u64,
     /// The files of the records under way.
     files: Files,
     /// The current task's descriptors, where the hop looks them up.
@@ -156,6 +158,9 @@ pub(crate) fn begin(
 /// the one that it is for.
 #[inline(always)]
 pub(crate) fn callers(scratch: &mut Scratch, context: *const c_void) {
+    if filter::way(&mut scratch.head, Stage::Receiving) == Way::Drop {
+        return;
+    }
     let kind = scratch.head.kind;
     scratch.head.kind = RecordKind::Called as u16;
     ring::submit_callers(&mut scratch.head, Counter::EndLost, context);
@@ -389,17 +394,17 @@ const LOOK_EVERY: u32 = 16;
 /// Says whether there was room; if not, `records` are lost.
 #[inline(always)]
 fn submit(scratch: &mut Scratch, len: u64, records: u32) -> bool {
+    if filter::is_on() && scratch.held == 1 && held::can_be(&scratch.head) {
+        held::hold(scratch.program);
+        return true;
+    }
     let record = &raw const *scratch;
     // SAFETY: the scratch begins as a record does, and what is changed below lies behind that.
     let record = unsafe { &*record.cast::<Record>() };
-    if filter::is_on() && scratch.held == 1 {
-        filter::hold(record);
-        return true;
-    }
     let lost = scratch.lost;
     scratch.submitted = scratch.submitted.wrapping_add(1);
     let is_filling_up = scratch.submitted % LOOK_EVERY == 0 && ring::is_filling_up();
     ring::submit(record, len, lost, records, is_filling_up)
 }
 
-const _: () = assert!(size_of::<Record>() <= offset_of!(Scratch, files));
+const _: () = assert!(size_of::<Held>() == offset_of!(Scratch, files));

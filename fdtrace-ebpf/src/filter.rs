@@ -5,61 +5,47 @@
 //! reads the list or destroys it, and forgotten when another has. A list that is wanted is *marked*,
 //! so that what others do with it is reported too.
 //!
-//! With tracepoints alone a receive returns after its list was freed, and the next one may be at
-//! the address by then. So what is held is forgotten as the list is read, be it by a peek; a mark
-//! has the time since which it holds.
+//! With tracepoints alone a sender is seen after its list was queued, and a receiver may have been
+//! faster. So nothing is dropped there but what is known to come from an unwanted sender. What is
+//! not known is reported, whoever reads it; userspace has the sender's look by then, and drops what
+//! nobody wants. Of a socket that a wanted task has sent on, everything is reported: which of its
+//! senders a message is of can be told only from all of them.
+//!
+//! A receive returns there after its list was freed, too, and the next one may be at the address by
+//! then. So what is held is forgotten as the list is read, be it by a peek; a mark has the time
+//! since which it holds.
 //!
 //! Without a filter all of this is a constant `false`, which the verifier cuts out.
 
+pub(crate) mod held;
+mod wanted;
+
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
-    macros::{map, raw_tracepoint},
-    maps::{Array, HashMap},
-    programs::RawTracePointContext,
+    macros::map,
+    maps::{HashMap, LruHashMap},
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FILES_PER_RECORD, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, LIST_MAX, RecordKind},
+    records::{FLAG_FIRST_SEEN, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, RecordKind},
 };
 
+pub(crate) use self::wanted::is_on;
+use self::wanted::{is_current_wanted, is_suspended, is_wanted};
 use crate::{
     calls,
-    kernel::{self, Task},
-    offsets::{
-        FILTER_BY_CGROUP, FILTER_BY_COMM, FILTER_BY_PID, FILTER_CGROUP_HIGH, FILTER_CGROUP_LOW,
-        INSTALL_BY_TABLE, SEEN_BEFORE_QUEUE,
-    },
-    ring::{self, Record},
+    kernel::Task,
+    offsets::{INSTALL_BY_TABLE, SEEN_BEFORE_QUEUE},
+    ring,
 };
-
-/// Wanted processes. Theirs become wanted as they are forked.
-#[map]
-static WANTED_PIDS: HashMap<u32, u8> = HashMap::with_max_entries(65536, 0);
-
-/// Not zero while fdtrace passes descriptors to itself, to see what fires: nothing is passed over.
-#[map]
-static SELF_TEST: Array<u64> = Array::with_max_entries(1, 0);
-
-/// Names of wanted tasks, NUL-padded.
-#[map]
-static WANTED_COMMS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(64, 0);
 
 /// Lists of wanted transfers, by address, while they live; since when they are known to be.
 #[map]
 static MARKED_LISTS: HashMap<u64, u64> = HashMap::with_max_entries(16384, 0);
 
-/// Records of unwanted senders.
+/// Sockets that wanted tasks have sent on, by address. Those that were not used for longest make
+/// room.
 #[map]
-static HELD_RECORDS: HashMap<HeldKey, Record> = HashMap::with_max_entries(8192, 0);
-
-/// Which record of which list.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct HeldKey {
-    list: u64,
-    kind: u32,
-    first: u32,
-}
+static WANTED_SOCKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(8192, 0);
 
 /// What becomes of a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,38 +81,44 @@ impl Stage {
     }
 }
 
+/// Whether senders are seen only after their lists were queued.
 #[inline(always)]
-pub(crate) fn is_on() -> bool {
-    FILTER_BY_PID.load() == 1 || FILTER_BY_COMM.load() == 1 || FILTER_BY_CGROUP.load() == 1
+fn looks_come_late() -> bool {
+    SEEN_BEFORE_QUEUE.load() == 0
 }
 
-/// Whether neither the current task nor this list, which it reads, is wanted: then nothing need be
-/// put together.
+/// Whether neither the current task nor the list that it reads is wanted: then nothing need be put
+/// together. The list is on `skb`, which was sent on `sender`.
 #[inline(always)]
-pub(crate) fn passes_over(task: Task, list: u64) -> bool {
+pub(crate) fn passes_over(task: Task, list: u64, skb: u64, sender: u64) -> bool {
     if !is_on() || INSTALL_BY_TABLE.load() != 1 {
         return false;
     }
-    let mut comm = [0; 16];
-    if FILTER_BY_COMM.load() == 1 {
-        // SAFETY: it can be written, and the task is the current one.
-        unsafe { task.copy_comm(&raw mut comm) };
-    }
-    // SAFETY: the slot lives as long as the map.
-    let is_tested = SELF_TEST
-        .get_ptr(0)
-        .is_some_and(|on| unsafe { on.read_volatile() } != 0);
-    if is_tested || is_wanted(&comm) || is_marked(list) {
+    if is_suspended()
+        || is_current_wanted(task)
+        || is_marked(list)
+        // Where the verifier knows what an address points to, it is no number to hand over.
+        || (looks_come_late() && (is_of_wanted_sock(sender) || !held::knows(list, skb)))
+    {
         return false;
     }
-    forget(list);
+    held::forget(list);
     true
 }
 
 /// Whether nobody wants what a receiver, or whoever destroys a list, does with it now.
 #[inline(always)]
 pub(crate) fn drops(head: &Head) -> bool {
-    is_on() && !is_wanted(&head.comm) && !is_marked(head.list)
+    is_on()
+        && !is_wanted(&head.comm)
+        && !is_marked(head.list)
+        && !(looks_come_late() && !is_unwanted(head.list, head.skb, head.sender_sock))
+}
+
+/// Whether the current task is wanted.
+#[inline(always)]
+pub(crate) fn wants_sender(task: Task) -> bool {
+    is_on() && is_current_wanted(task)
 }
 
 /// Decides about a list's records, whose head is complete but for the run's own fields; notes in
@@ -139,40 +131,48 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
     let wanted = is_wanted(&head.comm);
     if wanted {
         head.flags |= FLAG_WANTED;
+        if stage == Stage::Sending && looks_come_late() {
+            note_sock(head);
+        }
     }
     if head.list == 0 {
+        // What nobody has received is nobody else's.
+        if !wanted && head.kind == RecordKind::SendReturned as u16 {
+            return Way::Drop;
+        }
         // A sender that was too late for its list. There are few, and any may be wanted.
         return Way::Emit;
     }
     let marked = is_marked(head.list) || (head.origin != 0 && is_marked(head.origin));
     match stage {
-        Stage::Sending => {
-            if wanted || marked {
-                mark(head);
-                Way::Emit
-            } else {
-                Way::Hold
+        Stage::Sending if wanted || marked => {
+            if wanted && looks_come_late() {
+                // Another thread may have taken the list for its own.
+                held::release(head);
             }
+            mark(head);
+            Way::Emit
         }
-        Stage::Reading => {
-            if wanted && !marked {
-                take_up(head);
-            }
-            if wanted || marked {
-                return Way::Emit;
-            }
-            if INSTALL_BY_TABLE.load() == 1 {
-                forget(head.list);
-            }
+        Stage::Sending if looks_come_late() && is_of_wanted_sock(head.sender_sock) => Way::Emit,
+        // Of a peek, or of a send that tells more when the duplicate is on its skb.
+        Stage::Sending if head.kind == RecordKind::ListDuplicated as u16 => Way::Drop,
+        Stage::Sending => Way::Hold,
+        _ if wanted && !marked && stage == Stage::Reading => {
+            take_up(head);
+            Way::Emit
+        }
+        _ if wanted || marked => Way::Emit,
+        // There is a window only on a list that has not been passed over as it was read.
+        Stage::Receiving if head.kind == RecordKind::ReceiveReturned as u16 => Way::Emit,
+        _ if looks_come_late() && !is_unwanted(head.list, head.skb, head.sender_sock) => {
+            held::release(head);
+            Way::Emit
+        }
+        Stage::Reading if INSTALL_BY_TABLE.load() == 1 => {
+            held::forget(head.list);
             Way::Drop
         }
-        Stage::Receiving => {
-            if wanted || marked {
-                Way::Emit
-            } else {
-                Way::Drop
-            }
-        }
+        _ => Way::Drop,
     }
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn destroys(head: &Head) {
 #[inline(always)]
 pub(crate) fn failed(list: u64) {
     if is_on() {
-        forget(list);
+        held::forget(list);
     }
 }
 
@@ -211,7 +211,7 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
         // Up to 6.9 every sender gives its own list back, and a duplicate of it is in the queue.
         let lives_on = head.kind == RecordKind::ListReleased as u16 && calls::is_sending(head.list);
         if !returned && !lives_on {
-            forget(head.list);
+            held::forget(head.list);
         }
         return;
     }
@@ -221,50 +221,6 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     if unsafe { MARKED_LISTS.get(&head.list) }.is_some_and(|since| *since <= until) {
         let _ = MARKED_LISTS.remove(&head.list);
     }
-}
-
-/// Keeps a record until it is known whether anybody wants it.
-#[inline(always)]
-pub(crate) fn hold(record: &Record) {
-    let head = record.head();
-    let key = HeldKey {
-        list: head.list,
-        kind: u32::from(head.kind),
-        first: u32::from(head.first),
-    };
-    if HELD_RECORDS.insert(&key, record, 0).is_err() {
-        ring::count(Counter::HeldFull);
-    }
-}
-
-/// Whether the current task is, whose name this is.
-#[inline(always)]
-fn is_wanted(comm: &[u8; 16]) -> bool {
-    if FILTER_BY_PID.load() == 1 {
-        let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        // SAFETY: only the presence of the entry counts.
-        if unsafe { WANTED_PIDS.get(&pid) }.is_none() {
-            return false;
-        }
-    }
-    // SAFETY: likewise.
-    if FILTER_BY_COMM.load() == 1 && unsafe { WANTED_COMMS.get(comm) }.is_none() {
-        return false;
-    }
-    if FILTER_BY_CGROUP.load() == 1 {
-        let wanted =
-            u64::from(FILTER_CGROUP_HIGH.load()) << 32 | u64::from(FILTER_CGROUP_LOW.load());
-        return is_below(wanted) != 0;
-    }
-    true
-}
-
-/// Whether the current task is in this cgroup or one below it. A global function, verified once for
-/// all who ask.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn is_below(cgroup: u64) -> u64 {
-    u64::from(Task::current().is_below(cgroup))
 }
 
 #[inline(always)]
@@ -283,120 +239,36 @@ fn mark(head: &Head) {
 /// From now on this list is wanted, with what was kept of its sender.
 #[inline(always)]
 fn take_up(head: &Head) {
-    release(head);
+    held::release(head);
     mark(head);
 }
 
-/// Most records of one kind that a list has.
-const RUNS_MAX: u64 = LIST_MAX.div_ceil(FILES_PER_RECORD) as u64;
-
-/// Reports what was held of this list, and of the one that it was duplicated from.
-#[inline(always)]
-fn release(head: &Head) {
-    let key = HeldKey {
-        list: head.list,
-        kind: RecordKind::ListQueued as u32,
-        first: 0,
-    };
-    // What a sender that looked too late has left is not of the list that is read now.
-    // SAFETY: whoever takes the list apart is alone with it.
-    let left = unsafe { HELD_RECORDS.get(&key) }.is_some_and(|held| {
-        let held = held.head();
-        held.count != head.count || (held.skb != 0 && held.skb != head.skb)
-    });
-    take_all(head.list, !left);
-}
-
-/// Forgets it.
-#[inline(always)]
-fn forget(list: u64) {
-    take_all(list, false);
-}
-
-/// The list that `list` was duplicated from (up to 6.9), or itself.
-#[inline(always)]
-fn origin(list: u64) -> u64 {
-    let key = HeldKey {
-        list,
-        kind: RecordKind::ListAttached as u32,
-        first: 0,
-    };
-    // SAFETY: the entry stays while the list does.
-    match unsafe { HELD_RECORDS.get(&key) } {
-        Some(held) if held.head().origin != 0 => held.head().origin,
-        _ => list,
-    }
-}
-
-#[inline(always)]
-fn take_all(list: u64, report: bool) {
-    if SEEN_BEFORE_QUEUE.load() == 1 {
-        let origin = origin(list);
-        take_run(origin, RecordKind::ListCopied, report);
-        take_run(list, RecordKind::ListAttached, report);
-    }
-    take_one(list, RecordKind::SocketNamed as u64, 0, u64::from(report));
-    take_run(list, RecordKind::ListQueued, report);
-}
-
-#[inline(always)]
-fn take_run(list: u64, kind: RecordKind, report: bool) {
-    for run in 0..RUNS_MAX {
-        let first = run * FILES_PER_RECORD as u64;
-        if take_one(list, kind as u64, first, u64::from(report)) == 0 {
-            return;
-        }
-    }
-}
-
-/// Takes one record out, and reports it if so. Returns 0 if there was none, or if it was the last of
-/// its run. A global function: the kernel verifies it once, and not for each record that a list may
-/// have.
+/// Whether it is known that this list was sent by a task that is not wanted, on a socket that no
+/// wanted task sends on. A global function, verified once for all who ask.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take_one(list: u64, kind: u64, first: u64, report: u64) -> u64 {
-    let key = HeldKey {
-        list,
-        kind: kind as u32,
-        first: first as u32,
-    };
-    // SAFETY: whoever takes the list apart is alone with it.
-    let Some(held) = (unsafe { HELD_RECORDS.get(&key) }) else {
-        return 0;
-    };
-    if report != 0 {
-        ring::submit_held(held, Counter::QueueLost);
-    }
-    let head = held.head();
-    let more = head.first + head.files < head.total;
-    let _ = HELD_RECORDS.remove(&key);
-    u64::from(more)
+extern "C" fn is_unwanted_list(list: u64, skb: u64, sender: u64) -> u64 {
+    u64::from(!is_of_wanted_sock(sender) && held::knows(list, skb))
 }
 
-/// A wanted process's children are wanted from their first instruction.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub(crate) fn filter_fork(ctx: RawTracePointContext) -> i32 {
-    let child: u64 = ctx.arg(1);
-    let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let pid = kernel::task_pid(child);
+#[inline(always)]
+fn is_unwanted(list: u64, skb: u64, sender: u64) -> bool {
+    is_unwanted_list(list, skb, sender) != 0
+}
+
+/// Whether a wanted task has sent on this socket.
+#[inline(always)]
+pub(crate) fn is_of_wanted_sock(sock: u64) -> bool {
     // SAFETY: only the presence of the entry counts.
-    if pid != parent
-        && unsafe { WANTED_PIDS.get(&parent) }.is_some()
-        && WANTED_PIDS.insert(&pid, &1, 0).is_err()
-    {
-        ring::count(Counter::WantedFull);
-    }
-    0
+    unsafe { WANTED_SOCKS.get(&sock) }.is_some()
 }
 
-/// The last of a process is gone, and its number may be another's.
-#[raw_tracepoint(tracepoint = "sched_process_free")]
-pub(crate) fn filter_free(ctx: RawTracePointContext) -> i32 {
-    let task: u64 = ctx.arg(0);
-    let pid = kernel::task_pid(task);
-    // A process's first thread is freed last.
-    if pid == kernel::task_tid(task) {
-        let _ = WANTED_PIDS.remove(&pid);
+/// From now on everything is reported that is sent on the socket of this record. What others have
+/// sent on it until now was not.
+#[inline(always)]
+fn note_sock(head: &mut Head) {
+    if head.sender_sock != 0 && !is_of_wanted_sock(head.sender_sock) {
+        head.flags |= FLAG_FIRST_SEEN;
+        let _ = WANTED_SOCKS.insert(&head.sender_sock, &1, 0);
     }
-    0
 }

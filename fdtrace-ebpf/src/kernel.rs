@@ -185,6 +185,12 @@ impl<P: Pointer> Sock<P> {
         u32::from(flags) & SOCK__SCM_RIGHTS_MASK.load() == 0
     }
 
+    /// The Unix socket that it is connected to, or a null one.
+    #[inline(always)]
+    pub(crate) fn peer(self) -> Sock {
+        Sock(read(self.0.address(), &UNIX_SOCK__PEER))
+    }
+
     /// Things in the receive queue.
     #[inline(always)]
     pub(crate) fn queued(self) -> u32 {
@@ -205,7 +211,7 @@ impl<P: Pointer> Sock<P> {
         } else {
             read(socket, &SOCKET__FILE)
         });
-        let peer = Sock(read::<u64>(sock, &UNIX_SOCK__PEER));
+        let peer = self.peer();
         let state: u8 = read(self.0, &SOCK__STATE);
         // SAFETY: the caller's promise; every read fits its field.
         unsafe {
@@ -456,6 +462,19 @@ pub(crate) fn task_tid(task: u64) -> u32 {
 #[inline(always)]
 pub(crate) fn task_pid(task: u64) -> u32 {
     read(task, &TASK_STRUCT__TGID)
+}
+
+/// What the threads of a task's process share, and nobody else has until all of them are freed:
+/// its `signal_struct`.
+#[inline(always)]
+pub(crate) fn task_shared(task: u64) -> u64 {
+    read(task, &TASK_STRUCT__SIGNAL)
+}
+
+/// The task that forked it, or who has taken that one's place.
+#[inline(always)]
+pub(crate) fn task_parent(task: u64) -> u64 {
+    read(task, &TASK_STRUCT__REAL_PARENT)
 }
 
 /// The name of such a task.

@@ -8,6 +8,8 @@
 //! (`fmt`, `clippy`, `test`) need no eBPF toolchain.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// For the one instruction that the language has no words for on this target, see `filter::held`.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod calls;

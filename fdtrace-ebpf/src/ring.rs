@@ -14,10 +14,7 @@ use fdtrace_common::{
     wake,
 };
 
-use crate::{
-    filter::{self, Stage, Way},
-    kernel,
-};
+use crate::kernel;
 
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -94,10 +91,22 @@ pub(crate) struct Record {
     files: [FileSeen; FILES_PER_RECORD],
 }
 
+/// A record that waits, and whose share of the room it takes.
+#[repr(C)]
+pub(crate) struct Held {
+    pub(crate) record: Record,
+    pub(crate) user: u64,
+}
+
 impl Record {
     #[inline(always)]
     pub(crate) fn head(&self) -> &Head {
         &self.head
+    }
+
+    #[inline(always)]
+    pub(crate) fn head_mut(&mut self) -> &mut Head {
+        &mut self.head
     }
 
     /// How long it is by what its head says.
@@ -182,9 +191,6 @@ struct CallersRecord {
 /// Writes the functions that the program which has this `context` was called in.
 #[inline(always)]
 pub(crate) fn submit_callers(head: &mut Head, lost: Counter, context: *const c_void) {
-    if filter::way(head, Stage::Receiving) == Way::Drop {
-        return;
-    }
     let Some(mut entry) = EVENTS.reserve::<CallersRecord>(0) else {
         count_lost(lost as u32, 1);
         return;

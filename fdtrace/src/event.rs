@@ -67,6 +67,8 @@ pub enum Event {
         /// Return addresses.
         addresses: Vec<u64>,
     },
+    /// A task that the filter wants sends on a socket, perhaps descriptors.
+    SenderWanted(Head),
     /// A send returned whose list did not get into a queue, or failed.
     SendReturned(Sighting),
     /// A call is done with its list.
@@ -84,7 +86,8 @@ impl Event {
             Self::SocketNamed { head, .. }
             | Self::FileDescribed { head, .. }
             | Self::TaskDescribed { head, .. }
-            | Self::Called { head, .. } => head,
+            | Self::Called { head, .. }
+            | Self::SenderWanted(head) => head,
             Self::ListCopied(seen)
             | Self::ListAttached(seen)
             | Self::ListQueued(seen)
@@ -150,6 +153,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             .ok_or(truncated)?
             .to_vec();
         return Ok(Event::Called { head, addresses });
+    }
+    if head.kind == RecordKind::SenderWanted as u16 {
+        return Ok(Event::SenderWanted(head));
     }
     for (kind, describe) in [
         (

@@ -413,6 +413,7 @@ pub fn head_mut(event: &mut Event) -> &mut Head {
 pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
     match event {
         Event::SocketNamed { .. }
+        | Event::SenderWanted(_)
         | Event::Called { .. }
         | Event::FileDescribed { .. }
         | Event::TaskDescribed { .. } => &mut [],

@@ -17,6 +17,8 @@ use nix::{
     sys::socket::MsgFlags,
 };
 
+use crate::crowds;
+
 /// Messages of 250 descriptors that the flooding child passes.
 pub(crate) const FLOOD: usize = 400;
 
@@ -78,6 +80,11 @@ fn a_child() {
                 assert_eq!(received.fds.len(), 2);
             }
         }
+        Ok("reuse") => crowds::reuse_a_number(),
+        Ok("race") => crowds::send_under_the_name(c"fdt-race", 0),
+        // Behind as many control messages as are not looked behind.
+        Ok("race behind") => crowds::send_under_the_name(c"fdt-behind", 4),
+        Ok("crowd") => crowds::crowd(),
         _ => {}
     }
 }
@@ -126,6 +133,11 @@ impl ReceivingChild {
     /// Sends it a descriptor; returns the number that it has there.
     pub(crate) fn send(&mut self, fd: i32) -> i64 {
         passing::send(self.socket.as_raw_fd(), b"x", &[&[fd]]).unwrap();
+        self.received()
+    }
+
+    /// Waits for a descriptor; returns the number that it has there.
+    pub(crate) fn received(&mut self) -> i64 {
         let mut line = String::new();
         loop {
             line.clear();
@@ -140,6 +152,16 @@ impl ReceivingChild {
         drop(self.socket);
         assert!(self.child.wait().unwrap().success());
     }
+}
+
+/// What starts a child with this job.
+pub(crate) fn command(job: &str) -> Vec<String> {
+    let exe = env::current_exe().unwrap();
+    let script = format!(
+        "{JOB}={job} exec {} --exact children::a_child --nocapture >&2",
+        exe.display()
+    );
+    ["sh", "-c", &script].map(str::to_owned).into()
 }
 
 /// The passing child, started by a shell that is started by a shell.

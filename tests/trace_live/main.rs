@@ -16,6 +16,7 @@ mod children;
 mod commands;
 mod costs;
 mod files;
+mod crowds;
 mod filters;
 mod flood;
 mod killed;

@@ -9,6 +9,7 @@ mod senders;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod wanted;
 
 use fdtrace::{
     plan::Plan,

@@ -78,7 +78,7 @@ fn being_read(skb: impl Pointer) {
 
     ring::count(Counter::DequeueFired);
     let task = Task::current();
-    if filter::passes_over(task, list.0) {
+    if filter::passes_over(task, list.0, skb.0.address(), sender.0.address()) {
         return;
     }
     let Some(scratch) = emit::begin(task, Program::Dequeue, RecordKind::ListDequeued) else {
@@ -87,6 +87,10 @@ fn being_read(skb: impl Pointer) {
     scratch.head.list = list.0;
     scratch.head.skb = skb.0.address();
     scratch.head.sender_sock = sender.0.address();
+    if filter::is_on() {
+        // For those of whose sender nothing else is known.
+        scratch.head.sender_ino = sender.ino();
+    }
     scratch.head.count = list.count();
     if INSTALL_BY_TABLE.load() == 1 {
         open_window(task, &scratch.head);

@@ -81,6 +81,9 @@ fn freed(
     };
     scratch.head.skb = skb.0.address();
     scratch.head.sender_sock = sender.0.address();
+    if filter::is_on() {
+        scratch.head.sender_ino = sender.ino();
+    }
     scratch.head.location = location();
     scratch.head.list = list.0;
     scratch.head.count = list.count();

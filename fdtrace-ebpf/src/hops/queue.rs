@@ -17,6 +17,7 @@ use crate::{
     control::{self, Control},
     describe::{self, Who},
     emit::{self, Files, Program, Scratch},
+    filter,
     kernel::{self, FdTable, File, List, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     log::debug,
     offsets::LIST_END_BY_FREE,
@@ -34,6 +35,9 @@ const SYS_NONE: i32 = 0;
 /// `sendmsg` of a 32-bit process. To a 64-bit one these numbers mean nothing, and nothing that the
 /// first ones mean to a 32-bit one sends on a socket.
 const SYS_COMPAT_SENDMSG: i32 = 370;
+/// The same process's other calls that send, of which nothing is read.
+const SYS_COMPAT_SENDMMSG: i32 = 345;
+const SYS_COMPAT_SOCKETCALL: i32 = 102;
 
 /// Messages of one `sendmmsg` whose numbers are looked for.
 const BATCH_MAX: u64 = 16;
@@ -118,6 +122,9 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         && syscall != SYS_NONE
         && syscall != SYS_COMPAT_SENDMSG
     {
+        if syscall == SYS_COMPAT_SENDMMSG || syscall == SYS_COMPAT_SOCKETCALL || task.has_uring() {
+            sent_unread(task, receiver);
+        }
         return;
     }
     let mut control = Control::NONE;
@@ -128,6 +135,9 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     }
     // Most calls pass nothing, and should not pay for those that do.
     if control.is_empty() && (syscall == SYS_SENDMSG || syscall == SYS_COMPAT_SENDMSG) {
+        if task.has_uring() || receiver.queue_tail().list().0 != 0 {
+            sent_unread(task, receiver);
+        }
         return;
     }
     let Some(scratch) = emit::begin(task, Program::Queue, RecordKind::ListQueued) else {
@@ -151,6 +161,7 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         }
         .read;
         if passed == 0 {
+            sent_unread(task, receiver);
             return;
         }
         first_file = table.file(scratch.fds[0]);
@@ -203,6 +214,7 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
             if syscall != SYS_SENDMMSG
                 || batch_passes_fds(regs.second(), regs.third() & u64::from(u32::MAX)) == 0
             {
+                sent_unread(task, receiver);
                 return;
             }
         }
@@ -222,6 +234,27 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         ) as u32;
     }
     report(receiver, skb, list, scratch, passed);
+}
+
+/// It cannot be read whether the current task passes descriptors. If the filter wants it, it says
+/// that it sends here, once for each socket: what is received here without a sender may be its.
+#[inline(always)]
+fn sent_unread(task: Task, receiver: Sock<Typed>) {
+    if !filter::is_on() {
+        return;
+    }
+    let sender = receiver.peer();
+    if filter::is_of_wanted_sock(sender.0) || !filter::wants_sender(task) {
+        return;
+    }
+    let Some(scratch) = emit::begin(task, Program::Queue, RecordKind::SenderWanted) else {
+        return;
+    };
+    scratch.head.sender_sock = sender.0;
+    scratch.head.sender_ino = sender.ino();
+    scratch.head.receiver_sock = receiver.0.address();
+    scratch.head.receiver_ino = receiver.ino();
+    emit::files(scratch, Counter::QueueLost, Files::NONE);
 }
 
 /// Whether any message of a `sendmmsg` may pass descriptors.

@@ -62,6 +62,12 @@ impl Task {
         self.read(&TASK_STRUCT__PID)
     }
 
+    /// What the threads of its process share, see [`super::task_shared`].
+    #[inline(always)]
+    pub(crate) fn shared(self) -> u64 {
+        self.read(&TASK_STRUCT__SIGNAL)
+    }
+
     /// How many descriptors it may have: its soft RLIMIT_NOFILE.
     #[inline(always)]
     pub(crate) fn descriptor_limit(self) -> u64 {

@@ -188,6 +188,24 @@ pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, Tracer
     Ok(costs)
 }
 
+/// Runs that the kernel skipped of a program that no plan names.
+pub(super) fn skipped(
+    ebpf: &Ebpf,
+    (name, target): (&'static str, &'static str),
+) -> Result<u64, TracerError> {
+    let program = ebpf.program(name).ok_or(TracerError::Missing(name))?;
+    let fd = program_fd(program).map_err(|source| TracerError::Load {
+        program: name,
+        target,
+        source: Box::new(source),
+    })?;
+    let info = program_info(fd).map_err(|source| TracerError::System {
+        action: "ask about a program",
+        source,
+    })?;
+    Ok(info.recursion_misses)
+}
+
 /// `bpf_prog_info`, of which aya does not show the parts wanted here.
 fn program_info(program: &ProgramFd) -> io::Result<bpf_prog_info> {
     // SAFETY: both are plain C structures for which all-zero is the documented start.

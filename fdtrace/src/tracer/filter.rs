@@ -1,27 +1,44 @@
 //! The filter in the kernel: whose transfers are reported at all.
 
-use std::{collections::HashSet, fs, path::PathBuf};
+use std::{io::Read as _, path::PathBuf};
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap},
+    programs::{Iter, ProgramError},
 };
 
-use super::TracerError;
-use crate::plan::Offsets;
+use super::{TracerError, type_ids};
+use crate::{
+    kernel::{Target, Types},
+    plan::Offsets,
+};
 
 /// Maps that only a filter uses.
-pub(super) const MAPS: [&str; 4] = [WANTED_PIDS, WANTED_COMMS, MARKED, HELD];
-pub(super) const WANTED_PIDS: &str = "WANTED_PIDS";
+pub(super) const MAPS: [&str; 8] = [
+    WANTED_PROCESSES,
+    NAMED_PIDS,
+    WANTED_COMMS,
+    "WANTED_SOCKS",
+    MARKED,
+    HELD,
+    "HELD_BY_USER",
+    UNHELD,
+];
+pub(super) const WANTED_PROCESSES: &str = "WANTED_PROCESSES";
+const NAMED_PIDS: &str = "NAMED_PIDS";
 const WANTED_COMMS: &str = "WANTED_COMMS";
 pub(super) const MARKED: &str = "MARKED_LISTS";
 pub(super) const HELD: &str = "HELD_RECORDS";
+pub(super) const UNHELD: &str = "UNHELD_LISTS";
 
 /// Programs that keep the wanted processes up to date, and their tracepoints.
-const PROGRAMS: [(&str, &str); 2] = [
-    ("filter_fork", "sched_process_fork"),
-    ("filter_free", "sched_process_free"),
-];
+const PROGRAMS: [(&str, &str); 2] = [FORKS, ("filter_free", "sched_process_free")];
+/// The one whose skipped runs are a loss: a child goes unseen with all that it does.
+pub(super) const FORKS: (&str, &str) = ("filter_fork", "sched_process_fork");
+
+/// The program that finds who is wanted from the start, as the kernel walks through all tasks.
+const BEGIN: &str = "filter_begin";
 
 /// TASK_COMM_LEN.
 const COMM_LEN: usize = 16;
@@ -84,7 +101,7 @@ impl Filter {
     }
 
     /// Says who is wanted.
-    pub(super) fn set(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
+    pub(super) fn set(&self, ebpf: &mut Ebpf, types: &Types) -> Result<(), TracerError> {
         suspended(ebpf, false)?;
         if !self.comms.is_empty() {
             let mut wanted = map::<[u8; COMM_LEN]>(ebpf, WANTED_COMMS)?;
@@ -98,27 +115,46 @@ impl Filter {
         for (name, target) in PROGRAMS {
             attach(ebpf, name, target)?;
         }
-        let mut wanted = map::<u32>(ebpf, WANTED_PIDS)?;
+        let mut named = map::<u32>(ebpf, NAMED_PIDS)?;
         for pid in &self.pids {
-            insert(&mut wanted, WANTED_PIDS, *pid)?;
+            insert(&mut named, NAMED_PIDS, *pid)?;
         }
-        // Whoever is forked from now on is noted by the programs. Who was there before is found
-        // here, from parents to children, until a look at all processes finds no more.
-        let mut known: HashSet<u32> = self.pids.iter().copied().collect();
-        loop {
-            let children: Vec<u32> = processes()
-                .filter(|(pid, parent)| known.contains(parent) && !known.contains(pid))
-                .map(|(pid, _)| pid)
-                .collect();
-            if children.is_empty() {
-                return Ok(());
-            }
-            for pid in children {
-                insert(&mut wanted, WANTED_PIDS, pid)?;
-                known.insert(pid);
-            }
-        }
+        // Whoever is forked from now on is noted by the programs. Who was there before is found by
+        // walks through all tasks, from parents to children, until one finds no more.
+        let btf = type_ids(types, &[Target::Function("bpf_iter_task")])?;
+        begin(ebpf)?.load("task", &btf).map_err(refused_walk)?;
+        while finds_more(ebpf)? {}
+        Ok(())
     }
+}
+
+fn begin(ebpf: &mut Ebpf) -> Result<&mut Iter, TracerError> {
+    let program = ebpf.program_mut(BEGIN).ok_or(TracerError::Missing(BEGIN))?;
+    program.try_into().map_err(refused_walk)
+}
+
+fn refused_walk(source: ProgramError) -> TracerError {
+    TracerError::Load {
+        program: BEGIN,
+        target: "iter/task",
+        source: Box::new(source),
+    }
+}
+
+/// Has the kernel walk through all tasks, and says whether anybody was found.
+fn finds_more(ebpf: &mut Ebpf) -> Result<bool, TracerError> {
+    let program = begin(ebpf)?;
+    let link = program.attach().map_err(refused_walk)?;
+    let link = program.take_link(link).map_err(refused_walk)?;
+    let mut found = Vec::new();
+    link.into_file()
+        .map_err(|error| std::io::Error::other(error.to_string()))
+        .and_then(|mut walk| walk.read_to_end(&mut found))
+        .map_err(|source| TracerError::System {
+            action: "walk through all tasks",
+            source,
+        })?;
+    Ok(!found.is_empty())
 }
 
 fn suspended(ebpf: &mut Ebpf, is_suspended: bool) -> Result<(), TracerError> {
@@ -155,7 +191,7 @@ fn insert<K: aya::Pod>(
 }
 
 fn attach(ebpf: &mut Ebpf, name: &'static str, target: &'static str) -> Result<(), TracerError> {
-    use aya::programs::{ProgramError, RawTracePoint};
+    use aya::programs::RawTracePoint;
 
     let refused = |source: ProgramError| TracerError::Load {
         program: name,
@@ -169,18 +205,6 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, target: &'static str) -> Result<(
     Ok(())
 }
 
-/// Every process and its parent, as far as they can be read while they come and go.
-fn processes() -> impl Iterator<Item = (u32, u32)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        // The name, in parentheses, may contain anything; the state follows, then the parent.
-        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?;
-        Some((pid, parent.parse().ok()?))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,12 +214,6 @@ mod tests {
     fn names_are_cut_as_the_kernel_cuts_them() {
         assert_eq!(&padded("nginx"), b"nginx\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(&padded("a-rather-long-name"), b"a-rather-long-n\0");
-    }
-
-    #[test]
-    fn this_process_is_its_parents_child() {
-        let this = (std::process::id(), std::os::unix::process::parent_id());
-        assert!(processes().any(|pair| pair == this));
     }
 
     #[test]

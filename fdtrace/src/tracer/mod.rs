@@ -81,6 +81,8 @@ pub struct Tracer {
     plan: Plan,
     start_times: StartTimes,
     filter: Filter,
+    /// Messages that a last look has found of senders of whom not everything is held.
+    unheld: u64,
     task_files: Option<TaskFiles>,
     queue_walk: Option<Walk>,
     #[cfg(feature = "log")]
@@ -242,6 +244,7 @@ impl Tracer {
             plan,
             start_times,
             filter: filter.clone(),
+            unheld: 0,
             task_files: None,
             queue_walk: None,
             #[cfg(feature = "log")]
@@ -249,7 +252,7 @@ impl Tracer {
         };
         // What the self-test left behind is nobody's transfer.
         tracer.drain(|_| ());
-        filter.set(&mut tracer.ebpf)?;
+        filter.set(&mut tracer.ebpf, types)?;
         Ok(tracer)
     }
 
@@ -359,7 +362,12 @@ impl Tracer {
     /// # Errors
     /// If the counters cannot be read.
     pub fn losses(&self) -> Result<Losses, TracerError> {
-        counters::losses(&self.ebpf, &self.plan)
+        let mut losses = counters::losses(&self.ebpf, &self.plan)?;
+        losses.filter_full += self.unheld;
+        if !self.filter.pids.is_empty() {
+            losses.recursion_misses += counters::skipped(&self.ebpf, filter::FORKS)?;
+        }
+        Ok(losses)
     }
 
     /// Has the kernel time every program, of everybody, for as long as the result lives. That
@@ -436,11 +444,14 @@ impl Tracer {
     }
 
     /// The records of the queued message that `file` is in, if the filter keeps them because it
-    /// does not want its sender.
+    /// does not want its sender. Counts a loss if it had no room for all of them.
     ///
     /// # Errors
     /// If what it keeps cannot be read.
-    pub fn held_records(&self, file: &QueuedFile) -> Result<Vec<Vec<u8>>, TracerError> {
+    pub fn held_records(&mut self, file: &QueuedFile) -> Result<Vec<Vec<u8>>, TracerError> {
+        if wanted::is_unheld(&self.ebpf, file)? {
+            self.unheld += 1;
+        }
         wanted::held(&self.ebpf, file)
     }
 

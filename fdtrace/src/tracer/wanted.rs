@@ -14,7 +14,7 @@ use zerocopy::FromBytes as _;
 
 use super::{
     TracerError,
-    filter::{Filter, HELD, MARKED, WANTED_PIDS, padded},
+    filter::{Filter, HELD, MARKED, UNHELD, WANTED_PROCESSES, padded},
 };
 use crate::inflight::{Holder, QueuedFile};
 
@@ -35,11 +35,11 @@ impl WantedProcesses {
         let pids = match filter.pids.is_empty() {
             true => None,
             false => {
-                let pids: HashMap<_, u32, u8> = map(ebpf, WANTED_PIDS)?;
+                let wanted: HashMap<_, u64, u32> = map(ebpf, WANTED_PROCESSES)?;
+                let pids = wanted.iter().map(|entry| entry.map(|(_, pid)| pid));
                 Some(
-                    pids.keys()
-                        .collect::<Result<_, _>>()
-                        .map_err(on(WANTED_PIDS))?,
+                    pids.collect::<Result<_, _>>()
+                        .map_err(on(WANTED_PROCESSES))?,
                 )
             }
         };
@@ -94,23 +94,39 @@ struct Key {
 
 const RECORD_BYTES: usize = size_of::<Head>() + FILES_PER_RECORD * size_of::<FileSeen>();
 
+/// A record, and whose share of the room it takes.
 #[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Record([u8; RECORD_BYTES]);
+#[repr(C)]
+struct Held {
+    record: [u8; RECORD_BYTES],
+    user: [u8; 8],
+}
 
 // SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Key {}
 // SAFETY: likewise.
-unsafe impl Pod for Record {}
+unsafe impl Pod for Held {}
+
+/// Whether the message that `file` is in is of an unwanted sender of whom the kernel half had no room
+/// to keep everything.
+pub(super) fn is_unheld(ebpf: &Ebpf, file: &QueuedFile) -> Result<bool, TracerError> {
+    let map = ebpf.map(UNHELD).ok_or(TracerError::Missing(UNHELD))?;
+    let noted: HashMap<_, u64, u64> = HashMap::try_from(map).map_err(on(UNHELD))?;
+    match noted.get(&file.list, 0) {
+        Ok(skb) => Ok(skb == 0 || skb == file.skb),
+        Err(MapError::KeyNotFound) => Ok(false),
+        Err(error) => Err(on(UNHELD)(error)),
+    }
+}
 
 /// The records of an unwanted sender's message that `file` is in, in the order in which they were
 /// made. The kernel half keeps them until a receiver takes the list.
 pub(super) fn held(ebpf: &Ebpf, file: &QueuedFile) -> Result<Vec<Vec<u8>>, TracerError> {
-    let held: HashMap<_, Key, Record> = map(ebpf, HELD)?;
+    let held: HashMap<_, Key, Held> = map(ebpf, HELD)?;
     let find = |list, kind: RecordKind, first: usize| -> Result<Option<Vec<u8>>, TracerError> {
         let (kind, first) = (kind as u32, first as u32);
         match held.get(&Key { list, kind, first }, 0) {
-            Ok(Record(bytes)) => Ok(whole(&bytes)),
+            Ok(held) => Ok(whole(&held.record)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(on(HELD)(error)),
         }

@@ -1,7 +1,7 @@
 //! The sender's look at the queue, where it comes after the fact: which message it was for, and what
 //! is known of one that it has not told of.
 
-use fdtrace_common::records::{FLAG_RACED, Head};
+use fdtrace_common::records::{FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_RACED, Head};
 
 use super::{
     Tracker,
@@ -13,6 +13,7 @@ use crate::{event::Sighting, plan::Hop};
 impl Tracker {
     pub(super) fn queued(&mut self, seen: &Sighting) {
         self.senders.note(&seen.head);
+        self.wanted_senders.note(&seen.head);
         if seen.head.flags & FLAG_RACED != 0 {
             self.sent_late(seen);
             return;
@@ -24,7 +25,8 @@ impl Tracker {
         }
         if !self.was_received(seen) {
             self.sent(Hop::Queue, seen);
-            let contested = self.may_have_sent_another(seen);
+            let contested =
+                self.may_have_sent_another(seen) || seen.head.flags & FLAG_DISPUTED != 0;
             if let Some(message) = self.open.get_mut(seen.head.list) {
                 let name = self.names.remove(seen.head.list);
                 message.note_look(seen, &self.senders, &self.known, name);
@@ -86,7 +88,9 @@ impl Tracker {
         };
         let head = late.head;
         late.since = self.senders.previous_look(&head);
-        late.is_doubtful = self.senders.may_have_missed_the_read(&head);
+        // What others had sent on the socket before a wanted task did was not told.
+        late.is_doubtful =
+            self.senders.may_have_missed_the_read(&head) || head.flags & FLAG_FIRST_SEEN != 0;
         self.senders.keep(late);
         self.give_looks_of(head.tid, 0);
     }

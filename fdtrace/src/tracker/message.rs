@@ -180,6 +180,15 @@ impl Message {
         self.heads.iter().map(|(_, head)| head.pid).chain(late)
     }
 
+    /// Inode numbers of the sockets that it was sent on and to, where they were seen.
+    pub(super) fn socket_inos(&self) -> (Option<u64>, Option<u64>) {
+        let seen = |ino: fn(&Head) -> u64| {
+            let mut inos = self.heads.iter().map(|(_, head)| ino(head));
+            inos.find(|ino| *ino != 0)
+        };
+        (seen(|head| head.sender_ino), seen(|head| head.receiver_ino))
+    }
+
     /// The latest sighting at `hop`.
     fn head(&self, hop: Hop) -> Option<&Head> {
         self.heads

@@ -20,6 +20,7 @@ mod senders;
 mod sends;
 mod transfer;
 mod turns;
+mod wanted;
 
 use std::collections::VecDeque;
 
@@ -36,6 +37,7 @@ use senders::Senders;
 pub(crate) use transfer::socket_name;
 pub use transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType, Transfer};
 use turns::Turns;
+use wanted::WantedSenders;
 
 use crate::{
     event::{Event, Sighting},
@@ -85,6 +87,7 @@ pub struct Tracker {
     /// Senders whose lists were gone, until all their records have come.
     late: Gathering,
     senders: Senders,
+    wanted_senders: WantedSenders,
     /// Addresses of open messages that are being read and had no sender when that began.
     reads_without_sender: Recent<u64, u64>,
     /// When each thread that receives read a message or returned with one.
@@ -137,6 +140,7 @@ impl Tracker {
             orphans: VecDeque::new(),
             late: Gathering::default(),
             senders: Senders::default(),
+            wanted_senders: WantedSenders::default(),
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
             unsent: Recent::weighing(files, Message::weight),
@@ -209,6 +213,10 @@ impl Tracker {
             Event::ReceiveReturned(seen) => self.returned(seen),
             Event::Called { head, addresses } => {
                 self.called.insert(head.list, addresses);
+            }
+            Event::SenderWanted(head) => {
+                self.senders.note(&head);
+                self.wanted_senders.note(&head);
             }
             Event::SendReturned(seen) => self.send_returned(&seen),
             Event::ListReleased(seen) => self.released(&seen),
@@ -561,8 +569,18 @@ impl Tracker {
     }
 
     fn close(&mut self, message: &Message, fate: impl Fn(usize) -> (Fate, Option<Cause>)) {
-        let transfers = message.transfers(|index| Some(fate(index)));
+        let mut transfers = message.transfers(|index| Some(fate(index)));
+        self.want_possibly_wanted(message, &mut transfers);
         self.number_and_push(transfers);
+    }
+
+    /// What was sent by nobody knows whom may be a wanted sender's.
+    fn want_possibly_wanted(&self, message: &Message, transfers: &mut [Transfer]) {
+        for transfer in transfers {
+            transfer.wanted |= transfer.sender.is_none()
+                && transfer.found_ns.is_none()
+                && self.wanted_senders.may_have_sent(message);
+        }
     }
 
     fn number_and_push(&mut self, transfers: Vec<Transfer>) {

@@ -156,11 +156,12 @@ impl Tracker {
         if head.flags & FLAG_PEEK != 0 {
             let mut peek = message.clone();
             peek.install(&head, &gained);
-            let transfers = peek.transfers(|index| {
+            let mut transfers = peek.transfers(|index| {
                 let installed = peek.is_installed(index).then_some((Fate::Peeked, None));
                 let hides = || may_hide_behind_an_old_number(index, &head);
                 installed.or_else(|| hides().then_some((Fate::Unknown, None)))
             });
+            self.want_possibly_wanted(&peek, &mut transfers);
             self.number_and_push(transfers);
         }
         match place {
