@@ -41,6 +41,7 @@ fn header() -> Header {
         utc_offset_s: 0,
         kptr_restrict: 2,
         filtered: false,
+        described: false,
         unread_at_start: None,
         plan: [
             ("queue", "sk_data_ready"),

@@ -41,6 +41,7 @@ fn header() -> Header {
         utc_offset_s: 3600,
         kptr_restrict: 2,
         filtered: false,
+        described: false,
         unread_at_start: Some("1 queue was too long".to_owned()),
         plan: vec![
             hop("queue", "sk_data_ready"),

@@ -29,6 +29,7 @@ macro_rules! for_each_offset {
             SCM_FP_LIST__FP "scm_fp_list.fp" 2024;
             SOCK__FAMILY "sock.__sk_common.skc_family" 2;
             SOCK__TYPE "sock.sk_type" 2;
+            SOCK__PROTOCOL "sock.sk_protocol" 2;
             SOCK__SOCKET "sock.sk_socket" 8;
             SOCK__RECEIVE_QUEUE "sock.sk_receive_queue" 0;
             UNIX_SOCK__ADDR "unix_sock.addr" 8;
@@ -42,6 +43,7 @@ macro_rules! for_each_offset {
             INODE__RDEV "inode.i_rdev" 4;
             INODE__SB "inode.i_sb" 8;
             INODE__INO "inode.i_ino" 8;
+            INODE__PRIVATE "inode.i_private" 8;
             SUPER_BLOCK__DEV "super_block.s_dev" 4;
             SUPER_BLOCK__MAGIC "super_block.s_magic" 8;
             TASK_STRUCT__FILES "task_struct.files" 8;
@@ -128,14 +130,16 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// `SOCK__SCM_RECV_FLAGS` and `SOCK__SCM_RIGHTS_MASK` are the byte and the bit that SO_PASSRIGHTS
 /// clears (6.16), 0 where there is no such option.
 /// `RDONLY_CAST` is the BTF id of `bpf_rdonly_cast` where that casts to no type at all (6.17), else 0.
-/// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR` and `NSPROXY__MNT_NS` are offsets that only descriptions
-/// need, 0 where there is no such member. `TASK_STRUCT__IO_URING` is 0 where the kernel has no
+/// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR`, `NSPROXY__MNT_NS` and those from `NS_COMMON__OPS` to
+/// `VSOCK_SOCK__REMOTE_ADDR` are offsets that only descriptions need, 0 where there is no such member
+/// (`PROC_NS_OPERATIONS__NAME` is 0 on every kernel). `TASK_STRUCT__IO_URING` is 0 where the kernel has no
 /// io_uring; from `TASK_STRUCT__CGROUPS` on likewise, where it has no cgroups.
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
         HAS_TASK_PT_REGS; RDONLY_CAST; SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
+        NS_COMMON__OPS; PROC_NS_OPERATIONS__NAME; DMA_BUF__NAME; VSOCK_SOCK__LOCAL_ADDR; VSOCK_SOCK__REMOTE_ADDR;
         TASK_STRUCT__IO_URING; TASK_STRUCT__CGROUPS; CSS_SET__DFL_CGRP; CGROUP__SELF__PARENT; CGROUP_SUBSYS_STATE__CGROUP;
         CGROUP__KN; KERNFS_NODE__ID;
         INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; }

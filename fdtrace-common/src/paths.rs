@@ -9,7 +9,8 @@ pub const NAME_ROOM: usize = 256;
 
 /// The name that the file was opened by is gone; `/proc` says ` (deleted)`.
 pub const PATH_UNLINKED: u32 = 1;
-/// The file is in no tree: the one name is a description, such as `[eventfd]`, or nothing.
+/// The file is in no tree: the one name is what its file system calls it, such as `[eventfd]`; of a
+/// namespace's file, the kind of namespace; of a dma-buf, the buffer's name.
 pub const PATH_ROOTLESS: u32 = 1 << 1;
 /// The path was longer or deeper than was read: the names nearest to the root are missing.
 pub const PATH_CUT: u32 = 1 << 2;

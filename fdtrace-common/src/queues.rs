@@ -6,7 +6,7 @@
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{paths::PathHead, records::FileSeen};
+use crate::{descriptions::SocketAddresses, paths::PathHead, records::FileSeen};
 
 /// Things in one page.
 pub const PAGE_ITEMS: usize = 64;
@@ -39,7 +39,7 @@ pub struct Creds {
 }
 
 /// The name that a socket is bound to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[repr(C)]
 pub struct BoundName {
@@ -155,13 +155,15 @@ pub struct QueuePage {
     pub items: [Queued; PAGE_ITEMS],
 }
 
-/// A path.
+/// A path, and if the file is a socket, what that is connected to.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[repr(C)]
 pub struct PathPage {
     /// What is known of it.
     pub head: PathHead,
+    /// Of a socket; family 0 for another file.
+    pub socket: SocketAddresses,
     /// The names, the last one first.
     pub names: [u8; PATH_ROOM as usize + crate::paths::NAME_ROOM],
 }

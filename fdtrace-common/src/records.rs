@@ -46,9 +46,9 @@ pub enum RecordKind {
     FileReceived = 10,
     /// A file of a list has got a number or was refused one (`Head::result`).
     FdInstalled = 11,
-    /// The path of a file that is in a list to come; see [`crate::descriptions`].
+    /// The path of a file of the hop to come; see [`crate::descriptions`].
     PathDescribed = 20,
-    /// The addresses of a socket that is in a list to come.
+    /// The addresses of a socket likewise.
     SocketDescribed = 21,
     /// What separates a task from others.
     TaskDescribed = 22,
@@ -110,7 +110,11 @@ pub const FLAG_FIRST_SEEN: u16 = 1 << 14;
 
 /// `Head::flags`: with a filter, another thread has found this list in its queue too, and taken it for
 /// its own.
-pub const FLAG_DISPUTED: u16 = 1 << 15;
+pub const FLAG_DISPUTED: u16 = 1 << 13;
+
+/// `Head::flags`: the files of this record were described ahead of it, each in a record of its own,
+/// but for pipes, whose number says it all. What is missing was lost.
+pub const FLAG_DESCRIBED: u16 = 1 << 15;
 
 /// Functions that a `Called` record names, at most.
 pub const CALLERS_MAX: usize = 16;
@@ -129,7 +133,8 @@ pub struct Head {
     /// Address of the `scm_fp_list`.
     pub list: u64,
     /// Where this comes from: the address of the list that this one was duplicated from, or 0; in
-    /// `ReceiveReturned`, the time of the `ListDequeued` that it belongs to.
+    /// `ReceiveReturned`, the time of the `ListDequeued` that it belongs to; in a description, the
+    /// address of the file.
     pub origin: u64,
     /// Address of the skb that carries the list.
     pub skb: u64,

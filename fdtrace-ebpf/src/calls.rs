@@ -147,6 +147,8 @@ pub(crate) struct Sending {
     pub(crate) sock: u64,
     /// Not zero once the call has given that list back.
     pub(crate) released: u64,
+    /// Not zero once a duplicate of that list is on an skb (up to 6.9).
+    duplicated: u64,
 }
 
 /// Sends under way. Where nothing sees them return, the oldest make room.
@@ -161,6 +163,7 @@ pub(crate) fn begin_send(list: u64, sock: u64, t_ns: u64) {
         t_ns,
         sock,
         released: 0,
+        duplicated: 0,
     };
     // If there is no room, it will not be known why the send failed.
     let _ = SENDING.insert(&tid(), &sending, 0);
@@ -180,6 +183,27 @@ pub(crate) fn release_sent(list: u64) -> bool {
         }
         ours
     }
+}
+
+/// This thread has put a duplicate of `list` on an skb.
+#[inline(always)]
+pub(crate) fn duplicate_sent(list: u64) {
+    if let Some(sending) = SENDING.get_ptr_mut(&tid()) {
+        // SAFETY: the entry is this thread's, and lives as long as the map.
+        unsafe {
+            if (*sending).list == list {
+                (*sending).duplicated = 1;
+            }
+        }
+    }
+}
+
+/// Whether this thread has, of the list that it is sending.
+#[inline(always)]
+pub(crate) fn has_duplicated(list: u64) -> bool {
+    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
+    unsafe { SENDING.get(&tid()) }
+        .is_some_and(|sending| sending.list == list && sending.duplicated != 0)
 }
 
 /// Whether this thread is sending this list.

@@ -1,40 +1,34 @@
-//! Descriptions: what the files and tasks of a transfer are, told at the time, in records of their
-//! own ahead of the transfer's.
+//! Descriptions: what the files and the task of a hop are, told at the time, in records of their own
+//! ahead of the hop's.
 //!
-//! What was told lately on this CPU is not told again, so a hot path costs a look into a small
-//! table. A name that was changed meanwhile is told anew after [`TELL_AGAIN_NS`].
+//! Each file of each message is described by itself. What an earlier message told would be cheaper,
+//! and wrong: addresses and inode numbers are given out again, names change, sockets get connected.
+//! A record costs less than looking up whether one is needed.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use fdtrace_common::{
     counters::Counter,
-    descriptions::{DESCRIBED_ROOM, PathDescribed, SocketDescribed, TaskDescribed},
-    records::{Head, RecordKind},
+    descriptions::{
+        DESCRIBED_ROOM, DescribedNames, PathDescribed, SocketAddresses, SocketDescribed,
+        TaskDescribed,
+    },
+    records::{FLAG_DESCRIBED, Head, LIST_MAX, RecordKind},
 };
 
 use crate::{
-    emit::{self, Program},
-    kernel::{self, File, List, description, description::NameKey, path},
+    emit::{self, Files, Program, Scratch},
+    kernel::{self, File, List, Room, description, path},
     offsets::DESCRIBE,
     ring,
 };
 
-/// How long a description holds.
+/// How long the description of a task holds.
 const TELL_AGAIN_NS: u64 = 1_000_000_000;
 
-/// Files of a message that are looked at: each costs its receiver time.
-const FILES_MAX: u64 = 64;
-
 /// Names and mounts of one path.
-const PATH_STEPS: usize = 24;
+const PATH_STEPS: usize = 64;
 
-const FILE_SLOTS: u32 = 256;
 const TASK_SLOTS: u32 = 64;
-
-#[repr(C)]
-struct ToldFile {
-    key: NameKey,
-    t_ns: u64,
-}
 
 #[repr(C)]
 struct ToldTask {
@@ -42,71 +36,67 @@ struct ToldTask {
     tid: u64,
 }
 
-/// Files that were described on this CPU, by a hash of their inode.
-#[map]
-static TOLD_FILES: PerCpuArray<ToldFile> = PerCpuArray::with_max_entries(FILE_SLOTS, 0);
-
-/// Tasks likewise, by thread id.
+/// Tasks that were described on this CPU, by thread id.
 #[map]
 static TOLD_TASKS: PerCpuArray<ToldTask> = PerCpuArray::with_max_entries(TASK_SLOTS, 0);
 
-#[repr(C)]
-struct PathRecord {
-    head: Head,
-    described: PathDescribed,
-}
-
-#[repr(C)]
-struct SocketRecord {
-    head: Head,
-    described: SocketDescribed,
-}
-
-#[repr(C)]
-struct TaskRecord {
-    head: Head,
-    described: TaskDescribed,
-}
-
-/// Room to write records in.
+/// A record as it is put together. What describes a socket or a task takes the place of a path.
 #[repr(C)]
 struct Work {
-    path: PathRecord,
-    socket: SocketRecord,
-    task: TaskRecord,
+    head: Head,
+    path: PathDescribed,
+    names: DescribedNames,
+    room: Room,
 }
 
-/// Who describes: each has room of its own, as programs may interrupt each other.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub(crate) enum Who {
-    Queue,
-    Dequeue,
-    EndKfree,
-    EndConsume,
-}
+const _: () = assert!(size_of::<SocketDescribed>() <= size_of::<DescribedNames>());
+const _: () = assert!(size_of::<TaskDescribed>() <= size_of::<DescribedNames>());
 
+/// One for each program, as they may interrupt each other.
 #[map]
-static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(Who::EndConsume as u32 + 1, 0);
+static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(Program::COUNT, 0);
 
 #[inline(always)]
-fn work(who: Who) -> Option<&'static mut Work> {
-    let work = WORK.get_ptr_mut(who as u32)?;
+fn work(program: u32) -> Option<&'static mut Work> {
+    let work = WORK.get_ptr_mut(program)?;
     // SAFETY: the slot is this program's and this CPU's.
     Some(unsafe { &mut *work })
 }
 
+/// The program's work, its record beginning as `head` does.
 #[inline(always)]
-pub(crate) fn is_on() -> bool {
+fn begin(program: u32, head: &Head) -> Option<&'static mut Work> {
+    let work = work(program)?;
+    // SAFETY: it can be written.
+    unsafe { kernel::copy(&raw mut work.head, head) };
+    work.head.files = 0;
+    work.head.total = 0;
+    Some(work)
+}
+
+#[inline(always)]
+fn is_on() -> bool {
     DESCRIBE.load() == 1
 }
 
-/// Describes the current task, whose record `head` begins.
+/// Hands over the record, of which `len` bytes follow the head.
 #[inline(always)]
-pub(crate) fn task(who: Who, head: &Head) {
+fn submit(work: &mut Work, kind: RecordKind, len: usize) {
+    work.head.kind = kind as u16;
+    ring::submit_part(
+        &raw const *work,
+        size_of::<Head>() + len,
+        Counter::DescribeLost,
+    );
+}
+
+/// Describes the current task, which `scratch` is a record of.
+#[inline(always)]
+pub(crate) fn task(scratch: &Scratch) {
     if !is_on() {
         return;
     }
+    let head = &scratch.head;
     let Some(told) = TOLD_TASKS.get_ptr_mut(head.tid % TASK_SLOTS) else {
         return;
     };
@@ -117,108 +107,83 @@ pub(crate) fn task(who: Who, head: &Head) {
     }
     told.tid = u64::from(head.tid);
     told.t_ns = head.t_ns;
-    let Some(work) = work(who) else {
+    let Some(work) = begin(scratch.program(), head) else {
         return;
     };
-    let record = &mut work.task;
-    // SAFETY: they can be written.
-    unsafe {
-        kernel::copy(&raw mut record.head, head);
-        description::describe_current(&raw mut record.described);
-    }
-    finish(&mut record.head, RecordKind::TaskDescribed);
-    ring::submit_whole(&work.task, Counter::DescribeLost);
+    // SAFETY: there is room for a task.
+    unsafe { description::describe_current((&raw mut work.path).cast()) };
+    submit(work, RecordKind::TaskDescribed, size_of::<TaskDescribed>());
 }
 
-/// Describes the files of a list that is about to leave its queue. `program`'s head begins the
-/// records.
+/// Describes the files that `scratch` is about to be a record of.
 #[inline(always)]
-pub(crate) fn files(who: Who, program: Program, list: List, total: u16) {
-    if !is_on() || list.0 == 0 {
+pub(crate) fn files(scratch: &mut Scratch, files: &Files) {
+    if !is_on() || begin(scratch.program(), &scratch.head).is_none() {
         return;
     }
-    for index in 0..FILES_MAX {
-        if index >= u64::from(total) {
+    scratch.head.flags |= FLAG_DESCRIBED;
+    let program = u64::from(scratch.program());
+    for index in 0..LIST_MAX as u64 {
+        if index >= u64::from(files.total) {
             break;
         }
-        describe_file(who as u64, program as u64, list.0, index);
+        describe_file(program, files.list.0, index);
     }
 }
 
-/// Describes a file of a list, unless that was done lately. A global function, so that the kernel
-/// verifies it once and not for each file.
+/// Describes a file of a list, or without a list the one behind the number that the scratch has at
+/// that place. A global function, so that the kernel verifies it once and not for each file.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn describe_file(who: u64, program: u64, list: u64, index: u64) -> u64 {
-    let file = List(list).file(index as usize);
-    let key = file.name_key();
-    let Some(told) = told_file(key) else {
+extern "C" fn describe_file(program: u64, list: u64, index: u64) -> u64 {
+    let file = if list != 0 {
+        List(list).file(index as usize)
+    } else {
+        match emit::scratch(program as u32) {
+            Some(scratch) => scratch.file_of_number(index as usize),
+            None => File(0),
+        }
+    };
+    let Some(work) = work(program as u32) else {
         return 0;
     };
-    let Some(scratch) = emit::scratch(program as u32) else {
-        return 0;
-    };
-    let head = &scratch.head;
-    if told.key == key && head.t_ns - told.t_ns < TELL_AGAIN_NS {
-        return 0;
-    }
-    told.key = key;
-    told.t_ns = head.t_ns;
-    let Some(work) = WORK.get_ptr_mut(who as u32) else {
-        return 0;
-    };
-    // SAFETY: the slot is this program's and this CPU's.
-    let work = unsafe { &mut *work };
+    work.head.first = index as u16;
+    work.head.origin = file.0;
     if file.is_socket() {
-        tell_socket(work, head, file);
-    } else if !file.is_pipe() {
-        // A pipe's inode number says it all.
-        tell_path(work, head, file);
+        tell_socket(work, file);
+    } else if file.0 != 0 && !file.is_pipe() {
+        tell_path(work, file);
     }
     0
 }
 
-/// Where it is noted when this file was described.
 #[inline(always)]
-fn told_file(key: NameKey) -> Option<&'static mut ToldFile> {
-    let slot = ((key.inode >> 6) ^ (key.inode >> 14)) as u32 % FILE_SLOTS;
-    let told = TOLD_FILES.get_ptr_mut(slot)?;
-    // SAFETY: as for tasks.
-    Some(unsafe { &mut *told })
-}
-
-#[inline(always)]
-fn tell_socket(work: &mut Work, head: &Head, file: File) {
-    let record = &mut work.socket;
-    // SAFETY: they can be written, and the file is a socket's.
-    unsafe {
-        kernel::copy(&raw mut record.head, head);
-        file.describe_socket(&raw mut record.described);
+fn tell_socket(work: &mut Work, file: File) {
+    let described = (&raw mut work.path).cast::<SocketDescribed>();
+    // SAFETY: there is room for a socket, and the file is one's.
+    let is_unix = unsafe {
+        file.write_about(&raw mut (*described).about);
+        file.describe_socket(&raw mut (*described).addresses)
+    };
+    let mut len = size_of::<SocketDescribed>();
+    if !is_unix {
+        len -= size_of::<SocketAddresses>() - SocketAddresses::LEN_WITHOUT_NAMES;
     }
-    finish(&mut record.head, RecordKind::SocketDescribed);
-    ring::submit_whole(&work.socket, Counter::DescribeLost);
+    submit(work, RecordKind::SocketDescribed, len);
 }
 
 #[inline(always)]
-fn tell_path(work: &mut Work, head: &Head, file: File) {
-    let record = &mut work.path;
+fn tell_path(work: &mut Work, file: File) {
     // SAFETY: they can be written, and the names have the room.
     unsafe {
-        kernel::copy(&raw mut record.head, head);
-        file.write_about(&raw mut record.described.about);
+        file.write_about(&raw mut work.path.about);
         path::walk::<PATH_STEPS, DESCRIBED_ROOM>(
             file,
-            &raw mut record.described.path,
-            (&raw mut record.described.names).cast(),
+            &raw mut work.path.path,
+            (&raw mut work.names).cast(),
+            &mut work.room,
         );
     }
-    finish(&mut record.head, RecordKind::PathDescribed);
-    ring::submit_whole(&work.path, Counter::DescribeLost);
-}
-
-#[inline(always)]
-fn finish(head: &mut Head, kind: RecordKind) {
-    head.kind = kind as u16;
-    head.files = 0;
-    head.total = 0;
+    let len = size_of::<PathDescribed>() + work.path.path.len as usize;
+    submit(work, RecordKind::PathDescribed, len);
 }

@@ -78,6 +78,18 @@ impl Scratch {
         unsafe { (&raw mut self.table).write_volatile(table) };
     }
 
+    /// The [`Program`] whose scratch this is.
+    #[inline(always)]
+    pub(crate) fn program(&self) -> u32 {
+        self.program
+    }
+
+    /// The file behind a number that the hop knows.
+    #[inline(always)]
+    pub(crate) fn file_of_number(&self, index: usize) -> File {
+        self.slot(self.fds[index % FDS_MAX]).file
+    }
+
     /// What the table holds at `fd`.
     #[inline(always)]
     pub(crate) fn slot(&self, fd: i32) -> Slot {
@@ -110,10 +122,15 @@ pub(crate) enum Program {
     Free,
 }
 
+impl Program {
+    /// How many there are.
+    pub(crate) const COUNT: u32 = Self::Free as u32 + 1;
+}
+
 /// One scratch per program and CPU is enough: the kernel does not run a program on a CPU where
 /// it is already running, but skips that run and counts it.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Program::Free as u32 + 1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Program::COUNT, 0);
 
 /// CLOCK_MONOTONIC in nanoseconds.
 #[inline(always)]

@@ -189,7 +189,7 @@ pub(crate) fn inflight_path(ctx: RawTracePointContext) -> i32 {
     let skb: Skb = Skb(ctx.arg(2));
     let list: List = List(ctx.arg(3));
     let index: u64 = ctx.arg(4);
-    let Some(page) = PATH_PAGE.get_ptr_mut(0) else {
+    let (Some(page), Some(room)) = (PATH_PAGE.get_ptr_mut(0), FILE_ROOM.get_ptr_mut(0)) else {
         return 1;
     };
     // SAFETY: as in `inflight_queue`; the names have PATH_ROOM and a name's room.
@@ -198,7 +198,12 @@ pub(crate) fn inflight_path(ctx: RawTracePointContext) -> i32 {
             file,
             &raw mut (*page).head,
             (&raw mut (*page).names).cast(),
+            &mut *room,
         );
+        (*page).socket.family = 0;
+        if file.is_socket() {
+            file.describe_socket(&raw mut (*page).socket);
+        }
         if inode != 0 && (*page).head.inode != inode {
             return 1;
         }

@@ -153,11 +153,19 @@ pub(crate) fn submit(
     has_room
 }
 
-/// Hands a record over that was written elsewhere. One that finds no room is counted, but breaks
-/// no message up.
+/// Hands over the first `len` bytes of a record that was put together elsewhere. One that finds no
+/// room is counted, but breaks no message up.
 #[inline(always)]
-pub(crate) fn submit_whole<T>(record: &T, lost: Counter) {
-    if EVENTS.output::<T>(record, wake_up(false)).is_err() {
+pub(crate) fn submit_part<T>(record: *const T, len: usize, lost: Counter) {
+    // As above.
+    // SAFETY: a plain local.
+    let mut len = unsafe { read_volatile(&raw const len) };
+    if len > size_of::<T>() {
+        len = size_of::<T>();
+    }
+    // SAFETY: the record has that many bytes.
+    let bytes = unsafe { from_raw_parts(record.cast::<u8>(), len) };
+    if EVENTS.output::<[u8]>(bytes, wake_up(false)).is_err() {
         count(lost);
     }
 }

@@ -10,7 +10,7 @@ use fdtrace_common::{
 use zerocopy::FromBytes as _;
 
 use crate::{
-    description::{FileDescription, FileKey},
+    description::Described,
     lossless,
 };
 
@@ -24,14 +24,12 @@ pub enum Event {
         /// `sun_path` as it is: a path, or a NUL and an abstract name.
         name: Vec<u8>,
     },
-    /// A file that is in a list to come is this.
+    /// A file of the hop to come is this.
     FileDescribed {
-        /// When, and in which list.
+        /// The hop's: when, who and which list.
         head: Head,
-        /// Which file.
-        key: FileKey,
-        /// What it is.
-        description: FileDescription,
+        /// Which file, and what it is.
+        described: Described,
     },
     /// The task of this record is set apart from others by these.
     TaskDescribed {
@@ -160,17 +158,13 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     for (kind, describe) in [
         (
             RecordKind::PathDescribed,
-            FileDescription::of_path as fn(&[u8]) -> Option<(FileKey, FileDescription)>,
+            Described::path as fn(&Head, &[u8]) -> Option<Described>,
         ),
-        (RecordKind::SocketDescribed, FileDescription::of_socket),
+        (RecordKind::SocketDescribed, Described::socket),
     ] {
         if head.kind == kind as u16 {
-            let (key, description) = describe(rest).ok_or(truncated)?;
-            return Ok(Event::FileDescribed {
-                head,
-                key,
-                description,
-            });
+            let described = describe(&head, rest).ok_or(truncated)?;
+            return Ok(Event::FileDescribed { head, described });
         }
     }
     if head.kind == RecordKind::TaskDescribed as u16 {

@@ -9,6 +9,7 @@ use fdtrace_common::{counters::Counter, records::RecordKind};
 
 use super::on_return;
 use crate::{
+    calls,
     emit::{self, Files, Program},
     kernel::{Cookie, List, Pointer, Skb, Task},
     ring,
@@ -48,6 +49,9 @@ fn attached<P: Pointer>([cookie, skb]: [P; 2], result: i64) {
     scratch.head.list = list.0;
     // Where the list itself moved, the cookie has none any more.
     scratch.head.origin = Cookie(cookie).list().0.address();
+    if scratch.head.origin != 0 {
+        calls::duplicate_sent(scratch.head.origin);
+    }
     scratch.head.skb = skb.0.address();
     scratch.head.sender_sock = sender.0.address();
     scratch.head.sender_ino = sender.ino();

@@ -13,7 +13,9 @@ use super::on_return;
 use crate::{
     calls,
     control::{self, Control},
+    describe,
     emit::{self, Files, Program},
+    filter,
     kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, SyscallRegs, Task},
     offsets::HAS_TASK_PT_REGS,
     ring,
@@ -63,7 +65,11 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         head.result = result;
         head.socket_type = sender.kind();
         head.count = passed.named as u16;
-        Files::behind(passed.read.min(LIST_MAX as u32))
+        let files = Files::behind(passed.read.min(LIST_MAX as u32));
+        if !filter::drops(&scratch.head) {
+            describe::files(scratch, &files);
+        }
+        files
     } else {
         ring::count(Counter::CopyFired);
         let connected = if message.is_addressed() {

@@ -16,8 +16,7 @@ use fdtrace_common::{
 
 use super::on_entry;
 use crate::{
-    calls,
-    describe::{self, Who},
+    calls, describe,
     emit::{self, Files, Program},
     filter,
     kernel::{FdTable, Pointer, Skb, Task, Typed},
@@ -98,11 +97,12 @@ fn being_read(skb: impl Pointer) {
         calls::begin_read(list.0, u32::from(scratch.head.count));
     }
     let total = scratch.head.count;
+    let files = Files::of(list, total);
     if !filter::drops(&scratch.head) {
-        describe::task(Who::Dequeue, &scratch.head);
-        describe::files(Who::Dequeue, Program::Dequeue, list, total);
+        describe::task(scratch);
+        describe::files(scratch, &files);
     }
-    emit::files(scratch, Counter::DequeueLost, Files::of(list, total));
+    emit::files(scratch, Counter::DequeueLost, files);
 }
 
 /// Whether threads have opened a window, by thread id: a look here costs less than one into the

@@ -20,7 +20,7 @@ use fdtrace_common::{
 use super::{dequeue::WINDOWS, on_entry};
 use crate::{
     calls::{self, Stage},
-    describe::{self, Who},
+    describe,
     emit::{self, Files, Program, Scratch},
     filter,
     kernel::{Cookie, List, Pointer, Skb, SyscallRegs, Task, Typed},
@@ -34,7 +34,7 @@ pub(crate) fn end_kfree_skb(ctx: BtfTracePointContext) -> i32 {
         Skb(Typed(ctx.arg(0))),
         || ctx.arg(1),
         ctx.as_ptr(),
-        (Program::EndKfree, Who::EndKfree),
+        Program::EndKfree,
         Counter::EndKfreeFired,
     );
     0
@@ -53,7 +53,7 @@ pub(crate) fn end_consume_skb(ctx: BtfTracePointContext) -> i32 {
         Skb(Typed(ctx.arg(0))),
         location,
         ctx.as_ptr(),
-        (Program::EndConsume, Who::EndConsume),
+        Program::EndConsume,
         Counter::EndConsumeFired,
     );
     0
@@ -64,7 +64,7 @@ fn freed(
     skb: Skb<Typed>,
     location: impl Fn() -> u64,
     context: *const c_void,
-    (program, who): (Program, Who),
+    program: Program,
     fired: Counter,
 ) {
     let sender = skb.sock();
@@ -88,11 +88,8 @@ fn freed(
     scratch.head.list = list.0;
     scratch.head.count = list.count();
     filter::destroys(&scratch.head);
-    if !filter::drops(&scratch.head) {
-        describe::files(who, program, list, scratch.head.count);
-    }
     emit::callers(scratch, context);
-    end_of_list(scratch, list);
+    end_of_list(scratch, list, true);
 }
 
 on_entry! {
@@ -130,7 +127,10 @@ fn released(context: *const c_void, cookie: impl Pointer) {
     if !was_installing && !was_sending {
         emit::callers(scratch, context);
     }
-    end_of_list(scratch, list);
+    // What is installed was described as it was read, and a list of which a duplicate was sent will
+    // be as that is.
+    let describes = !was_installing && !(was_sending && calls::has_duplicated(scratch.head.list));
+    end_of_list(scratch, list, describes);
 }
 
 /// `unix_destruct_scm`: an skb goes away; lists that were received have left it before.
@@ -152,7 +152,7 @@ fn destructed(context: *const c_void, skb: impl Pointer) {
     scratch.head.count = list.count();
     filter::destroys(&scratch.head);
     emit::callers(scratch, context);
-    end_of_list(scratch, list);
+    end_of_list(scratch, list, true);
 }
 
 /// Memory that the allocator hands out in pieces of a power of two is aligned to that size (5.4),
@@ -191,9 +191,12 @@ fn given_back(context: *const c_void, list: u64) {
 }
 
 #[inline(always)]
-fn end_of_list(scratch: &mut Scratch, list: List<impl Pointer>) {
+fn end_of_list(scratch: &mut Scratch, list: List<impl Pointer>, describes: bool) {
     scratch.head.list = list.0.address();
     scratch.head.count = list.count();
-    let total = scratch.head.count;
-    emit::files(scratch, Counter::EndLost, Files::of(list, total));
+    let files = Files::of(list, scratch.head.count);
+    if describes && !filter::drops(&scratch.head) {
+        describe::files(scratch, &files);
+    }
+    emit::files(scratch, Counter::EndLost, files);
 }

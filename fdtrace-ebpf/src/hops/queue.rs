@@ -15,7 +15,7 @@ use super::on_entry;
 use crate::{
     calls,
     control::{self, Control},
-    describe::{self, Who},
+    describe,
     emit::{self, Files, Program, Scratch},
     filter,
     kernel::{self, FdTable, File, List, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
@@ -97,7 +97,7 @@ fn report_list(list: List<impl Pointer>, skb: u64, receiver: Sock<impl Pointer>)
     head.socket_type = receiver.kind();
     let total = head.count;
     report_name(scratch, receiver.address());
-    describe::task(Who::Queue, &scratch.head);
+    describe::task(scratch);
     emit::files(scratch, Counter::QueueLost, Files::of(list, total));
 }
 
@@ -351,8 +351,9 @@ fn report(receiver: Sock<Typed>, skb: Skb<Typed>, list: List, scratch: &mut Scra
         Files::of(list, head.count)
     };
     files.numbers = numbers;
-    describe::task(Who::Queue, head);
+    let skb = head.skb;
+    describe::task(scratch);
     // Still attached after the reads: then no receiver had begun to take it apart.
-    files.skb = Skb(head.skb);
+    files.skb = Skb(skb);
     emit::files(scratch, Counter::QueueLost, files);
 }

@@ -16,6 +16,7 @@ use fdtrace_common::{
 use crate::{
     calls,
     control::{self, Control, Rights},
+    describe,
     emit::{self, Files, Program, Scratch},
     filter,
     kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
@@ -151,6 +152,9 @@ fn returned(scratch: &mut Scratch, sender: Sock<impl Pointer>, passed: Rights, r
     head.socket_type = sender.kind();
     head.count = passed.named as u16;
     head.result = result;
-    let numbers = passed.read.min(LIST_MAX as u32);
-    emit::files(scratch, Counter::EndLost, Files::behind(numbers));
+    let files = Files::behind(passed.read.min(LIST_MAX as u32));
+    if !filter::drops(&scratch.head) {
+        describe::files(scratch, &files);
+    }
+    emit::files(scratch, Counter::EndLost, files);
 }

@@ -1,33 +1,16 @@
 //! What a file or a task is, for people: a socket's addresses, a task's namespaces.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
-use fdtrace_common::descriptions::{About, SocketDescribed, TaskDescribed};
+use fdtrace_common::descriptions::{About, SocketAddresses, TaskDescribed};
 
-use super::{File, Sock, copy_bound_name, read, read_at, read_to};
+use super::{File, Sock, copy_bound_name, follow, read, read_at, read_to};
 use crate::offsets::*;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-
-/// What identifies a file's name: if all are the same, so is the name, unless it was changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct NameKey {
-    pub(crate) inode: u64,
-    pub(crate) dentry: u64,
-    pub(crate) mount: u64,
-}
+const AF_VSOCK: u16 = 40;
 
 impl File {
-    #[inline(always)]
-    pub(crate) fn name_key(self) -> NameKey {
-        NameKey {
-            inode: read(self.0, &FILE__INODE),
-            dentry: read(self.0, &FILE__DENTRY),
-            mount: read(self.0, &FILE__MNT),
-        }
-    }
-
     #[inline(always)]
     pub(crate) fn is_socket(self) -> bool {
         self.magic() == 0x534f_434b // SOCKFS_MAGIC
@@ -40,56 +23,65 @@ impl File {
 
     /// Magic number of its file system.
     #[inline(always)]
-    fn magic(self) -> u64 {
-        let inode: u64 = read(self.0, &FILE__INODE);
-        let sb: u64 = read(inode, &INODE__SB);
-        read(sb, &SUPER_BLOCK__MAGIC)
+    pub(super) fn magic(self) -> u64 {
+        read(follow(self.inode(), &INODE__SB), &SUPER_BLOCK__MAGIC)
     }
 
     /// # Safety
     /// `about` can be written.
     #[inline(always)]
     pub(crate) unsafe fn write_about(self, about: *mut About) {
-        let inode: u64 = read(self.0, &FILE__INODE);
+        let inode = self.inode();
         let sb: u64 = read(inode, &INODE__SB);
         // SAFETY: the caller's promise; every read fits its field.
         unsafe {
             read_to(&raw mut (*about).ino, inode, &INODE__INO);
             read_to(&raw mut (*about).dev, sb, &SUPER_BLOCK__DEV);
-            (*about).reserved = 0;
+            (*about).magic = read::<u64>(sb, &SUPER_BLOCK__MAGIC) as u32;
         }
     }
 
-    /// Writes what this socket's file is connected to.
+    /// Writes what this socket's file is connected to. The names are written only of a Unix socket;
+    /// says whether it is one.
     ///
     /// # Safety
     /// `seen` can be written, and the file is a socket's.
     #[inline(always)]
-    pub(crate) unsafe fn describe_socket(self, seen: *mut SocketDescribed) {
+    pub(crate) unsafe fn describe_socket(self, seen: *mut SocketAddresses) -> bool {
         let sock = self.sock();
         let family: u16 = read(sock.0, &SOCK__FAMILY);
         let state: u8 = read(sock.0, &SOCK__STATE);
         // SAFETY: the caller's promise; every read fits its field.
         unsafe {
-            self.write_about(&raw mut (*seen).about);
             (*seen).family = family;
             (*seen).kind = sock.kind();
             (*seen).state = u32::from(state);
-            (*seen).reserved = 0;
+            (*seen).protocol = u32::from(read::<u16>(sock.0, &SOCK__PROTOCOL));
             (*seen).local_port = 0;
             (*seen).remote_port = 0;
             (*seen).local = [0; 16];
             (*seen).remote = [0; 16];
-            (*seen).name.len = 0;
-            (*seen).peer_name.len = 0;
             if sock.is_unix() {
                 copy_bound_name(sock.address(), &raw mut (*seen).name);
                 let peer = Sock(read::<u64>(sock.0, &UNIX_SOCK__PEER));
                 copy_bound_name(peer.address(), &raw mut (*seen).peer_name);
-                return;
+                return true;
+            }
+            if family == AF_VSOCK && VSOCK_SOCK__LOCAL_ADDR.load() != 0 {
+                // `sockaddr_vm`: the family and two bytes that are reserved, the port, the CID.
+                const PORT: u64 = 4;
+                let local = sock.0 + u64::from(VSOCK_SOCK__LOCAL_ADDR.load()) + PORT;
+                let remote = sock.0 + u64::from(VSOCK_SOCK__REMOTE_ADDR.load()) + PORT;
+                (&raw mut (*seen).local)
+                    .cast::<[u32; 2]>()
+                    .write(read_at(local));
+                (&raw mut (*seen).remote)
+                    .cast::<[u32; 2]>()
+                    .write(read_at(remote));
+                return false;
             }
             if family != AF_INET && family != AF_INET6 {
-                return;
+                return false;
             }
             (*seen).local_port = read(sock.0, &SOCK__NUM);
             (*seen).remote_port = u16::from_be(read(sock.0, &SOCK__DPORT));
@@ -103,6 +95,7 @@ impl File {
                 (&raw mut (*seen).remote).cast::<[u8; 4]>().write(remote);
             }
         }
+        false
     }
 }
 

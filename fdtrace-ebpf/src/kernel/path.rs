@@ -5,16 +5,19 @@
 //! certain reads it twice. Dentries and mounts are freed by RCU, and programs run within it, so
 //! what is read was such an object at the time.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use fdtrace_common::paths::{
     NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
 };
 
-use super::{File, read};
+use super::{DENTRY_WORDS, File, pointer::Room, read};
 use crate::offsets::*;
 
 /// The most bytes of a name that one component has.
 const NAME_MAX: u32 = 255;
+
+const NSFS_MAGIC: u64 = 0x6e73_6673;
+const DMA_BUF_MAGIC: u64 = 0x444d_4142;
 
 /// Writes the names on the way from `file` to the root of its mount namespace to `names`, which
 /// has `ROOM + NAME_ROOM` bytes, the last one first and each ended by a NUL; `head` tells how many
@@ -30,6 +33,7 @@ pub(crate) unsafe fn walk<const STEPS: usize, const ROOM: u64>(
     file: File,
     head: *mut PathHead,
     names: *mut u8,
+    room: &mut Room,
 ) {
     // SAFETY: the caller's promise.
     let head = unsafe { &mut *head };
@@ -47,10 +51,26 @@ pub(crate) unsafe fn walk<const STEPS: usize, const ROOM: u64>(
     if head.dentry == read(head.mount, &VFSMOUNT__ROOT) {
         head.flags |= PATH_MOUNT_ROOT;
     }
+    // SAFETY: the caller's promise.
+    unsafe {
+        climb::<STEPS, ROOM>(head, names, room);
+        if head.flags & PATH_ROOTLESS != 0 {
+            name_by_type(file, head, names);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`walk`].
+#[inline(always)]
+unsafe fn climb<const STEPS: usize, const ROOM: u64>(
+    head: &mut PathHead,
+    names: *mut u8,
+    room: &mut Room,
+) {
+    let mut root: u64 = read(head.mount, &VFSMOUNT__ROOT);
     for _ in 0..STEPS {
-        let dentry = head.dentry;
-        let parent: u64 = read(dentry, &DENTRY__PARENT);
-        if dentry == read(head.mount, &VFSMOUNT__ROOT) {
+        if head.dentry == root {
             let mount = mount(head.mount);
             let above: u64 = read(mount, &MOUNT__PARENT);
             if above == mount || above == 0 {
@@ -63,19 +83,21 @@ pub(crate) unsafe fn walk<const STEPS: usize, const ROOM: u64>(
             }
             head.dentry = read(mount, &MOUNT__MOUNTPOINT);
             head.mount = above + u64::from(MOUNT__MNT.load());
+            root = read(head.mount, &VFSMOUNT__ROOT);
             continue;
         }
         let at = head.len;
         if at > ROOM {
             break;
         }
-        let len: u32 = read(dentry, &DENTRY__NAME__LEN);
-        let mut len = len;
+        let dentry = room.fetch::<DENTRY_WORDS>(head.dentry);
+        let parent: u64 = dentry.member(&DENTRY__PARENT);
+        let mut len: u32 = dentry.member(&DENTRY__NAME__LEN);
         if len > NAME_MAX {
             len = NAME_MAX;
             head.flags |= PATH_CUT;
         }
-        let name: u64 = read(dentry, &DENTRY__NAME__NAME);
+        let name: u64 = dentry.member(&DENTRY__NAME__NAME);
         // SAFETY: `at` is at most ROOM, and a name and its NUL take no more than NAME_ROOM.
         unsafe {
             let to = names.add(at as usize);
@@ -83,7 +105,7 @@ pub(crate) unsafe fn walk<const STEPS: usize, const ROOM: u64>(
             *to.add((len & NAME_MAX) as usize) = 0;
         }
         head.len = at + u64::from(len) + 1;
-        if parent == dentry || parent == 0 {
+        if parent == head.dentry || parent == 0 {
             // The only one of its tree, without a place in any: a pipe, a socket, an eventfd.
             head.flags |= PATH_ROOTLESS;
             return;
@@ -91,6 +113,32 @@ pub(crate) unsafe fn walk<const STEPS: usize, const ROOM: u64>(
         head.dentry = parent;
     }
     head.flags |= PATH_CUT;
+}
+
+/// Puts in the place of the name, where that is the same for all files of its file system, what
+/// tells them apart: the kind of a namespace, the name that a dma-buf was given.
+///
+/// # Safety
+/// As for [`walk`].
+#[inline(always)]
+unsafe fn name_by_type(file: File, head: &mut PathHead, names: *mut u8) {
+    let magic = file.magic();
+    let name: u64 = if magic == NSFS_MAGIC && NS_COMMON__OPS.load() != 0 {
+        let namespace: u64 = read(file.inode(), &INODE__PRIVATE);
+        let operations: u64 = read(namespace, &NS_COMMON__OPS);
+        read(operations, &PROC_NS_OPERATIONS__NAME)
+    } else if magic == DMA_BUF_MAGIC && DMA_BUF__NAME.load() != 0 {
+        let buffer: u64 = read(file.0, &FILE__PRIVATE_DATA);
+        read(buffer, &DMA_BUF__NAME)
+    } else {
+        return;
+    };
+    // SAFETY: a name takes no more than NAME_ROOM.
+    unsafe {
+        *names = 0;
+        let len = bpf_probe_read_kernel_str(names.cast(), NAME_ROOM as u32, name as *const _);
+        head.len = if len > 0 { len as u64 } else { 1 };
+    }
 }
 
 /// The `struct mount` around a `struct vfsmount`.

@@ -84,7 +84,8 @@ fn play(
         known.borrow().get(&address).cloned()
     }))
     .seeing_every_end(show_every_end(targets()))
-    .seeing_failed_sends(show_failed_sends(targets()));
+    .seeing_failed_sends(show_failed_sends(targets()))
+    .seeing_descriptions(header.described);
     let mut out = Output::open(common.output.as_deref())?;
     let pointers = Pointers::new(common.pointers, header.kptr_restrict);
     let mut session = Session::begin(

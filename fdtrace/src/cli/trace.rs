@@ -244,7 +244,8 @@ async fn watch<'a>(
     let asked = AskedSymbols::default();
     let tracker = Tracker::new(asked.symbolizer(symbols))
         .seeing_every_end(tracer.plan().sees_every_end())
-        .seeing_failed_sends(tracer.plan().sees_failed_sends());
+        .seeing_failed_sends(tracer.plan().sees_failed_sends())
+        .seeing_descriptions(true);
     let session = Session::begin(
         tracker,
         selection,
@@ -344,6 +345,7 @@ fn header(plan: &Plan, kptr_restrict: u8) -> Result<Header> {
         kptr_restrict,
         plan: plan_entries(plan),
         filtered: false,
+        described: true,
         unread_at_start: None,
         head_bytes,
         file_bytes,

@@ -12,13 +12,17 @@ mod sightings;
 
 use std::collections::HashMap;
 
-use fdtrace_common::queues::{BoundName, Creds, HolderSeen, Queued, SocketSeen};
+use fdtrace_common::{
+    descriptions::SocketAddresses,
+    queues::{BoundName, Creds, HolderSeen, Queued, SocketSeen},
+};
 
 pub use census::{Census, Differences, Holding, Row};
 pub use selection::{Line, Order, Part, PathFilter, Selection, SocketFilter, Wanted, select};
 pub use sightings::{Age, Sightings};
 
 use crate::{
+    description::{FileDescription, SocketDescription},
     lossless,
     path::FilePath,
     tracker::{FileIdentity, SocketType, socket_name},
@@ -145,6 +149,8 @@ pub struct QueuedFile {
     pub links: u32,
     /// Where it is; `None` if that could not be read for certain.
     pub path: Option<FilePath>,
+    /// What it is connected to if it is a socket.
+    pub socket: Option<SocketAddresses>,
     /// Address of the `scm_fp_list`.
     pub list: u64,
     /// Address of the skb.
@@ -225,15 +231,16 @@ impl UnixSocket {
 }
 
 impl QueuedFile {
-    /// Decodes what the kernel half saw; the path is read apart.
+    /// Decodes what the kernel half saw; the path, or what a socket is connected to, is read apart.
     #[must_use]
-    pub fn of(seen: &Queued, path: Option<FilePath>) -> Self {
+    pub fn of(seen: &Queued, path: Option<FilePath>, socket: Option<SocketAddresses>) -> Self {
         Self {
             file: FileIdentity::of(&seen.file),
             inode: seen.inode,
             refs: seen.file.refs,
             links: seen.links,
             path,
+            socket,
             list: seen.list,
             skb: seen.skb,
             sender_sock: seen.sender,
@@ -248,28 +255,23 @@ impl QueuedFile {
         }
     }
 
-    /// The file's path as `/proc/PID/fd` would show it, or what describes it otherwise; `None` if
-    /// its path is not known.
+    /// A socket's addresses, if it has any; else what `/proc/PID/fd` would show; `None` if that is
+    /// not known.
     #[must_use]
     pub fn description(&self) -> Option<String> {
-        let ino = self.file.ino;
-        match (&self.path, self.file.kind()) {
-            (_, kind @ ("socket" | "pipe")) if self.is_rootless() => {
-                Some(format!("{kind}:[{ino}]"))
-            }
-            (Some(path), _) if self.file.is_anonymous() => {
-                Some(format!("anon_inode:{}", path.text))
-            }
-            (Some(path), kind) if path.rootless && path.text.is_empty() => {
-                Some(format!("{kind}:[{ino}]"))
-            }
-            (Some(path), _) => Some(path.to_string()),
-            (None, _) => None,
+        let socket = self
+            .socket
+            .map(|addresses| SocketDescription::of(&addresses));
+        if let Some(socket) = socket.filter(SocketDescription::is_addressed) {
+            return Some(socket.to_string());
         }
-    }
-
-    fn is_rootless(&self) -> bool {
-        self.path.as_ref().is_none_or(|path| path.rootless)
+        let FileIdentity { magic, ino, .. } = self.file;
+        let known = match self.path.clone() {
+            Some(path) => Some(FileDescription::of_path(path, magic, ino)),
+            // What its inode says cannot have changed.
+            None => FileDescription::of_identity(&self.file),
+        };
+        known.map(|known| known.to_string())
     }
 
     /// Whether the file is nowhere but in open descriptions any more: its name was unlinked.

@@ -77,6 +77,11 @@ impl Offsets {
             ("SOCK__V6_RCV_SADDR", "sock.__sk_common.skc_v6_rcv_saddr"),
             ("SOCK__V6_DADDR", "sock.__sk_common.skc_v6_daddr"),
             ("NSPROXY__MNT_NS", "nsproxy.mnt_ns"),
+            ("NS_COMMON__OPS", "ns_common.ops"),
+            ("PROC_NS_OPERATIONS__NAME", "proc_ns_operations.name"),
+            ("DMA_BUF__NAME", "dma_buf.name"),
+            ("VSOCK_SOCK__LOCAL_ADDR", "vsock_sock.local_addr"),
+            ("VSOCK_SOCK__REMOTE_ADDR", "vsock_sock.remote_addr"),
             ("TASK_STRUCT__IO_URING", "task_struct.io_uring"),
         ] {
             // What a kernel may be built without: then nothing is described by it, or uses it.

@@ -34,7 +34,7 @@ use crate::{report::schema::PlanEntry, tracer::Losses};
 const MAGIC: &[u8; 18] = b"fdtrace recording\n";
 
 /// Version of the file's form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// No chunk is longer: a length beyond it is damage.
 const PAYLOAD_MAX: u32 = 1 << 20;
@@ -82,6 +82,9 @@ pub struct Header {
     /// Whether a filter was on: then only transfers that it wanted are of interest.
     #[serde(default)]
     pub filtered: bool,
+    /// Whether the files of each message are described; earlier versions described some.
+    #[serde(default)]
+    pub described: bool,
     /// What could not be read of what lay in queues as the trace began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_at_start: Option<String>,

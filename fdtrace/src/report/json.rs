@@ -7,6 +7,7 @@ use super::{
     write_json,
 };
 use crate::{
+    description::Missing,
     explain::Story,
     ledger::{self, Entry},
     plan::{Hop, Plan},
@@ -91,6 +92,7 @@ impl<W: io::Write> Report for Json<W> {
             window_full: summary.losses.window_full,
             filter_full: summary.losses.filter_full,
             lost_descriptions: summary.losses.descriptions,
+            undescribed: std::collections::BTreeMap::new(),
             forgotten: None,
             pairs: None,
             other_pairs: None,
@@ -138,6 +140,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             window_full: losses.window_full,
             filter_full: losses.filter_full,
             lost_descriptions: losses.descriptions,
+            undescribed: named(tally.undescribed(), Missing::name),
             forgotten: Some(tally.forgotten()),
             pairs: Some(
                 pairs
@@ -157,6 +160,16 @@ impl<W: io::Write> TraceReport for Json<W> {
             unplayed: 0,
             exit_code: end.exit_code,
         }))
+    }
+}
+
+impl From<Missing> for schema::DescriptionMissing {
+    fn from(why: Missing) -> Self {
+        match why {
+            Missing::Lost => Self::Lost,
+            Missing::Changed => Self::Changed,
+            Missing::NotSeen => Self::NotSeen,
+        }
     }
 }
 
@@ -267,6 +280,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             mode: file.mode,
         },
         description: described.map(ToString::to_string),
+        description_missing: judged.transfer.context.missing.map(Into::into),
         deleted: described.and_then(|it| it.path().map(|path| path.unlinked)),
         sender: sender.as_ref().map(|sender| schema::Sender {
             pid: sender.pid,

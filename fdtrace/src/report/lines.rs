@@ -177,6 +177,17 @@ impl<W: io::Write> TraceReport for Lines<W> {
             )?;
         }
         write_losses(&mut self.out, losses)?;
+        if !tally.undescribed().is_empty() {
+            let reasons = tally.undescribed().iter();
+            let reasons: Vec<String> = reasons
+                .map(|(why, count)| format!("{count} {why}"))
+                .collect();
+            writeln!(
+                self.out,
+                "{YELLOW}unnamed    {}{YELLOW:#}",
+                reasons.join(", ")
+            )?;
+        }
         if tally.forgotten() > 0 {
             writeln!(
                 self.out,

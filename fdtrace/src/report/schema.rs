@@ -157,6 +157,20 @@ pub struct Hop {
     pub expected_refs: Option<i64>,
 }
 
+/// Why a file has no description.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DescriptionMissing {
+    /// Its record found no room in the ring buffer.
+    Lost,
+    /// It was not the same twice: of files in flight their path in two passes; of a send that failed,
+    /// the file behind the sender's number.
+    Changed,
+    /// The message was not seen where files are described: it lies in its queue unread, the record of
+    /// its receive was lost, or it ended where this kernel shows nothing.
+    NotSeen,
+}
+
 /// One file's way in one message.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Transfer {
@@ -172,9 +186,13 @@ pub struct Transfer {
     pub t_ns: u64,
     /// The file.
     pub file: File,
-    /// What the file is in the words of those who use it: the path, a socket's addresses, a memfd's name;
-    /// null where that was not asked for. `fdtrace trace` asks.
+    /// What the file was as the message was received, or else as it ended: a socket's addresses, and
+    /// of other files what `readlink /proc/PID/fd/N` showed; null where that is not known, or was not
+    /// asked for. `fdtrace trace` asks.
     pub description: Option<String>,
+    /// Why a description that was asked for is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description_missing: Option<DescriptionMissing>,
     /// The name that it was opened by is gone.
     pub deleted: Option<bool>,
     /// Who sent it; null if that was not seen.
@@ -336,6 +354,9 @@ pub struct Summary {
     /// Descriptions of files and tasks that found no room: these stay unnamed, and no verdict
     /// depends on them.
     pub lost_descriptions: u64,
+    /// Transfers without a description, by why it is missing; of a trace, absent if each has one.
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub undescribed: std::collections::BTreeMap<String, u64>,
     /// Messages, or parts of one, that were let go of before they had ended, because more were on
     /// their way at once than are followed; of a trace.
     #[serde(skip_serializing_if = "Option::is_none")]

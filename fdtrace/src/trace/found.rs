@@ -3,10 +3,11 @@
 
 use fdtrace_common::{
     descriptions::{About, PathDescribed},
-    paths::{
-        NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
+    paths::{PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead},
+    records::{
+        FILES_PER_RECORD, FLAG_DESCRIBED, FLAG_WANTED, FileSeen, Head, NOT_TOLD, RecordKind,
+        SocketName,
     },
-    records::{FILES_PER_RECORD, FLAG_WANTED, FileSeen, Head, NOT_TOLD, RecordKind, SocketName},
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -53,7 +54,7 @@ impl Found {
     /// Adds that a message that is known was in its queue at last.
     pub fn again(&mut self, queue: &Queue, files: &[QueuedFile], wanted: bool) {
         let mut head = self.head(queue, &files[0], wanted);
-        self.push_paths(&mut head, files);
+        self.describe(&mut head, files);
         head.kind = RecordKind::ListFoundLast as u16;
         self.records.push(head.as_bytes().to_vec());
     }
@@ -91,23 +92,29 @@ impl Found {
         head
     }
 
-    fn push_paths(&mut self, head: &mut Head, files: &[QueuedFile]) {
+    /// Describes the files, as the kernel half does ahead of a hop.
+    fn describe(&mut self, head: &mut Head, files: &[QueuedFile]) {
         for file in files {
-            // These are told by their addresses and numbers, when somebody reads them.
-            if matches!(file.file.kind(), "socket" | "pipe") {
-                continue;
-            }
-            if let Some(path) = &file.path {
+            let mut head = *head;
+            head.first = file.index as u16;
+            head.origin = file.file.ptr;
+            if let Some(addresses) = file.socket {
+                head.kind = RecordKind::SocketDescribed as u16;
+                let about = about(&file.file);
+                self.records
+                    .push([head.as_bytes(), about.as_bytes(), addresses.as_bytes()].concat());
+            } else if let Some(path) = &file.path {
                 head.kind = RecordKind::PathDescribed as u16;
                 self.records
-                    .push([head.as_bytes(), described(&file.file, path).as_bytes()].concat());
+                    .push([head.as_bytes(), &described(&file.file, path)].concat());
             }
         }
+        head.flags |= FLAG_DESCRIBED;
     }
 
     fn push(&mut self, queue: &Queue, files: &[QueuedFile], wanted: bool) {
         let mut head = self.head(queue, &files[0], wanted);
-        self.push_paths(&mut head, files);
+        self.describe(&mut head, files);
         let name = queue
             .socket
             .name
@@ -156,14 +163,16 @@ fn seen(queued: &QueuedFile) -> FileSeen {
     seen
 }
 
-/// The path in the order in which the kernel half finds it, from the file up.
-fn described(file: &FileIdentity, path: &FilePath) -> PathDescribed {
-    let mut described = PathDescribed::new_zeroed();
-    described.about = About {
+fn about(file: &FileIdentity) -> About {
+    About {
         ino: file.ino,
         dev: file.dev,
-        reserved: 0,
-    };
+        magic: file.magic as u32,
+    }
+}
+
+/// The path in the order in which the kernel half finds it, from the file up.
+fn described(file: &FileIdentity, path: &FilePath) -> Vec<u8> {
     let mut flags = 0;
     for (is, flag) in [
         (path.unlinked, PATH_UNLINKED),
@@ -183,23 +192,21 @@ fn described(file: &FileIdentity, path: &FilePath) -> PathDescribed {
         text.split('/').filter(|name| !name.is_empty()).collect()
     };
     names.reverse();
-    let mut len = 0;
-    for name in names.into_iter().map(lossless::bytes) {
-        let end = len + name.len() + 1;
-        if name.len() >= NAME_ROOM || end > described.names.len() {
-            flags |= PATH_CUT;
-            break;
-        }
-        described.names[len..end - 1].copy_from_slice(&name);
-        len = end;
+    let mut bytes = Vec::new();
+    for name in names {
+        bytes.extend_from_slice(&lossless::bytes(name));
+        bytes.push(0);
     }
-    described.path = PathHead {
-        len: len as u64,
-        flags,
-        mount_id: path.mount_id,
-        ..PathHead::new_zeroed()
+    let described = PathDescribed {
+        about: about(file),
+        path: PathHead {
+            len: bytes.len() as u64,
+            flags,
+            mount_id: path.mount_id,
+            ..PathHead::new_zeroed()
+        },
     };
-    described
+    [described.as_bytes(), &bytes].concat()
 }
 
 /// `sun_path` of a name as users write it.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use hdrhistogram::Histogram;
 
 use crate::{
+    description::Missing,
     report::schema::QueueTime,
     tracker::Fate,
     verdict::{Judged, Verdict},
@@ -24,6 +25,7 @@ pub struct Tally {
     verdicts: Vec<(Verdict, u64)>,
     pairs: HashMap<Pair, u64>,
     other_pairs: u64,
+    undescribed: Vec<(Missing, u64)>,
     forgotten: u64,
     queue_times: QueueTimes,
 }
@@ -48,6 +50,9 @@ impl Tally {
         count(&mut self.fates, transfer.fate);
         if let Some(verdict) = judged.verdict {
             count(&mut self.verdicts, verdict);
+        }
+        if let Some(why) = transfer.context.missing {
+            count(&mut self.undescribed, why);
         }
         if let (Some(ns), Some(times)) = (transfer.queued_ns, &mut self.queue_times.0) {
             // Grows as needed, so it takes any time there is.
@@ -88,6 +93,12 @@ impl Tally {
     #[must_use]
     pub fn fates(&self) -> &[(Fate, u64)] {
         &self.fates
+    }
+
+    /// Transfers whose file has no description, by why, likewise.
+    #[must_use]
+    pub fn undescribed(&self) -> &[(Missing, u64)] {
+        &self.undescribed
     }
 
     /// Transfers by verdict, likewise.

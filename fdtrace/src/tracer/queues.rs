@@ -355,10 +355,10 @@ impl Walk {
                 } else if files.len() >= room {
                     return Ok(Attempt::Full);
                 } else {
-                    let Some(path) = self.path_of(ebpf, item)? else {
+                    let Some(file) = self.file_of(ebpf, item)? else {
                         return Ok(Attempt::Changed);
                     };
-                    files.push(QueuedFile::of(item, Some(path)));
+                    files.push(file);
                 }
             }
             let whole = page.state == PAGE_END;
@@ -375,7 +375,7 @@ impl Walk {
         Ok(Attempt::Changed)
     }
 
-    fn path_of(&self, ebpf: &Ebpf, item: &Queued) -> Result<Option<FilePath>, QueueError> {
+    fn file_of(&self, ebpf: &Ebpf, item: &Queued) -> Result<Option<QueuedFile>, QueueError> {
         let arguments = [
             item.file.file,
             item.inode,
@@ -383,7 +383,10 @@ impl Walk {
             item.list,
             u64::from(item.index),
         ];
-        Ok(self.path(ebpf, arguments)?.map(|(_, path)| path))
+        Ok(self.path(ebpf, arguments)?.map(|(page, path)| {
+            let socket = (page.socket.family != 0).then_some(page.socket);
+            QueuedFile::of(item, Some(path), socket)
+        }))
     }
 
     fn path(

@@ -14,6 +14,7 @@ impl Tracker {
         let open = self.open.get(seen.head.list);
         if open.is_some_and(|message| !message.is_found_with(&seen.head)) {
             // Its own events say more.
+            self.known.done_with(seen);
             return;
         }
         let message = self.open_message(&seen.head);
@@ -21,6 +22,7 @@ impl Tracker {
         if name.is_some() {
             message.socket_name = name;
         }
+        self.describe(seen);
     }
 
     /// A list was in its queue when the trace ended: if that is a message's that is not known to
@@ -30,7 +32,9 @@ impl Tracker {
             && message.is_on(&head)
         {
             message.found_last = Some(head);
+            message.describe_all(&self.known, head);
         }
+        self.known.forget_files(&head);
     }
 
     /// Whether a message is open that may still be in its queue.

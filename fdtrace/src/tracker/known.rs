@@ -1,45 +1,118 @@
-//! What is known of files and tasks beside the messages they are in: the latest that was told.
+//! What is known of a transfer's file and ends beside the hops.
 
 use std::sync::Arc;
 
-use fdtrace_common::descriptions::TaskDescribed;
+use fdtrace_common::{
+    descriptions::TaskDescribed,
+    records::{FLAG_DESCRIBED, FileSeen, Head},
+};
 
-use super::{recent::Recent, transfer::Transfer};
-use crate::description::{FileDescription, FileKey};
+use super::recent::Recent;
+use crate::{
+    description::{Described, FileDescription, Missing},
+    event::Sighting,
+};
 
-/// Files, and likewise tasks, that are kept; what is still in use is told again within a second.
-const KEPT_MAX: usize = 16_384;
+/// Tasks that are kept; what is still in use is told again within a second.
+const TASKS_MAX: usize = 16_384;
 
-/// What was told last.
-pub(super) struct Known {
-    files: Recent<FileKey, Arc<FileDescription>>,
-    tasks: Recent<u32, TaskDescribed>,
-}
+/// Hops whose files have been described and which have not come themselves: that many only if their
+/// records were lost.
+const HOPS_MAX: usize = 1024;
 
-impl Default for Known {
-    fn default() -> Self {
-        Self {
-            files: Recent::new(KEPT_MAX),
-            tasks: Recent::new(KEPT_MAX),
-        }
-    }
-}
+/// What a file is, or why that is not known.
+pub(super) type Description = Result<Arc<FileDescription>, Missing>;
 
 /// What is known of a transfer's file and ends; nothing where it was not told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// What the file is.
     pub file: Option<Arc<FileDescription>>,
+    /// Why that is not known; `None` if it is, or if nobody asked.
+    pub missing: Option<Missing>,
     /// What separates the sender from others.
     pub sender: Option<TaskDescribed>,
     /// What separates the receiver from others.
     pub receiver: Option<TaskDescribed>,
 }
 
+/// What was told ahead of the hops.
+pub(super) struct Known {
+    /// Files, by the hop that is to come. A file's description is of that hop's message, and never
+    /// taken for another's.
+    files: Recent<HopKey, Vec<Described>>,
+    tasks: Recent<u32, TaskDescribed>,
+}
+
+/// Which hop: its list, time and thread.
+type HopKey = (u64, u64, u32);
+
+fn key(head: &Head) -> HopKey {
+    (head.list, head.t_ns, head.tid)
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            files: Recent::new(HOPS_MAX),
+            tasks: Recent::new(TASKS_MAX),
+        }
+    }
+}
+
 impl Known {
-    pub(super) fn note_file(&mut self, key: FileKey, description: FileDescription) {
-        self.files.insert(key, Arc::new(description));
+    pub(super) fn note_file(&mut self, head: &Head, described: Described) {
+        self.files
+            .get_or_insert(key(head), Vec::new)
+            .push(described);
+        // What is let go of belongs to a hop that was lost.
         self.files.excess();
+    }
+
+    /// What was told of this file of a hop, at this place in its list; `None` if that hop tells
+    /// nothing of its files.
+    pub(super) fn file(
+        &self,
+        seen: &Sighting,
+        index: usize,
+        file: &FileSeen,
+    ) -> Option<Description> {
+        let told = self
+            .files
+            .get(key(&seen.head))
+            .map_or(&[][..], Vec::as_slice);
+        let mut here = told
+            .iter()
+            .filter(|told| told.file != 0 && usize::from(told.index) == index)
+            .peekable();
+        let is_it = |told: &&Described| {
+            told.file == file.file && (told.ino, told.dev) == (file.ino, file.dev)
+        };
+        if let Some(told) = here
+            .clone()
+            .find(is_it)
+            .or_else(|| without_place(told, seen, file))
+        {
+            return Some(Ok(Arc::new(told.description.clone())));
+        }
+        let is_other = here.peek().is_some();
+        (seen.head.flags & FLAG_DESCRIBED != 0).then_some(Err(if is_other {
+            Missing::Changed
+        } else {
+            Missing::Lost
+        }))
+    }
+
+    /// Lets go of what was told of a hop's files if this is the last of its records.
+    pub(super) fn done_with(&mut self, seen: &Sighting) {
+        if usize::from(seen.head.first) + seen.files.len() >= usize::from(seen.head.total) {
+            self.forget_files(&seen.head);
+        }
+    }
+
+    /// Lets go of what was told of a hop's files.
+    pub(super) fn forget_files(&mut self, head: &Head) {
+        self.files.remove(key(head));
     }
 
     pub(super) fn note_task(&mut self, tid: u32, task: TaskDescribed) {
@@ -47,18 +120,23 @@ impl Known {
         self.tasks.excess();
     }
 
-    pub(super) fn file(&self, key: FileKey) -> Option<Arc<FileDescription>> {
-        self.files.get(key).cloned()
-    }
-
-    /// Says what a transfer's file is, where that was told apart from the hops that it was seen at.
-    pub(super) fn describe(&self, transfer: &mut Transfer) {
-        if transfer.context.file.is_none() {
-            transfer.context.file = self.file((transfer.file.dev, transfer.file.ino));
-        }
-    }
-
     pub(super) fn task(&self, tid: u32) -> Option<TaskDescribed> {
         self.tasks.get(tid).copied()
     }
+}
+
+/// Earlier versions did not say which file of its list a description is of: it is of the only one
+/// with that inode.
+fn without_place<'a>(
+    told: &'a [Described],
+    seen: &Sighting,
+    file: &FileSeen,
+) -> Option<&'a Described> {
+    let is_it = |told: &&Described| told.file == 0 && (told.ino, told.dev) == (file.ino, file.dev);
+    let told = told.iter().find(is_it)?;
+    let same = seen
+        .files
+        .iter()
+        .filter(|other| (other.ino, other.dev) == (file.ino, file.dev));
+    (same.count() == 1).then_some(told)
 }

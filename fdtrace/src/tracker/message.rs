@@ -4,7 +4,7 @@ mod outcome;
 mod places;
 mod sender;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use fdtrace_common::{
     descriptions::TaskDescribed,
@@ -14,9 +14,10 @@ use fdtrace_common::{
 use super::{
     Known,
     fate::Called,
+    known::Description,
     senders::{LateSender, is_one_file},
 };
-use crate::{description::FileDescription, event::Sighting, plan::Hop};
+use crate::{description::Missing, event::Sighting, plan::Hop};
 
 /// The one call whose control message the programs read from the receiver's memory.
 pub(super) const SYS_RECVMSG: i32 = 47;
@@ -60,7 +61,7 @@ pub(super) struct Message {
 }
 
 /// One file of a message.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct File {
     seen: Vec<Seen>,
     /// Why it was not installed.
@@ -71,8 +72,8 @@ struct File {
     inferred: bool,
     /// That number may be a duplicate's.
     numberless: bool,
-    /// What it is.
-    description: Option<Arc<FileDescription>>,
+    /// What it is, by the latest hop that should have told.
+    description: Description,
 }
 
 /// A negative errno in a file's place.
@@ -485,20 +486,29 @@ impl Message {
         }
     }
 
-    /// Joins what was told of the files and the task of a sighting that has been recorded.
-    pub(super) fn describe(&mut self, known: &Known, seen: &Sighting, receiver: bool) {
-        let task = known.task(seen.head.tid);
-        if receiver {
-            self.receiver_task = task;
-        } else {
-            self.sender_task = task;
-        }
+    /// Joins what was told of the files of a sighting, which takes the place of what an earlier one
+    /// told.
+    pub(super) fn describe(&mut self, known: &Known, seen: &Sighting) {
         let first = usize::from(seen.head.first);
-        for (file, sight) in self.files.iter_mut().skip(first).zip(&seen.files) {
-            if file.description.is_none() {
-                file.description = known.file((sight.dev, sight.ino));
+        let files = self.files.iter_mut().enumerate().skip(first);
+        for ((index, file), sight) in files.zip(&seen.files) {
+            if let Some(description) = known.file(seen, index, sight) {
+                file.description = description;
             }
         }
+    }
+
+    /// Likewise of all files, by a hop that does not tell of them itself.
+    pub(super) fn describe_all(&mut self, known: &Known, head: Head) {
+        let latest = |file: &File| file.seen.last().map(|seen| seen.file);
+        let sent = self.late_sender.as_ref().map(|late| &late.files);
+        let found = self.found.as_ref().map(|found| &found.files);
+        let told = sent.or(found).map_or(&[][..], Vec::as_slice);
+        let files = self.files.iter().enumerate();
+        let files: Vec<FileSeen> = files
+            .map_while(|(index, file)| latest(file).or(told.get(index).copied()))
+            .collect();
+        self.describe(known, &Sighting { head, files });
     }
 
     /// Whether it is queued since before `t_ns`, and is asked so for the first time since.
@@ -511,6 +521,19 @@ impl Message {
                 .is_some_and(|queued| queued.t_ns < t_ns);
         self.overdue |= overdue;
         overdue
+    }
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            seen: Vec::new(),
+            refused: None,
+            vanished: false,
+            inferred: false,
+            numberless: false,
+            description: Err(Missing::NotSeen),
+        }
     }
 }
 

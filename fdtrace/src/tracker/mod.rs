@@ -40,6 +40,7 @@ use turns::Turns;
 use wanted::WantedSenders;
 
 use crate::{
+    description::FileDescription,
     event::{Event, Sighting},
     plan::Hop,
 };
@@ -103,6 +104,8 @@ pub struct Tracker {
     sees_every_end: bool,
     /// Whether what a send returned is, whose list was given back.
     sees_failed_sends: bool,
+    /// Whether the events describe files.
+    sees_descriptions: bool,
     /// What was told of files and tasks.
     known: Known,
     /// Socket names that came ahead of their list, by the list's address.
@@ -148,6 +151,7 @@ impl Tracker {
             called: Recent::new(parts),
             sees_every_end: true,
             sees_failed_sends: false,
+            sees_descriptions: false,
             known: Known::default(),
             names: Recent::new(parts),
             closed: Vec::new(),
@@ -181,6 +185,15 @@ impl Tracker {
         }
     }
 
+    /// Takes into account whether the events describe files. Where they do, it is said why one is not.
+    #[must_use]
+    pub fn seeing_descriptions(self, sees_descriptions: bool) -> Self {
+        Self {
+            sees_descriptions,
+            ..self
+        }
+    }
+
     /// Takes in one event.
     pub fn apply(&mut self, mut event: Event) {
         let head = event.head_mut();
@@ -193,9 +206,7 @@ impl Tracker {
             Event::SocketNamed { head, name } => {
                 self.names.insert(head.list, name);
             }
-            Event::FileDescribed {
-                key, description, ..
-            } => self.known.note_file(key, description),
+            Event::FileDescribed { head, described } => self.known.note_file(&head, described),
             Event::TaskDescribed { head, task } => self.known.note_task(head.tid, task),
             Event::ListCopied(seen) => {
                 self.end_unsent_before(&seen.head);
@@ -292,7 +303,11 @@ impl Tracker {
                 self.transfers += 1;
                 transfer.id = self.transfers;
                 transfer.overdue = true;
-                self.known.describe(&mut transfer);
+                complete(
+                    &mut transfer.context,
+                    &transfer.file,
+                    self.sees_descriptions,
+                );
                 transfers.push(transfer);
             }
         }
@@ -361,11 +376,12 @@ impl Tracker {
         })
     }
 
-    /// Joins what was told of the files and of the task at this hop to the message.
-    fn describe(&mut self, seen: &Sighting, receiver: bool) {
+    /// Joins what was told of the files at this hop to the message.
+    fn describe(&mut self, seen: &Sighting) {
         if let Some(message) = self.open.get_mut(seen.head.list) {
-            message.describe(&self.known, seen, receiver);
+            message.describe(&self.known, seen);
         }
+        self.known.done_with(seen);
     }
 
     /// Makes room for another message at this list's address.
@@ -504,6 +520,8 @@ impl Tracker {
             return;
         };
         message.record(Hop::End, seen);
+        message.describe(&self.known, seen);
+        self.known.done_with(seen);
         if !message.is_last_of_sighting(seen) {
             return;
         }
@@ -534,12 +552,14 @@ impl Tracker {
         if head.flags & FLAG_DESTRUCTED != 0 && !self.open.contains(head.list) {
             // Told by the hook on its freeing, or older than the trace.
             self.called.remove(head.list);
+            self.known.done_with(seen);
             return;
         }
         self.retire_unless_of(seen);
-        let message = self.open_message(&head);
-        message.record(Hop::End, seen);
-        if !message.is_last_of_sighting(seen) {
+        self.open_message(&head).record(Hop::End, seen);
+        self.describe(seen);
+        let is_last = |message: &Message| message.is_last_of_sighting(seen);
+        if !self.open.get(head.list).is_some_and(is_last) {
             return;
         }
         let called = self.called_at(&head);
@@ -587,8 +607,24 @@ impl Tracker {
         for mut transfer in transfers {
             self.transfers += 1;
             transfer.id = self.transfers;
-            self.known.describe(&mut transfer);
+            complete(
+                &mut transfer.context,
+                &transfer.file,
+                self.sees_descriptions,
+            );
             self.closed.push(transfer);
         }
+    }
+}
+
+/// Says what a file is where the hops themselves show it, and nothing of what is missing where nobody
+/// asked for it.
+fn complete(context: &mut Context, file: &FileIdentity, sees_descriptions: bool) {
+    if !sees_descriptions {
+        context.missing = None;
+    } else if context.file.is_none()
+        && let Some(shown) = FileDescription::of_identity(file)
+    {
+        (context.file, context.missing) = (Some(shown.into()), None);
     }
 }

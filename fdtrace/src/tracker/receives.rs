@@ -43,17 +43,18 @@ impl Tracker {
         }
         self.reads.note(head);
         let since = self.reads.before(head.tid);
+        let task = self.known.task(head.tid);
         let message = self.open_message(head);
         let overtaken = message.reader().filter(|reader| *reader != head.tid);
         let overtaken = overtaken.map(|reader| (reader, message.clone()));
         // After a peek the list is read again, perhaps by another task: the last reader counts.
         message.forget_unless_same(Hop::Dequeue, head);
         message.record(Hop::Dequeue, seen);
-        message.note_reader(since);
+        message.note_reader(since, task);
         if let Some((reader, message)) = overtaken {
             self.overtaken.insert(reader, message);
         }
-        self.describe(seen, true);
+        self.describe(seen);
         self.read_without_sender(head.list);
     }
 

@@ -41,7 +41,9 @@ impl Tracker {
             self.end_unsent_before(&head);
         }
         self.messages += 1;
-        let message = Message::unsent(self.messages, sender);
+        let mut message = Message::unsent(self.messages, sender);
+        message.describe_all(&self.known, head);
+        self.known.forget_files(&head);
         let ended = fate::of_send(&head, attached, head.count);
         self.close(&message, |_| ended);
     }

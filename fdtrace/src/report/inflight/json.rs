@@ -97,6 +97,7 @@ fn in_flight(
         gid: identity.gid,
     };
     let path = queued.path.as_ref();
+    let description = queued.description();
     schema::InFlight {
         file: schema::File {
             ptr: pointers.file(file),
@@ -109,7 +110,10 @@ fn in_flight(
             flags: file.flags,
             mode: file.mode,
         },
-        description: queued.description(),
+        description_missing: description
+            .is_none()
+            .then_some(schema::DescriptionMissing::Changed),
+        description,
         deleted: queued.is_deleted(),
         links: queued.links,
         refs: queued.refs,

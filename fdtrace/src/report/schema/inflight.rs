@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::File;
+use super::{DescriptionMissing, File};
 
 /// One file in a message that nobody has received.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -11,8 +11,12 @@ pub struct InFlight {
     /// The file. Its `path` begins at the root of the mount namespace that it was opened in; null
     /// for what is in no tree, and where it could not be read for certain.
     pub file: File,
-    /// What `/proc/PID/fd` would show; null where the path is not known.
+    /// A socket's addresses or names, if it has any, else what `/proc/PID/fd` would show; null where
+    /// that is not known.
     pub description: Option<String>,
+    /// Why it is not; absent if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description_missing: Option<DescriptionMissing>,
     /// Its name was unlinked after it was opened.
     pub deleted: bool,
     /// Names that its inode has.

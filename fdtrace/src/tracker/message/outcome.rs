@@ -85,16 +85,21 @@ impl Message {
                 queued_ns: queued_ns.filter(|_| !unsure),
                 overdue: false,
                 found_ns: found.map(|found| found.head.t_ns),
-                context: Context {
-                    file: file.description.clone(),
-                    sender: self.sender_task,
-                    receiver: self.receiver_task,
-                },
+                context: self.context(file),
                 total_ns,
                 hops,
             });
         }
         transfers
+    }
+
+    fn context(&self, file: &File) -> Context {
+        Context {
+            file: file.description.as_ref().ok().cloned(),
+            missing: file.description.as_ref().err().copied(),
+            sender: self.sender_task,
+            receiver: self.receiver_task,
+        }
     }
 
     /// Whether a task that the filter wants had to do with it.

@@ -1,6 +1,6 @@
 //! Who sent a message whose list was only looked for in its queue.
 
-use fdtrace_common::records::Head;
+use fdtrace_common::{descriptions::TaskDescribed, records::Head};
 
 use super::{
     super::{
@@ -51,9 +51,10 @@ impl Message {
         self.late_sender = Some(late);
     }
 
-    /// Notes that the thread that reads it was at a read before at `since`.
-    pub(in crate::tracker) fn note_reader(&mut self, since: u64) {
+    /// Notes that the thread that reads it was at a read before at `since`, and what was told of it.
+    pub(in crate::tracker) fn note_reader(&mut self, since: u64, task: Option<TaskDescribed>) {
         self.read_since = since;
+        self.receiver_task = task;
     }
 
     /// Whether its reader may have taken it off its queue before that time: it did so after its read
@@ -110,7 +111,7 @@ impl Message {
         socket_name: Option<Vec<u8>>,
     ) {
         self.looked_since = senders.previous_look(&queued.head);
-        self.describe(known, queued, false);
+        self.sender_task = known.task(queued.head.tid);
         self.shared |= senders.share(&queued.head);
         self.socket_name = socket_name.or(self.socket_name.take());
     }
