@@ -217,6 +217,7 @@ fn a_look_at_the_queues_becomes_records() {
         refs: 1,
         links: 0,
         path: Some(path("/var/log/a b")),
+        socket: None,
         list: 0x100 + u64::from(message),
         skb: 0x200,
         sender_sock: 0x300,

@@ -39,6 +39,8 @@ pub enum Missing {
     Lost,
     /// When it was looked up, another file was there.
     Changed,
+    /// There is no file under the number that the sender gave.
+    NoFile,
     /// Where its files would have been described, the message was not seen.
     NotSeen,
 }
@@ -50,6 +52,7 @@ impl Missing {
         match self {
             Self::Lost => "lost",
             Self::Changed => "changed",
+            Self::NoFile => "no-file",
             Self::NotSeen => "not-seen",
         }
     }
@@ -60,6 +63,7 @@ impl fmt::Display for Missing {
         f.write_str(match self {
             Self::Lost => "whose description was lost",
             Self::Changed => "that changed as they were described",
+            Self::NoFile => "with a number that is not open",
             Self::NotSeen => "not seen where files are described",
         })
     }

@@ -71,6 +71,7 @@ fn file(index: u32, name: &str) -> QueuedFile {
         refs: 1,
         links: 1,
         path: Some(path(name)),
+        socket: None,
         list: 0xffff_8884_0000_0000,
         skb: 0xffff_8885_0000_0000,
         sender_sock: 0xffff_8881_0000_0001,

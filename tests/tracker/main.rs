@@ -2,6 +2,7 @@
 //! holds for all of them.
 
 mod addresses;
+mod descriptions;
 mod endings;
 mod functions;
 mod properties;

@@ -168,6 +168,7 @@ impl From<Missing> for schema::DescriptionMissing {
         match why {
             Missing::Lost => Self::Lost,
             Missing::Changed => Self::Changed,
+            Missing::NoFile => Self::NoFile,
             Missing::NotSeen => Self::NotSeen,
         }
     }

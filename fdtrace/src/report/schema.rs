@@ -166,6 +166,8 @@ pub enum DescriptionMissing {
     /// It was not the same twice: of files in flight their path in two passes; of a send that failed,
     /// the file behind the sender's number.
     Changed,
+    /// There is no file: the sender gave a number that is not open.
+    NoFile,
     /// The message was not seen where files are described: it lies in its queue unread, the record of
     /// its receive was lost, or it ended where this kernel shows nothing.
     NotSeen,

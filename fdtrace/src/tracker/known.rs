@@ -95,12 +95,14 @@ impl Known {
         {
             return Some(Ok(Arc::new(told.description.clone())));
         }
-        let is_other = here.peek().is_some();
-        (seen.head.flags & FLAG_DESCRIBED != 0).then_some(Err(if is_other {
+        let why = if file.file == 0 {
+            Missing::NoFile
+        } else if here.peek().is_some() {
             Missing::Changed
         } else {
             Missing::Lost
-        }))
+        };
+        (seen.head.flags & FLAG_DESCRIBED != 0).then_some(Err(why))
     }
 
     /// Lets go of what was told of a hop's files if this is the last of its records.
