@@ -3,9 +3,10 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     os::{
-        fd::{AsRawFd as _, RawFd},
-        unix::fs::MetadataExt as _,
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        unix::{fs::MetadataExt as _, net::UnixStream},
     },
     process::Stdio,
     time::Duration,
@@ -330,4 +331,35 @@ fn text_names_the_file_and_who_can_have_it() {
     let safe = format!("{folder}/evil\\u{{1b}}[31m\\u{{a}}name");
     assert!(lines[2].contains(&safe), "{run:?}");
     assert!(!run.stdout.contains('\u{1b}'), "{run:?}");
+}
+
+#[test]
+fn what_is_in_no_tree_is_called_as_proc_calls_it_and_sockets_by_their_addresses() {
+    let _turn =
+        turn!("what_is_in_no_tree_is_called_as_proc_calls_it_and_sockets_by_their_addresses");
+    let pair = Pair::of(SockType::Stream);
+    // SAFETY: takes plain numbers; the descriptor is new and nobody else's.
+    let pidfd = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0);
+        OwnedFd::from_raw_fd(i32::try_from(fd).expect("a descriptor"))
+    };
+    let namespace = fs::File::open("/proc/self/ns/net").expect("a network namespace");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let (unnamed, _other) = UnixStream::pair().expect("a pair");
+    let fds = [
+        pidfd.as_raw_fd(),
+        namespace.as_raw_fd(),
+        unnamed.as_raw_fd(),
+        listener.as_raw_fd(),
+    ];
+    pair.send(b"x", &fds);
+    let found = look(&[]);
+    let rows = found.of(&pair.receiver);
+    assert_eq!(rows.len(), fds.len());
+    for (row, fd) in rows.iter().zip(&fds[..3]) {
+        let link = fs::read_link(format!("/proc/self/fd/{fd}")).expect("it is open");
+        assert_eq!(row["description"].as_str(), link.to_str());
+    }
+    assert_eq!(rows[3]["description"], format!("tcp {address} listening"));
 }

@@ -78,33 +78,36 @@ fn trace(test: &str, programs: &[&str], script: &str) -> Option<Traced> {
     assert_eq!(run.code, Some(0), "{summary} {run:?}");
     assert_eq!(summary["command_status"], 0, "{run:?}");
 
-    let (passed, unreceived) = strace::passed(&fs::read_to_string(&log).unwrap());
+    let (named, unreceived) = strace::passed(&fs::read_to_string(&log).unwrap());
+    let (passed, names): (Vec<Passed>, Vec<String>) = named.into_iter().unzip();
     let transfers: Vec<Value> = lines
         .into_iter()
         .filter(|line| line["type"] == "transfer")
         .collect();
-    let delivered: Vec<&Value> = transfers
+    let mut delivered: Vec<(Passed, &Value)> = transfers
         .iter()
         .filter(|transfer| transfer["fate"] == "delivered")
-        .collect();
-    let mut seen: Vec<Passed> = delivered
-        .iter()
-        .map(|transfer| Passed {
-            sender: transfer["sender"]["tid"].as_u64().unwrap(),
-            sender_fd: transfer["sender"]["fd"].as_i64().unwrap(),
-            receiver: transfer["receiver"]["tid"].as_u64().unwrap(),
-            receiver_fd: transfer["receiver"]["fd"].as_i64().unwrap(),
+        .map(|transfer| {
+            let passed = Passed {
+                sender: transfer["sender"]["tid"].as_u64().unwrap(),
+                sender_fd: transfer["sender"]["fd"].as_i64().unwrap(),
+                receiver: transfer["receiver"]["tid"].as_u64().unwrap(),
+                receiver_fd: transfer["receiver"]["fd"].as_i64().unwrap(),
+            };
+            (passed, transfer)
         })
         .collect();
-    seen.sort_unstable();
+    delivered.sort_by_key(|(passed, _)| *passed);
+    let (seen, delivered): (Vec<Passed>, Vec<&Value>) = delivered.into_iter().unzip();
     assert_eq!(seen, passed, "the trace, and what strace saw");
     assert_eq!(
         transfers.len() - delivered.len(),
         unreceived,
         "{transfers:#?}"
     );
-    for transfer in delivered {
+    for (transfer, name) in delivered.into_iter().zip(&names) {
         assert_eq!(transfer["verdict"], "same", "{transfer}");
+        assert!(strace::agrees(name, transfer), "{name}: {transfer}");
     }
     Some(Traced { transfers, passed })
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 pub(crate) const CALLS: &str = "trace=sendmsg,recvmsg,sendmmsg,recvmmsg,\
     socketpair,bind,rename,connect,accept,accept4";
 
-/// One descriptor that came out: threads, numbers, and the inode numbers of the sockets.
+/// One descriptor that came out: threads and numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Passed {
     pub(crate) sender: u64,
@@ -22,11 +22,15 @@ pub(crate) struct Passed {
 #[derive(Debug)]
 struct Side {
     thread: u64,
-    fds: Vec<i64>,
+    fds: Vec<Named>,
 }
 
-/// Everything that was sent and received; what was sent and not received is in the second part.
-pub(crate) fn passed(log: &str) -> (Vec<Passed>, usize) {
+/// A number and what strace calls the file behind it.
+type Named = (i64, String);
+
+/// Everything that was sent and received, with what came out, as strace calls it; what was sent and
+/// not received is in the second part.
+pub(crate) fn passed(log: &str) -> (Vec<(Passed, String)>, usize) {
     // In the order of the log, by the receiving socket.
     let mut sent: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
     let mut received: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
@@ -61,19 +65,20 @@ pub(crate) fn passed(log: &str) -> (Vec<Passed>, usize) {
                 continue;
             };
             assert!(to.fds.len() <= from.fds.len(), "{from:?} became {to:?}");
-            for (sender_fd, receiver_fd) in from.fds.iter().zip(&to.fds) {
-                passed.push(Passed {
+            for ((sender_fd, _), (receiver_fd, name)) in from.fds.iter().zip(to.fds) {
+                let passed_one = Passed {
                     sender: from.thread,
                     sender_fd: *sender_fd,
                     receiver: to.thread,
-                    receiver_fd: *receiver_fd,
-                });
+                    receiver_fd,
+                };
+                passed.push((passed_one, name));
             }
         }
         assert!(came.is_empty(), "{came:?} was never sent");
     }
     assert!(received.is_empty(), "{received:?} was never sent");
-    passed.sort_unstable();
+    passed.sort_by_key(|(passed, _)| *passed);
     (passed, unreceived)
 }
 
@@ -171,12 +176,12 @@ fn result(call: &str) -> Option<i64> {
 }
 
 /// The descriptors of each message in the call that has any.
-fn lists(call: &str) -> Vec<Vec<i64>> {
+fn lists(call: &str) -> Vec<Vec<Named>> {
     let mut lists = Vec::new();
     for message in call.split("msg_name=").skip(1) {
         let mut fds = Vec::new();
         for rights in message.split("cmsg_type=SCM_RIGHTS, cmsg_data=[").skip(1) {
-            fds.extend(numbers(rights));
+            fds.extend(descriptors(rights));
         }
         if !fds.is_empty() {
             lists.push(fds);
@@ -185,31 +190,124 @@ fn lists(call: &str) -> Vec<Vec<i64>> {
     lists
 }
 
-/// The numbers of `6</etc/passwd>, 7<…>]…`: what is in angle brackets may hold anything.
-fn numbers(text: &str) -> Vec<i64> {
-    let mut numbers = Vec::new();
-    let mut number = String::new();
+/// What is in `6</etc/passwd>, 7<…>(deleted)]…`: what is in angle brackets may hold anything.
+fn descriptors(text: &str) -> Vec<Named> {
+    let mut descriptors = Vec::new();
+    let (mut number, mut name) = (String::new(), String::new());
     let mut depth = 0;
     let mut before = ' ';
     for char in text.chars() {
         match char {
-            '<' => depth += 1,
+            '<' => {
+                if depth > 0 {
+                    name.push(char);
+                }
+                depth += 1;
+            }
             // An arrow, as between two sockets, is no bracket.
-            '>' if depth > 0 && before != '-' => depth -= 1,
-            _ if depth > 0 => {}
-            '0'..='9' => number.push(char),
+            '>' if depth > 0 && before != '-' => {
+                depth -= 1;
+                if depth > 0 {
+                    name.push(char);
+                }
+            }
+            _ if depth > 0 => name.push(char),
             ',' | ']' => {
-                numbers.extend(number.parse::<i64>().ok());
+                let named = std::mem::take(&mut name);
+                descriptors.extend(number.parse().ok().map(|number: i64| (number, named)));
                 number.clear();
                 if char == ']' {
                     break;
                 }
             }
-            _ => {}
+            '0'..='9' if name.is_empty() => number.push(char),
+            ' ' => {}
+            // `(deleted)`.
+            _ => name.push(char),
         }
         before = char;
     }
-    numbers
+    descriptors
+}
+
+/// Whether what strace calls a file is what fdtrace says of it.
+pub(crate) fn agrees(name: &str, transfer: &serde_json::Value) -> bool {
+    let described = transfer["description"].as_str().unwrap_or_default();
+    let ino = || transfer["file"]["ino"].to_string();
+    if let Some((kind, inside)) = name.split_once(":[") {
+        let inside = inside.strip_suffix(']').unwrap_or(inside);
+        let protocol = kind.trim_end_matches("v6").to_lowercase();
+        match protocol.as_str() {
+            "tcp" | "udp" => {
+                let ends: Vec<String> = inside.split("->").map(canonical).collect();
+                let expected = format!("{protocol} {}", ends.join(" ↔ "));
+                return match described.strip_suffix(" listening") {
+                    Some(bound) => bound == expected,
+                    None => described == expected,
+                };
+            }
+            _ if kind.starts_with("UNIX") || kind == "socket" => {
+                let path = inside.split('"').nth(1).unwrap_or_default();
+                let is_it = inside.split(['-', ',']).next() == Some(&ino());
+                return is_it && described.starts_with("unix") && described.contains(path);
+            }
+            _ => {}
+        }
+    }
+    // With what a device is, and without the blank that readlink has.
+    let path = name.split('<').next().unwrap_or_default();
+    described.replace(" (deleted)", "(deleted)") == path
+}
+
+/// An address as fdtrace writes it.
+fn canonical(address: &str) -> String {
+    match address.parse::<std::net::SocketAddr>() {
+        Ok(address) => {
+            std::net::SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+        }
+        Err(_) => address.to_owned(),
+    }
+}
+
+#[test]
+fn names_agree_only_if_they_are_of_one_file() {
+    let transfer =
+        |description: &str| serde_json::json!({"description": description, "file": {"ino": 77}});
+    for (name, one, other) in [
+        ("/a", "/a", "/b"),
+        ("/a(deleted)", "/a (deleted)", "/a"),
+        ("/dev/pts/0<char 136:0>", "/dev/pts/0", "/dev/pts/1"),
+        (
+            "TCP:[127.0.0.1:80]",
+            "tcp 127.0.0.1:80 listening",
+            "tcp 127.0.0.1:81 listening",
+        ),
+        (
+            "TCPv6:[[::1]:80->[::1]:5]",
+            "tcp [::1]:80 ↔ [::1]:5",
+            "tcp [::1]:80",
+        ),
+        (
+            "TCPv6:[[::ffff:1.2.3.4]:80]",
+            "tcp 1.2.3.4:80",
+            "udp 1.2.3.4:80",
+        ),
+        ("UNIX-STREAM:[77->78]", "unix", "tcp 0.0.0.0:0"),
+        (
+            "UNIX-STREAM:[77,\"/s\"]",
+            "unix /s listening",
+            "unix /t listening",
+        ),
+        (
+            "anon_inode:[eventfd]",
+            "anon_inode:[eventfd]",
+            "anon_inode:[timerfd]",
+        ),
+    ] {
+        assert!(agrees(name, &transfer(one)), "{name}: {one}");
+        assert!(!agrees(name, &transfer(other)), "{name}: {other}");
+    }
+    assert!(!agrees("UNIX-STREAM:[78->77]", &transfer("unix")));
 }
 
 #[test]
@@ -226,9 +324,11 @@ fn what_strace_splits_is_joined_and_paired() {
     let (passed, unreceived) = passed(log);
     let numbers: Vec<_> = passed
         .iter()
-        .map(|it| (it.sender, it.sender_fd, it.receiver, it.receiver_fd))
+        .map(|(it, _)| (it.sender, it.sender_fd, it.receiver, it.receiver_fd))
         .collect();
     assert_eq!(numbers, [(10, 3, 20, 13), (10, 6, 20, 11), (10, 9, 20, 12)]);
+    let names: Vec<&str> = passed.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["/c", "/a", "x->y"]);
     assert_eq!(unreceived, 0);
 }
 

@@ -21,5 +21,6 @@ mod filters;
 mod flood;
 mod killed;
 mod marks;
+mod names;
 mod queued;
 mod recordings;

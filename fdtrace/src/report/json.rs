@@ -92,7 +92,7 @@ impl<W: io::Write> Report for Json<W> {
             window_full: summary.losses.window_full,
             filter_full: summary.losses.filter_full,
             lost_descriptions: summary.losses.descriptions,
-            undescribed: std::collections::BTreeMap::new(),
+            undescribed: None,
             forgotten: None,
             pairs: None,
             other_pairs: None,
@@ -140,7 +140,8 @@ impl<W: io::Write> TraceReport for Json<W> {
             window_full: losses.window_full,
             filter_full: losses.filter_full,
             lost_descriptions: losses.descriptions,
-            undescribed: named(tally.undescribed(), Missing::name),
+            undescribed: Some(named(tally.undescribed(), Missing::name))
+                .filter(|undescribed| !undescribed.is_empty()),
             forgotten: Some(tally.forgotten()),
             pairs: Some(
                 pairs

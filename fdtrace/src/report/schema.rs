@@ -357,8 +357,8 @@ pub struct Summary {
     /// depends on them.
     pub lost_descriptions: u64,
     /// Transfers without a description, by why it is missing; of a trace, absent if each has one.
-    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub undescribed: std::collections::BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undescribed: Option<std::collections::BTreeMap<String, u64>>,
     /// Messages, or parts of one, that were let go of before they had ended, because more were on
     /// their way at once than are followed; of a trace.
     #[serde(skip_serializing_if = "Option::is_none")]
