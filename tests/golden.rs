@@ -4,7 +4,8 @@
 //! They are of real kernels: `reload` is HAProxy handing over its listeners, and `tracepoints` an
 //! acceptor whose workers lose descriptors, both on a 6.18 that has tracepoints alone;
 //! `trampolines` is `fdtrace verify` with scenarios of every fate, on Debian's 6.12. A recording is
-//! never made anew for a later version, only added.
+//! never made anew for a later version, only added. Of files they have the names that were told with the
+//! same message: earlier versions told each about once a second, and took it for later messages' too.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests may unwrap")]
 
 #[path = "command/mod.rs"]
