@@ -16,7 +16,7 @@ use fdtrace_common::{
 };
 
 use crate::{
-    emit::{self, Files, Program, Scratch},
+    emit::{self, Program, Scratch},
     kernel::{self, File, List, Room, description, path},
     offsets::DESCRIBE,
     ring,
@@ -115,37 +115,39 @@ pub(crate) fn task(scratch: &Scratch) {
     submit(work, RecordKind::TaskDescribed, size_of::<TaskDescribed>());
 }
 
-/// Describes the files that `scratch` is about to be a record of.
+/// Describes the files that `scratch` is about to be a record of: so many of the list in its head, or
+/// without a list those behind its numbers.
 #[inline(always)]
-pub(crate) fn files(scratch: &mut Scratch, files: &Files) {
+pub(crate) fn files(scratch: &mut Scratch, total: u32) {
     if !is_on() || begin(scratch.program(), &scratch.head).is_none() {
         return;
     }
     scratch.head.flags |= FLAG_DESCRIBED;
     let program = u64::from(scratch.program());
     for index in 0..LIST_MAX as u64 {
-        if index >= u64::from(files.total) {
+        if index >= u64::from(total) {
             break;
         }
-        describe_file(program, files.list.0, index);
+        describe_file(program, index);
     }
 }
 
-/// Describes a file of a list, or without a list the one behind the number that the scratch has at
-/// that place. A global function, so that the kernel verifies it once and not for each file.
+/// Describes one of them. A global function, so that the kernel verifies it once and not for each
+/// file.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn describe_file(program: u64, list: u64, index: u64) -> u64 {
-    let file = if list != 0 {
-        List(list).file(index as usize)
+extern "C" fn describe_file(program: u64, index: u64) -> u64 {
+    let Some(work) = work(program as u32) else {
+        return 0;
+    };
+    let list = List(work.head.list);
+    let file = if list.0 != 0 {
+        list.file(index as usize)
     } else {
         match emit::scratch(program as u32) {
             Some(scratch) => scratch.file_of_number(index as usize),
             None => File(0),
         }
-    };
-    let Some(work) = work(program as u32) else {
-        return 0;
     };
     work.head.first = index as u16;
     work.head.origin = file.0;

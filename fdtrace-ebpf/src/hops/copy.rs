@@ -67,7 +67,7 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         head.count = passed.named as u16;
         let files = Files::behind(passed.read.min(LIST_MAX as u32));
         if !filter::drops(&scratch.head) {
-            describe::files(scratch, &files);
+            describe::files(scratch, files.total);
         }
         files
     } else {

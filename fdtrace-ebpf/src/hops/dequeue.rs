@@ -97,12 +97,11 @@ fn being_read(skb: impl Pointer) {
         calls::begin_read(list.0, u32::from(scratch.head.count));
     }
     let total = scratch.head.count;
-    let files = Files::of(list, total);
     if !filter::drops(&scratch.head) {
         describe::task(scratch);
-        describe::files(scratch, &files);
+        describe::files(scratch, u32::from(total));
     }
-    emit::files(scratch, Counter::DequeueLost, files);
+    emit::files(scratch, Counter::DequeueLost, Files::of(list, total));
 }
 
 /// Whether threads have opened a window, by thread id: a look here costs less than one into the

@@ -194,9 +194,9 @@ fn given_back(context: *const c_void, list: u64) {
 fn end_of_list(scratch: &mut Scratch, list: List<impl Pointer>, describes: bool) {
     scratch.head.list = list.0.address();
     scratch.head.count = list.count();
-    let files = Files::of(list, scratch.head.count);
+    let total = scratch.head.count;
     if describes && !filter::drops(&scratch.head) {
-        describe::files(scratch, &files);
+        describe::files(scratch, u32::from(total));
     }
-    emit::files(scratch, Counter::EndLost, files);
+    emit::files(scratch, Counter::EndLost, Files::of(list, total));
 }

@@ -154,7 +154,7 @@ fn returned(scratch: &mut Scratch, sender: Sock<impl Pointer>, passed: Rights, r
     head.result = result;
     let files = Files::behind(passed.read.min(LIST_MAX as u32));
     if !filter::drops(&scratch.head) {
-        describe::files(scratch, &files);
+        describe::files(scratch, files.total);
     }
     emit::files(scratch, Counter::EndLost, files);
 }

@@ -6,6 +6,9 @@ const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
 const SOCK_RAW: u16 = 3;
 
+/// Protocols by number.
+type Protocols = &'static [(u32, &'static str)];
+
 /// Protocols of the Internet.
 const INET: [(u32, &str); 9] = [
     (1, "icmp"),
@@ -59,7 +62,7 @@ const BLUETOOTH: [(u32, &str); 9] = [
 const CAN: [(u32, &str); 4] = [(1, "raw"), (2, "bcm"), (6, "isotp"), (7, "j1939")];
 
 /// Families, with those of their protocols that have a name.
-const FAMILIES: [(u16, &str, &[(u32, &str)]); 27] = [
+const FAMILIES: [(u16, &str, Protocols); 27] = [
     (3, "ax25", &[]),
     (4, "ipx", &[]),
     (5, "appletalk", &[]),
