@@ -84,6 +84,8 @@ macro_rules! for_each_offset {
             UNIX_SOCK__PEER "unix_sock.peer" 8;
             UNIX_SOCK__SCM_FDS "unix_sock.scm_stat.nr_fds" 4;
             SOCKET__FILE "socket.file" 8;
+            SOCK__NODE__NEXT "sock.__sk_common.skc_node.next" 8;
+            SOCK__NODE__PPREV "sock.__sk_common.skc_node.pprev" 8;
             PID__NUMBERS "pid.numbers" 0;
             PID__TASKS "pid.tasks" 0;
             UPID__NR "upid.nr" 4;
@@ -133,7 +135,9 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR`, `NSPROXY__MNT_NS` and those from `NS_COMMON__OPS` to
 /// `VSOCK_SOCK__REMOTE_ADDR` are offsets that only descriptions need, 0 where there is no such member
 /// (`PROC_NS_OPERATIONS__NAME` is 0 on every kernel). `TASK_STRUCT__IO_URING` is 0 where the kernel has no
-/// io_uring; from `TASK_STRUCT__CGROUPS` on likewise, where it has no cgroups.
+/// io_uring; from `TASK_STRUCT__CGROUPS` on likewise, where it has no cgroups. From `NSPROXY__NET_NS`
+/// on all are 0 where network namespaces have no tables of Unix sockets (before 6.0), and from
+/// `CRED__USER` on where the kernel does not count by user what is in flight.
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
@@ -142,6 +146,8 @@ macro_rules! for_each_fact {
         NS_COMMON__OPS; PROC_NS_OPERATIONS__NAME; DMA_BUF__NAME; VSOCK_SOCK__LOCAL_ADDR; VSOCK_SOCK__REMOTE_ADDR;
         TASK_STRUCT__IO_URING; TASK_STRUCT__CGROUPS; CSS_SET__DFL_CGRP; CGROUP__SELF__PARENT; CGROUP_SUBSYS_STATE__CGROUP;
         CGROUP__KN; KERNFS_NODE__ID;
+        NSPROXY__NET_NS; NET__LIST__NEXT; NET__LIST__PREV; NET__NS__OPS; NET__UNX__TABLE__BUCKETS;
+        CRED__USER; USER_STRUCT__UNIX_INFLIGHT; SCM_FP_LIST__USER;
         INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; }
     };
 }

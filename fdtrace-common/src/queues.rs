@@ -23,6 +23,16 @@ pub const PAGE_CHANGED: u32 = 2;
 /// `QueuePage::state`: there is no such Unix socket (any more).
 pub const PAGE_GONE: u32 = 3;
 
+/// Namespaces in one page.
+pub const NAMESPACES_ROOM: usize = 256;
+
+/// Sockets in one page.
+pub const SOCKETS_ROOM: usize = 512;
+
+/// Chains of a table of Unix sockets (UNIX_HASH_SIZE: 256 for those with a name, and as many for
+/// those without), from 2.6 to 7.3. No type tells.
+pub const SOCKET_CHAINS: u32 = 512;
+
 /// Who a socket's peer or a message's sender is, as far as the kernel noted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
@@ -120,6 +130,10 @@ pub struct Queued {
     pub count: u32,
     /// Names that the inode has in its file system.
     pub links: u32,
+    /// Address of the user for whom the kernel counts the message's files; 0 where it is not known.
+    pub user: u64,
+    /// How many files it counts for that user.
+    pub user_in_flight: u64,
 }
 
 /// Part of a queue, and where the next part begins.
@@ -153,6 +167,63 @@ pub struct QueuePage {
     pub reserved: u32,
     /// What was found.
     pub items: [Queued; PAGE_ITEMS],
+}
+
+/// Part of the list of network namespaces.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct NamespacesPage {
+    /// `PAGE_*`.
+    pub state: u32,
+    /// Items in this page.
+    pub len: u32,
+    /// The namespace where the walk began, and ends.
+    pub own: u64,
+    /// What a namespace has that the list's head has not.
+    pub operations: u64,
+    /// Where the walk is.
+    pub at: u64,
+    /// Addresses of namespaces.
+    pub items: [u64; NAMESPACES_ROOM],
+}
+
+/// Part of a table of Unix sockets.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct SocketsPage {
+    /// `PAGE_*`.
+    pub state: u32,
+    /// Items in this page.
+    pub len: u32,
+    /// Address of the table.
+    pub table: u64,
+    /// The pointer that is to be followed next.
+    pub link: u64,
+    /// The one that led to the socket that has it; 0 at the beginning of a chain.
+    pub before: u64,
+    /// The chain.
+    pub chain: u32,
+    /// How often it was begun again.
+    pub tries: u32,
+    /// Chains that changed each time they were read.
+    pub missed: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Addresses of sockets with something in their queue.
+    pub items: [u64; SOCKETS_ROOM],
+}
+
+/// One row of `iter/task`: for whom the kernel counts what a task sends.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[repr(C)]
+pub struct UserSeen {
+    /// Address of the user; 0 where that is not known.
+    pub user: u64,
+    /// How many files it counts for that user.
+    pub in_flight: u64,
 }
 
 /// A path, and if the file is a socket, what that is connected to.

@@ -23,8 +23,8 @@ use fdtrace_common::{
 };
 
 use crate::{
-    kernel::{self, File, List, Room, Skb, Sock, path},
-    snapshot::{Meta, Visit},
+    kernel::{self, File, List, Room, Skb, Sock, namespace::User, path},
+    snapshot::Visit,
 };
 
 /// Messages and files that one call looks at.
@@ -170,6 +170,9 @@ fn put_file(page: &mut QueuePage, skb: Skb, list: List) {
     item.file.cloexec = 0;
     item.inode = file.inode();
     item.links = file.links();
+    let user = User::of_list(list);
+    item.user = user.0;
+    item.user_in_flight = user.in_flight();
     item.sock = if list.0 == 0 {
         sender.0
     } else {
@@ -210,39 +213,6 @@ pub(crate) fn inflight_path(ctx: RawTracePointContext) -> i32 {
     }
     if list.0 != 0 && (skb.list() != list || list.file(index as usize % 256) != file) {
         return 1;
-    }
-    0
-}
-
-/// `struct bpf_iter__unix`, whose members the kernel aligns to 8 bytes each.
-#[repr(C)]
-pub(crate) struct UnixVisit {
-    meta: *const Meta,
-    sock: u64,
-    uid: u32,
-    _pad: u32,
-}
-
-/// Writes the address of every Unix socket of this network namespace that has anything in its
-/// receive queue, held by a process or not.
-///
-/// # Safety
-/// Called by the kernel with its own context.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/unix")]
-pub(crate) unsafe extern "C" fn inflight_unix(visit: *const UnixVisit) -> i32 {
-    // SAFETY: the context is the kernel's; its pointers are null once the walk is over.
-    unsafe {
-        let sock = (*visit).sock;
-        if sock == 0 || Sock(sock).queued() == 0 {
-            return 0;
-        }
-        let row = sock;
-        bpf_seq_write(
-            (*(*visit).meta).seq,
-            (&raw const row).cast::<c_void>().cast_mut(),
-            size_of::<u64>() as u32,
-        );
     }
     0
 }

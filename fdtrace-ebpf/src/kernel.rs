@@ -7,6 +7,7 @@
 //! where it matters.
 
 pub(crate) mod description;
+pub(crate) mod namespace;
 pub(crate) mod path;
 mod pointer;
 mod task;

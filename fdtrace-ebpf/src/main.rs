@@ -35,6 +35,8 @@ mod offsets;
 mod ring;
 #[cfg(target_arch = "bpf")]
 mod snapshot;
+#[cfg(target_arch = "bpf")]
+mod sockets;
 
 /// The kernel lets only GPL-compatible programs call the helpers used here.
 #[cfg(target_arch = "bpf")]

@@ -126,6 +126,7 @@ fn pass(queues: Vec<Queue>, held: &[u64]) -> Pass {
                 (socket(*ino).sock, vec![holder])
             })
             .collect(),
+        counted_by_user: None,
         gaps: Gaps::default(),
     }
 }

@@ -67,7 +67,7 @@ fn motley() -> Census {
         long_queues: 2,
         too_many_files: 1,
         namespaces: 3,
-        no_iterator: true,
+        unlisted: true,
     };
     let mut before = pass.clone();
     before.queues[3].files.push(file(1, "/went"));

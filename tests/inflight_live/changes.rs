@@ -15,7 +15,7 @@ use fdtrace::{
     kernel::KernelView,
     passing::receive,
     plan::{Attach, plan},
-    tracer::{Tracer, UnixIterator},
+    tracer::{SocketTables, Tracer},
 };
 use nix::{
     sys::{
@@ -36,7 +36,7 @@ use crate::{
 fn no_row_is_ever_a_mixture() {
     let _turn = turn!("no_row_is_ever_a_mixture");
     let passes = if is_emulated() { 40 } else { 200 };
-    let (mut queues, _) = queues();
+    let mut queues = queues();
     let folder = scratch();
     let (one, one_path) = file_in(folder.path(), "one");
     let (other, other_path) = file_in(folder.path(), "other");
@@ -134,11 +134,11 @@ fn a_tracer_can_ask_what_was_queued_before_it() {
     let pass = runtime.block_on(async {
         let view = KernelView::live().expect("the kernel can be looked at");
         let plan = plan(&view, Attach::Auto).expect("something can be watched");
-        let iterator = UnixIterator::of(&view.types).expect("its types can be read");
+        let tables = SocketTables::of(&plan.offsets, &view.symbols);
         let mut tracer =
             Tracer::start(plan, 1 << 20, &view.types).expect("programs can be attached");
         tracer
-            .prepare_queues(&view.types, iterator)
+            .prepare_queues(&view.types, tables)
             .expect("queues can be walked");
         tracer.queued().expect("queues can be walked")
     });

@@ -16,7 +16,7 @@ use fdtrace::{
     kernel::KernelView,
     passing::send,
     plan::Offsets,
-    tracer::{Queues, UnixIterator},
+    tracer::{Queues, SocketTables},
 };
 use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
@@ -152,12 +152,17 @@ pub(crate) fn this_process() -> u64 {
     u64::from(std::process::id())
 }
 
-pub(crate) fn queues() -> (Queues, UnixIterator) {
+/// What walks queues, and where it finds those that nobody holds.
+pub(crate) fn tables() -> (Queues, SocketTables) {
     let view = KernelView::live().expect("the kernel can be looked at");
     let offsets = Offsets::resolve(&view).expect("its structures are known");
-    let iterator = UnixIterator::of(&view.types).expect("its types can be read");
-    let queues = Queues::open(&offsets, &view.types, iterator).expect("queues can be walked");
-    (queues, iterator)
+    let tables = SocketTables::of(&offsets, &view.symbols);
+    let queues = Queues::open(&offsets, &view.types, tables).expect("queues can be walked");
+    (queues, tables)
+}
+
+pub(crate) fn queues() -> Queues {
+    tables().0
 }
 
 pub(crate) fn census(queues: &mut Queues) -> Census {

@@ -14,4 +14,5 @@ mod looking;
 mod carriers;
 mod changes;
 mod contents;
+mod elsewhere;
 mod filters;

@@ -21,7 +21,7 @@ use crate::{
     kernel::KernelView,
     plan::Offsets,
     report::{InFlightJson, InFlightReport, InFlightText, Pointers, Round},
-    tracer::{Queues, UnixIterator},
+    tracer::{Queues, SocketTables},
 };
 
 /// Something matches.
@@ -45,8 +45,8 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     check_privileges(&view)?;
     let pointers = Pointers::new(common.pointers, view.kptr_restrict);
     let offsets = Offsets::resolve(&view)?;
-    let iterator = UnixIterator::of(&view.types)?;
-    let mut queues = Queues::open(&offsets, &view.types, iterator)?;
+    let tables = SocketTables::of(&offsets, &view.symbols);
+    let mut queues = Queues::open(&offsets, &view.types, tables)?;
     drop(view);
     if common.verbose {
         eprintln!(

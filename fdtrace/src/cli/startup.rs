@@ -13,7 +13,7 @@ use crate::{
     kernel::{KernelView, Symbols, Types},
     plan::{Price, plan_at},
     trace::{found::Found, looks},
-    tracer::{Filter, Tracer, UnixIterator},
+    tracer::{Filter, SocketTables, Tracer},
 };
 
 /// Programs attached to this kernel, and what is known of it.
@@ -68,13 +68,14 @@ impl Started {
     /// is said on stderr at once.
     pub(super) fn find_queued(&mut self, common: &Common) -> (Found, Option<String>) {
         let begin = Instant::now();
-        let looked = UnixIterator::of(&self.types)
-            .map_err(anyhow::Error::from)
-            .and_then(|iterator| Ok(self.tracer.prepare_queues(&self.types, iterator)?))
-            .and_then(|()| Ok(looks::first(&mut self.tracer)?));
+        let tables = SocketTables::of(&self.tracer.plan().offsets, &self.symbols);
+        let looked = self
+            .tracer
+            .prepare_queues(&self.types, tables)
+            .and_then(|()| looks::first(&mut self.tracer));
         let (found, gaps) = match looked {
             Ok((found, gaps)) => (found, Ok(gaps)),
-            Err(error) => (Found::default(), Err(error)),
+            Err(error) => (Found::default(), Err(error.into())),
         };
         let unread = unread(gaps);
         if let Some(unread) = unread.as_ref().filter(|_| !common.quiet) {

@@ -14,6 +14,9 @@ pub struct Census {
     pub differences: Differences,
     /// What the second pass could not read.
     pub gaps: Gaps,
+    /// How many files the kernel counts as in flight for all users that are known; `None` where it
+    /// does not tell, or something changed meanwhile.
+    pub counted_by_user: Option<u64>,
     holders: HashMap<u64, Vec<Holder>>,
     /// Names of processes that hold any Unix socket.
     names: HashMap<u32, String>,
@@ -48,8 +51,8 @@ pub struct Holding {
     pub unaccepted: bool,
     /// How often this socket is itself in a queue.
     pub times_queued: u64,
-    /// Nothing but queues of sockets like itself holds it: nobody will ever receive what is in it,
-    /// and the kernel's garbage collector will take it.
+    /// Nothing but queues of sockets like itself holds it, so nobody can receive what is in it. When
+    /// the kernel's garbage collector takes it is another question: it may have passed it over.
     pub garbage: bool,
 }
 
@@ -114,6 +117,9 @@ impl Census {
                     differences.moved += 1;
                     queued.path = None;
                 }
+                if earlier.socket != queued.socket {
+                    queued.socket = None;
+                }
                 rows.push(Row {
                     queued,
                     carries: None,
@@ -134,6 +140,7 @@ impl Census {
             });
         }
         differences.went = before.len() as u64;
+        let still = differences.came == 0 && differences.went == 0;
         let places = holdings
             .iter()
             .enumerate()
@@ -149,6 +156,7 @@ impl Census {
             holdings,
             differences,
             gaps: second.gaps,
+            counted_by_user: second.counted_by_user.filter(|_| still),
             holders: second.holders,
             names,
             places,
@@ -216,6 +224,32 @@ impl Census {
             // Without a file it is its listener's, or else its peer has just seen it close.
             None => holding.carriers.is_empty(),
         }
+    }
+
+    /// Files in flight.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.rows().count() as u64
+    }
+
+    /// How many files the kernel counts in the queues of these sockets.
+    #[must_use]
+    pub fn counted_by_socket(&self) -> u64 {
+        self.holdings
+            .iter()
+            .map(|holding| u64::from(holding.socket.scm_fds))
+            .sum()
+    }
+
+    /// Whether this is all: every queue was read, nothing came meanwhile, and the kernel knows of no
+    /// more.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let files = self.files();
+        !self.gaps.any()
+            && self.differences.came == 0
+            && self.counted_by_socket() <= files
+            && self.counted_by_user.is_none_or(|counted| counted <= files)
     }
 
     /// The processes that have this socket in their tables.

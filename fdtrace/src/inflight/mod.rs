@@ -35,6 +35,9 @@ pub struct Pass {
     pub queues: Vec<Queue>,
     /// Who holds which Unix socket, by the address of its `sock`.
     pub holders: HashMap<u64, Vec<Holder>>,
+    /// How many files the kernel itself counts as in flight, for all users that have a process or have
+    /// sent what was found; `None` where it does not tell, or the counts changed meanwhile.
+    pub counted_by_user: Option<u64>,
     /// What could not be read.
     pub gaps: Gaps,
 }
@@ -48,15 +51,21 @@ pub struct Gaps {
     pub long_queues: u64,
     /// Files that were not read because there were so many.
     pub too_many_files: u64,
-    /// Network namespaces in which sockets that no process holds could not be looked for.
+    /// Network namespaces of which not all sockets could be listed, because they changed each time.
     pub namespaces: u64,
-    /// This kernel has no `iter/unix`: a socket that no process holds is seen only if it is itself
-    /// in the queue of one that is.
-    pub no_iterator: bool,
+    /// Sockets could not be listed at all: one that no process holds is seen only if it is itself in
+    /// the queue of one that is.
+    pub unlisted: bool,
 }
 
 impl Gaps {
-    /// In words; `None` if all was read that this kernel lists.
+    /// Whether there is any: then there may be more in flight than was found.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// In words; `None` if there is none.
     #[must_use]
     pub fn described(&self) -> Option<String> {
         let parts: Vec<String> = [
@@ -73,8 +82,13 @@ impl Gaps {
             ),
             (
                 self.namespaces,
-                "network namespace could not be entered",
-                "network namespaces could not be entered",
+                "network namespace kept changing",
+                "network namespaces kept changing",
+            ),
+            (
+                u64::from(self.unlisted),
+                "kernel that does not list the sockets that no process holds",
+                "",
             ),
         ]
         .into_iter()

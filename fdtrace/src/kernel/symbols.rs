@@ -1,8 +1,8 @@
 //! The kernel's functions as symbols: which exist under their own name, and which address is whose.
 //!
 //! The plan asks whether a function can be hooked by name ([`Symbols::exact`]); the tracer asks
-//! which function an skb was freed from ([`Symbols::symbolize`]). Data symbols are not kept, and
-//! nothing here decides whether an address may be shown.
+//! which function an skb was freed from ([`Symbols::symbolize`]). Of the data symbols only
+//! [`Symbols::unix_sockets`] is kept. Nothing here decides whether an address may be shown.
 
 use std::{
     collections::HashMap,
@@ -19,6 +19,9 @@ const MAX_FUNCTION_LEN: u64 = 1 << 20;
 /// call returns into it, and it makes up half of the symbols of a kernel that has it.
 const PADDING: [&str; 2] = ["__pfx_", "__cfi_"];
 
+/// The table of all Unix sockets, until each network namespace got one of its own (6.0).
+const UNIX_SOCKETS: &str = "unix_socket_table";
+
 /// The text symbols of a kernel and its modules.
 ///
 /// A kernel has some hundred thousand, so they are stored tightly: sixteen bytes each, eight
@@ -32,6 +35,7 @@ pub struct Symbols {
     /// `hash of the base name << 32 | entry`, sorted: a function and its clones are neighbours.
     by_base_name: Vec<u64>,
     modules: Vec<String>,
+    unix_sockets: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +111,12 @@ impl Symbols {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Address of the table of all Unix sockets, where the kernel has one and shows where.
+    #[must_use]
+    pub fn unix_sockets(&self) -> Option<u64> {
+        self.unix_sockets.filter(|address| *address != 0)
     }
 
     /// Whether there is none, as when `/proc/kallsyms` is empty.
@@ -227,10 +237,13 @@ impl Builder {
             return None;
         };
         let address = hexadecimal(digits)?;
+        let name = line.get(19..)?;
         if !matches!(kind, b'T' | b't' | b'W' | b'w') {
+            if name == UNIX_SOCKETS {
+                self.symbols.unix_sockets = Some(address);
+            }
             return Some(());
         }
-        let name = line.get(19..)?;
         if PADDING.iter().any(|prefix| name.starts_with(prefix)) {
             return Some(());
         }

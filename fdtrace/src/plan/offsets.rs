@@ -32,6 +32,25 @@ const CGROUPS: [(&str, &str); 6] = [
     ("CGROUP__KN", "cgroup.kn"),
     ("KERNFS_NODE__ID", "kernfs_node.id"),
 ];
+/// The way from a task to all network namespaces, and to the Unix sockets of each; likewise.
+const SOCKET_TABLES: [(&str, &str); 5] = [
+    ("NSPROXY__NET_NS", "nsproxy.net_ns"),
+    ("NET__LIST__NEXT", "net.list.next"),
+    ("NET__LIST__PREV", "net.list.prev"),
+    ("NET__NS__OPS", "net.ns.ops"),
+    (UNIX_SOCKETS, "net.unx.table.buckets"),
+];
+const UNIX_SOCKETS: &str = "NET__UNX__TABLE__BUCKETS";
+
+/// The way from a task and from a message to the user for whom the kernel counts what is in flight;
+/// likewise.
+const USERS: [(&str, &str); 3] = [
+    ("CRED__USER", "cred.user"),
+    (IN_FLIGHT, "user_struct.unix_inflight"),
+    ("SCM_FP_LIST__USER", "scm_fp_list.user"),
+];
+const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
+
 const TASK_CGROUPS: &str = "TASK_STRUCT__CGROUPS";
 
 macro_rules! offset_table {
@@ -87,10 +106,17 @@ impl Offsets {
             // What a kernel may be built without: then nothing is described by it, or uses it.
             facts.push((name, types.member(path).map_or(0, |member| member.offset)));
         }
-        let cgroups = CGROUPS.map(|(name, path)| Some((name, types.member(path).ok()?.offset)));
-        let cgroups: Option<Vec<Fact>> = cgroups.into_iter().collect();
-        facts.extend(cgroups.unwrap_or_else(|| CGROUPS.map(|(name, _)| (name, 0)).to_vec()));
+        facts.extend(way(types, &CGROUPS));
+        facts.extend(way(types, &SOCKET_TABLES));
+        facts.extend(way(types, &USERS));
         Ok(Self(facts))
+    }
+
+    /// Whether the fact is known, of those that are 0 where they are not.
+    fn has(&self, name: &str) -> bool {
+        self.0
+            .iter()
+            .any(|(fact, value)| *fact == name && *value != 0)
     }
 
     /// Sets a fact that only the plan knows.
@@ -109,8 +135,19 @@ impl Offsets {
     /// Whether programs can tell which cgroups a task is in.
     #[must_use]
     pub fn show_cgroups(&self) -> bool {
-        let mut facts = self.0.iter();
-        facts.any(|(name, offset)| *name == TASK_CGROUPS && *offset != 0)
+        self.has(TASK_CGROUPS)
+    }
+
+    /// Whether programs find the Unix sockets of every network namespace.
+    #[must_use]
+    pub fn show_socket_tables(&self) -> bool {
+        self.has(UNIX_SOCKETS)
+    }
+
+    /// Whether programs can tell how many files are in flight for a user.
+    #[must_use]
+    pub fn show_users(&self) -> bool {
+        self.has(IN_FLIGHT)
     }
 
     /// The constants, in the order of the table.
@@ -118,6 +155,15 @@ impl Offsets {
     pub fn facts(&self) -> &[Fact] {
         &self.0
     }
+}
+
+/// Offsets of which each is of no use without the others: if one is missing, all are 0.
+fn way(types: &Types, members: &[(&'static str, &str)]) -> Vec<Fact> {
+    let found = members
+        .iter()
+        .map(|(name, path)| Some((*name, types.member(path).ok()?.offset)));
+    let found: Option<Vec<Fact>> = found.collect();
+    found.unwrap_or_else(|| members.iter().map(|(name, _)| (*name, 0)).collect())
 }
 
 /// The byte and the bit in it that say whether a socket takes descriptors, where it can refuse them

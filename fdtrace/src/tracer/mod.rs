@@ -4,12 +4,12 @@
 
 mod counters;
 mod filter;
-mod namespaces;
 mod object;
 #[cfg(feature = "log")]
 mod program_log;
 mod queues;
 mod self_test;
+mod sockets;
 mod task_files;
 mod wanted;
 
@@ -34,7 +34,8 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 pub use counters::{Losses, ProgramCost, Stats};
 pub use filter::{Cgroup, Filter};
 use queues::Walk;
-pub use queues::{QueueError, Queues, UnixIterator};
+pub use queues::{QueueError, Queues};
+pub use sockets::SocketTables;
 use task_files::TaskFiles;
 pub use task_files::{OpenFile, Snapshot, SnapshotError};
 pub use wanted::WantedProcesses;
@@ -404,9 +405,9 @@ impl Tracer {
     pub fn prepare_queues(
         &mut self,
         types: &Types,
-        iterator: UnixIterator,
+        tables: SocketTables,
     ) -> Result<(), QueueError> {
-        self.queue_walk = Some(Walk::load(&mut self.ebpf, types, iterator)?);
+        self.queue_walk = Some(Walk::load(&mut self.ebpf, types, tables)?);
         Ok(())
     }
 

@@ -1,12 +1,11 @@
 //! Queues: walks the receive queues of all Unix sockets, without attaching anything.
 //!
-//! Two iterators say where to look: `iter/task_file` names the sockets that processes hold, and
-//! who holds them, `iter/unix` (5.15 and later) those that nobody holds too. From there a program
-//! reads one page of a queue at a time, called by hand; sockets that are found in a queue are read
-//! in their turn.
+//! `iter/task_file` names the sockets that processes hold, and who holds them, and the kernel's own
+//! tables those that nobody holds too ([`SocketWalk`]). From there a program reads one page of a
+//! queue at a time, called by hand; sockets that are found in a queue are read in their turn.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Read as _},
     os::fd::{AsRawFd as _, BorrowedFd},
@@ -19,28 +18,34 @@ use aya::{
         Iter, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, iter::IterLink,
     },
 };
-use fdtrace_common::queues::{
-    HolderSeen, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
+use fdtrace_common::{
+    queues::{
+        HolderSeen, NamespacesPage, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
+        SocketsPage, UserSeen,
+    },
 };
-use zerocopy::FromBytes as _;
+use zerocopy::FromBytes;
 
-use super::{Filter, SnapshotError, TaskFiles, TracerError, namespaces, object, type_ids};
+use super::{
+    Filter, SnapshotError, SocketTables, TaskFiles, TracerError, object, sockets::SocketWalk,
+    type_ids,
+};
 use crate::{
-    inflight::{Pass, Queue, QueuedFile, UnixSocket, holders},
-    kernel::{Target, TypeError, Types},
+    inflight::{Gaps, Pass, Queue, QueuedFile, UnixSocket, holders},
+    kernel::{Target, Types},
     path::FilePath,
     plan::Offsets,
 };
 
 const QUEUE: &str = "inflight_queue";
 const PATH: &str = "inflight_path";
-const SOCKETS: &str = "inflight_unix";
 const HOLDERS: &str = "inflight_holders";
+const USERS: &str = "inflight_users";
 const QUEUE_PAGE: &str = "QUEUE_PAGE";
 const PATH_PAGE: &str = "PATH_PAGE";
 
-/// How often a queue is read that keeps changing.
-const TRIES: usize = 32;
+/// How often something is read that keeps changing.
+pub(super) const TRIES: usize = 32;
 
 /// Pages of one queue, each of 64 files or 256 messages.
 const PAGES_MAX: usize = 4096;
@@ -112,10 +117,13 @@ impl Queues {
     pub fn open(
         offsets: &Offsets,
         types: &Types,
-        iterator: UnixIterator,
+        tables: SocketTables,
     ) -> Result<Self, QueueError> {
         let mut ebpf = object::load(offsets, RING_BYTES, &Filter::default())?;
-        let walk = Walk::load(&mut ebpf, types, iterator)?;
+        let mut walk = Walk::load(&mut ebpf, types, tables)?;
+        if offsets.show_users() {
+            walk.count_by_user(&mut ebpf, types)?;
+        }
         let task_files = TaskFiles::load(&mut ebpf, types)?;
         Ok(Self {
             ebpf,
@@ -149,77 +157,55 @@ impl Queues {
     }
 }
 
-/// Whether this kernel can list Unix sockets that nobody holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnixIterator {
-    /// It has `iter/unix`.
-    Present,
-    /// It has not.
-    Absent,
-}
-
-impl UnixIterator {
-    /// Looks for it.
-    ///
-    /// # Errors
-    /// If the kernel's types cannot be read.
-    pub fn of(types: &Types) -> Result<Self, TypeError> {
-        let found = types.function("bpf_iter_unix")?;
-        Ok(match found {
-            Some(_) => Self::Present,
-            None => Self::Absent,
-        })
-    }
-}
-
 /// A walk over the queues, with the programs of some loaded object.
 pub(super) struct Walk {
     queue_page: Array<MapData, Raw<QueuePage>>,
     path_page: Array<MapData, Raw<PathPage>>,
-    iterator: UnixIterator,
+    sockets: SocketWalk,
     /// Whether what reads a queue is loaded.
     reads: bool,
+    /// Whether the kernel is asked how many files it counts for each user.
+    counts: bool,
 }
 
 /// What a map holds.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Raw<T>(T);
+pub(super) struct Raw<T>(pub(super) T);
 
-// SAFETY: both are plain integers without padding, of which any bytes are a value.
+// SAFETY: all are plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<QueuePage> {}
 // SAFETY: likewise.
 unsafe impl Pod for Raw<PathPage> {}
+// SAFETY: likewise.
+unsafe impl Pod for Raw<NamespacesPage> {}
+// SAFETY: likewise.
+unsafe impl Pod for Raw<SocketsPage> {}
+
+/// Files in flight by the address of the user for whom the kernel counts them.
+type Users = HashMap<u64, u64>;
 
 impl Walk {
     pub(super) fn load(
         ebpf: &mut Ebpf,
         types: &Types,
-        iterator: UnixIterator,
+        tables: SocketTables,
     ) -> Result<Self, QueueError> {
-        let mut targets = vec![Target::Function("bpf_iter_task_file")];
-        if iterator == UnixIterator::Present {
-            targets.push(Target::Function("bpf_iter_unix"));
-        }
-        let btf = type_ids(types, &targets)?;
-        let load = |ebpf: &mut Ebpf, name, target| {
-            iter(ebpf, name)?
-                .load(target, &btf)
-                .map_err(|source| QueueError::Load {
-                    name,
-                    source: Box::new(source),
-                })
-        };
-        load(ebpf, HOLDERS, "task_file")?;
-        if iterator == UnixIterator::Present {
-            load(ebpf, SOCKETS, "unix")?;
-        }
+        load_iterator(ebpf, types, HOLDERS, "task_file", "bpf_iter_task_file")?;
         Ok(Self {
             queue_page: take(ebpf, QUEUE_PAGE)?,
             path_page: take(ebpf, PATH_PAGE)?,
-            iterator,
+            sockets: SocketWalk::load(ebpf, tables)?,
             reads: false,
+            counts: false,
         })
+    }
+
+    /// From now on each pass says what the kernel itself counts by user.
+    fn count_by_user(&mut self, ebpf: &mut Ebpf, types: &Types) -> Result<(), QueueError> {
+        load_iterator(ebpf, types, USERS, "task", "bpf_iter_task")?;
+        self.counts = true;
+        Ok(())
     }
 
     /// Loads what reads a queue. It takes the verifier longer than all other programs together, and
@@ -229,25 +215,16 @@ impl Walk {
             return Ok(());
         }
         for name in [QUEUE, PATH] {
-            let program: &mut RawTracePoint = ebpf
-                .program_mut(name)
-                .and_then(|program| program.try_into().ok())
-                .ok_or(QueueError::Missing(name))?;
-            program.load().map_err(|source| QueueError::Load {
-                name,
-                source: Box::new(source),
-            })?;
+            load_called(ebpf, name)?;
         }
         self.reads = true;
         Ok(())
     }
 
     pub(super) fn pass(&mut self, ebpf: &mut Ebpf) -> Result<Pass, QueueError> {
+        let before = self.users(ebpf)?;
         let rows = read(ebpf, HOLDERS)?;
-        let rows: Vec<HolderSeen> = rows
-            .chunks_exact(size_of::<HolderSeen>())
-            .filter_map(|row| HolderSeen::read_from_bytes(row).ok())
-            .collect();
+        let rows: Vec<HolderSeen> = rows_of(&rows);
         let mut next: Vec<u64> = rows
             .iter()
             .filter(|row| row.queued != 0)
@@ -258,25 +235,7 @@ impl Walk {
             ..Pass::default()
         };
         drop(rows);
-        match self.iterator {
-            UnixIterator::Absent => pass.gaps.no_iterator = true,
-            UnixIterator::Present => {
-                let mut rows = read(ebpf, SOCKETS)?;
-                let unreadable = |source| QueueError::Read {
-                    name: SOCKETS,
-                    source,
-                };
-                for namespace in namespaces::others().map_err(unreadable)? {
-                    let link = link(ebpf, SOCKETS)?;
-                    match namespaces::inside(&namespace, || read_link(link)) {
-                        Ok(there) => rows.extend(there),
-                        Err(_) => pass.gaps.namespaces += 1,
-                    }
-                }
-                let (socks, _) = rows.as_chunks();
-                next.extend(socks.iter().copied().map(u64::from_ne_bytes));
-            }
-        }
+        next.extend(self.sockets.sockets(ebpf, &mut pass.gaps)?);
         if !next.is_empty() {
             self.prepare_to_read(ebpf)?;
         }
@@ -284,12 +243,13 @@ impl Walk {
         next.reverse();
         let mut seen = HashSet::new();
         let mut files = 0;
+        let mut users = Users::new();
         while let Some(sock) = next.pop() {
             if !seen.insert(sock) {
                 continue;
             }
             let room = FILES_MAX - files;
-            let Some(queue) = self.read_queue(ebpf, sock, room, &mut pass)? else {
+            let Some(queue) = self.read_queue(ebpf, sock, room, &mut pass.gaps, &mut users)? else {
                 continue;
             };
             files += queue.files.len();
@@ -300,7 +260,27 @@ impl Walk {
                 pass.queues.push(queue);
             }
         }
+        let after = self.users(ebpf)?;
+        // What the counts were meanwhile is only known if they are what they were.
+        let still = after.filter(|after| before.as_ref() == Some(after));
+        pass.counted_by_user = still.map(|by_task| {
+            // Those that have no process any more.
+            users.extend(by_task);
+            users.values().sum()
+        });
         Ok(pass)
+    }
+
+    /// What the kernel counts for each user that has a process.
+    fn users(&self, ebpf: &mut Ebpf) -> Result<Option<Users>, QueueError> {
+        if !self.counts {
+            return Ok(None);
+        }
+        let rows = read(ebpf, USERS)?;
+        let users = rows_of::<UserSeen>(&rows);
+        let users = users.into_iter().map(|row| (row.user, row.in_flight));
+        let some = users.filter(|(user, in_flight)| *user != 0 && *in_flight != 0);
+        Ok(Some(some.collect()))
     }
 
     /// Reads the whole queue of a socket, in one piece or not at all.
@@ -309,27 +289,34 @@ impl Walk {
         ebpf: &Ebpf,
         sock: u64,
         room: usize,
-        pass: &mut Pass,
+        gaps: &mut Gaps,
+        users: &mut Users,
     ) -> Result<Option<Queue>, QueueError> {
         for _ in 0..TRIES {
-            match self.try_queue(ebpf, sock, room)? {
+            match self.try_queue(ebpf, sock, room, users)? {
                 Attempt::Read(queue, cut) => {
-                    pass.gaps.long_queues += u64::from(cut);
+                    gaps.long_queues += u64::from(cut);
                     return Ok(Some(queue));
                 }
                 Attempt::Full => {
-                    pass.gaps.too_many_files += 1;
+                    gaps.too_many_files += 1;
                     return Ok(None);
                 }
                 Attempt::Gone => return Ok(None),
                 Attempt::Changed => {}
             }
         }
-        pass.gaps.restless += 1;
+        gaps.restless += 1;
         Ok(None)
     }
 
-    fn try_queue(&self, ebpf: &Ebpf, sock: u64, room: usize) -> Result<Attempt, QueueError> {
+    fn try_queue(
+        &self,
+        ebpf: &Ebpf,
+        sock: u64,
+        room: usize,
+        users: &mut Users,
+    ) -> Result<Attempt, QueueError> {
         let mut socket: Option<UnixSocket> = None;
         let mut files = Vec::new();
         let mut connections = Vec::new();
@@ -358,6 +345,9 @@ impl Walk {
                     let Some(file) = self.file_of(ebpf, item)? else {
                         return Ok(Attempt::Changed);
                     };
+                    if item.user != 0 {
+                        users.insert(item.user, item.user_in_flight);
+                    }
                     files.push(file);
                 }
             }
@@ -415,7 +405,10 @@ enum Attempt {
     Full,
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<Array<MapData, Raw<T>>, QueueError>
+pub(super) fn take<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<Array<MapData, Raw<T>>, QueueError>
 where
     Raw<T>: Pod,
 {
@@ -423,7 +416,10 @@ where
     Array::try_from(map).map_err(|source| QueueError::Map { name, source })
 }
 
-fn entry<T>(map: &Array<MapData, Raw<T>>, name: &'static str) -> Result<Raw<T>, QueueError>
+pub(super) fn entry<T>(
+    map: &Array<MapData, Raw<T>>,
+    name: &'static str,
+) -> Result<Raw<T>, QueueError>
 where
     Raw<T>: Pod,
 {
@@ -431,8 +427,36 @@ where
         .map_err(|source| QueueError::Map { name, source })
 }
 
+/// Loads a program that is called by hand.
+pub(super) fn load_called(ebpf: &mut Ebpf, name: &'static str) -> Result<(), QueueError> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(QueueError::Missing(name))?;
+    program.load().map_err(|source| QueueError::Load {
+        name,
+        source: Box::new(source),
+    })
+}
+
+fn load_iterator(
+    ebpf: &mut Ebpf,
+    types: &Types,
+    name: &'static str,
+    target: &str,
+    function: &str,
+) -> Result<(), QueueError> {
+    let btf = type_ids(types, &[Target::Function(function)])?;
+    iter(ebpf, name)?
+        .load(target, &btf)
+        .map_err(|source| QueueError::Load {
+            name,
+            source: Box::new(source),
+        })
+}
+
 /// Calls a program once; returns what it returned.
-fn run(ebpf: &Ebpf, name: &'static str, arguments: &[u64]) -> Result<u32, QueueError> {
+pub(super) fn run(ebpf: &Ebpf, name: &'static str, arguments: &[u64]) -> Result<u32, QueueError> {
     let program: &RawTracePoint = ebpf
         .program(name)
         .and_then(|program| program.try_into().ok())
@@ -450,7 +474,7 @@ fn run(ebpf: &Ebpf, name: &'static str, arguments: &[u64]) -> Result<u32, QueueE
     Ok(result.return_value)
 }
 
-/// Reads an iterator to its end, in this thread's namespaces.
+/// Reads an iterator to its end.
 fn read(ebpf: &mut Ebpf, name: &'static str) -> Result<Vec<u8>, QueueError> {
     let link = link(ebpf, name)?;
     read_link(link).map_err(|source| QueueError::Read { name, source })
@@ -471,8 +495,20 @@ fn read_link(link: IterLink) -> io::Result<Vec<u8>> {
     let mut file: File = link
         .into_file()
         .map_err(|error| io::Error::other(error.to_string()))?;
-    file.read_to_end(&mut rows)?;
-    Ok(rows)
+    loop {
+        match file.read_to_end(&mut rows) {
+            // After a million visits without a row the kernel wants to be asked again.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done.map(|_| rows),
+        }
+    }
+}
+
+fn rows_of<T: FromBytes>(bytes: &[u8]) -> Vec<T> {
+    bytes
+        .chunks_exact(size_of::<T>())
+        .filter_map(|row| T::read_from_bytes(row).ok())
+        .collect()
 }
 
 fn iter<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, QueueError> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, io};
 
-use super::{InFlightReport, Round, totals};
+use super::{InFlightReport, Round};
 use crate::{
     inflight::{Census, Holder, Holding, Identity, Part, Row},
     report::{Pointers, schema, write_json},
@@ -52,14 +52,15 @@ impl<W: io::Write> InFlightReport for InFlightJson<W> {
             row.age_from = age.map(|age| if age.at_least { "watched" } else { "timestamp" }.into());
             self.line(&schema::Line::InFlight(row))?;
         }
-        let (files, scm_fds) = totals(census);
         self.line(&schema::Line::InFlightSummary(schema::InFlightSummary {
             schema_version: schema::SCHEMA_VERSION,
             wall_ns: round.wall_ns,
             matched: round.selection.matched,
             sockets: round.selection.sockets,
-            files,
-            scm_fds,
+            files: census.files(),
+            complete: census.is_complete(),
+            scm_fds: census.counted_by_socket(),
+            counted_by_user: census.counted_by_user,
             came: census.differences.came,
             went: census.differences.went,
             moved: census.differences.moved,
@@ -68,7 +69,7 @@ impl<W: io::Write> InFlightReport for InFlightJson<W> {
                 long_queues: census.gaps.long_queues,
                 too_many_files: census.gaps.too_many_files,
                 namespaces: census.gaps.namespaces,
-                no_iterator: census.gaps.no_iterator,
+                no_iterator: census.gaps.unlisted,
             },
             exit_code: round.exit_code,
         }))?;

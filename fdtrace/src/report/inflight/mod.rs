@@ -35,13 +35,3 @@ pub trait InFlightReport {
     /// What writing says.
     fn round(&mut self, round: &Round<'_>) -> io::Result<()>;
 }
-
-/// Files in flight, and the kernel's own count of them.
-fn totals(census: &Census) -> (u64, u64) {
-    let files = census.rows().count() as u64;
-    let counted = census
-        .holdings
-        .iter()
-        .map(|holding| u64::from(holding.socket.scm_fds));
-    (files, counted.sum())
-}

@@ -4,7 +4,7 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{InFlightReport, Round, totals};
+use super::{InFlightReport, Round};
 use crate::{
     inflight::{Age, Census, Holder, Holding, Line, Part, Row},
     report::{duration, sanitize},
@@ -98,35 +98,49 @@ impl<W: io::Write> InFlightText<W> {
 
     fn end(&mut self, round: &Round<'_>) -> io::Result<()> {
         let census = round.census;
-        let (all, counted) = totals(census);
-        let matched = round.selection.matched;
+        let (all, matched) = (census.files(), round.selection.matched);
         if !round.selection.lines.is_empty() {
             writeln!(self.out)?;
         }
-        let others = match (matched, round.unfiltered) {
-            (0, true) => "nothing is in flight".to_owned(),
-            (0, false) => format!(
-                "nothing that matches is in flight, of {} in all",
-                files(all)
-            ),
+        let (at_least, there) = match census.is_complete() {
+            true => ("", ""),
+            false => ("at least ", " where fdtrace could look"),
+        };
+        let all_files = files(all);
+        let found = match (matched, round.unfiltered) {
+            (0, true) => format!("nothing is in flight{there}"),
+            (0, false) => {
+                format!("nothing that matches is in flight{there}, of {at_least}{all_files} in all")
+            }
             (_, true) => format!(
-                "{} in flight in {}",
+                "{at_least}{} in flight in {}",
                 files(matched),
                 sockets(round.selection.sockets)
             ),
             (_, false) => format!(
-                "{} in {} match, of {} in flight",
+                "{at_least}{} in {} match, of {at_least}{all_files} in flight",
                 files(matched),
-                sockets(round.selection.sockets),
-                files(all)
+                sockets(round.selection.sockets)
             ),
         };
-        if all == counted {
-            writeln!(self.out, "{others}; the kernel's own count agrees")?;
+        let counted = census.counted_by_socket();
+        if counted == all {
+            let agrees = match (census.is_complete(), census.counted_by_user) {
+                (true, Some(by_user)) if by_user == all => "the kernel's own count agrees",
+                (true, _) => "the kernel's own count of these sockets agrees",
+                (false, _) => "the kernel counts as many in these sockets",
+            };
+            writeln!(self.out, "{found}; {agrees}")?;
         } else {
             writeln!(
                 self.out,
-                "{others}; {YELLOW}the kernel itself counts {counted}, and {all} could be read{YELLOW:#}"
+                "{found}; {YELLOW}the kernel itself counts {counted} in these sockets, and {all} could be read{YELLOW:#}"
+            )?;
+        }
+        if let Some(by_user) = census.counted_by_user.filter(|by_user| *by_user != all) {
+            writeln!(
+                self.out,
+                "{YELLOW}files that the kernel counts as in flight for its users, wherever they are: {by_user}{YELLOW:#}"
             )?;
         }
         let gaps = &census.gaps;
@@ -155,17 +169,17 @@ impl<W: io::Write> InFlightText<W> {
             ),
             (
                 gaps.namespaces,
-                "network namespaces that could not be entered, to look for sockets that no process holds",
+                "network namespaces of which not all sockets are known, because they changed each time",
             ),
         ] {
             if count > 0 {
                 writeln!(self.out, "{YELLOW}{what}: {count}{YELLOW:#}")?;
             }
         }
-        if gaps.no_iterator {
+        if gaps.unlisted {
             writeln!(
                 self.out,
-                "{DIM}this kernel lists no sockets (iter/unix, 5.15): cycles that no process holds are not seen{DIM:#}"
+                "{YELLOW}the kernel does not show where its sockets are: those that no process holds are seen only in the queues of others{YELLOW:#}"
             )?;
         }
         Ok(())
@@ -244,7 +258,8 @@ fn who_can_receive(census: &Census, place: usize) -> String {
     let mut text = match (named.is_empty(), holding.garbage) {
         (false, _) => format!("held by {}", named.join("; ")),
         (true, true) => {
-            return "garbage: only sockets in its own queue hold it, and the kernel will collect it"
+            return "garbage: only queues of sockets like it hold it, so nobody can receive it; \
+                    whether the kernel collects it is not known"
                 .to_owned();
         }
         (true, false) => "in no process's table".to_owned(),

@@ -46,8 +46,8 @@ pub struct InFlight {
     /// `timestamp`: from the kernel, because the receiver asked for time stamps. `watched`: since
     /// it was first seen, so it may be older. Null with `age_ns`.
     pub age_from: Option<String>,
-    /// Nobody can ever receive it: only queues of sockets like it hold the socket. The kernel's
-    /// garbage collector will take it.
+    /// Nobody can receive it: only queues of sockets like it hold the socket. Whether the kernel's
+    /// garbage collector takes it, and when, is not known.
     pub garbage: bool,
 }
 
@@ -123,8 +123,13 @@ pub struct InFlightSummary {
     pub sockets: u64,
     /// Files in flight, matching or not.
     pub files: u64,
+    /// Whether that is all. If not, there may be more: `gaps`, `came` and the kernel's counts tell why.
+    pub complete: bool,
     /// The kernel's own count for the same sockets.
     pub scm_fds: u64,
+    /// How many files the kernel counts as in flight for all users that have a process or have sent a
+    /// file that is listed, wherever the files are; null where it does not tell, or the count changed.
+    pub counted_by_user: Option<u64>,
     /// Files that came between the two passes, and are not listed.
     pub came: u64,
     /// Files that went between the two passes, and are not listed.
@@ -146,9 +151,9 @@ pub struct InFlightGaps {
     pub long_queues: u64,
     /// Sockets that were not read because there were so many files.
     pub too_many_files: u64,
-    /// Network namespaces in which sockets that no process holds could not be looked for.
+    /// Network namespaces of which not all sockets could be listed, because they changed each time.
     pub namespaces: u64,
-    /// The kernel lists no sockets (before 5.15): those that no process holds are seen only in
-    /// the queues of others.
+    /// The kernel does not show where its sockets are (before 6.0, without CAP_SYSLOG): those that no
+    /// process holds are seen only in the queues of others.
     pub no_iterator: bool,
 }
