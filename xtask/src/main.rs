@@ -41,6 +41,8 @@ enum Task {
     Verify(verify::Args),
     /// Boot a kernel, or all of them, in QEMU and run fdtrace in it.
     Vm(vm::Args),
+    /// Hold `fdtrace inflight` against the memory of a stopped kernel, read by drgn.
+    Witness(vm::witness::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Verify(args) => verify::run(&args),
         Task::Vm(args) => vm::run(&args),
+        Task::Witness(args) => vm::witness::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

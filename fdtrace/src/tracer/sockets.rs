@@ -42,9 +42,7 @@ impl SocketTables {
         if offsets.show_socket_tables() {
             return Self::ByNamespace;
         }
-        symbols
-            .unix_sockets()
-            .map_or(Self::Hidden, |address| Self::Global(address))
+        symbols.unix_sockets().map_or(Self::Hidden, Self::Global)
     }
 }
 

@@ -74,15 +74,16 @@ pub(crate) fn build(bench: bool, tests: &[String]) -> Result<Vec<Program>> {
     names.extend(bench.then_some("fdtrace-bench"));
     let packages = names.iter().flat_map(|name| ["-p", name]);
     process::run(cargo("build").args(packages))?;
-    let built = directory().join(TARGET).join("release");
-    let mut programs: Vec<Program> = names
-        .iter()
-        .map(|name| Program::new(name, built.join(name)))
-        .collect();
+    let mut programs: Vec<Program> = names.into_iter().map(built).collect();
     for name in tests {
         programs.push(Program::new(name, build_test(name)?));
     }
     Ok(programs)
+}
+
+/// A program that [`build`] builds by the way.
+pub(crate) fn built(name: &str) -> Program {
+    Program::new(name, directory().join(TARGET).join("release").join(name))
 }
 
 /// The test binary's name has a hash in it, so Cargo has to say where it is.

@@ -48,6 +48,16 @@ pub(crate) struct Machine<'a> {
     pub(crate) timeout: Duration,
     /// Below it the initramfs and the log get a folder.
     pub(crate) runs: &'a Path,
+    /// Whether QEMU is to listen at a monitor.
+    pub(crate) monitored: bool,
+}
+
+/// What is to become of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    GoOn,
+    /// All is known that was wanted.
+    End,
 }
 
 /// How a VM that reached init came up.
@@ -65,10 +75,12 @@ enum End {
 }
 
 impl Machine<'_> {
-    /// Runs the job to its end; `hear` gets every frame, and an error is a VM that did not finish.
-    pub(crate) fn run(&self, mut hear: impl FnMut(&Frame, &Up)) -> Result<()> {
+    /// Runs the job to its end, or until `hear`, which gets every frame and the monitor's place, has
+    /// heard enough. An error is a VM that did not finish.
+    pub(crate) fn run_until(&self, mut hear: impl FnMut(&Frame, &Up, &Path) -> Then) -> Result<()> {
         let dir = RunDir::new(self.runs, self.name)?;
-        let end = self.boot_twice(&dir, &mut hear);
+        let monitor = dir.monitor();
+        let end = self.boot_twice(&dir, &mut |frame, up| hear(frame, up, &monitor));
         // A failed run leaves logs, not megabytes.
         dir.remove_initramfs();
         let end = end?;
@@ -85,7 +97,7 @@ impl Machine<'_> {
     fn boot_twice(
         &self,
         dir: &RunDir,
-        hear: &mut impl FnMut(&Frame, &Up),
+        hear: &mut impl FnMut(&Frame, &Up) -> Then,
     ) -> Result<Result<(), End>> {
         image::write(&dir.initramfs(), self.programs, self.job)?;
         let end = self.boot(dir, hear)?;
@@ -99,14 +111,20 @@ impl Machine<'_> {
         self.boot(dir, hear)
     }
 
-    fn boot(&self, dir: &RunDir, hear: &mut impl FnMut(&Frame, &Up)) -> Result<Result<(), End>> {
+    fn boot(
+        &self,
+        dir: &RunDir,
+        hear: &mut impl FnMut(&Frame, &Up) -> Then,
+    ) -> Result<Result<(), End>> {
         let log = dir.log();
         fs::write(&log, "").with_context(|| format!("cannot make {}", log.display()))?;
+        let monitor = dir.monitor();
         let mut command = self.qemu.command(&Boot {
             kernel: &self.kernel.image,
             initramfs: &dir.initramfs(),
             log: &log,
             append: self.append,
+            monitor: self.monitored.then_some(monitor.as_path()),
         });
         let said = File::create(dir.said()).context("cannot make a file for what QEMU says")?;
         let mut vm = Running::start(&mut command, said)?;
@@ -117,7 +135,7 @@ impl Machine<'_> {
         &self,
         vm: &mut Running,
         dir: &RunDir,
-        hear: &mut impl FnMut(&Frame, &Up),
+        hear: &mut impl FnMut(&Frame, &Up) -> Then,
     ) -> Result<(), End> {
         let mut progress = Progress::default();
         let mut logs = Logs::new(dir);
@@ -131,7 +149,7 @@ impl Machine<'_> {
                 Err(RecvTimeoutError::Disconnected) => true,
             };
             let heard = progress.listen(vm.started, hear);
-            let done = progress.exits == self.job.commands.len();
+            let done = progress.enough || progress.exits == self.job.commands.len();
             logs.look(gone || done);
             if done && logs.trouble.is_none() {
                 return Ok(());
@@ -180,6 +198,7 @@ struct Progress {
     decoder: Decoder,
     up: Option<Up>,
     exits: usize,
+    enough: bool,
 }
 
 impl Progress {
@@ -187,7 +206,7 @@ impl Progress {
     fn listen(
         &mut self,
         started: Instant,
-        hear: &mut impl FnMut(&Frame, &Up),
+        hear: &mut impl FnMut(&Frame, &Up) -> Then,
     ) -> Result<(), Garbled> {
         while let Some(frame) = self.decoder.next_frame()? {
             if let Frame::Hello(release) = &frame {
@@ -198,7 +217,7 @@ impl Progress {
             }
             self.exits += usize::from(matches!(frame, Frame::Exit(_)));
             if let Some(up) = &self.up {
-                hear(&frame, up);
+                self.enough |= hear(&frame, up) == Then::End;
             }
         }
         Ok(())
@@ -319,6 +338,11 @@ impl RunDir {
 
     fn log(&self) -> PathBuf {
         self.0.join("console.log")
+    }
+
+    /// Where QEMU's monitor listens.
+    fn monitor(&self) -> PathBuf {
+        self.0.join("monitor")
     }
 
     /// QEMU's own words.

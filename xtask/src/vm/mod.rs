@@ -12,17 +12,20 @@
 mod archive;
 mod cell;
 mod cpio;
+mod debug;
 mod image;
 mod kernel;
 mod libraries;
 mod machine;
 mod matrix;
+mod monitor;
 mod page;
 mod programs;
 mod qemu;
 mod series;
 mod table;
 mod trouble;
+pub(crate) mod witness;
 
 use std::{
     ffi::OsString,
@@ -41,7 +44,7 @@ use crate::workspace;
 use cell::Ended;
 use image::Program;
 pub(crate) use kernel::Choice;
-use machine::{Machine, Up};
+use machine::{Machine, Then, Up};
 use matrix::Columns;
 use qemu::{Accelerator, Qemu};
 use series::Series;
@@ -252,8 +255,9 @@ impl Session {
             append: &self.append,
             timeout: self.timeout,
             runs: &self.cache.join("runs"),
+            monitored: false,
         };
-        machine.run(|frame, up| {
+        machine.run_until(|frame, up, _| {
             if let Frame::Hello(release) = frame {
                 eprint!(
                     "{name}: {release} is up after {:.1} s ({})\r\n",
@@ -262,6 +266,7 @@ impl Session {
                 );
             }
             hear(frame, up);
+            Then::GoOn
         })
     }
 

@@ -105,6 +105,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) log: &'a Path,
     /// More kernel parameters.
     pub(crate) append: &'a str,
+    /// Where it listens for somebody who has it stopped, and its memory written down.
+    pub(crate) monitor: Option<&'a Path>,
 }
 
 impl Qemu {
@@ -133,6 +135,11 @@ impl Qemu {
             .arg("-initrd")
             .arg(boot.initramfs)
             .args(["-append", format!("{PARAMETERS} {}", boot.append).trim()]);
+        if let Some(monitor) = boot.monitor {
+            // Without that device a dump would not say where in it the kernel is.
+            command.args(["-device", "vmcoreinfo", "-qmp"]);
+            command.arg(format!("unix:{},server=on,wait=off", monitor.display()));
+        }
         command
     }
 }
@@ -169,6 +176,7 @@ mod tests {
             initramfs: Path::new("cpio"),
             log: Path::new("console.log"),
             append: "lsm=bpf",
+            monitor: None,
         });
         let args: Vec<_> = command
             .get_args()
