@@ -8,6 +8,7 @@ mod contract;
 mod report;
 
 use fdtrace::{
+    description::SocketDescription,
     inflight::{
         Age, Census, Gaps, Holder, Identity, Order, Part, Pass, PathFilter, Queue, QueuedFile,
         Sightings, SocketFilter, UnixSocket, Wanted, holders, select,
@@ -214,6 +215,94 @@ fn a_path_that_changed_is_not_shown() {
     let census = Census::of(&before, after);
     assert_eq!(census.differences.moved, 2);
     assert!(census.rows().all(|(_, row)| row.queued.path.is_none()));
+}
+
+#[test]
+fn a_socket_is_shown_by_what_both_passes_saw_it_connected_to() {
+    let tcp = |port: u16, listens| SocketDescription::Inet {
+        protocol: "tcp".to_owned(),
+        local: ([127, 0, 0, 1], port).into(),
+        remote: None,
+        listens,
+    };
+    let mut listener = carried(0, 2);
+    listener.socket = Some(tcp(8080, true));
+    let before = pass(vec![queue(1, vec![listener])], &[1]);
+    let shown = |census: &Census| {
+        let (_, row) = census.rows().next().unwrap();
+        (row.queued.description(), census.differences.moved)
+    };
+    let address = Some("tcp 127.0.0.1:8080 listening".to_owned());
+    assert_eq!(shown(&still(before.clone())), (address, 0));
+    // It was bound, or began to listen, while it was looked at.
+    for change in [Some(tcp(8081, true)), Some(tcp(8080, false)), None] {
+        let mut after = before.clone();
+        after.queues[0].files[0].socket = change;
+        let census = Census::of(&before, after);
+        assert_eq!(shown(&census), (Some("socket:[2]".to_owned()), 0));
+    }
+    // One of a pair has no address.
+    let mut pair = before;
+    pair.queues[0].files[0].socket = Some(SocketDescription::Unix {
+        name: None,
+        peer: None,
+        listens: false,
+    });
+    assert_eq!(shown(&still(pair)), (Some("socket:[2]".to_owned()), 0));
+}
+
+/// What was in the way of knowing all that is in flight.
+#[test]
+fn a_census_is_complete_only_if_nothing_can_be_missing() {
+    let whole = Pass {
+        counted_by_user: Some(2),
+        ..pass(vec![queue(1, vec![file(0, "/a"), file(1, "/b")])], &[1])
+    };
+    assert!(still(whole.clone()).is_complete());
+    assert!(still(Pass::default()).is_complete());
+    let uncounted = Pass {
+        counted_by_user: None,
+        ..whole.clone()
+    };
+    assert!(still(uncounted).is_complete());
+
+    let changes: [fn(&mut Pass); 7] = [
+        |pass| pass.gaps.restless = 1,
+        |pass| pass.gaps.long_queues = 1,
+        |pass| pass.gaps.too_many_files = 1,
+        |pass| pass.gaps.namespaces = 1,
+        |pass| pass.gaps.unlisted = true,
+        |pass| pass.queues[0].socket.scm_fds = 3,
+        |pass| pass.counted_by_user = Some(3),
+    ];
+    for change in changes {
+        let mut pass = whole.clone();
+        change(&mut pass);
+        assert!(!still(pass.clone()).is_complete(), "{pass:?}");
+    }
+    // Something came; what went is in flight no more.
+    let mut less = whole.clone();
+    less.queues[0].files.pop();
+    assert!(!Census::of(&less, whole.clone()).is_complete());
+    less.queues[0].socket.scm_fds = 1;
+    let went = Census::of(&whole, less);
+    assert!(went.is_complete());
+    // The count by user is of another moment then.
+    assert_eq!(went.counted_by_user, None);
+}
+
+#[test]
+fn each_gap_is_put_into_words() {
+    assert_eq!(Gaps::default().described(), None);
+    let gaps = Gaps {
+        namespaces: 2,
+        unlisted: true,
+        ..Gaps::default()
+    };
+    let described = gaps.described();
+    let described = described.as_deref().unwrap();
+    assert!(described.contains("2 network namespaces kept changing"));
+    assert!(described.contains("sockets that no process holds"));
 }
 
 #[test]

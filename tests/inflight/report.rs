@@ -1,11 +1,11 @@
 //! How a census reads, for people and for programs.
 
 use fdtrace::{
-    inflight::{Census, Gaps, Identity, Sightings},
+    inflight::{Census, Gaps, Identity, Pass, Sightings},
     report::{InFlightJson, InFlightReport, InFlightText, PointerStyle, Pointers, Round, schema},
 };
 
-use crate::{SECOND, all, carried, contract::Schema, file, pass, queue};
+use crate::{SECOND, all, carried, contract::Schema, file, pass, queue, still};
 
 fn round(census: &Census, sightings: &Sightings, print: impl FnOnce(&Round<'_>)) {
     let selection = all(census);
@@ -98,8 +98,47 @@ fn on_a_terminal_each_round_takes_the_place_of_the_last() {
 
 #[test]
 fn nothing_in_flight_is_said() {
-    let nothing = "nothing is in flight; the kernel's own count agrees\n";
-    assert_eq!(text(&Census::default()), nothing);
+    let census = |counted_by_user| {
+        still(Pass {
+            counted_by_user,
+            ..Pass::default()
+        })
+    };
+    assert_eq!(
+        text(&census(Some(0))),
+        "nothing is in flight; the kernel's own count agrees\n"
+    );
+    assert_eq!(
+        text(&census(None)),
+        "nothing is in flight; the kernel's own count of these sockets agrees\n"
+    );
+    // Not where it was not looked, or where the kernel knows of more.
+    assert_eq!(
+        text(&census(Some(2))),
+        "nothing is in flight where fdtrace could look; the kernel counts as many in these sockets\n\
+         files that the kernel counts as in flight for its users, wherever they are: 2\n"
+    );
+    let mut blind = census(None);
+    blind.gaps.unlisted = true;
+    let blind = text(&blind);
+    assert!(blind.starts_with("nothing is in flight where fdtrace could look; "));
+    assert!(!blind.contains("agrees"), "{blind}");
+}
+
+#[test]
+fn what_may_not_be_all_is_at_least_so_much() {
+    let mut pass = pass(vec![queue(1, vec![file(0, "/a")])], &[1]);
+    let told = |pass: &Pass| text(&Census::of(pass, pass.clone()));
+    assert!(told(&pass).contains("\n1 file in flight in 1 socket; the kernel's own count of"));
+    pass.gaps.namespaces = 1;
+    let told = told(&pass);
+    assert!(
+        told.contains(
+            "\nat least 1 file in flight in 1 socket; the kernel counts as many in these"
+        ),
+        "{told}"
+    );
+    assert!(!told.contains("agrees"), "{told}");
 }
 
 #[test]
