@@ -84,8 +84,8 @@ extern "C" fn step_namespaces() -> u64 {
         page.state = PAGE_END;
         return 1;
     }
-    // All but the list's head.
-    if next.operations() == page.operations {
+    // All but the list's head. A kernel that has but one namespace may leave that out.
+    if page.operations != 0 && next.operations() == page.operations {
         put_namespace(page, next);
     }
     page.at = next.0;

@@ -330,6 +330,7 @@ ffffffff81001280 t sock_sendmsg.part.0.isra.0
 ffffffff810012f0 t __pfx_arch_weak
 ffffffff81001300 W arch_weak
 ffffffff82000000 D init_task
+ffffffff82000008 B unix_socket_table
 ffffffff82000010 r .LC0
 0000000000004000 A fixed_percpu_data
 ffffffffc0002000 t unix_gc\t[unix]
@@ -340,6 +341,15 @@ ffffffff81002000 T fd_install
 
     fn symbols() -> Symbols {
         Symbols::parse(TEXT.as_bytes()).expect("the text is well formed")
+    }
+
+    #[test]
+    fn the_table_of_sockets_is_known_unless_it_is_hidden() {
+        assert_eq!(symbols().unix_sockets(), Some(0xffff_ffff_8200_0008));
+        let hidden = "0000000000000000 B unix_socket_table\n";
+        let hidden = Symbols::parse(hidden.as_bytes()).expect("the text is well formed");
+        assert_eq!(hidden.unix_sockets(), None);
+        assert_eq!(Symbols::default().unix_sockets(), None);
     }
 
     #[test]
