@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Chains and sockets that one call looks at.
-const STEPS: usize = 2048;
+const STEPS: usize = 1024;
 
 /// How often a chain is begun anew that changes all the time.
 const TRIES: u32 = 64;

@@ -9,10 +9,7 @@ use fdtrace_common::{
 };
 use zerocopy::FromBytes as _;
 
-use crate::{
-    description::Described,
-    lossless,
-};
+use crate::{description::Described, lossless};
 
 /// What one record tells.
 #[derive(Clone, Debug)]

@@ -3,10 +3,13 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
-        unix::{fs::MetadataExt as _, net::UnixStream},
+        unix::{
+            fs::MetadataExt as _,
+            net::{UnixListener, UnixStream},
+        },
     },
     process::Stdio,
     time::Duration,
@@ -362,4 +365,38 @@ fn what_is_in_no_tree_is_called_as_proc_calls_it_and_sockets_by_their_addresses(
         assert_eq!(row["description"].as_str(), link.to_str());
     }
     assert_eq!(rows[3]["description"], format!("tcp {address} listening"));
+}
+
+#[test]
+fn a_queued_socket_is_told_by_its_addresses() {
+    let _turn = turn!("a_queued_socket_is_told_by_its_addresses");
+    let pair = Pair::of(SockType::Stream);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    let address = listener.local_addr().expect("it is bound");
+    let connected = TcpStream::connect(address).expect("it listens");
+    let its_own = connected.local_addr().expect("it is connected");
+    let folder = scratch();
+    let name = folder.path().join("socket");
+    let named = UnixListener::bind(&name).expect("the name is free");
+    let nameless = Pair::of(SockType::Stream);
+    let fds = [
+        listener.as_raw_fd(),
+        connected.as_raw_fd(),
+        named.as_raw_fd(),
+        nameless.sender.as_raw_fd(),
+    ];
+    pair.send(b"x", &fds);
+    let found = look(&[]);
+    let told: Vec<_> = found
+        .of(&pair.receiver)
+        .into_iter()
+        .map(|row| row["description"].as_str().expect("it is known").to_owned())
+        .collect();
+    let expected = [
+        format!("tcp {address} listening"),
+        format!("tcp {its_own} ↔ {address}"),
+        format!("unix {} listening", name.display()),
+        format!("socket:[{}]", ino(&nameless.sender)),
+    ];
+    assert_eq!(told, expected);
 }

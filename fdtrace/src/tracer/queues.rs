@@ -18,11 +18,9 @@ use aya::{
         Iter, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, iter::IterLink,
     },
 };
-use fdtrace_common::{
-    queues::{
-        HolderSeen, NamespacesPage, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
-        SocketsPage, UserSeen,
-    },
+use fdtrace_common::queues::{
+    HolderSeen, NamespacesPage, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
+    SocketsPage, UserSeen,
 };
 use zerocopy::FromBytes;
 
