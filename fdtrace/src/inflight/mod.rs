@@ -68,7 +68,7 @@ impl Gaps {
     /// In words; `None` if there is none.
     #[must_use]
     pub fn described(&self) -> Option<String> {
-        let parts: Vec<String> = [
+        let mut parts: Vec<String> = [
             (self.restless, "queue kept changing", "queues kept changing"),
             (
                 self.long_queues,
@@ -85,16 +85,14 @@ impl Gaps {
                 "network namespace kept changing",
                 "network namespaces kept changing",
             ),
-            (
-                u64::from(self.unlisted),
-                "kernel that does not list the sockets that no process holds",
-                "",
-            ),
         ]
         .into_iter()
         .filter(|(count, ..)| *count > 0)
         .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }))
         .collect();
+        if self.unlisted {
+            parts.push("the kernel does not show the sockets that no process holds".to_owned());
+        }
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 }
