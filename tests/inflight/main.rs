@@ -8,7 +8,6 @@ mod contract;
 mod report;
 
 use fdtrace::{
-    description::SocketDescription,
     inflight::{
         Age, Census, Gaps, Holder, Identity, Order, Part, Pass, PathFilter, Queue, QueuedFile,
         Sightings, SocketFilter, UnixSocket, Wanted, holders, select,
@@ -16,8 +15,9 @@ use fdtrace::{
     path::FilePath,
     tracker::{FileIdentity, SocketType},
 };
-use fdtrace_common::queues::HolderSeen;
+use fdtrace_common::{descriptions::SocketAddresses, queues::HolderSeen};
 use proptest::prelude::*;
+use zerocopy::FromZeros as _;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -219,11 +219,13 @@ fn a_path_that_changed_is_not_shown() {
 
 #[test]
 fn a_socket_is_shown_by_what_both_passes_saw_it_connected_to() {
-    let tcp = |port: u16, listens| SocketDescription::Inet {
-        protocol: "tcp".to_owned(),
-        local: ([127, 0, 0, 1], port).into(),
-        remote: None,
-        listens,
+    let tcp = |port, listens| {
+        let mut seen = SocketAddresses::new_zeroed();
+        (seen.family, seen.kind, seen.protocol) = (2, 1, 6);
+        seen.local_port = port;
+        seen.local[..4].copy_from_slice(&[127, 0, 0, 1]);
+        seen.state = if listens { 10 } else { 7 };
+        seen
     };
     let mut listener = carried(0, 2);
     listener.socket = Some(tcp(8080, true));
@@ -243,11 +245,9 @@ fn a_socket_is_shown_by_what_both_passes_saw_it_connected_to() {
     }
     // One of a pair has no address.
     let mut pair = before;
-    pair.queues[0].files[0].socket = Some(SocketDescription::Unix {
-        name: None,
-        peer: None,
-        listens: false,
-    });
+    let mut nameless = SocketAddresses::new_zeroed();
+    (nameless.family, nameless.kind, nameless.state) = (1, 1, 1);
+    pair.queues[0].files[0].socket = Some(nameless);
     assert_eq!(shown(&still(pair)), (Some("socket:[2]".to_owned()), 0));
 }
 
