@@ -229,8 +229,6 @@ fn a_look_at_the_queues_becomes_records() {
         bytes_before: 0,
         stamped_ns: None,
         sock: 0,
-        socket: None,
-    };
     let socket = UnixSocket {
         sock: 0x400,
         file_refs: 1,
