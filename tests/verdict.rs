@@ -53,6 +53,7 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
         fate,
         cause: None,
         chain,
+        doubt: None,
         wanted: false,
         overdue: false,
         found_ns: None,

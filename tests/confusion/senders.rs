@@ -1,55 +1,139 @@
 //! Who sent it, where the sender's look at the queue comes after the fact.
 
-use fdtrace::{event::Event, tracker::Fate, verdict::Verdict};
-
-use crate::{
-    another, another_after, assert_without_sender, by_thread, only, peeked,
-    support::{Passing, files_mut, head_mut},
-    track, verdict, with_refs,
+use fdtrace::{
+    event::Event,
+    tracker::{Doubt, Fate, Transfer},
+    verdict::Verdict,
 };
 
+use crate::{
+    another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
+    peeked,
+    support::{Passing, files_mut, head_mut},
+    to_thread, track, verdict, with_refs,
+};
+
+/// As another thread and as another process.
+const OTHERS: [fn(u32, Vec<Event>) -> Vec<Event>; 2] = [by_thread, by_process];
+
 #[test]
-fn a_list_that_two_threads_take_for_theirs_has_no_sender() {
+fn a_list_that_two_take_for_theirs_has_no_sender_unless_they_are_one_process() {
     let message = Passing::one();
-    let second = by_thread(101, message.queued(12));
-    let events = [
-        message.queued(10),
-        second.clone(),
-        message.dequeued(20),
-        message.returned(30, 1),
-    ];
-    assert_without_sender(&only(track(events.concat())));
-    // The receiver may have begun to read it before the second thread looks.
-    let events = [
-        message.queued(10),
-        message.dequeued(11),
-        second,
-        message.returned(30, 1),
-    ];
-    assert_without_sender(&only(track(events.concat())));
+    for (by, other) in OTHERS.into_iter().enumerate() {
+        let second = other(101, message.queued(12));
+        let before_the_read = [
+            message.queued(10),
+            second.clone(),
+            message.dequeued(20),
+            message.returned(30, 1),
+        ];
+        // The receiver may have begun to read it before the second one looks.
+        let after_the_read = [
+            message.queued(10),
+            message.dequeued(11),
+            second,
+            message.returned(30, 1),
+        ];
+        for events in [before_the_read, after_the_read] {
+            let transfer = only(track(events.concat()));
+            match by {
+                // Each has a number of its own for it.
+                0 => assert_of_process(&transfer, None),
+                _ => {
+                    assert_without_sender(&transfer);
+                    assert_eq!(transfer.doubt, Some(Doubt::TwoProcessesSend));
+                }
+            }
+        }
+    }
 }
 
 #[test]
 fn on_a_shared_socket_a_file_with_other_numbers_may_be_anybodys() {
     let first = Passing::one();
     let second = another(&first, 1);
-    let course = |refs| {
+    let course = |by: fn(u32, Vec<Event>) -> Vec<Event>, refs| {
         let events = [
             first.delivered(10),
-            with_refs(refs, by_thread(101, second.queued(40))),
+            with_refs(refs, by(101, second.queued(40))),
             second.dequeued(50),
             second.returned(60, 1),
         ];
         track(events.concat()).pop().unwrap()
     };
-    assert_without_sender(&course(3));
+    let transfer = course(by_process, 3);
+    assert_without_sender(&transfer);
+    assert_eq!(transfer.doubt, Some(Doubt::TwoProcessesSend));
+    assert_of_process(&course(by_thread, 3), Some(14));
     // The control: nobody else has it when the list and one number hold all references.
-    let transfer = course(2);
-    assert_eq!(transfer.sender.as_ref().unwrap().fd, Some(14));
-    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    for by in OTHERS {
+        let transfer = course(by, 2);
+        assert_eq!(transfer.doubt, None);
+        let sender = transfer.sender.as_ref().unwrap();
+        assert_eq!((sender.tid, sender.fd), (Some(101), Some(14)));
+        assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    }
     // Another control: the first thread alone may have as many numbers as it likes.
     let events = [first.delivered(10), with_refs(3, second.delivered(40))];
     assert_eq!(verdict(&track(events.concat())[1]), Some(Verdict::Same));
+}
+
+/// Two threads send the same file under numbers of their own. The first one's look finds the second
+/// one's list, for its own has been read already.
+fn a_look_that_finds_the_other_threads(by: fn(u32, Vec<Event>) -> Vec<Event>) -> Vec<Transfer> {
+    let before = [Passing::one(), another(&Passing::one(), 1)];
+    let (own, other) = (another(&before[0], 2), another(&before[0], 3));
+    let events = [
+        // Both have been seen sending on this socket.
+        before[0].delivered(10),
+        by(101, before[1].delivered(40)),
+        own.dequeued(100),
+        own.returned(110, 1),
+        with_refs(4, other.queued(120)),
+        other.dequeued(130),
+        other.returned(140, 1),
+        by(101, other.raced(150)),
+    ];
+    let mut transfers = track(events.concat());
+    transfers.drain(..2);
+    assert_eq!(transfers.len(), 2, "{transfers:?}");
+    transfers
+}
+
+#[test]
+fn a_number_is_not_told_where_another_thread_may_have_sent_the_file_under_another() {
+    for transfer in a_look_that_finds_the_other_threads(by_thread) {
+        assert_of_process(&transfer, None);
+    }
+    for transfer in a_look_that_finds_the_other_threads(by_process) {
+        assert_without_sender(&transfer);
+    }
+}
+
+#[test]
+fn of_several_readers_of_datagrams_one_may_be_seen_late() {
+    const SOCK_DGRAM: u16 = 2;
+    let first = Passing::one();
+    let [second, third] = [1, 2].map(|number| another(&first, number));
+    let course = |kind, reader| {
+        let mut events = [
+            first.delivered(10),
+            by_thread(101, second.queued(40)),
+            to_thread(reader, second.dequeued(50)),
+            to_thread(reader, second.returned(60, 1)),
+            with_refs(3, third.delivered(70)),
+        ]
+        .concat();
+        for event in &mut events {
+            head_mut(event).socket_type = kind;
+        }
+        track(events).pop().unwrap()
+    };
+    // Both threads have sent that file before, under other numbers.
+    assert_of_process(&course(SOCK_DGRAM, 201), None);
+    // The controls: what one thread reads is in order, and so is a stream.
+    assert_of_process(&course(SOCK_DGRAM, first.receiver), Some(4));
+    assert_of_process(&course(1, 201), Some(4));
 }
 
 #[test]
@@ -171,7 +255,10 @@ fn a_look_at_the_address_of_a_message_without_a_sender_may_be_that_messages() {
     let first = [message.dequeued(10), message.returned(12, 1)].concat();
     let transfers = track([first, a_look_that_finds_the_next_list(&message, 20)].concat());
     assert_eq!(transfers.len(), 2, "{transfers:?}");
-    transfers.iter().for_each(assert_without_sender);
+    // One of the two threads has sent each, under one of two numbers.
+    for transfer in &transfers {
+        assert_of_process(transfer, None);
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What holds for every course of events, and for all bytes.
 
+use std::sync::LazyLock;
+
 use fdtrace::{
     event::{DecodeError, Event, decode},
+    plan::Plan,
     tracker::{Fate, Transfer},
     verdict::{self, Verdict},
 };
@@ -17,6 +20,9 @@ use crate::{
     },
     track,
 };
+
+/// What is watched: made once, as that takes longer than a case.
+static PLAN: LazyLock<Plan> = LazyLock::new(tracepoint_plan);
 
 /// How a generated message ends.
 #[derive(Clone, Debug)]
@@ -143,7 +149,7 @@ proptest! {
 
     #[test]
     fn any_legal_interleaving_gives_every_file_its_own_fate(course in course()) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let transfers = track(interleave(&course));
         let mut expected = std::collections::BTreeMap::new();
         for (files, end, ..) in &course {
@@ -161,7 +167,7 @@ proptest! {
         for transfer in &transfers {
             *found.entry(transfer.fate).or_insert(0) += 1;
             if matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
-                prop_assert!(same(&plan, transfer), "{transfer:?}");
+                prop_assert!(same(plan, transfer), "{transfer:?}");
                 prop_assert!(pairs_up(transfer), "{transfer:?}");
             }
         }
@@ -173,7 +179,7 @@ proptest! {
         course in course(),
         losses in prop::collection::vec(any::<prop::sample::Index>(), 1..5),
     ) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let mut events = interleave(&course);
         for at in &losses {
             if !events.is_empty() {
@@ -192,7 +198,7 @@ proptest! {
 
     #[test]
     fn forgetting_messages_never_makes_a_wrong_same(course in course(), room in 1..30_usize) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let events = interleave(&course);
         let mut tracker = tracker_with_room(room);
         for event in events.clone() {
@@ -221,7 +227,7 @@ proptest! {
         victim in any::<prop::sample::Index>(),
         bit in 0..48_u32,
     ) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let files: Vec<u64> = (0..count as u64).map(|file| 0xffff_8881_0000_0000 + file * 256).collect();
         let message = Passing { files, sender_fd: 1000, receiver_fd: 5000, ..Passing::one() };
         let mut parts = [message.queued(1), message.dequeued(2), message.returned(3, count)];

@@ -9,6 +9,7 @@ use crate::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
     tracker::{Cause, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket},
+    unseen::Meanwhile,
     verify::{Mistakable, Record, fact::Actor, find},
 };
 
@@ -89,7 +90,7 @@ fn transfer() -> Transfer {
         },
         sender: Some(Sender {
             pid: SENDER.pid,
-            tid: SENDER.tid,
+            tid: Some(SENDER.tid),
             comm: "sender".into(),
             fd: Some(4),
             socket_fd: Some(3),
@@ -107,6 +108,7 @@ fn transfer() -> Transfer {
         fate: Fate::Delivered,
         cause: None,
         chain: Chain::Whole,
+        doubt: None,
         wanted: false,
         overdue: false,
         found_ns: None,
@@ -123,10 +125,11 @@ fn transfer() -> Transfer {
 
 fn judged(record: &Record, transfers: Vec<Transfer>, lossless: bool) -> Outcome {
     let scenario = find("stream-one-fd").unwrap();
+    let with = |transfer| (transfer, Meanwhile::from(lossless));
     judge(
         scenario,
         record,
-        transfers,
+        transfers.into_iter().map(with).collect(),
         &fixture_plan(),
         lossless,
         Duration::ZERO,
