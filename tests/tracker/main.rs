@@ -2,10 +2,12 @@
 //! holds for all of them.
 
 mod addresses;
+mod courses;
 mod endings;
 mod functions;
 mod properties;
 mod senders;
+mod skips;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
