@@ -148,7 +148,15 @@ fn judged_by(plan: &Plan, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -
     let (mut record, mut transfers) = (record(), vec![transfer()]);
     spoil(&mut record, &mut transfers);
     let scenario = find("stream-one-fd").unwrap();
-    let outcome = judge(scenario, &record, transfers, plan, true, Duration::ZERO);
+    let seen = transfers.into_iter().map(|it| (it, Meanwhile::AllSeen));
+    let outcome = judge(
+        scenario,
+        &record,
+        seen.collect(),
+        plan,
+        true,
+        Duration::ZERO,
+    );
     (outcome.result, outcome.reason.unwrap_or_default())
 }
 
