@@ -13,8 +13,11 @@ use crate::{
     to_thread, track, verdict, with_refs,
 };
 
-/// As another thread and as another process.
-const OTHERS: [fn(u32, Vec<Event>) -> Vec<Event>; 2] = [by_thread, by_process];
+/// Who does something instead.
+type By = fn(u32, Vec<Event>) -> Vec<Event>;
+
+/// Another thread, and another process.
+const OTHERS: [By; 2] = [by_thread, by_process];
 
 #[test]
 fn a_list_that_two_take_for_theirs_has_no_sender_unless_they_are_one_process() {
@@ -52,7 +55,7 @@ fn a_list_that_two_take_for_theirs_has_no_sender_unless_they_are_one_process() {
 fn on_a_shared_socket_a_file_with_other_numbers_may_be_anybodys() {
     let first = Passing::one();
     let second = another(&first, 1);
-    let course = |by: fn(u32, Vec<Event>) -> Vec<Event>, refs| {
+    let course = |by: By, refs| {
         let events = [
             first.delivered(10),
             with_refs(refs, by(101, second.queued(40))),
@@ -80,7 +83,7 @@ fn on_a_shared_socket_a_file_with_other_numbers_may_be_anybodys() {
 
 /// Two threads send the same file under numbers of their own. The first one's look finds the second
 /// one's list, for its own has been read already.
-fn a_look_that_finds_the_other_threads(by: fn(u32, Vec<Event>) -> Vec<Event>) -> Vec<Transfer> {
+fn a_look_that_finds_the_other_threads(by: By) -> Vec<Transfer> {
     let before = [Passing::one(), another(&Passing::one(), 1)];
     let (own, other) = (another(&before[0], 2), another(&before[0], 3));
     let events = [

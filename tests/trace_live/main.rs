@@ -21,3 +21,4 @@ mod killed;
 mod marks;
 mod queued;
 mod recordings;
+mod sharing;
