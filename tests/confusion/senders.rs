@@ -5,6 +5,7 @@ use fdtrace::{
     tracker::{Doubt, Fate, Transfer},
     verdict::Verdict,
 };
+use fdtrace_common::records::FLAG_HAS_URING;
 
 use crate::{
     another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
@@ -111,6 +112,31 @@ fn a_number_is_not_told_where_another_thread_may_have_sent_the_file_under_anothe
     for transfer in a_look_that_finds_the_other_threads(by_process) {
         assert_without_sender(&transfer);
     }
+}
+
+#[test]
+fn a_number_is_not_told_where_a_thread_may_have_sent_through_io_uring() {
+    let first = Passing::one();
+    let [unseen, found] = [2, 3].map(|number| another(&first, number));
+    let course = |flags| {
+        let mut others = by_thread(101, another_after(&another(&first, 1)).delivered(40));
+        head_mut(&mut others[0]).flags |= flags;
+        let events = [
+            first.delivered(10),
+            others,
+            unseen.dequeued(100),
+            unseen.returned(110, 1),
+            with_refs(4, found.queued(120)),
+            found.dequeued(130),
+            found.returned(140, 1),
+        ];
+        let transfers = track(events.concat());
+        let found = transfers.into_iter().find(|it| it.hops[0].t_ns == 130);
+        found.expect("it was delivered")
+    };
+    assert_of_process(&course(FLAG_HAS_URING), None);
+    // The control: the other one would have looked by now.
+    assert_of_process(&course(0), Some(4));
 }
 
 #[test]

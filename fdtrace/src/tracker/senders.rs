@@ -246,6 +246,9 @@ impl Senders {
         let Some(first) = late.files.first() else {
             return false;
         };
+        if !self.tell_all_of_process(&late.head) {
+            return false;
+        }
         let told = self
             .told
             .0

@@ -90,7 +90,7 @@ impl Message {
                 found_ns: found.map(|found| found.head.t_ns),
                 context: Context {
                     file: file.description.clone(),
-                    // Who sends for whom is a process's own affair, and so are its threads' users.
+                    // Where nobody is named, this is of a task that need not have sent it.
                     sender: self.sender_task.filter(|_| sender.is_some()),
                     receiver: self.receiver_task,
                 },
