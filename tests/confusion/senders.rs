@@ -115,6 +115,65 @@ fn a_number_is_not_told_where_another_thread_may_have_sent_the_file_under_anothe
 }
 
 #[test]
+fn a_number_is_not_told_where_threads_may_have_found_each_others_in_turn() {
+    let first = Passing::one();
+    let [second, unseen, of_first, of_third] = [1, 2, 3, 4].map(|number| another(&first, number));
+    let another_file = another_after(&another(&first, 5));
+    let course = |unseen: Vec<Event>| {
+        let events = [
+            first.delivered(10),
+            by_thread(101, second.delivered(40)),
+            // The second thread's list, which nobody finds.
+            unseen,
+            another_file.delivered(105),
+            // It finds the first thread's instead, and that finds what a third one has sent.
+            with_refs(4, by_thread(101, of_first.queued(140))),
+            with_refs(4, of_third.queued(150)),
+            of_first.dequeued(160),
+            of_first.returned(165, 1),
+            of_third.dequeued(170),
+            of_third.returned(175, 1),
+            by_thread(102, by_thread(102, of_third.raced(180))),
+        ];
+        let transfers = track(events.concat());
+        let found = transfers.into_iter().find(|it| it.hops[0].t_ns == 170);
+        found.expect("it was delivered")
+    };
+    let read = [unseen.dequeued(90), unseen.returned(95, 1)].concat();
+    assert_of_process(&course(read), None);
+    // The control: if none is left over, each has found its own.
+    assert_of_process(&course(Vec::new()), Some(4));
+}
+
+#[test]
+fn of_more_than_can_wait_the_first_have_no_sender() {
+    let message = Passing::one();
+    let course = |others: u64| {
+        // Both threads have been seen, with another file; and each of these lacks a look.
+        let mut events = [
+            another_after(&message).delivered(1),
+            by_thread(101, another_after(&message).delivered(30)),
+            message.queued(60),
+            by_thread(101, message.queued(61)),
+            message.dequeued(62),
+            message.returned(63, 1),
+        ]
+        .concat();
+        for number in 1..=others {
+            let other = another(&message, number);
+            let t_ns = 100 * number;
+            events.extend([other.dequeued(t_ns), other.returned(t_ns + 1, 1)].concat());
+        }
+        let transfers = track(events);
+        let contested = transfers.into_iter().find(|it| it.hops[0].t_ns == 62);
+        contested.expect("it was delivered")
+    };
+    assert_of_process(&course(63), None);
+    // One had to go, before it was known whether nobody else sends.
+    assert_without_sender(&course(64));
+}
+
+#[test]
 fn a_number_is_not_told_where_a_thread_may_have_sent_through_io_uring() {
     let first = Passing::one();
     let [unseen, found] = [2, 3].map(|number| another(&first, number));
