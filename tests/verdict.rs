@@ -60,6 +60,7 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
         context: Context::default(),
         queued_ns: None,
         total_ns: None,
+        since_ns: None,
         hops: Vec::new(),
     }
 }

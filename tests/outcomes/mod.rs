@@ -103,6 +103,7 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
             context: Context::default(),
             queued_ns: Some(41_250),
             total_ns: None,
+            since_ns: None,
             hops: vec![
                 hop(Hop::Queue, begin, file, Some(2)),
                 hop(Hop::Dequeue, begin + 41_250, file, Some(2)),

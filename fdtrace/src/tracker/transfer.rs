@@ -45,18 +45,21 @@ pub struct Transfer {
     pub queued_ns: Option<u64>,
     /// Nanoseconds from copy to install, where both were seen.
     pub total_ns: Option<u64>,
+    /// It was sent since then, where nothing of it was seen before its sender's look at the queue,
+    /// which comes after the fact: CLOCK_MONOTONIC, nanoseconds.
+    pub since_ns: Option<u64>,
     /// The hops where it was seen, in order of time.
     pub hops: Vec<HopSeen>,
 }
 
 impl Transfer {
-    /// When it was first seen, or who sent it: CLOCK_MONOTONIC, nanoseconds. `None` if that is not
+    /// Since when it may have been on its way: CLOCK_MONOTONIC, nanoseconds. `None` if that is not
     /// known.
     #[must_use]
     pub fn begin_ns(&self) -> Option<u64> {
         let hops = self.hops.iter().map(|seen| seen.t_ns);
         let sent = self.sender.iter().map(|sender| sender.t_ns);
-        hops.chain(sent).min()
+        hops.chain(sent).chain(self.since_ns).min()
     }
 
     /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.

@@ -95,6 +95,7 @@ impl Message {
                     receiver: self.receiver_task,
                 },
                 sender,
+                since_ns: self.sent_since(),
                 total_ns,
                 hops,
             });

@@ -217,6 +217,16 @@ impl Message {
             && self.was_read_as(queued)
     }
 
+    /// Since when it may have been sent by the thread that looked for it.
+    pub(super) fn sent_since(&self) -> Option<u64> {
+        let (looked, since) = match &self.late_sender {
+            _ if self.has(Hop::Copy) => return None,
+            Some(late) => (late.head.t_ns, late.since),
+            None => (self.head(Hop::Queue)?.t_ns, self.looked_since),
+        };
+        Some(since.max(looked.saturating_sub(PREEMPTED_MAX_NS)))
+    }
+
     /// What there is to doubt of its sender: the thread that found the list in the queue need not be
     /// the one that sent it.
     pub(super) fn doubt_of_sender(&self, file: &File) -> Option<Doubt> {

@@ -115,6 +115,7 @@ fn transfer() -> Transfer {
         context: Context::default(),
         queued_ns: Some(1),
         total_ns: None,
+        since_ns: None,
         hops: vec![
             hop(Hop::Queue, 15, SENDER),
             hop(Hop::Dequeue, 35, RECEIVER),
