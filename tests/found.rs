@@ -229,6 +229,7 @@ fn a_look_at_the_queues_becomes_records() {
         bytes_before: 0,
         stamped_ns: None,
         sock: 0,
+    };
     let socket = UnixSocket {
         sock: 0x400,
         file_refs: 1,

@@ -297,6 +297,48 @@ fn what_came_without_a_sender_is_shown_when_no_look_can_tell_of_it_any_more() {
 }
 
 #[test]
+fn a_skipped_run_takes_away_what_was_on_its_way_and_nothing_else() {
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    let mut pass = |t_ns, reading: Option<Losses>| {
+        for event in Passing::one().delivered(t_ns) {
+            writer.event(&record(&event)).unwrap();
+        }
+        if let Some(losses) = reading {
+            writer.losses(&losses).unwrap();
+        }
+        writer.pause(t_ns + 100).unwrap();
+    };
+    let skipped = Losses {
+        recursion_misses: 1,
+        read_ns: 5500,
+        ..Losses::default()
+    };
+    pass(2000, None);
+    pass(4000, Some(skipped.clone()));
+    // Begun while the counters were read.
+    pass(5450, None);
+    // Sent before its sender was seen: perhaps at once when that had sent the one before.
+    pass(6000, None);
+    pass(6500, None);
+    let recording = writer.end(&End {
+        t_ns: 7000,
+        losses: skipped,
+        ..End::default()
+    });
+    let run = replay(&recording.unwrap(), &["--format", "json"]);
+    assert_eq!(run.code, Some(3), "{run:?}");
+    let schema = Schema::parse(&command::run(&mut fdtrace(&["schema"])).stdout);
+    let lines = schema.assert_lines(&run.stdout);
+    let transfers = lines.iter().filter(|line| line["type"] == "transfer");
+    let told: Vec<_> = transfers
+        .map(|it| (it["verdict"].as_str(), it["doubt"].as_str()))
+        .collect();
+    let lost = (Some("lost"), Some("records-lost-meanwhile"));
+    let same = (Some("same"), None);
+    assert_eq!(told, [same, lost, lost, lost, same]);
+}
+
+#[test]
 fn replay_selects() {
     for (args, expected) in [
         (["--fate", "collected"], 1),

@@ -53,12 +53,14 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
         fate,
         cause: None,
         chain,
+        doubt: None,
         wanted: false,
         overdue: false,
         found_ns: None,
         context: Context::default(),
         queued_ns: None,
         total_ns: None,
+        since_ns: None,
         hops: Vec::new(),
     }
 }

@@ -17,6 +17,7 @@ pub mod report;
 pub mod trace;
 pub mod tracer;
 pub mod tracker;
+pub mod unseen;
 pub mod verdict;
 pub mod verify;
 pub mod witness;

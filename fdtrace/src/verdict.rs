@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::{
     plan::Hop,
-    tracker::{Chain, Fate, HopSeen, Transfer},
+    tracker::{Chain, Doubt, Fate, HopSeen, Transfer},
+    unseen::Meanwhile,
 };
 
 /// Whether two descriptors are one file object.
@@ -51,12 +52,30 @@ pub struct Judged {
 impl Judged {
     /// A transfer and what the trace alone says of it, as [`of_transfer`] does.
     #[must_use]
-    pub fn of(mut transfer: Transfer, watches: impl Fn(Hop) -> bool, lossless: bool) -> Self {
-        if !lossless {
+    pub fn of(
+        mut transfer: Transfer,
+        watches: impl Fn(Hop) -> bool,
+        meanwhile: impl Into<Meanwhile>,
+    ) -> Self {
+        let meanwhile = meanwhile.into();
+        if meanwhile != Meanwhile::AllSeen {
             leave_out_others(&mut transfer);
         }
-        let verdict = of_transfer(&transfer, watches, lossless);
+        let verdict = of_transfer(&transfer, watches, meanwhile);
+        if verdict == Some(Verdict::Lost) && !is_of_one_message(&transfer, meanwhile) {
+            leave_out_senders_numbers(&mut transfer);
+        }
         Self { transfer, verdict }
+    }
+
+    /// Why something of it is left open. A verdict that is `unverified` has such a reason, or the
+    /// transfer lacks a hop.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        match self.verdict {
+            Some(Verdict::Lost) => Some(Doubt::RecordsLostMeanwhile),
+            _ => self.transfer.doubt,
+        }
     }
 }
 
@@ -81,16 +100,26 @@ fn leave_out_others(transfer: &mut Transfer) {
     }
 }
 
+/// Leaves out what may be of another message than what the receiver took.
+fn leave_out_senders_numbers(transfer: &mut Transfer) {
+    (transfer.queued_ns, transfer.total_ns) = (None, None);
+    if let Some(sender) = &mut transfer.sender {
+        (sender.tid, sender.fd, sender.socket_fd) = (None, None, None);
+    }
+}
+
 /// What the trace alone says of a transfer; `None` where nothing came out to compare.
 ///
-/// `watches` says which hops are watched, and `lossless` whether every event since tracing began has
-/// arrived. Loss can only weaken: it turns a gap into `lost`, and never anything into `same`.
+/// `watches` says which hops are watched, and `meanwhile` whether everything was seen since the
+/// transfer began. Loss can only weaken: it turns a gap into `lost`, and never anything into `same`.
 #[must_use]
 pub fn of_transfer(
     transfer: &Transfer,
     watches: impl Fn(Hop) -> bool,
-    lossless: bool,
+    meanwhile: impl Into<Meanwhile>,
 ) -> Option<Verdict> {
+    let meanwhile = meanwhile.into();
+    let lossless = meanwhile == Meanwhile::AllSeen;
     match transfer.fate {
         Fate::Delivered | Fate::Peeked => {}
         Fate::Failed => return None,
@@ -102,6 +131,7 @@ pub fn of_transfer(
         _ => return None,
     }
     let missing = match transfer.chain {
+        Chain::Whole if !is_of_one_message(transfer, meanwhile) => return Some(Verdict::Lost),
         Chain::Whole => return Some(Verdict::Same),
         Chain::Differs { .. } if lossless => return Some(Verdict::Different),
         Chain::Differs { .. } | Chain::LossBetween => return Some(Verdict::Lost),
@@ -115,6 +145,16 @@ pub fn of_transfer(
         Some(Verdict::Unverified)
     } else {
         Some(Verdict::Lost)
+    }
+}
+
+/// Whether all that was seen is known to be of one message. Where a run was skipped, two messages look
+/// like one. That a process alone sends on a socket is known by what was not seen there.
+fn is_of_one_message(transfer: &Transfer, meanwhile: Meanwhile) -> bool {
+    match meanwhile {
+        Meanwhile::AllSeen => true,
+        Meanwhile::RecordsLost => transfer.doubt.is_none(),
+        Meanwhile::RunsSkipped => false,
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use fdtrace::{
     plan::{Hop, Plan},
     tracker::{Fate, Transfer},
+    unseen::Meanwhile,
     verdict::{Judged, Verdict},
 };
 
@@ -20,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) arrived: usize,
     /// Of these, how many transfers have each verdict.
     pub(crate) verdicts: BTreeMap<Verdict, usize>,
+    /// Of these, how many are `same` and leave their sender's thread open.
+    pub(crate) doubted: usize,
     /// Of these, how many transfers say that their end was not seen.
     pub(crate) unknown: usize,
     /// Of these, how many no transfer tells of.
@@ -45,6 +48,7 @@ impl Tally {
 
     pub(crate) fn add(&mut self, other: Self) {
         self.arrived += other.arrived;
+        self.doubted += other.doubted;
         self.unknown += other.unknown;
         self.untold += other.untold;
         self.undelivered += other.undelivered;
@@ -138,15 +142,15 @@ impl Truth {
             .collect()
     }
 
-    /// Holds `transfers` against what is known. `lossless` says whether every record arrived.
-    pub(crate) fn check(&self, transfers: &[Transfer], plan: &Plan, lossless: bool) -> Tally {
+    /// Holds `transfers` against what is known, each with what was seen meanwhile.
+    pub(crate) fn check(&self, transfers: &[(Transfer, Meanwhile)], plan: &Plan) -> Tally {
         let mut tally = Tally::default();
         let taken = self.taken();
         let mut found = HashSet::new();
         let mut unknown = HashSet::new();
-        for transfer in transfers {
+        for (transfer, meanwhile) in transfers {
             let watches = |hop| plan.watches(hop);
-            let Judged { transfer, verdict } = Judged::of(transfer.clone(), watches, lossless);
+            let Judged { transfer, verdict } = Judged::of(transfer.clone(), watches, *meanwhile);
             let transfer = &transfer;
             let mut complain = |what: String| {
                 tally.wrong.push(Wrong {
@@ -182,6 +186,9 @@ impl Truth {
             if verdict == Some(Verdict::Different) {
                 complain("said to be different".to_owned());
             }
+            if verdict == Some(Verdict::Same) && transfer.doubt.is_some() {
+                tally.doubted += 1;
+            }
             if let Some(verdict) = verdict {
                 *tally.verdicts.entry(verdict).or_default() += 1;
             }
@@ -204,7 +211,7 @@ impl Truth {
         let read = transfer.hops.iter().rfind(|seen| seen.hop == Hop::Dequeue);
         let received = match (read, &transfer.sender) {
             (Some(read), _) => self.receive_at(read.tid, read.t_ns)?,
-            (None, Some(sender)) => taken.get(&self.send_at(sender.tid, sender.t_ns)?.id)?,
+            (None, Some(sender)) => taken.get(&self.send_at(sender.tid?, sender.t_ns)?.id)?,
             (None, None) => return None,
         };
         // Of a peek's duplicates nothing is told but that they came, or that it is not known.
@@ -290,7 +297,7 @@ impl Truth {
             )?;
             same(
                 "the sending thread",
-                Some(sender.tid.into()),
+                sender.tid.map(u64::from),
                 Some(sent.call.tid.into()),
             )?;
             same("the sender's number", sender.fd.map(number), at(&sent.fds))?;
@@ -299,7 +306,8 @@ impl Truth {
                 sender.socket_fd.map(number),
                 Some(number(sent.call.socket_fd)),
             )?;
-            if !sent.call.covers(sender.t_ns) {
+            // Where the thread is not certain, neither is the time, which is told nobody.
+            if sender.tid.is_some() && !sent.call.covers(sender.t_ns) {
                 return Err("sent at another time".to_owned());
             }
         }

@@ -4,6 +4,7 @@
 use fdtrace::{
     plan::{Hop, Plan},
     tracker::{Cause, Chain, Fate, Receiver, Sender, Transfer},
+    unseen::Meanwhile,
 };
 
 use crate::check::Truth;
@@ -11,7 +12,7 @@ use crate::check::Truth;
 /// Makes a lie of the first transfer; the second is of another message.
 type Tamper = fn(&mut Transfer, &mut Transfer);
 
-const LIES: [(&str, Tamper); 14] = [
+const LIES: [(&str, Tamper); 15] = [
     ("another file's sender", swap_senders),
     ("another receiving thread", |one, _| receiver(one).tid += 1),
     ("another file", |one, _| one.file.ino += 1),
@@ -23,7 +24,10 @@ const LIES: [(&str, Tamper); 14] = [
     ("another number at the receiver", |one, _| {
         receiver(one).fd = receiver(one).fd.map(|fd| fd + 1);
     }),
-    ("another sending thread", |one, _| sender(one).tid += 1),
+    ("another sending thread", |one, _| {
+        sender(one).tid = sender(one).tid.map(|tid| tid + 1);
+    }),
+    ("another sending process", |one, _| sender(one).pid += 1),
     ("another receiving process", |one, _| receiver(one).pid += 1),
     ("another sending socket", |one, _| {
         one.socket.sender_ino = one.socket.sender_ino.map(|ino| ino + 1);
@@ -51,13 +55,23 @@ pub(crate) struct Control {
 
 impl Control {
     /// Tampers with two transfers that were followed to their end; `None` if there are none.
-    pub(crate) fn with(truth: &Truth, transfers: &[Transfer], plan: &Plan) -> Option<Self> {
-        let mut whole = transfers
-            .iter()
-            .filter(|transfer| transfer.fate == Fate::Delivered && transfer.chain == Chain::Whole);
+    pub(crate) fn with(
+        truth: &Truth,
+        transfers: &[(Transfer, Meanwhile)],
+        plan: &Plan,
+    ) -> Option<Self> {
+        let mut whole = transfers.iter().map(|(transfer, _)| transfer).filter(|it| {
+            it.fate == Fate::Delivered && it.chain == Chain::Whole && it.doubt.is_none()
+        });
         let one = whole.next()?;
         let other = whole.find(|other| other.message != one.message)?;
-        let is_noticed = |pair: &[Transfer]| !truth.check(pair, plan, true).wrong.is_empty();
+        let is_noticed = |pair: &[Transfer]| {
+            let seen = pair.iter().map(|it| (it.clone(), Meanwhile::AllSeen));
+            !truth
+                .check(&seen.collect::<Vec<_>>(), plan)
+                .wrong
+                .is_empty()
+        };
         let pair = || [one.clone(), other.clone()];
         let truth_told = format!("{:?}", (one, other));
         let mut overlooked = Vec::new();

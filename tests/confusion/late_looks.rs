@@ -8,7 +8,7 @@ use fdtrace::{
 use fdtrace_common::records::{FLAG_HAS_URING, FLAG_RACED};
 
 use crate::{
-    another, another_after, assert_without_sender, by_thread, only,
+    another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
     support::{Passing, files_mut, head_mut, tracker},
     track, verdict,
 };
@@ -60,15 +60,64 @@ fn a_look_that_saw_a_list_go_away_is_not_taken_if_the_file_is_not_the_senders() 
 }
 
 #[test]
-fn a_look_on_a_shared_socket_is_not_taken() {
+fn a_look_on_a_shared_socket_tells_the_process_if_that_is_one() {
     let message = Passing::one();
-    let events = [
-        by_thread(101, another(&message, 1).delivered(1)),
-        message.dequeued(30),
-        message.returned(40, 1),
-        message.raced(45),
-    ];
-    assert_without_sender(&track(events.concat())[1]);
+    let course = |by: fn(u32, Vec<Event>) -> Vec<Event>, other: Passing| {
+        let events = [
+            by(101, other.delivered(1)),
+            message.dequeued(30),
+            message.returned(40, 1),
+            message.raced(45),
+        ];
+        track(events.concat()).remove(1)
+    };
+    let (same_file, other_file) = (another(&message, 1), another_after(&another(&message, 1)));
+    // The other thread has sent the file as well, under another number.
+    assert_of_process(&course(by_thread, same_file.clone()), None);
+    assert_of_process(&course(by_thread, other_file.clone()), Some(4));
+    assert_without_sender(&course(by_process, same_file));
+    assert_without_sender(&course(by_process, other_file));
+}
+
+#[test]
+fn looks_that_several_threads_files_may_have_been_for_are_settled_together() {
+    const SECOND: u64 = 1_000_000_000;
+    let (first, second) = (Passing::one(), another(&Passing::one(), 1));
+    let course = |by: fn(u32, Vec<Event>) -> Vec<Event>| {
+        let events = [
+            first.dequeued(10),
+            first.returned(12, 1),
+            second.dequeued(20),
+            second.returned(22, 1),
+            by(101, second.raced(25)),
+            first.raced(26),
+        ];
+        let mut tracker = tracker();
+        events
+            .concat()
+            .into_iter()
+            .for_each(|event| tracker.apply(event));
+        // Another process's look may still come.
+        assert!(tracker.take_closed().is_empty());
+        tracker.settle(23 + SECOND);
+        let transfers = tracker.take_closed();
+        assert_eq!(transfers.len(), 2);
+        transfers
+    };
+    for transfer in course(by_thread) {
+        assert_of_process(&transfer, None);
+    }
+    course(by_process).iter().for_each(assert_without_sender);
+    // Under one number they are the same whoever sent which.
+    let same_number = |tid, mut events: Vec<Event>| {
+        for event in &mut events {
+            head_mut(event).tid = tid;
+        }
+        events
+    };
+    for transfer in course(same_number) {
+        assert_of_process(&transfer, Some(4));
+    }
 }
 
 /// Two looks of a thread that find their lists gone, at 5 and 25, and one message that both may have

@@ -11,7 +11,7 @@ mod support;
 use fdtrace::{
     event::Event,
     plan::Hop,
-    tracker::{Fate, Transfer},
+    tracker::{Doubt, Fate, Transfer},
     verdict::{self, Verdict},
 };
 use fdtrace_common::records::FLAG_PEEK;
@@ -34,10 +34,39 @@ fn assert_without_sender(transfer: &Transfer) {
     assert_eq!(transfer.fate, Fate::Delivered, "{transfer:?}");
     assert_eq!(transfer.sender, None, "{transfer:?}");
     assert_eq!(verdict(transfer), Some(Verdict::Unverified), "{transfer:?}");
-    // The look of a thread that may not have sent it is no hop of its way.
+    assert!(transfer.doubt.is_some(), "{transfer:?}");
+    assert_no_senders_time(transfer);
+}
+
+/// The transfer was delivered and is the same file; of its sender nothing is told but the process, and
+/// the number that goes with it.
+fn assert_of_process(transfer: &Transfer, fd: Option<i32>) {
+    let sender = transfer.sender.as_ref().expect("its process is known");
+    assert_eq!((sender.pid, sender.tid), (100, None), "{transfer:?}");
+    assert_eq!(sender.fd, fd, "{transfer:?}");
+    assert_eq!(transfer.doubt, Some(Doubt::TwoThreadsSend), "{transfer:?}");
+    assert_eq!(verdict(transfer), Some(Verdict::Same), "{transfer:?}");
+    assert_no_senders_time(transfer);
+}
+
+/// The look of a thread that may not have sent it is no hop of its way.
+fn assert_no_senders_time(transfer: &Transfer) {
     let hops: Vec<Hop> = transfer.hops.iter().map(|seen| seen.hop).collect();
     assert!(!hops.contains(&Hop::Queue), "{transfer:?}");
-    assert_eq!(transfer.queued_ns, None, "{transfer:?}");
+    assert_eq!(
+        (transfer.queued_ns, transfer.total_ns),
+        (None, None),
+        "{transfer:?}"
+    );
+}
+
+/// The same events in another process, which has the files under numbers of its own.
+fn by_process(pid: u32, events: Vec<Event>) -> Vec<Event> {
+    let mut events = by_thread(pid, events);
+    for event in &mut events {
+        head_mut(event).pid = pid;
+    }
+    events
 }
 
 /// The same events in another thread of the sender, which has the files under numbers of its own.

@@ -30,7 +30,7 @@ fn a_list_at_the_address_of_one_whose_end_went_unseen_has_its_own_sender() {
     let transfers = track(events.concat());
     assert_eq!(transfers.len(), 2);
     assert_eq!(transfers[0].fate, Fate::Unknown);
-    assert_eq!(transfers[1].sender.as_ref().unwrap().tid, 101);
+    assert_eq!(transfers[1].sender.as_ref().unwrap().tid, Some(101));
     assert_eq!(verdict(&transfers[1]), Some(Verdict::Same));
 }
 
@@ -244,7 +244,7 @@ fn a_look_at_the_queue_after_the_receive_is_of_the_next_message_at_that_address(
             .unwrap()
     };
     assert_without_sender(to(200));
-    assert_eq!(to(201).sender.as_ref().unwrap().tid, 101);
+    assert_eq!(to(201).sender.as_ref().unwrap().tid, Some(101));
     assert_eq!(verdict(to(201)), Some(Verdict::Same));
 }
 

@@ -1,55 +1,227 @@
 //! Who sent it, where the sender's look at the queue comes after the fact.
 
-use fdtrace::{event::Event, tracker::Fate, verdict::Verdict};
+use fdtrace::{
+    event::Event,
+    tracker::{Doubt, Fate, Transfer},
+    verdict::Verdict,
+};
+use fdtrace_common::records::FLAG_HAS_URING;
 
 use crate::{
-    another, another_after, assert_without_sender, by_thread, only, peeked,
+    another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
+    peeked,
     support::{Passing, files_mut, head_mut},
-    track, verdict, with_refs,
+    to_thread, track, verdict, with_refs,
 };
 
+/// Who does something instead.
+type By = fn(u32, Vec<Event>) -> Vec<Event>;
+
+/// Another thread, and another process.
+const OTHERS: [By; 2] = [by_thread, by_process];
+
 #[test]
-fn a_list_that_two_threads_take_for_theirs_has_no_sender() {
+fn a_list_that_two_take_for_theirs_has_no_sender_unless_they_are_one_process() {
     let message = Passing::one();
-    let second = by_thread(101, message.queued(12));
-    let events = [
-        message.queued(10),
-        second.clone(),
-        message.dequeued(20),
-        message.returned(30, 1),
-    ];
-    assert_without_sender(&only(track(events.concat())));
-    // The receiver may have begun to read it before the second thread looks.
-    let events = [
-        message.queued(10),
-        message.dequeued(11),
-        second,
-        message.returned(30, 1),
-    ];
-    assert_without_sender(&only(track(events.concat())));
+    for (by, other) in OTHERS.into_iter().enumerate() {
+        let second = other(101, message.queued(12));
+        let before_the_read = [
+            message.queued(10),
+            second.clone(),
+            message.dequeued(20),
+            message.returned(30, 1),
+        ];
+        // The receiver may have begun to read it before the second one looks.
+        let after_the_read = [
+            message.queued(10),
+            message.dequeued(11),
+            second,
+            message.returned(30, 1),
+        ];
+        for events in [before_the_read, after_the_read] {
+            let transfer = only(track(events.concat()));
+            match by {
+                // Each has a number of its own for it.
+                0 => assert_of_process(&transfer, None),
+                _ => {
+                    assert_without_sender(&transfer);
+                    assert_eq!(transfer.doubt, Some(Doubt::TwoProcessesSend));
+                }
+            }
+        }
+    }
 }
 
 #[test]
 fn on_a_shared_socket_a_file_with_other_numbers_may_be_anybodys() {
     let first = Passing::one();
     let second = another(&first, 1);
-    let course = |refs| {
+    let course = |by: By, refs| {
         let events = [
             first.delivered(10),
-            with_refs(refs, by_thread(101, second.queued(40))),
+            with_refs(refs, by(101, second.queued(40))),
             second.dequeued(50),
             second.returned(60, 1),
         ];
         track(events.concat()).pop().unwrap()
     };
-    assert_without_sender(&course(3));
+    let transfer = course(by_process, 3);
+    assert_without_sender(&transfer);
+    assert_eq!(transfer.doubt, Some(Doubt::TwoProcessesSend));
+    assert_of_process(&course(by_thread, 3), Some(14));
     // The control: nobody else has it when the list and one number hold all references.
-    let transfer = course(2);
-    assert_eq!(transfer.sender.as_ref().unwrap().fd, Some(14));
-    assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    for by in OTHERS {
+        let transfer = course(by, 2);
+        assert_eq!(transfer.doubt, None);
+        let sender = transfer.sender.as_ref().unwrap();
+        assert_eq!((sender.tid, sender.fd), (Some(101), Some(14)));
+        assert_eq!(verdict(&transfer), Some(Verdict::Same));
+    }
     // Another control: the first thread alone may have as many numbers as it likes.
     let events = [first.delivered(10), with_refs(3, second.delivered(40))];
     assert_eq!(verdict(&track(events.concat())[1]), Some(Verdict::Same));
+}
+
+/// Two threads send the same file under numbers of their own. The first one's look finds the second
+/// one's list, for its own has been read already.
+fn a_look_that_finds_the_other_threads(by: By) -> Vec<Transfer> {
+    let before = [Passing::one(), another(&Passing::one(), 1)];
+    let (own, other) = (another(&before[0], 2), another(&before[0], 3));
+    let events = [
+        // Both have been seen sending on this socket.
+        before[0].delivered(10),
+        by(101, before[1].delivered(40)),
+        own.dequeued(100),
+        own.returned(110, 1),
+        with_refs(4, other.queued(120)),
+        other.dequeued(130),
+        other.returned(140, 1),
+        by(101, other.raced(150)),
+    ];
+    let mut transfers = track(events.concat());
+    transfers.drain(..2);
+    assert_eq!(transfers.len(), 2, "{transfers:?}");
+    transfers
+}
+
+#[test]
+fn a_number_is_not_told_where_another_thread_may_have_sent_the_file_under_another() {
+    for transfer in a_look_that_finds_the_other_threads(by_thread) {
+        assert_of_process(&transfer, None);
+    }
+    for transfer in a_look_that_finds_the_other_threads(by_process) {
+        assert_without_sender(&transfer);
+    }
+}
+
+#[test]
+fn a_number_is_not_told_where_threads_may_have_found_each_others_in_turn() {
+    let first = Passing::one();
+    let [second, unseen, of_first, of_third] = [1, 2, 3, 4].map(|number| another(&first, number));
+    let another_file = another_after(&another(&first, 5));
+    let course = |unseen: Vec<Event>| {
+        let events = [
+            first.delivered(10),
+            by_thread(101, second.delivered(40)),
+            // The second thread's list, which nobody finds.
+            unseen,
+            another_file.delivered(105),
+            // It finds the first thread's instead, and that finds what a third one has sent.
+            with_refs(4, by_thread(101, of_first.queued(140))),
+            with_refs(4, of_third.queued(150)),
+            of_first.dequeued(160),
+            of_first.returned(165, 1),
+            of_third.dequeued(170),
+            of_third.returned(175, 1),
+            by_thread(102, by_thread(102, of_third.raced(180))),
+        ];
+        let transfers = track(events.concat());
+        let found = transfers.into_iter().find(|it| it.hops[0].t_ns == 170);
+        found.expect("it was delivered")
+    };
+    let read = [unseen.dequeued(90), unseen.returned(95, 1)].concat();
+    assert_of_process(&course(read), None);
+    // The control: if none is left over, each has found its own.
+    assert_of_process(&course(Vec::new()), Some(4));
+}
+
+#[test]
+fn of_more_than_can_wait_the_first_have_no_sender() {
+    let message = Passing::one();
+    let course = |others: u64| {
+        // Both threads have been seen, with another file; and each of these lacks a look.
+        let mut events = [
+            another_after(&message).delivered(1),
+            by_thread(101, another_after(&message).delivered(30)),
+            message.queued(60),
+            by_thread(101, message.queued(61)),
+            message.dequeued(62),
+            message.returned(63, 1),
+        ]
+        .concat();
+        for number in 1..=others {
+            let other = another(&message, number);
+            let t_ns = 100 * number;
+            events.extend([other.dequeued(t_ns), other.returned(t_ns + 1, 1)].concat());
+        }
+        let transfers = track(events);
+        let contested = transfers.into_iter().find(|it| it.hops[0].t_ns == 62);
+        contested.expect("it was delivered")
+    };
+    assert_of_process(&course(63), None);
+    // One had to go, before it was known whether nobody else sends.
+    assert_without_sender(&course(64));
+}
+
+#[test]
+fn a_number_is_not_told_where_a_thread_may_have_sent_through_io_uring() {
+    let first = Passing::one();
+    let [unseen, found] = [2, 3].map(|number| another(&first, number));
+    let course = |flags| {
+        let mut others = by_thread(101, another_after(&another(&first, 1)).delivered(40));
+        head_mut(&mut others[0]).flags |= flags;
+        let events = [
+            first.delivered(10),
+            others,
+            unseen.dequeued(100),
+            unseen.returned(110, 1),
+            with_refs(4, found.queued(120)),
+            found.dequeued(130),
+            found.returned(140, 1),
+        ];
+        let transfers = track(events.concat());
+        let found = transfers.into_iter().find(|it| it.hops[0].t_ns == 130);
+        found.expect("it was delivered")
+    };
+    assert_of_process(&course(FLAG_HAS_URING), None);
+    // The control: the other one would have looked by now.
+    assert_of_process(&course(0), Some(4));
+}
+
+#[test]
+fn of_several_readers_of_datagrams_one_may_be_seen_late() {
+    const SOCK_DGRAM: u16 = 2;
+    let first = Passing::one();
+    let [second, third] = [1, 2].map(|number| another(&first, number));
+    let course = |kind, reader| {
+        let mut events = [
+            first.delivered(10),
+            by_thread(101, second.queued(40)),
+            to_thread(reader, second.dequeued(50)),
+            to_thread(reader, second.returned(60, 1)),
+            with_refs(3, third.delivered(70)),
+        ]
+        .concat();
+        for event in &mut events {
+            head_mut(event).socket_type = kind;
+        }
+        track(events).pop().unwrap()
+    };
+    // Both threads have sent that file before, under other numbers.
+    assert_of_process(&course(SOCK_DGRAM, 201), None);
+    // The controls: what one thread reads is in order, and so is a stream.
+    assert_of_process(&course(SOCK_DGRAM, first.receiver), Some(4));
+    assert_of_process(&course(1, 201), Some(4));
 }
 
 #[test]
@@ -171,7 +343,10 @@ fn a_look_at_the_address_of_a_message_without_a_sender_may_be_that_messages() {
     let first = [message.dequeued(10), message.returned(12, 1)].concat();
     let transfers = track([first, a_look_that_finds_the_next_list(&message, 20)].concat());
     assert_eq!(transfers.len(), 2, "{transfers:?}");
-    transfers.iter().for_each(assert_without_sender);
+    // One of the two threads has sent each, under one of two numbers.
+    for transfer in &transfers {
+        assert_of_process(transfer, None);
+    }
 }
 
 #[test]

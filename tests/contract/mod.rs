@@ -51,6 +51,7 @@ pub(crate) const PROMISED: &[(&str, &[&str])] = &[
             "fate",
             "cause",
             "verdict",
+            "doubt",
             "queued_ns",
             "total_ns",
             "hops",

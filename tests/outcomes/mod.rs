@@ -73,7 +73,7 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
             },
             sender: Some(Sender {
                 pid: 100,
-                tid: 101,
+                tid: Some(101),
                 comm: "stage".to_owned(),
                 fd: Some(9 + i32::from(index)),
                 socket_fd: Some(3),
@@ -96,12 +96,14 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
             fate: Fate::Delivered,
             cause: None,
             chain: Chain::Whole,
+            doubt: None,
             wanted: false,
             overdue: false,
             found_ns: None,
             context: Context::default(),
             queued_ns: Some(41_250),
             total_ns: None,
+            since_ns: None,
             hops: vec![
                 hop(Hop::Queue, begin, file, Some(2)),
                 hop(Hop::Dequeue, begin + 41_250, file, Some(2)),
@@ -288,6 +290,7 @@ pub(crate) fn losses() -> Losses {
         window_full: 3,
         filter_full: 0,
         descriptions: 0,
+        read_ns: 0,
     }
 }
 

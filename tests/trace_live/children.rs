@@ -17,7 +17,7 @@ use nix::{
     sys::socket::MsgFlags,
 };
 
-use crate::crowds;
+use crate::{crowds, sharing};
 
 /// Messages of 250 descriptors that the flooding child passes.
 pub(crate) const FLOOD: usize = 400;
@@ -60,6 +60,20 @@ fn a_child() {
                 passing::send(0, b"x", &[&[2]]).unwrap();
             }
         }
+        // Sends files over its standard input by several threads; says each.
+        Ok("send in turn") => {
+            for _ in 0..3 {
+                sharing::send_several();
+                std::thread::spawn(sharing::send_several).join().unwrap();
+            }
+        }
+        Ok("send at once") => std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(sharing::send_several);
+            }
+        }),
+        // Likewise by one thread: others may have the same standard input.
+        Ok("send alone") => sharing::send_several(),
         // Passes more to itself than a page of records holds, faster than anybody reads it.
         Ok("flood") => {
             let (a, b) = UnixStream::pair().unwrap();

@@ -24,3 +24,4 @@ mod marks;
 mod names;
 mod queued;
 mod recordings;
+mod sharing;

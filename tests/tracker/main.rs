@@ -2,11 +2,13 @@
 //! holds for all of them.
 
 mod addresses;
+mod courses;
 mod descriptions;
 mod endings;
 mod functions;
 mod properties;
 mod senders;
+mod skips;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;

@@ -1,15 +1,20 @@
 //! What holds for every course of events, and for all bytes.
 
+use std::sync::LazyLock;
+
 use fdtrace::{
     event::{DecodeError, Event, decode},
+    plan::Plan,
     tracker::{Fate, Transfer},
-    verdict::{self, Verdict},
+    unseen::Meanwhile,
+    verdict::{self, Judged, Verdict, missing_hops},
 };
 use fdtrace_common::records::{FLAG_PEEK, FileSeen, Head, RecordKind};
-use proptest::prelude::*;
-use zerocopy::IntoBytes as _;
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::{
+    courses::{self, Gone, courses, gone, is_wrong},
     fates, same,
     support::{
         Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, head_mut, tracepoint_plan,
@@ -17,6 +22,9 @@ use crate::{
     },
     track,
 };
+
+/// What is watched: made once, as that takes longer than a case.
+static PLAN: LazyLock<Plan> = LazyLock::new(tracepoint_plan);
 
 /// How a generated message ends.
 #[derive(Clone, Debug)]
@@ -143,7 +151,7 @@ proptest! {
 
     #[test]
     fn any_legal_interleaving_gives_every_file_its_own_fate(course in course()) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let transfers = track(interleave(&course));
         let mut expected = std::collections::BTreeMap::new();
         for (files, end, ..) in &course {
@@ -161,7 +169,7 @@ proptest! {
         for transfer in &transfers {
             *found.entry(transfer.fate).or_insert(0) += 1;
             if matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
-                prop_assert!(same(&plan, transfer), "{transfer:?}");
+                prop_assert!(same(plan, transfer), "{transfer:?}");
                 prop_assert!(pairs_up(transfer), "{transfer:?}");
             }
         }
@@ -173,7 +181,7 @@ proptest! {
         course in course(),
         losses in prop::collection::vec(any::<prop::sample::Index>(), 1..5),
     ) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let mut events = interleave(&course);
         for at in &losses {
             if !events.is_empty() {
@@ -192,7 +200,7 @@ proptest! {
 
     #[test]
     fn forgetting_messages_never_makes_a_wrong_same(course in course(), room in 1..30_usize) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let events = interleave(&course);
         let mut tracker = tracker_with_room(room);
         for event in events.clone() {
@@ -221,7 +229,7 @@ proptest! {
         victim in any::<prop::sample::Index>(),
         bit in 0..48_u32,
     ) {
-        let plan = tracepoint_plan();
+        let plan = &*PLAN;
         let files: Vec<u64> = (0..count as u64).map(|file| 0xffff_8881_0000_0000 + file * 256).collect();
         let message = Passing { files, sender_fd: 1000, receiver_fd: 5000, ..Passing::one() };
         let mut parts = [message.queued(1), message.dequeued(2), message.returned(3, count)];
@@ -271,6 +279,97 @@ proptest! {
         }
         tracker.close_open();
     }
+
+    #[test]
+    fn any_records_of_one_list_are_taken_in(records in prop::collection::vec(records(), 1..12)) {
+        let mut tracker = tracker();
+        for record in &records {
+            let event = decode(record);
+            // Otherwise this would say nothing of the tracker.
+            prop_assert!(event.is_ok(), "{event:?}");
+            event.into_iter().for_each(|event| tracker.apply(event));
+        }
+        tracker.close_open();
+        for transfer in tracker.take_closed() {
+            let judged = Judged::of(transfer, |hop| PLAN.watches(hop), true);
+            let is_explained = judged.verdict != Some(Verdict::Unverified)
+                || judged.doubt().is_some()
+                || !missing_hops(&judged.transfer).is_empty();
+            prop_assert!(is_explained, "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_goes_unseen_never_makes_a_wrong_same(course in courses(), gone in gone()) {
+        for judged in course.judged(&gone, &PLAN, |meanwhile| meanwhile) {
+            prop_assert!(!is_wrong(&judged), "{judged:#?}");
+        }
+    }
+
+    #[test]
+    fn a_course_that_is_seen_whole_is_told_as_it_was(course in courses()) {
+        let judged = course.judged(&Gone::default(), &PLAN, |meanwhile| meanwhile);
+        let mut fates = std::collections::BTreeMap::new();
+        for it in &judged {
+            let fate = it.transfer.fate;
+            *fates.entry(fate).or_insert(0) += 1;
+            if matches!(fate, Fate::Delivered | Fate::Peeked) {
+                prop_assert_eq!(it.verdict, Some(Verdict::Same), "{:?}", it);
+                prop_assert!(courses::pairs_up(&it.transfer), "{it:?}");
+                prop_assert_eq!(it.doubt(), None);
+            }
+        }
+        prop_assert_eq!(fates, course.fates(), "{:?}", course.way());
+    }
+}
+
+/// Bytes of a record of any known kind, in which all that the tracker pairs by is from a few values.
+fn records() -> impl Strategy<Value = Vec<u8>> {
+    let kinds = (RecordKind::ListQueued as u16..=RecordKind::ListFoundLast as u16)
+        .filter(|kind| *kind != RecordKind::SocketNamed as u16)
+        .collect::<Vec<_>>();
+    let kind = prop_oneof![
+        8 => prop::sample::select(kinds),
+        1 => Just(RecordKind::TaskDescribed as u16),
+    ];
+    let numbers = (any::<u16>(), 0..4_u16, 0..4_u16, -2..300_i32, any::<i32>());
+    let places = (0..3_u64, 0..3_u64, 100..103_u32, 0..50_u64, 0..50_u64);
+    let bytes = prop::collection::vec(any::<u8>(), 1024);
+    (kind, numbers, places, bytes).prop_map(|(kind, numbers, places, mut bytes)| {
+        let (flags, count, first, syscall, result) = numbers;
+        let (list, skb, tid, t_ns, origin) = places;
+        let mut head = Head::read_from_prefix(&bytes).expect("there is room").0;
+        (head.kind, head.flags, head.count, head.first) = (kind, flags, count, first);
+        (head.files, head.total, head.tid, head.pid) = (count.min(3), count, tid, tid);
+        (head.list, head.skb, head.t_ns, head.origin) = (list, skb, t_ns, origin);
+        (head.syscall, head.result, head.epoch) = (syscall, result, 0);
+        (head.sender_sock, head.sender_ino) = (1, 1);
+        bytes[..size_of::<Head>()].copy_from_slice(head.as_bytes());
+        // Of a list of callers, the length.
+        if kind == RecordKind::Called as u16 {
+            bytes[size_of::<Head>()..][..4].copy_from_slice(&3_u32.to_ne_bytes());
+        }
+        bytes
+    })
+}
+
+/// The control: if a skipped run counted for no more than a lost record, which tells later ones of
+/// itself, some of these courses would be told wrongly.
+#[test]
+fn the_model_finds_what_is_wrong_where_skipped_runs_do_not_count() {
+    let forgiving = |meanwhile| match meanwhile {
+        Meanwhile::RunsSkipped => Meanwhile::RecordsLost,
+        meanwhile => meanwhile,
+    };
+    let mut runner = TestRunner::deterministic();
+    let mut wrong = 0;
+    for _ in 0..4000 {
+        let mut draw = || (courses(), gone()).new_tree(&mut runner).unwrap().current();
+        let (course, gone) = draw();
+        let judged = course.judged(&gone, &PLAN, forgiving);
+        wrong += judged.iter().filter(|judged| is_wrong(judged)).count();
+    }
+    assert!(wrong > 0);
 }
 
 #[test]

@@ -308,6 +308,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         fate: judged.transfer.fate.name(),
         cause: judged.transfer.cause.map(Cause::name),
         verdict: judged.verdict.map(Verdict::name),
+        doubt: judged.doubt(),
         queued_ns: judged.transfer.queued_ns,
         total_ns: judged.transfer.total_ns,
         hops: judged

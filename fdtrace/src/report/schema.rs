@@ -8,6 +8,7 @@ mod inflight;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::tracker::Doubt;
 pub use inflight::{
     InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
     InFlightSocket, InFlightSummary,
@@ -210,6 +211,9 @@ pub struct Transfer {
     pub cause: Option<&'static str>,
     /// `same`, `different`, `lost` or `unverified`; null if nothing came out to compare.
     pub verdict: Option<&'static str>,
+    /// Why something of it is left open; null where nothing is, or where `missing` hops say it all.
+    /// With `two-threads-send` the sender's process is certain, and its thread and the time are not.
+    pub doubt: Option<Doubt>,
     /// From queue to dequeue, nanoseconds.
     pub queued_ns: Option<u64>,
     /// From copy to install, nanoseconds; null where one of them is not watched.
@@ -253,11 +257,11 @@ pub struct File {
 pub struct Sender {
     /// Process.
     pub pid: u32,
-    /// Thread.
-    pub tid: u32,
-    /// Its name.
+    /// Thread; null where only the process is certain.
+    pub tid: Option<u32>,
+    /// The thread's name, or that of one of the process's threads that send on this socket.
     pub comm: String,
-    /// The number it passed; null where its control message could not be read.
+    /// The number it passed; null where that could not be read, or is not certain.
     pub fd: Option<i32>,
     /// The socket it sent on; null likewise.
     pub socket_fd: Option<i32>,

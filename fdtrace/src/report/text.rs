@@ -51,6 +51,9 @@ pub(super) fn hop_lines(
     pointers: &mut Pointers,
     judged: &Judged,
 ) -> io::Result<()> {
+    if let Some(doubt) = judged.doubt() {
+        writeln!(out, "      {YELLOW}{}{YELLOW:#}", doubt.words())?;
+    }
     let Some(begin) = judged.transfer.hops.first().map(|seen| seen.t_ns) else {
         return Ok(());
     };

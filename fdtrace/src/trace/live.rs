@@ -203,7 +203,9 @@ impl Live<'_> {
         let settled = session.settle(now);
         let mut changed = false;
         if look_for_losses || session.asks_for_losses() {
-            let losses = tracer.losses()?;
+            let mut losses = tracer.losses()?;
+            // What was skipped while the counters were read may have been counted too.
+            losses.read_ns = now_ns();
             changed = session.lost(&losses, now);
             if let Some(recording) = recording
                 && changed

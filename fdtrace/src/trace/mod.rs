@@ -23,7 +23,8 @@ use crate::{
     plan::Hop,
     report::{TraceEnd, TraceReport, TraceStart},
     tracer::Losses,
-    tracker::{Chain, Fate, Tracker, Transfer},
+    tracker::{Tracker, Transfer},
+    unseen::{Meanwhile, Unseen},
     verdict::Judged,
 };
 
@@ -34,9 +35,7 @@ pub struct Session<'a> {
     report: Box<dyn TraceReport + 'a>,
     tally: Tally,
     watched: Vec<Hop>,
-    losses: Losses,
-    /// CLOCK_MONOTONIC by which the last loss had happened.
-    last_loss_ns: Option<u64>,
+    unseen: Unseen,
     /// Ended, and not judged yet.
     ended: Vec<Transfer>,
     /// How many transfers to show, at most.
@@ -86,8 +85,7 @@ impl<'a> Session<'a> {
             report,
             tally: Tally::default(),
             watched: watched.collect(),
-            losses: Losses::default(),
-            last_loss_ns: None,
+            unseen: Unseen::default(),
             ended: Vec::new(),
             limit: limits.transfers,
             overdue_ns: limits.overdue_ns,
@@ -112,25 +110,16 @@ impl<'a> Session<'a> {
         settled
     }
 
-    /// Whether what has ended cannot be judged without knowing what was lost until now.
+    /// Whether something has ended, which cannot be judged without knowing what was lost until now.
     #[must_use]
     pub fn asks_for_losses(&self) -> bool {
-        let certain = |transfer: &Transfer| {
-            matches!(transfer.fate, Fate::Delivered | Fate::Peeked)
-                && transfer.chain == Chain::Whole
-        };
-        !self.ended.iter().all(certain)
+        !self.ended.is_empty()
     }
 
     /// Says what has been lost by `t_ns`. Only a change makes a difference; returns whether there
     /// was one.
     pub fn lost(&mut self, losses: &Losses, t_ns: u64) -> bool {
-        let changed = self.losses != *losses;
-        if !self.losses.same_gaps(losses) {
-            self.last_loss_ns = Some(t_ns);
-        }
-        self.losses = losses.clone();
-        changed
+        self.unseen.read(losses, t_ns)
     }
 
     /// Every record up to `t_ns` has come: judges and reports what has ended, and what is in a
@@ -194,7 +183,8 @@ impl<'a> Session<'a> {
         self.pause(0)?;
         self.tally.note_forgotten(self.tracker.forgotten());
         let end = end(&self.tally);
-        self.report.summary(&self.tally, &self.losses, &end)?;
+        self.report
+            .summary(&self.tally, self.unseen.losses(), &end)?;
         self.report.flush()
     }
 
@@ -207,24 +197,28 @@ impl<'a> Session<'a> {
     /// What was lost, as far as is known.
     #[must_use]
     pub fn losses(&self) -> &Losses {
-        &self.losses
+        self.unseen.losses()
     }
 
     fn report_transfer(&mut self, transfer: Transfer) -> io::Result<()> {
         if self.is_full() {
             return Ok(());
         }
-        let begin = transfer.hops.iter().map(|seen| seen.t_ns).min();
-        let forgot = Some(self.tracker.forgotten_at()).filter(|t_ns| *t_ns > 0);
-        let lossless = match (self.last_loss_ns.max(forgot), begin) {
-            (Some(lost), Some(begin)) => begin > lost,
-            (lost, _) => lost.is_none(),
+        let meanwhile = match self.unseen.meanwhile(&transfer) {
+            Meanwhile::AllSeen if self.was_forgotten(&transfer) => Meanwhile::RecordsLost,
+            meanwhile => meanwhile,
         };
-        let judged = Judged::of(transfer, |hop| self.watched.contains(&hop), lossless);
+        let judged = Judged::of(transfer, |hop| self.watched.contains(&hop), meanwhile);
         if !self.selection.accepts(&judged.transfer) {
             return Ok(());
         }
         self.tally.add(&judged);
         self.report.transfer(&judged)
+    }
+
+    /// Whether the tracker has let go of something since it began.
+    fn was_forgotten(&self, transfer: &Transfer) -> bool {
+        let forgotten = self.tracker.forgotten_at();
+        forgotten > 0 && transfer.begin_ns().is_none_or(|begin| begin <= forgotten)
     }
 }

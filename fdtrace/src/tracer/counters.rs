@@ -33,6 +33,8 @@ pub struct Losses {
     pub filter_full: u64,
     /// Descriptions that found no room in the ring buffer: files and tasks that stay unnamed.
     pub descriptions: u64,
+    /// CLOCK_MONOTONIC when all this had been read, nanoseconds; 0 where nobody noted it.
+    pub read_ns: u64,
 }
 
 impl Losses {
@@ -43,6 +45,16 @@ impl Losses {
             || self.window_full > 0
             || self.filter_full > 0
             || self.events.iter().any(|(_, count)| *count > 0)
+    }
+
+    /// Whether another reading says the same.
+    #[must_use]
+    pub fn counts_as(&self, other: &Self) -> bool {
+        let read_ns = other.read_ns;
+        Self {
+            read_ns,
+            ..self.clone()
+        } == *other
     }
 
     /// Whether nothing was lost since `earlier` that could hide a transfer or break one up. A race
@@ -138,6 +150,7 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
             + value(&map, Counter::MarkedFull)?
             + value(&map, Counter::WantedFull)?,
         descriptions: value(&map, Counter::DescribeLost)?,
+        read_ns: 0,
     })
 }
 

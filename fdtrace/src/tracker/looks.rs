@@ -4,15 +4,15 @@
 use fdtrace_common::records::{FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_RACED, Head};
 
 use super::{
-    Tracker,
+    Doubt, Tracker,
     message::Message,
-    senders::{LateSender, PREEMPTED_MAX_NS},
+    senders::{LateSender, PREEMPTED_MAX_NS, Sharing},
 };
 use crate::{event::Sighting, plan::Hop};
 
 impl Tracker {
     pub(super) fn queued(&mut self, seen: &Sighting) {
-        self.senders.note(&seen.head);
+        self.senders.note(seen);
         self.wanted_senders.note(&seen.head);
         if seen.head.flags & FLAG_RACED != 0 {
             self.sent_late(seen);
@@ -91,8 +91,47 @@ impl Tracker {
         // What others had sent on the socket before a wanted task did was not told.
         late.is_doubtful =
             self.senders.may_have_missed_the_read(&head) || head.flags & FLAG_FIRST_SEEN != 0;
+        if self.senders.sharing(&head) == Sharing::Threads {
+            self.give_to_process(late);
+            return;
+        }
         self.senders.keep(late);
         self.give_looks_of(head.tid, 0);
+    }
+
+    /// Gives a look that found its list gone, one of several threads', to the only message that such a
+    /// look may be for. That is the process's, whichever of them sent it: were it not, another one
+    /// with the same files would lack its sender too.
+    fn give_to_process(&mut self, mut late: LateSender) {
+        let is_like = |message: &Message| message.lacks_sender() && message.is_sent_like(&late);
+        let received = self.orphans.iter().enumerate();
+        let received: Vec<usize> = received
+            .filter(|(_, (message, _))| is_like(message))
+            .map(|(at, _)| at)
+            .collect();
+        let is_being_read = self.lists_like(is_like).next().is_some();
+        if let ([at], false, false) = (received.as_slice(), is_being_read, late.is_doubtful)
+            && self.orphans[*at].0.may_be_of(&late)
+            && let Some((mut message, last)) = self.orphans.remove(*at)
+        {
+            if !self.senders.agree_with(&late) {
+                late.forget_numbers();
+            }
+            message.claim(late, Some(Doubt::TwoThreadsSend));
+            self.end_receive(&message, &last);
+            return;
+        }
+        self.senders.pool(late);
+    }
+
+    /// The open messages that are being read without a sender and of which this is true.
+    pub(super) fn lists_like(
+        &self,
+        is_like: impl Fn(&Message) -> bool,
+    ) -> impl Iterator<Item = &Message> {
+        let reads = self.reads_without_sender.values();
+        let open = reads.filter_map(|list| self.open.get(*list));
+        open.filter(move |message| is_like(message))
     }
 
     /// Gives each look of this thread that found its list gone to the message that it was for, where
@@ -128,13 +167,13 @@ impl Tracker {
         match (received.as_slice(), read.as_slice()) {
             ([at], []) => {
                 if let Some((mut message, last)) = self.orphans.remove(*at) {
-                    message.claim(late.clone());
+                    message.claim(late.clone(), None);
                     self.end_receive(&message, &last);
                 }
             }
             ([], [list]) => {
                 if let Some(message) = self.open.get_mut(*list) {
-                    message.claim(late.clone());
+                    message.claim(late.clone(), None);
                 }
             }
             _ => return false,
@@ -165,13 +204,22 @@ impl Tracker {
                 self.give_looks_of(tid, told_until);
             }
         }
-        while self.orphans.front().is_some_and(|(_, last)| is_old(last)) {
-            self.give_up_orphan();
+        while self.orphans.front().is_some_and(|(_, last)| is_old(last))
+            && let Some((message, last)) = self.orphans.pop_front()
+        {
+            self.end_settled(message, &last);
         }
         self.closed.len() > closed
     }
 
-    /// Ends the oldest message that still has no sender, without one.
+    /// Ends a message whose sender is not certain, with what is when every look has come that may tell
+    /// of it.
+    pub(super) fn end_settled(&mut self, mut message: Message, last: &Head) {
+        message.settle_sender(&self.senders);
+        self.end_receive(&message, last);
+    }
+
+    /// Ends the oldest message whose sender is not certain: there is no room to wait for more.
     pub(super) fn give_up_orphan(&mut self) {
         if let Some((message, last)) = self.orphans.pop_front() {
             self.end_receive(&message, &last);

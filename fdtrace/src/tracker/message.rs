@@ -12,10 +12,10 @@ use fdtrace_common::{
 };
 
 use super::{
-    Known,
+    Doubt, Known,
     fate::Called,
     known::Description,
-    senders::{LateSender, is_one_file},
+    senders::{LateSender, Sharing, is_one_file},
 };
 use crate::{description::Missing, event::Sighting, plan::Hop};
 
@@ -48,8 +48,16 @@ pub(super) struct Message {
     read_since: u64,
     /// The read of it that was a peek, as long as that is not over.
     peek_ns: Option<u64>,
-    /// Other threads send on the same socket, and one of them may have sent it.
-    shared: bool,
+    /// Who sends on the same socket, and may have sent it.
+    sharing: Sharing,
+    /// What there is to doubt of the sender that was found late.
+    late_doubt: Option<Doubt>,
+    /// Records were lost shortly before the look that found its list.
+    is_after_loss: bool,
+    /// Every look has come that may be of another process, and none was.
+    is_process_settled: bool,
+    /// Whichever thread sent it, its numbers are those that were told.
+    is_number_settled: bool,
     /// Records were lost, and what was seen of it may be of the message before at its address.
     doubtful: bool,
     /// The functions that its receive returned through, where that was told.
@@ -109,7 +117,11 @@ impl Message {
             looked_since: 0,
             read_since: 0,
             peek_ns: None,
-            shared: false,
+            sharing: Sharing::Alone,
+            late_doubt: None,
+            is_after_loss: false,
+            is_process_settled: false,
+            is_number_settled: false,
             doubtful: false,
             received_in: Called::default(),
             overdue: false,
@@ -275,7 +287,8 @@ impl Message {
         for hop in [Hop::Copy, Hop::Attach, Hop::Queue] {
             self.forget(hop);
         }
-        (self.late_sender, self.contested, self.shared) = (None, false, false);
+        (self.late_sender, self.late_doubt) = (None, None);
+        (self.contested, self.sharing) = (false, Sharing::Alone);
         (self.socket_name, self.sender_task) = (None, None);
     }
 
@@ -294,10 +307,10 @@ impl Message {
             file.seen.extend(seen.map(|seen| Seen { head, ..*seen }));
         }
         (next.socket_name, next.sender_task) = (self.socket_name.take(), self.sender_task.take());
-        (next.contested, next.shared) = (self.contested, self.shared);
+        (next.contested, next.sharing) = (self.contested, self.sharing);
         next.looked_since = self.looked_since;
         self.forget(Hop::Queue);
-        (self.contested, self.shared) = (false, false);
+        (self.contested, self.sharing) = (false, Sharing::Alone);
         Some(next)
     }
 

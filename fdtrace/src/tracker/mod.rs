@@ -7,6 +7,7 @@
 //! right after, so an earlier hop of the same address is a new message, and nothing is ever
 //! matched by a *file's* pointer across messages.
 
+mod doubt;
 mod fate;
 mod found;
 mod gathering;
@@ -26,6 +27,7 @@ use std::collections::VecDeque;
 
 use fdtrace_common::records::{FLAG_DESTRUCTED, Head};
 
+pub use doubt::Doubt;
 use fate::Called;
 pub use fate::{Cause, Fate};
 use gathering::Gathering;
@@ -48,8 +50,8 @@ use crate::{
 /// Names the kernel function that an address lies in; the tracker itself knows no kernel.
 pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
 
-/// Messages without a sender that are kept, at most: a hook that lost its race tells within
-/// microseconds.
+/// Messages whose sender is not certain that are kept, at most: a hook that lost its race tells
+/// within microseconds.
 const ORPHANS_MAX: usize = 64;
 
 /// Reads under way of messages without a sender that are kept, at most; the rest can only be known
@@ -83,7 +85,7 @@ pub struct Tracker {
     /// Messages that are being received and whose list's address is another's by now, by the
     /// reading thread, with that address.
     returning: Recent<u32, (u64, Message)>,
-    /// Messages that were received before their sender's hook had looked: it may still tell.
+    /// Messages that were received and whose sender a look may still tell.
     orphans: VecDeque<(Message, Head)>,
     /// Senders whose lists were gone, until all their records have come.
     late: Gathering,
@@ -226,7 +228,7 @@ impl Tracker {
                 self.called.insert(head.list, addresses);
             }
             Event::SenderWanted(head) => {
-                self.senders.note(&head);
+                self.senders.note_unread(&head);
                 self.wanted_senders.note(&head);
             }
             Event::SendReturned(seen) => self.send_returned(&seen),
@@ -339,7 +341,7 @@ impl Tracker {
             .partition(|(message, _)| is_meant(message));
         self.orphans = others;
         for (message, last) in meant {
-            self.end_receive(&message, &last);
+            self.end_settled(message, &last);
         }
         let returning = self.returning.extract(|(_, message)| is_meant(message));
         let mut open: Vec<Message> = returning.into_iter().map(|(_, message)| message).collect();

@@ -42,6 +42,7 @@ impl Tracker {
             self.retire(head.list);
         }
         self.reads.note(head);
+        self.senders.note_read(head);
         let since = self.reads.before(head.tid);
         let task = self.known.task(head.tid);
         let message = self.open_message(head);
@@ -219,13 +220,15 @@ impl Tracker {
         }
     }
 
-    /// Ends a receive that took the message; a sender's hook that lost its race may still tell.
+    /// Ends a receive that took the message, unless a look that is still to come may tell who sent it.
     pub(super) fn end_table_receive(&mut self, mut message: Message, head: Head) {
         if !message.lacks_sender() {
-            let mut orphans = self.orphans.iter();
-            if orphans.any(|(orphan, _)| orphan.is_rival_of(&message)) {
+            if self.has_rival(&message) {
                 message.contest();
             }
+            message.settle_number(&self.senders);
+        }
+        if !message.awaits_sender() {
             self.end_receive(&message, &head);
             return;
         }
@@ -233,6 +236,14 @@ impl Tracker {
         if self.orphans.len() > ORPHANS_MAX {
             self.give_up_orphan();
         }
+    }
+
+    /// Whether a message without a sender may be what the thread has sent that found this one.
+    fn has_rival(&self, message: &Message) -> bool {
+        let mut orphans = self.orphans.iter();
+        let is_rival = |other: &Message| other.is_rival_of(message);
+        orphans.any(|(orphan, _)| is_rival(orphan))
+            || (message.is_shared() && self.lists_like(is_rival).next().is_some())
     }
 
     /// A thread that begins another receive is done with the one before, whose return went unseen.

@@ -2,7 +2,7 @@
 
 use fdtrace_common::records::{FileSeen, Head, LABEL_LEN};
 
-use super::{Cause, Context, Fate, kind::MINOR_BITS};
+use super::{Cause, Context, Doubt, Fate, kind::MINOR_BITS};
 use crate::{event::comm, lossless, plan::Hop};
 
 /// One file's way in one message.
@@ -30,6 +30,8 @@ pub struct Transfer {
     pub cause: Option<Cause>,
     /// Whether it was followed without a gap.
     pub chain: Chain,
+    /// What was left open of it, and why, as far as that does not depend on losses.
+    pub doubt: Option<Doubt>,
     /// Whether a task that the filter wants took part.
     pub wanted: bool,
     /// It is told of because it has been queued for long, not because it has ended.
@@ -43,11 +45,23 @@ pub struct Transfer {
     pub queued_ns: Option<u64>,
     /// Nanoseconds from copy to install, where both were seen.
     pub total_ns: Option<u64>,
+    /// It was sent since then, where nothing of it was seen before its sender's look at the queue,
+    /// which comes after the fact: CLOCK_MONOTONIC, nanoseconds.
+    pub since_ns: Option<u64>,
     /// The hops where it was seen, in order of time.
     pub hops: Vec<HopSeen>,
 }
 
 impl Transfer {
+    /// Since when it may have been on its way: CLOCK_MONOTONIC, nanoseconds. `None` if that is not
+    /// known.
+    #[must_use]
+    pub fn begin_ns(&self) -> Option<u64> {
+        let hops = self.hops.iter().map(|seen| seen.t_ns);
+        let sent = self.sender.iter().map(|sender| sender.t_ns);
+        hops.chain(sent).chain(self.since_ns).min()
+    }
+
     /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
     #[must_use]
     pub fn last_ns(&self) -> u64 {
@@ -125,15 +139,15 @@ impl FileIdentity {
 pub struct Sender {
     /// Process.
     pub pid: u32,
-    /// Thread.
-    pub tid: u32,
-    /// Its name.
+    /// Thread; `None` where only the process is certain.
+    pub tid: Option<u32>,
+    /// The thread's name, or that of one of the threads that send on this socket.
     pub comm: String,
-    /// The number it passed; `None` where its control message could not be read.
+    /// The number it passed; `None` where that could not be read, or is not certain.
     pub fd: Option<i32>,
     /// The socket it sent on; `None` likewise.
     pub socket_fd: Option<i32>,
-    /// When it was seen sending: CLOCK_MONOTONIC, nanoseconds.
+    /// When it, or one of those threads, was seen sending: CLOCK_MONOTONIC, nanoseconds.
     pub t_ns: u64,
 }
 
@@ -141,11 +155,25 @@ impl Sender {
     pub(super) fn of(queued: &Head, file: Option<&FileSeen>) -> Self {
         Self {
             pid: queued.pid,
-            tid: queued.tid,
+            tid: Some(queued.tid),
             comm: comm(queued),
             fd: file.map(|file| file.fd).filter(|fd| *fd >= 0),
             socket_fd: Some(queued.socket_fd).filter(|fd| *fd >= 0),
             t_ns: queued.t_ns,
+        }
+    }
+
+    /// The same where another thread of its process may be the one.
+    pub(super) fn of_process(self) -> Self {
+        Self { tid: None, ..self }
+    }
+
+    /// The same where it may have sent under other numbers.
+    pub(super) fn without_numbers(self) -> Self {
+        Self {
+            fd: None,
+            socket_fd: None,
+            ..self
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     ledger,
     plan::Plan,
     tracker::Transfer,
+    unseen::Meanwhile,
     verdict::{Judged, Verdict},
     witness::{Testimony, Witness},
 };
@@ -90,7 +91,7 @@ pub struct Outcome {
 pub(super) fn judge(
     scenario: &Scenario,
     record: &Record,
-    transfers: Vec<Transfer>,
+    transfers: Vec<(Transfer, Meanwhile)>,
     plan: &Plan,
     lossless: bool,
     elapsed: Duration,
@@ -98,8 +99,8 @@ pub(super) fn judge(
     let pids = record.pids();
     let transfers = transfers
         .into_iter()
-        .filter(|transfer| is_of(transfer, &pids))
-        .map(|transfer| Judged::of(transfer, |hop| plan.watches(hop), lossless))
+        .filter(|(transfer, _)| is_of(transfer, &pids))
+        .map(|(transfer, meanwhile)| Judged::of(transfer, |hop| plan.watches(hop), meanwhile))
         .collect();
     let mut findings = Findings {
         lossless,

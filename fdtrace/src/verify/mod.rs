@@ -37,8 +37,10 @@ use stage_process::{Said, StageProcess};
 use crate::{
     inherited,
     plan::Plan,
+    trace::live::now_ns,
     tracer::{Losses, ProgramCost, Snapshot, Tracer, TracerError},
     tracker::{Tracker, Transfer},
+    unseen::{Meanwhile, Unseen},
     verdict::Verdict,
     witness::{self, Originals, Testimony, Witness},
 };
@@ -69,14 +71,24 @@ pub struct Verifier {
     /// The scenarios under way, by the order in which they began.
     plays: BTreeMap<u64, Play>,
     begun: u64,
-    /// Transfers that have ended while something was under way, each with how many had before it.
-    closed: Vec<(u64, Transfer)>,
+    /// Transfers that have ended while something was under way.
+    closed: Vec<Ended>,
     closed_in_all: u64,
+    unseen: Unseen,
     /// Where stages speak to the verifier, and where it listens.
     said: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
     undecodable: u64,
     limit: Duration,
     onlooker: Box<dyn Onlooker>,
+}
+
+/// A transfer that has ended.
+struct Ended {
+    /// How many had ended before it.
+    before: u64,
+    transfer: Transfer,
+    /// Whether runs were skipped while it was on its way.
+    meanwhile: Meanwhile,
 }
 
 /// Why a scenario could not be played to a judgement.
@@ -186,6 +198,7 @@ impl Verifier {
             begun: 0,
             closed: Vec::new(),
             closed_in_all: 0,
+            unseen: Unseen::default(),
             said: mpsc::channel(LINES_WAITING),
             undecodable: 0,
             limit,
@@ -237,7 +250,7 @@ impl Verifier {
     /// # Errors
     /// If the stage cannot be started, or the tracer's counters not be read.
     pub fn begin(&mut self, scenario: &'static Scenario) -> Result<u64, VerifyError> {
-        let losses = self.tracer.losses()?;
+        let losses = self.read_losses()?;
         let number = self.begun;
         let stage = StageProcess::start(scenario.name, number, self.said.0.clone())?;
         let record = Record {
@@ -292,7 +305,7 @@ impl Verifier {
                         action: "wait for the ring buffer",
                         source,
                     })?;
-                    self.drain();
+                    self.drain()?;
                     None
                 }
                 () = tokio::time::sleep_until(deadline) => None,
@@ -349,7 +362,7 @@ impl Verifier {
             Ok(fact) => {
                 let answer = self.look(&fact, &mut play.originals, &mut play.record);
                 // What led here is told before where it led to.
-                self.drain();
+                self.drain()?;
                 self.onlooker.see(said.number, &fact, &mut self.tracer);
                 let checkpoint = fact.is_checkpoint();
                 play.record.facts.push(fact);
@@ -375,7 +388,7 @@ impl Verifier {
         release::all_gone(std::mem::take(&mut play.record.actors)).await;
         self.expect_released(&play.originals, &mut play.record)
             .await;
-        self.drain();
+        self.drain()?;
         let pids = play.record.pids();
         // The actors are gone, and with them every socket that could still deliver.
         if self.plays.is_empty() {
@@ -383,21 +396,28 @@ impl Verifier {
         } else {
             self.tracker.close_open_of(|pid| pids.contains(&pid));
         }
-        self.collect_closed();
+        self.collect_closed()?;
         let lossless =
-            self.tracer.losses()?.same_gaps(&play.losses) && self.undecodable == play.undecodable;
-        let (own, others) = std::mem::take(&mut self.closed)
+            self.read_losses()?.same_gaps(&play.losses) && self.undecodable == play.undecodable;
+        let (own, others): (Vec<_>, _) = std::mem::take(&mut self.closed)
             .into_iter()
-            .partition(|(_, transfer)| is_of(transfer, &pids));
+            .partition(|ended| is_of(&ended.transfer, &pids));
         self.closed = others;
         // What ended before any of the others began can be nobody's.
         let earliest = self.plays.values().map(|play| play.closed_before).min();
         self.closed
-            .retain(|(before, _)| earliest.is_some_and(|earliest| *before >= earliest));
+            .retain(|ended| earliest.is_some_and(|earliest| ended.before >= earliest));
+        let own = own.into_iter().map(|ended| {
+            let meanwhile = match ended.meanwhile {
+                Meanwhile::RunsSkipped => Meanwhile::RunsSkipped,
+                _ => lossless.into(),
+            };
+            (ended.transfer, meanwhile)
+        });
         let outcome = judge::judge(
             play.scenario,
             &play.record,
-            own.into_iter().map(|(_, transfer)| transfer).collect(),
+            own.collect(),
             self.tracer.plan(),
             lossless,
             play.begin.elapsed(),
@@ -512,7 +532,7 @@ impl Verifier {
         })
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self) -> Result<(), VerifyError> {
         self.tracer.drain(|event| match event {
             Ok(event) => {
                 self.onlooker.hear(&event);
@@ -520,17 +540,33 @@ impl Verifier {
             }
             Err(_) => self.undecodable += 1,
         });
-        self.collect_closed();
+        self.collect_closed()
     }
 
-    fn collect_closed(&mut self) {
-        for transfer in self.tracker.take_closed() {
-            self.closed.push((self.closed_in_all, transfer));
+    fn collect_closed(&mut self) -> Result<(), VerifyError> {
+        let closed = self.tracker.take_closed();
+        if !closed.is_empty() {
+            self.read_losses()?;
+        }
+        for transfer in closed {
+            self.closed.push(Ended {
+                before: self.closed_in_all,
+                meanwhile: self.unseen.meanwhile(&transfer),
+                transfer,
+            });
             self.closed_in_all += 1;
         }
         if self.closed.len() > TRANSFERS_WAITING {
             self.forget_strangers();
         }
+        Ok(())
+    }
+
+    /// What has been lost by now, which is noted.
+    fn read_losses(&mut self) -> Result<Losses, VerifyError> {
+        let losses = self.tracer.losses()?;
+        self.unseen.read(&losses, now_ns());
+        Ok(losses)
     }
 
     /// Lets go of others' transfers on a busy machine. An actor says that it has joined before it
@@ -543,7 +579,7 @@ impl Verifier {
             .collect();
         let newer = self.closed_in_all - TRANSFERS_WAITING as u64 / 2;
         self.closed
-            .retain(|(before, transfer)| *before >= newer || is_of(transfer, &pids));
+            .retain(|ended| ended.before >= newer || is_of(&ended.transfer, &pids));
     }
 }
 

@@ -103,7 +103,10 @@ impl Verifier {
                 return;
             }
             nudge_the_collector();
-            self.drain();
+            if let Err(error) = self.drain() {
+                record.note(&error);
+                return;
+            }
             sleep(pause).await;
             pause = PAUSE_MAX.min(pause * 2);
         }

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, socket,
 };
 
-use super::actor::{Actor, Came, Named, end, join_all, pair};
+use super::actor::{Actor, Came, Child, Named, end, in_child, join_all, pair};
 use crate::truth::Fact;
 
 const RECEIVERS: usize = 2;
@@ -57,27 +57,62 @@ pub(crate) fn one_socket_for_all(transfers: usize) -> Vec<Fact> {
 
 /// Four threads share one socket and one file, which each of them has under a number of its own.
 pub(crate) fn one_file_for_all(transfers: usize) -> Vec<Fact> {
-    let (sender, receiver) = pair(SockType::Datagram);
+    one_file(SockType::Datagram, RECEIVERS, transfers)
+}
+
+/// Likewise through a stream, to a receiver who asks without pause: what is sent is read in that
+/// order.
+pub(crate) fn one_stream_for_all(transfers: usize) -> Vec<Fact> {
+    one_file(SockType::Stream, 1, transfers)
+}
+
+fn one_file(kind: SockType, receiving: usize, transfers: usize) -> Vec<Fact> {
+    const SENDERS: usize = 4;
+    let (sender, receiver) = pair(kind);
     let file = Named::new();
     thread::scope(|scope| {
-        let mut threads = receivers(scope, &receiver);
-        let sending: Vec<_> = (0..4)
-            .map(|_| {
-                let own = file.again();
-                let sender = &sender;
-                scope.spawn(move || {
-                    let mut actor = Actor::default();
-                    for _ in 0..transfers / 4 {
-                        actor.send(sender, &[&own]);
-                    }
-                    actor.facts
-                })
+        let threads = receivers(scope, &receiver, receiving);
+        let sending = (0..SENDERS).map(|_| {
+            let own = file.again();
+            let sender = &sender;
+            scope.spawn(move || {
+                let mut actor = Actor::default();
+                for _ in 0..transfers / SENDERS {
+                    actor.send(sender, &[&own]);
+                }
+                actor.facts
             })
-            .collect();
-        let mut facts = join_all(sending);
-        (0..RECEIVERS).for_each(|_| end(&sender));
-        facts.extend(join_all(std::mem::take(&mut threads)));
+        });
+        let mut facts = join_all(sending.collect());
+        (0..receiving).for_each(|_| end(&sender));
+        facts.extend(join_all(threads));
         facts
+    })
+}
+
+/// Two processes share one socket and one file, which each of them has under a number of its own.
+pub(crate) fn one_file_for_processes(transfers: usize) -> Vec<Fact> {
+    const SENDERS: usize = 2;
+    let (sender, receiver) = pair(SockType::Stream);
+    let file = Named::new();
+    let sending: Vec<_> = (0..SENDERS)
+        .map(|number| {
+            in_child(|| {
+                // The second one has its number behind the first one's.
+                let own = (0..=number).map(|_| file.again()).collect::<Vec<_>>();
+                let mut actor = Actor::default();
+                for _ in 0..transfers / SENDERS {
+                    actor.send(&sender, &[&own[number]]);
+                }
+                actor.facts
+            })
+        })
+        .collect();
+    thread::scope(|scope| {
+        let receiving = receivers(scope, &receiver, 1);
+        let sent: Vec<Fact> = sending.into_iter().flat_map(Child::join).collect();
+        end(&sender);
+        [sent, join_all(receiving)].concat()
     })
 }
 
@@ -205,7 +240,7 @@ fn crowd(
 ) -> Vec<Fact> {
     let each = transfers / senders.len();
     thread::scope(|scope| {
-        let receiving = receivers(scope, receiver);
+        let receiving = receivers(scope, receiver, RECEIVERS);
         let sending: Vec<_> = senders
             .iter()
             .map(|sender| {
@@ -230,8 +265,9 @@ fn crowd(
 fn receivers<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     receiver: &'scope OwnedFd,
+    count: usize,
 ) -> Vec<thread::ScopedJoinHandle<'scope, Vec<Fact>>> {
-    (0..RECEIVERS)
+    (0..count)
         .map(|_| {
             scope.spawn(|| {
                 let mut actor = Actor::default();

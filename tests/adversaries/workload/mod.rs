@@ -19,7 +19,7 @@ pub(crate) struct Adversary {
     round: fn(usize) -> Vec<Fact>,
 }
 
-pub(crate) const ALL: [Adversary; 15] = [
+pub(crate) const ALL: [Adversary; 17] = [
     Adversary {
         name: "pointer_reuse",
         round: numbers::pointer_reuse,
@@ -55,6 +55,14 @@ pub(crate) const ALL: [Adversary; 15] = [
     Adversary {
         name: "one_file_for_all",
         round: crowds::one_file_for_all,
+    },
+    Adversary {
+        name: "one_stream_for_all",
+        round: crowds::one_stream_for_all,
+    },
+    Adversary {
+        name: "one_file_for_processes",
+        round: crowds::one_file_for_processes,
     },
     Adversary {
         name: "busy_poll",

@@ -6,7 +6,7 @@ use super::{File, Message, Seen};
 use crate::{
     plan::Hop,
     tracker::{
-        Cause, Context, Fate,
+        Cause, Context, Doubt, Fate,
         transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer, label},
     },
 };
@@ -42,7 +42,10 @@ impl Message {
                 continue;
             };
             // A look at the queue that may be another sender's is no hop of this message's way.
-            let unsure = fate != Fate::Queued && self.is_sender_unsure(file);
+            let doubt = self.doubt_of_sender(file);
+            let unsure = fate != Fate::Queued && doubt.is_some();
+            let chain = self.chain(file);
+            let sender = self.sender(index, file, doubt);
             let mut hops: Vec<HopSeen> = file
                 .seen
                 .iter()
@@ -75,17 +78,19 @@ impl Message {
                         .find_map(label),
                     ..FileIdentity::of(&known)
                 },
-                sender: self.sender(index, file),
+                doubt: self.left_open(file, fate, chain, doubt),
                 receiver: self.receiver(file, fate, last),
                 socket: socket.clone(),
                 fate,
                 cause,
-                chain: self.chain(file),
+                chain,
                 wanted: self.is_wanted(),
                 queued_ns: queued_ns.filter(|_| !unsure),
                 overdue: false,
                 found_ns: found.map(|found| found.head.t_ns),
-                context: self.context(file),
+                context: self.context(file, sender.is_some()),
+                sender,
+                since_ns: self.sent_since(),
                 total_ns,
                 hops,
             });
@@ -93,11 +98,12 @@ impl Message {
         transfers
     }
 
-    fn context(&self, file: &File) -> Context {
+    fn context(&self, file: &File, has_sender: bool) -> Context {
         Context {
             file: file.description.as_ref().ok().cloned(),
             missing: file.description.as_ref().err().copied(),
-            sender: self.sender_task,
+            // Where nobody is named, this is of a task that need not have sent it.
+            sender: self.sender_task.filter(|_| has_sender),
             receiver: self.receiver_task,
         }
     }
@@ -117,21 +123,61 @@ impl Message {
         Some(self.head(to)?.t_ns.saturating_sub(self.head(from)?.t_ns))
     }
 
-    /// The sender, with its numbers from where they were seen first.
-    fn sender(&self, index: usize, file: &File) -> Option<Sender> {
-        if self.is_sender_unsure(file) {
+    /// The sender, with its numbers from where they were seen first; of a thread that need not be the
+    /// one, as much as all of its process have in common.
+    fn sender(&self, index: usize, file: &File, doubt: Option<Doubt>) -> Option<Sender> {
+        if !self.is_process_known(doubt) {
             return None;
         }
-        if let Some(late) = &self.late_sender {
-            return Some(Sender::of(&late.head, late.files.get(index)));
+        let sender = if let Some(late) = &self.late_sender {
+            Sender::of(&late.head, late.files.get(index))
+        } else {
+            let hop = [Hop::Copy, Hop::Queue]
+                .into_iter()
+                .find(|hop| self.has(*hop))?;
+            let seen = file.at(hop).map(|seen| &seen.file);
+            Sender::of(self.head(hop)?, seen)
+        };
+        Some(match doubt {
+            None => sender,
+            Some(_) if self.are_numbers_known() => sender.of_process(),
+            Some(_) => sender.of_process().without_numbers(),
+        })
+    }
+
+    /// Why something is left open.
+    fn left_open(
+        &self,
+        file: &File,
+        fate: Fate,
+        chain: Chain,
+        of_sender: Option<Doubt>,
+    ) -> Option<Doubt> {
+        if self.found.is_some() && self.latest_sender_hop().is_none() {
+            return Some(Doubt::SentBeforeTrace);
         }
-        let hop = [Hop::Copy, Hop::Queue]
-            .into_iter()
-            .find(|hop| self.has(*hop))?;
-        Some(Sender::of(
-            self.head(hop)?,
-            file.at(hop).map(|seen| &seen.file),
-        ))
+        if of_sender.is_some() {
+            return of_sender;
+        }
+        if !matches!(fate, Fate::Delivered | Fate::Peeked) {
+            return None;
+        }
+        match chain {
+            Chain::Gap { hop: Hop::Queue } if self.latest_sender_hop().is_none() => {
+                Some(Doubt::NotSeenInQueue)
+            }
+            Chain::Gap { .. } if file.numberless => Some(Doubt::TableShared),
+            Chain::Gap { hop } if file.at(hop).is_some() => Some(Doubt::AddressReused),
+            Chain::SenderUnknown => {
+                let number = file.at(Hop::Queue).map_or(-1, |seen| seen.file.fd);
+                Some(match number {
+                    ..0 => Doubt::NumberNotReadable,
+                    _ => Doubt::NumberChanged,
+                })
+            }
+            Chain::LossBetween => Some(Doubt::RecordsLostMeanwhile),
+            Chain::Whole | Chain::Differs { .. } | Chain::Gap { .. } => None,
+        }
     }
 
     fn receiver(&self, file: &File, fate: Fate, last: &Head) -> Option<Receiver> {
@@ -197,7 +243,7 @@ impl Message {
         let queued = file
             .at(Hop::Queue)
             .is_some_and(|seen| seen.file.fd >= 0 && seen.file.slot == seen.file.file)
-            && !self.is_sender_unsure(file);
+            && self.is_process_known(self.doubt_of_sender(file));
         if copied || queued || late.is_some() {
             Chain::Whole
         } else {

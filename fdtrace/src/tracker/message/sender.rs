@@ -4,8 +4,10 @@ use fdtrace_common::{descriptions::TaskDescribed, records::Head};
 
 use super::{
     super::{
-        Known,
-        senders::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, is_one_file},
+        Doubt, Known,
+        senders::{
+            LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing, is_one_file,
+        },
     },
     File, Message,
 };
@@ -46,9 +48,67 @@ impl Message {
         late.has_sent(files.map(|read| read.map(|seen| &seen.file)))
     }
 
-    /// Takes `late` for its sender.
-    pub(in crate::tracker) fn claim(&mut self, late: LateSender) {
+    /// Whether it was sent on the socket of `late` with the files of that, at whatever time.
+    pub(in crate::tracker) fn is_sent_like(&self, late: &LateSender) -> bool {
+        let read = self.head(Hop::Dequeue);
+        read.is_some_and(|read| read.sender_sock == late.head.sender_sock) && self.was_sent_as(late)
+    }
+
+    /// Takes `late` for its sender. With a doubt, all that is known of that is the process, and the
+    /// numbers as far as `late` has them.
+    pub(in crate::tracker) fn claim(&mut self, late: LateSender, doubt: Option<Doubt>) {
         self.late_sender = Some(late);
+        self.late_doubt = doubt;
+    }
+
+    /// Whether a look that is still to come may tell more of its sender.
+    pub(in crate::tracker) fn awaits_sender(&self) -> bool {
+        let may_be_settled = self.sharing != Sharing::Processes && !self.is_after_loss;
+        self.lacks_sender() || (self.contested && may_be_settled && !self.has(Hop::Copy))
+    }
+
+    /// Says what is known of its sender now that every look has come that may tell.
+    pub(in crate::tracker) fn settle_sender(&mut self, senders: &Senders) {
+        if self.lacks_sender() {
+            if let Some(late) = senders.process_of(self) {
+                self.claim(late, Some(Doubt::TwoThreadsSend));
+            }
+            return;
+        }
+        let Some(queued) = self.look() else {
+            return;
+        };
+        self.sharing = self.sharing.max(senders.sharing(&queued.head));
+        // After a loss, another process's look may be among what was lost.
+        self.is_process_settled = self.sharing == Sharing::Threads && !self.is_after_loss;
+        self.is_number_settled = senders.agree_with(&queued);
+    }
+
+    /// Whether several threads send on the socket that it was sent on.
+    pub(in crate::tracker) fn is_shared(&self) -> bool {
+        self.sharing != Sharing::Alone
+    }
+
+    /// Says what is known of its number as it was received, where several threads send; or who sends,
+    /// where it may be another's.
+    pub(in crate::tracker) fn settle_number(&mut self, senders: &Senders) {
+        let Some(queued) = self.head(Hop::Queue) else {
+            return;
+        };
+        if self.contested {
+            self.sharing = self.sharing.max(senders.sharing(queued));
+        } else if self.sharing == Sharing::Threads {
+            self.is_number_settled = senders.are_read_in_order(queued)
+                || self.look().is_some_and(|look| senders.agree_with(&look));
+        }
+    }
+
+    /// The look that found its list, in the form of one that did not.
+    fn look(&self) -> Option<LateSender> {
+        let mut look = LateSender::new(*self.head(Hop::Queue)?);
+        let files = self.files.iter().filter_map(|file| file.at(Hop::Queue));
+        look.files.extend(files.map(|seen| seen.file));
+        Some(look)
     }
 
     /// Notes that the thread that reads it was at a read before at `since`, and what was told of it.
@@ -111,8 +171,9 @@ impl Message {
         socket_name: Option<Vec<u8>>,
     ) {
         self.looked_since = senders.previous_look(&queued.head);
+        self.is_after_loss |= senders.may_have_missed_the_read(&queued.head);
         self.sender_task = known.task(queued.head.tid);
-        self.shared |= senders.share(&queued.head);
+        self.sharing = self.sharing.max(senders.sharing(&queued.head));
         self.socket_name = socket_name.or(self.socket_name.take());
     }
 
@@ -136,7 +197,8 @@ impl Message {
             && other.has(Hop::Queue)
             && ends.is_some_and(|(here, there)| {
                 (here.sender_sock, here.count) == (there.sender_sock, there.count)
-                    && other.looked_since <= here.t_ns
+                    // One of several threads may have taken a third one's, and that one this.
+                    && (other.is_shared() || other.looked_since <= here.t_ns)
             })
             && files.all(|(here, there)| {
                 here.at(Hop::Dequeue)
@@ -149,18 +211,54 @@ impl Message {
     /// since that thread's look before: then it may be the one that the thread has sent.
     pub(in crate::tracker) fn may_be_sent_by(&self, queued: &Sighting, since: u64) -> bool {
         let here = (queued.head.list, queued.head.skb, queued.head.sender_sock);
-        self.head(Hop::Dequeue).is_some_and(|read| {
-            (read.list, read.skb, read.sender_sock) == here && since <= read.t_ns
-        }) && self.was_read_as(queued)
+        self.lacks_sender()
+            && self.head(Hop::Dequeue).is_some_and(|read| {
+                (read.list, read.skb, read.sender_sock) == here && since <= read.t_ns
+            })
+            && self.was_read_as(queued)
     }
 
-    /// Whether the thread that found the list in the queue need not be the one that sent it.
-    pub(super) fn is_sender_unsure(&self, file: &File) -> bool {
+    /// Since when it may have been sent by the thread that looked for it.
+    pub(super) fn sent_since(&self) -> Option<u64> {
+        let (looked, since) = match &self.late_sender {
+            _ if self.has(Hop::Copy) => return None,
+            Some(late) => (late.head.t_ns, late.since),
+            None => (self.head(Hop::Queue)?.t_ns, self.looked_since),
+        };
+        Some(since.max(looked.saturating_sub(PREEMPTED_MAX_NS)))
+    }
+
+    /// What there is to doubt of its sender: the thread that found the list in the queue need not be
+    /// the one that sent it.
+    pub(super) fn doubt_of_sender(&self, file: &File) -> Option<Doubt> {
+        if self.has(Hop::Copy) {
+            return None;
+        }
+        if self.late_doubt.is_some() {
+            return self.late_doubt;
+        }
         let other_numbers = || {
             file.at(Hop::Queue)
                 .is_some_and(|seen| seen.file.refs > REFS_OF_ONE_NUMBER)
         };
-        !self.has(Hop::Copy) && (self.contested || (self.shared && other_numbers()))
+        let is_unsure = self.contested || (self.is_shared() && other_numbers());
+        is_unsure.then(|| self.sharing.doubt())
+    }
+
+    /// Whether the process of that thread has sent it, in spite of that doubt.
+    pub(super) fn is_process_known(&self, doubt: Option<Doubt>) -> bool {
+        match doubt {
+            None => true,
+            Some(_) if self.late_doubt.is_some() => true,
+            Some(Doubt::TwoThreadsSend) => !self.contested || self.is_process_settled,
+            Some(_) => false,
+        }
+    }
+
+    /// Whether the numbers are certain where the thread is not. Those of a sender that was found late
+    /// are left out where they are not.
+    pub(super) fn are_numbers_known(&self) -> bool {
+        self.late_doubt.is_some() || self.is_number_settled
     }
 
     /// Whether this look at the queue is of this message, which has been received since: it began

@@ -446,7 +446,8 @@ fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Plan) -> bool
         && usize::from(transfer.count) == sent.fds.len()
         && sender.pid == sent.pid
         && (sender.fd == number || sender.fd.is_none() && !plan.watches(Hop::Copy))
-        && within(sender.t_ns)
+        // Of one of several threads the time is another's.
+        && (sender.tid.is_none() || within(sender.t_ns))
         && sent_hops.all(|seen| within(seen.t_ns))
 }
 

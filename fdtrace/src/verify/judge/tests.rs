@@ -9,6 +9,7 @@ use crate::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
     tracker::{Cause, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket},
+    unseen::Meanwhile,
     verify::{Mistakable, Record, fact::Actor, find},
 };
 
@@ -89,7 +90,7 @@ fn transfer() -> Transfer {
         },
         sender: Some(Sender {
             pid: SENDER.pid,
-            tid: SENDER.tid,
+            tid: Some(SENDER.tid),
             comm: "sender".into(),
             fd: Some(4),
             socket_fd: Some(3),
@@ -107,12 +108,14 @@ fn transfer() -> Transfer {
         fate: Fate::Delivered,
         cause: None,
         chain: Chain::Whole,
+        doubt: None,
         wanted: false,
         overdue: false,
         found_ns: None,
         context: Context::default(),
         queued_ns: Some(1),
         total_ns: None,
+        since_ns: None,
         hops: vec![
             hop(Hop::Queue, 15, SENDER),
             hop(Hop::Dequeue, 35, RECEIVER),
@@ -123,10 +126,11 @@ fn transfer() -> Transfer {
 
 fn judged(record: &Record, transfers: Vec<Transfer>, lossless: bool) -> Outcome {
     let scenario = find("stream-one-fd").unwrap();
+    let with = |transfer| (transfer, Meanwhile::from(lossless));
     judge(
         scenario,
         record,
-        transfers,
+        transfers.into_iter().map(with).collect(),
         &fixture_plan(),
         lossless,
         Duration::ZERO,
@@ -145,7 +149,15 @@ fn judged_by(plan: &Plan, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -
     let (mut record, mut transfers) = (record(), vec![transfer()]);
     spoil(&mut record, &mut transfers);
     let scenario = find("stream-one-fd").unwrap();
-    let outcome = judge(scenario, &record, transfers, plan, true, Duration::ZERO);
+    let seen = transfers.into_iter().map(|it| (it, Meanwhile::AllSeen));
+    let outcome = judge(
+        scenario,
+        &record,
+        seen.collect(),
+        plan,
+        true,
+        Duration::ZERO,
+    );
     (outcome.result, outcome.reason.unwrap_or_default())
 }
 

@@ -1,0 +1,90 @@
+//! Doubts: what keeps the trace from naming a sender, a number, or the object itself.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Why something of a transfer is left open. Whatever else is told of it is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Doubt {
+    /// Two threads of one process send on this socket, and either may have sent it: the process is
+    /// certain, the thread and the time are not.
+    TwoThreadsSend,
+    /// Two processes send on this socket, and either may have sent it.
+    TwoProcessesSend,
+    /// The only thread that was seen sending on this socket may have sent another message, and one
+    /// that was not seen this one; or it is not known in which of its calls it sent it.
+    ThreadMayHaveSentAnother,
+    /// It left its queue before its sender was seen.
+    NotSeenInQueue,
+    /// It was sent before the trace began.
+    SentBeforeTrace,
+    /// The sender's number could not be read.
+    NumberNotReadable,
+    /// The sender's number stood for another file when it was looked at.
+    NumberChanged,
+    /// Other threads use the receiver's table: the number may be that of a duplicate of theirs.
+    TableShared,
+    /// An address came back on the way: another message's part was not seen.
+    AddressReused,
+    /// Records were lost, or runs of programs skipped, while it was on its way.
+    RecordsLostMeanwhile,
+}
+
+impl Doubt {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::TwoThreadsSend,
+        Self::TwoProcessesSend,
+        Self::ThreadMayHaveSentAnother,
+        Self::NotSeenInQueue,
+        Self::SentBeforeTrace,
+        Self::NumberNotReadable,
+        Self::NumberChanged,
+        Self::TableShared,
+        Self::AddressReused,
+        Self::RecordsLostMeanwhile,
+    ];
+
+    /// Its name in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TwoThreadsSend => "two-threads-send",
+            Self::TwoProcessesSend => "two-processes-send",
+            Self::ThreadMayHaveSentAnother => "thread-may-have-sent-another",
+            Self::NotSeenInQueue => "not-seen-in-queue",
+            Self::SentBeforeTrace => "sent-before-trace",
+            Self::NumberNotReadable => "number-not-readable",
+            Self::NumberChanged => "number-changed",
+            Self::TableShared => "table-shared",
+            Self::AddressReused => "address-reused",
+            Self::RecordsLostMeanwhile => "records-lost-meanwhile",
+        }
+    }
+
+    /// The same for people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::TwoThreadsSend => "two threads send on this socket",
+            Self::TwoProcessesSend => "two processes send on this socket",
+            Self::ThreadMayHaveSentAnother => "the sender may have sent another message",
+            Self::NotSeenInQueue => "it left its queue before its sender was seen",
+            Self::SentBeforeTrace => "it was sent before the trace began",
+            Self::NumberNotReadable => "the sender's number could not be read",
+            Self::NumberChanged => "the sender's number stood for another file by then",
+            Self::TableShared => "other threads use the receiver's table",
+            Self::AddressReused => "an address came back on the way",
+            Self::RecordsLostMeanwhile => "records were lost meanwhile",
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
