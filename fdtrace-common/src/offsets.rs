@@ -21,10 +21,12 @@ macro_rules! for_each_offset {
             SK_BUFF_HEAD__PREV "sk_buff_head.prev" 8;
             UNIX_SKB_PARMS__FP "unix_skb_parms.fp" 8;
             SCM_COOKIE__FP "scm_cookie.fp" 8;
+            MSGHDR__NAME "msghdr.msg_name" 8;
             MSGHDR__NAMELEN "msghdr.msg_namelen" 4;
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
             MSGHDR__FLAGS "msghdr.msg_flags" 4;
+            MSGHDR__IOCB "msghdr.msg_iocb" 8;
             SCM_FP_LIST__COUNT "scm_fp_list.count" 2;
             SCM_FP_LIST__FP "scm_fp_list.fp" 2024;
             SOCK__FAMILY "sock.__sk_common.skc_family" 2;
