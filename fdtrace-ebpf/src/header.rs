@@ -326,6 +326,18 @@ impl Stack {
         address > self.context && address < self.top
     }
 
+    /// Whether these are control messages that the kernel has copied for this header: few bytes to
+    /// the stack, in a frame further in, and more to memory of their own.
+    #[inline(always)]
+    fn is_copied(&self, header: u64, control: u64, len: u64) -> bool {
+        const FEW: u64 = 64;
+        if self.has(control) && (control > header || len > FEW) {
+            return false;
+        }
+        let first: u64 = kernel::read_copied(control);
+        first >= HEADER_MIN && first <= len
+    }
+
     #[inline(always)]
     fn header_at(&self, header: Msghdr<u64>, sending: bool) -> Looks {
         let (control, len) = header.control();
@@ -337,6 +349,9 @@ impl Stack {
         if header.has_iocb() || !(is_named || is_unnamed) {
             Looks::Other
         } else if is_control(control, len, sending) {
+            if sending && !self.is_copied(header.0, control, len) {
+                return Looks::Other;
+            }
             Looks::Full
         } else if sending && len == 0 && control >> 63 == 0 {
             Looks::Empty

@@ -42,8 +42,9 @@ impl Message {
         } else {
             in_order(&listed, &new)
         };
+        let control = Control::of(returned);
         // Everything was installed, or had an errno put in its place.
-        let complete = shared && Control::of(returned).is_some_and(|control| !control.truncated);
+        let complete = shared && control.is_some_and(|control| !control.truncated);
         for (index, file) in self.files.iter_mut().enumerate() {
             let told = told.get(index).copied();
             if shared && let Some(errno) = told.filter(|told| *told < 0) {
@@ -60,10 +61,12 @@ impl Message {
             };
             file.inferred = returned.syscall != SYS_RECVMSG;
             if shared && told != Some(found.fd) || is_doubtful(&found, returned, &listed, &new) {
-                // The number may be a duplicate's. That the file came is sure if all did, or if nobody
-                // but the receive seems to have opened it.
-                let alone = told.is_none() && !is_doubtful(&found, returned, &listed, &new);
-                if !complete && !alone {
+                // The number may be a duplicate's. That the file came is sure if all did; where that is
+                // not known, it is taken to have come if nothing else speaks against that number.
+                let likely = control.is_none()
+                    && listed.iter().filter(|file| **file == Some(found.file)).count() == 1
+                    && !is_doubtful(&found, returned, &listed, &new);
+                if !complete && !likely {
                     continue;
                 }
                 (file.inferred, file.numberless) = (true, true);
