@@ -26,7 +26,6 @@ macro_rules! for_each_offset {
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
             MSGHDR__FLAGS "msghdr.msg_flags" 4;
-            MSGHDR__IOCB "msghdr.msg_iocb" 8;
             SCM_FP_LIST__COUNT "scm_fp_list.count" 2;
             SCM_FP_LIST__FP "scm_fp_list.fp" 2024;
             SOCK__FAMILY "sock.__sk_common.skc_family" 2;

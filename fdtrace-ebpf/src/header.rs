@@ -342,11 +342,10 @@ impl Stack {
     fn header_at(&self, header: Msghdr<u64>, sending: bool) -> Looks {
         let (control, len) = header.control();
         let (name, name_len) = header.name();
-        // The calls that have a header on the stack have no `kiocb`. A receiver's address is always
-        // put on the stack, a sender's if it has one.
+        // A receiver's address is always put on the stack, a sender's if it has one.
         let is_named = self.has(name) && name_len <= NAME_MAX;
         let is_unnamed = sending && name == 0 && name_len == 0;
-        if header.has_iocb() || !(is_named || is_unnamed) {
+        if !(is_named || is_unnamed) {
             Looks::Other
         } else if is_control(control, len, sending) {
             if sending && !self.is_copied(header.0, control, len) {

@@ -333,12 +333,6 @@ impl<P: Pointer> Msghdr<P> {
         (read(self.0, &MSGHDR__NAME), read(self.0, &MSGHDR__NAMELEN))
     }
 
-    /// Whether it is of a `write` or `read` (or of io_uring), and not of a call for messages.
-    #[inline(always)]
-    pub(crate) fn has_iocb(self) -> bool {
-        read::<u64>(self.0, &MSGHDR__IOCB) != 0
-    }
-
     /// `msg_flags`.
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {

@@ -156,7 +156,8 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
             Found::Nothing => return,
             Found::Unsure => {}
             Found::At(message) => {
-                let rights = control::read_copied_fds(Program::Queue, Control::copied(Msghdr(message)));
+                let rights =
+                    control::read_copied_fds(Program::Queue, Control::copied(Msghdr(message)));
                 if rights.named == 0 {
                     return;
                 }

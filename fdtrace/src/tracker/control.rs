@@ -39,7 +39,10 @@ impl Control {
                 noted: Some(noted),
             });
         }
-        let (left, flags) = (returned.location & u64::from(u32::MAX), returned.location >> 32);
+        let (left, flags) = (
+            returned.location & u64::from(u32::MAX),
+            returned.location >> 32,
+        );
         let absent = left == NO_CONTROL;
         Some(Self {
             left: if absent { 0 } else { left },

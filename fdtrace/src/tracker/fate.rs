@@ -15,7 +15,8 @@ pub enum Fate {
     Delivered,
     /// A duplicate was installed by MSG_PEEK; the message stayed.
     Peeked,
-    /// The receiver took the message but had no room for this file.
+    /// The receiver took the message and not this file, for want of room, or because it could not
+    /// be installed (MSG_CTRUNC).
     Truncated,
     /// The receiver's kernel refused to install it.
     Refused,

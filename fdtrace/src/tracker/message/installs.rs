@@ -64,7 +64,11 @@ impl Message {
                 // The number may be a duplicate's. That the file came is sure if all did; where that is
                 // not known, it is taken to have come if nothing else speaks against that number.
                 let likely = control.is_none()
-                    && listed.iter().filter(|file| **file == Some(found.file)).count() == 1
+                    && listed
+                        .iter()
+                        .filter(|file| **file == Some(found.file))
+                        .count()
+                        == 1
                     && !is_doubtful(&found, returned, &listed, &new);
                 if !complete && !likely {
                     continue;
@@ -115,8 +119,8 @@ impl Message {
             return (Fate::Refused, None);
         }
         let full = last.flags & FLAG_TABLE_FULL != 0;
-        let cause = (full && room.is_some_and(|room| index < *room.start()))
-            .then_some(Cause::RlimitNofile);
+        let cause =
+            (full && room.is_some_and(|room| index < *room.start())).then_some(Cause::RlimitNofile);
         (Fate::Truncated, cause)
     }
 }
