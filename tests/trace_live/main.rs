@@ -19,5 +19,6 @@ mod filters;
 mod flood;
 mod killed;
 mod marks;
+mod memory;
 mod queued;
 mod recordings;
