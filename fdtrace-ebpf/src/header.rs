@@ -142,6 +142,16 @@ pub(crate) enum Found {
 const NOTHING: u64 = 0;
 const UNSURE: u64 = 1;
 
+/// Whether it is known where the header is by this way. The first calls show that best: they find
+/// no headers of earlier ones.
+#[inline(always)]
+pub(crate) fn knows(way: Way) -> bool {
+    // SAFETY: the slot lives as long as the map; volatile because other CPUs write it.
+    DISTANCES
+        .get_ptr(way.number)
+        .is_some_and(|distance| unsafe { distance.read_volatile() } != 0)
+}
+
 /// Looks for the header of the call that entered with `regs`. Where the task has an io_uring
 /// (`beside_uring`), what runs may be a request of that, and have no header there.
 #[inline(always)]
@@ -315,6 +325,16 @@ fn is_control(control: u64, len: u64, sending: bool) -> bool {
     }
 }
 
+/// Whether the rest fits a receiver: the address is in a frame further in, its control buffer in user
+/// memory if there is one, and the flags are those that a receive sets.
+#[inline(always)]
+fn is_received(name: u64, header: u64, control: u64, flags: u32) -> bool {
+    const PAGE: u64 = 4096;
+    // MSG_CMSG_COMPAT, MSG_CMSG_CLOEXEC, MSG_ERRQUEUE, and from MSG_EOR down to MSG_OOB.
+    const FLAGS: u32 = 0xc000_20ff;
+    name < header && name % 8 == 0 && (control == 0 || control >= PAGE) && flags & !FLAGS == 0
+}
+
 struct Stack {
     context: u64,
     top: u64,
@@ -342,6 +362,9 @@ impl Stack {
     fn header_at(&self, header: Msghdr<u64>, sending: bool) -> Looks {
         let (control, len) = header.control();
         let (name, name_len) = header.name();
+        if !sending && !is_received(name, header.0, control, header.flags()) {
+            return Looks::Other;
+        }
         // A receiver's address is always put on the stack, a sender's if it has one.
         let is_named = self.has(name) && name_len <= NAME_MAX;
         let is_unnamed = sending && name == 0 && name_len == 0;

@@ -92,9 +92,16 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
         head.flags |= FLAG_HAS_URING;
     }
     let mut told = 0;
-    if new != window.count || is_shared {
+    let way = Way::of(
+        Looker::Install,
+        head.syscall,
+        receiver.kind(),
+        flags & MSG_OOB != 0,
+    );
+    let doubtful = new != window.count || is_shared;
+    if doubtful || way.is_some_and(|way| !header::knows(way)) {
         note_numbers(task, window, words, past, scratch);
-        let found = find_header(ctx, regs, receiver, has_uring, scratch);
+        let found = way.is_some_and(|way| find_header(ctx, regs, way, has_uring, scratch));
         if found && scratch.head.syscall == SYS_RECVMSG {
             told = read_told(regs, scratch);
         }
@@ -137,15 +144,11 @@ fn note_numbers(task: Task, window: &Window, words: u32, past: u32, scratch: &mu
 fn find_header(
     ctx: &BtfTracePointContext,
     regs: SyscallRegs,
-    receiver: Sock<Typed>,
+    way: Way,
     has_uring: bool,
     scratch: &mut Scratch,
 ) -> bool {
     let head = &mut scratch.head;
-    let oob = head.flags & FLAG_OOB != 0;
-    let Some(way) = Way::of(Looker::Install, head.syscall, receiver.kind(), oob) else {
-        return false;
-    };
     let Found::At(message) = header::find(ctx.as_ptr(), regs, way, has_uring) else {
         return false;
     };
