@@ -7,7 +7,7 @@ use std::{
     io::{Read as _, Write as _},
     mem,
     os::{
-        fd::{AsRawFd as _, OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     ptr, thread,
@@ -155,17 +155,15 @@ fn pages() -> *mut u8 {
 
 fn read_only(page: *mut u8) {
     // SAFETY: the page is of `pages`.
-    assert_eq!(
-        unsafe { libc::mprotect(page.cast(), PAGE, libc::PROT_READ) },
-        0
-    );
+    let result = unsafe { libc::mprotect(page.cast(), PAGE, libc::PROT_READ) };
+    assert_eq!(result, 0);
 }
 
 /// Passes `count` files to a control buffer that begins at `control`.
 fn pass_to(control: *mut u8, len: usize, count: usize) -> (Vec<RawFd>, Box<Message>) {
     let (sender, receiver) = pair(SockType::SeqPacket);
     let files: Vec<OwnedFd> = (0..count).map(|_| file()).collect();
-    let numbers: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
+    let numbers: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
     passing::send(sender.as_raw_fd(), b"x", &[&numbers]).unwrap();
     let mut message = Message::new(control, len);
     assert_eq!(message.receive(&receiver), 1);
@@ -356,7 +354,7 @@ fn numbers_in_the_last_of_many_control_messages_are_read() {
     expect_numbers(|| {
         let (sender, receiver) = pair(SockType::Stream);
         let files: Vec<OwnedFd> = (0..9).map(|_| file()).collect();
-        let numbers: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
+        let numbers: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
         let parts: Vec<&[RawFd]> = numbers.chunks(1).collect();
         passing::send(sender.as_raw_fd(), b"x", &parts).unwrap();
         let message = passing::receive(receiver.as_raw_fd(), 9, MsgFlags::empty()).unwrap();
