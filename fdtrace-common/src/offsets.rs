@@ -21,6 +21,7 @@ macro_rules! for_each_offset {
             SK_BUFF_HEAD__PREV "sk_buff_head.prev" 8;
             UNIX_SKB_PARMS__FP "unix_skb_parms.fp" 8;
             SCM_COOKIE__FP "scm_cookie.fp" 8;
+            MSGHDR__NAME "msghdr.msg_name" 8;
             MSGHDR__NAMELEN "msghdr.msg_namelen" 4;
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;

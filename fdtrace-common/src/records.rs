@@ -104,6 +104,23 @@ pub const FLAG_TABLE_FULL: u16 = 1 << 6;
 /// list has left the queue.
 pub const FLAG_HAS_URING: u16 = 1 << 10;
 
+/// `Head::flags`: in `ReceiveReturned`, the kernel's own message header was found. Then `location`
+/// holds the bytes that are left of the control buffer, or [`NO_CONTROL`], and in its upper half
+/// `msg_flags`; `room` is
+/// how far what has been written ends behind a multiple of eight from its beginning, or
+/// [`ROOM_UNKNOWN`].
+pub const FLAG_CONTROL_SEEN: u16 = 1 << 11;
+
+/// `Head::flags`: in `ReceiveReturned`, a number below the highest new one is free. The kernel
+/// gives the lowest, so another task has closed it since, or that new one is its doing.
+pub const FLAG_HOLE: u16 = 1 << 12;
+
+/// The bytes left of a control buffer where there is none.
+pub const NO_CONTROL: u64 = u32::MAX as u64;
+
+/// [`Head::room`] where that is not known.
+pub const ROOM_UNKNOWN: u16 = u16::MAX;
+
 /// `Head::flags`: with a filter, the first look of a wanted task on this socket. What others had sent
 /// on it before was not told.
 pub const FLAG_FIRST_SEEN: u16 = 1 << 14;
@@ -146,8 +163,8 @@ pub struct Head {
     pub receiver_ino: u64,
     /// Inode number of the sending socket; 0 once it is closed.
     pub sender_ino: u64,
-    /// Kernel address of the code that freed the skb; in `ReceiveReturned`, how many numbers the
-    /// receiver's control message names.
+    /// Kernel address of the code that freed the skb; in `ReceiveReturned`, see
+    /// [`FLAG_CONTROL_SEEN`].
     pub location: u64,
     /// Process id, in the initial pid namespace.
     pub pid: u32,
@@ -175,8 +192,8 @@ pub struct Head {
     pub socket_type: u16,
     /// Files in all records of this hop together.
     pub total: u16,
-    /// How many descriptors the receiver's control buffer has room for: in `ListDetached`, as the
-    /// kernel counts them; in `ReceiveReturned`, as far as that is known.
+    /// In `ListDetached`, how many descriptors the receiver's control buffer has room for; in
+    /// `ReceiveReturned`, see [`FLAG_CONTROL_SEEN`], or [`ROOM_UNKNOWN`].
     pub room: u16,
     /// The task's name, NUL-padded.
     pub comm: [u8; 16],

@@ -334,6 +334,18 @@ impl<P: Pointer> Msghdr<P> {
         read::<u32>(self.0, &MSGHDR__NAMELEN) != 0
     }
 
+    /// Address and length of the name: where it is sent to, or came from.
+    #[inline(always)]
+    pub(crate) fn name(self) -> (u64, u32) {
+        (read(self.0, &MSGHDR__NAME), read(self.0, &MSGHDR__NAMELEN))
+    }
+
+    /// `msg_flags`.
+    #[inline(always)]
+    pub(crate) fn flags(self) -> u32 {
+        read(self.0, &MSGHDR__FLAGS)
+    }
+
     /// Address and length of the control messages.
     #[inline(always)]
     pub(crate) fn control(self) -> (u64, u64) {

@@ -22,6 +22,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
+mod header;
+#[cfg(target_arch = "bpf")]
 mod hops;
 #[cfg(target_arch = "bpf")]
 mod inflight;

@@ -223,10 +223,10 @@ impl Truth {
     /// The receive that the transfer tells of.
     fn receipt(&self, transfer: &Transfer) -> Result<&Received, String> {
         let receiver = transfer.receiver.as_ref().ok_or("delivered to nobody")?;
-        let install = transfer
-            .hops
-            .iter()
-            .rfind(|seen| seen.hop == Hop::Install)
+        // Where another thread has closed the number meanwhile, only the read of it was seen.
+        let at = |hop| transfer.hops.iter().rfind(|seen| seen.hop == hop);
+        let install = at(Hop::Install)
+            .or_else(|| at(Hop::Dequeue))
             .ok_or("delivered and never installed")?;
         if (install.pid, install.tid) != (receiver.pid, receiver.tid) {
             return Err("installed by another than the receiver".to_owned());

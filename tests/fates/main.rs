@@ -11,8 +11,8 @@ use fdtrace::{
     tracker::{Cause, Fate, Transfer},
 };
 use fdtrace_common::records::{
-    FLAG_DESTRUCTED, FLAG_INSTALLED_UNSEEN, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FileSeen,
-    NOT_TOLD,
+    FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL,
+    FileSeen, NO_CONTROL, ROOM_UNKNOWN,
 };
 use support::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
 
@@ -220,18 +220,32 @@ fn what_there_was_no_room_for_is_told_from_what_was_installed_unseen() {
 fn by_tracepoints_the_functions_of_a_receive_tell_whether_it_had_a_place_for_descriptors() {
     const SYS_IO_URING_ENTER: i32 = 426;
     let message = Passing::one();
+    let course = |called: &[&str], syscall, flags| {
+        let read = [message.queued(10), message.dequeued(20)].concat();
+        let mut returned = message.returned_with(30, syscall, flags, Vec::new());
+        head_mut(&mut returned[0]).room = ROOM_UNKNOWN;
+        fates(&[read, message.called(called), returned])
+    };
+    let unexplained = (Fate::Truncated, None);
     for (called, expected) in [
         (&["io_recv"][..], discarded(Cause::PlainRead)),
-        (&["io_recvmsg"], truncated(Cause::NoControlRoom)),
+        // Whether it had a control buffer is not seen.
+        (&["io_recvmsg"], unexplained),
+        // Within another call, whose registers the task has.
+        (&["io_recvmsg", "sock_read_iter"], unexplained),
+        (&["io_recv", "____sys_recvmsg"], discarded(Cause::PlainRead)),
     ] {
-        let events = [
-            message.queued(10),
-            message.dequeued(20),
-            message.called(called),
-            message.returned_with(30, SYS_IO_URING_ENTER, 0, Vec::new()),
-        ];
-        assert_eq!(fates(&events), [expected], "{called:?}");
+        for syscall in [SYS_IO_URING_ENTER, SYS_READ, SYS_RECVMSG] {
+            assert_eq!(
+                course(called, syscall, FLAG_HAS_URING),
+                [expected],
+                "{called:?}"
+            );
+        }
     }
+    // Without an io_uring there is no other call.
+    assert_eq!(course(&[], SYS_READ, 0), [discarded(Cause::PlainRead)]);
+    assert_eq!(course(&[], SYS_READ, FLAG_HAS_URING), [unexplained]);
 }
 
 #[test]
@@ -265,79 +279,92 @@ fn after_a_refusal_the_rest_is_not_tried_unless_the_errno_took_its_place() {
     assert_eq!(fates(&events), [DELIVERED, LSM, DELIVERED]);
 }
 
-/// What a receive that had room for `room` returned, of which the first `told` were installed.
-fn in_table(message: &Passing, installed: usize, room: u16, flags: u16) -> Vec<Ended> {
+/// What a receive returned that installed so many, with `left` bytes of its control buffer and
+/// MSG_CTRUNC.
+fn in_table(message: &Passing, installed: usize, left: u64, flags: u16) -> Vec<Ended> {
+    let read = [message.queued(1), message.dequeued(2)].concat();
     let gained = (0..installed).map(|index| message.gained(index)).collect();
-    let mut returned = message.returned_with(3, SYS_RECVMSG, flags, gained);
+    let mut returned = message.returned_leaving((left, libc::MSG_CTRUNC), SYS_RECVMSG, gained);
     for event in &mut returned {
-        head_mut(event).room = room;
+        head_mut(event).flags |= flags;
     }
-    fates(&[message.queued(1), message.dequeued(2), returned])
+    fates(&[read, returned])
 }
 
+const UNEXPLAINED: Ended = (Fate::Truncated, None);
+
 #[test]
-fn in_the_receivers_table_room_limit_and_refusal_are_told_apart() {
+fn in_the_receivers_table_room_and_limit_are_told_and_nothing_is_guessed() {
     let message = three();
     let room = truncated(Cause::NoControlRoom);
-    assert_eq!(in_table(&message, 2, 2, 0), [DELIVERED, DELIVERED, room]);
+    // Two numbers take 24 bytes; with more, there was room for a third.
+    assert_eq!(in_table(&message, 2, 0, 0), [DELIVERED, DELIVERED, room]);
+    assert_eq!(in_table(&message, 2, 3, 0), [DELIVERED, DELIVERED, room]);
+    assert_eq!(
+        in_table(&message, 2, 4, 0),
+        [DELIVERED, DELIVERED, UNEXPLAINED]
+    );
+    // Nothing was written: a header alone has no number.
+    assert_eq!(in_table(&message, 0, 19, 0), [room; 3]);
+    assert_eq!(in_table(&message, 0, NO_CONTROL, 0), [room; 3]);
+    assert_eq!(in_table(&message, 0, 20, 0), [UNEXPLAINED, room, room]);
     let rlimit = truncated(Cause::RlimitNofile);
     assert_eq!(
-        in_table(&message, 1, 3, FLAG_TABLE_FULL),
+        in_table(&message, 1, 8, FLAG_TABLE_FULL),
         [DELIVERED, rlimit, rlimit]
     );
     // A full table is no reason where there was no room either.
     assert_eq!(
-        in_table(&message, 1, 2, FLAG_TABLE_FULL),
-        [DELIVERED, rlimit, room]
+        in_table(&message, 2, 0, FLAG_TABLE_FULL),
+        [DELIVERED, DELIVERED, room]
     );
+    // It may be a security module, or memory that cannot be written: neither is seen here.
     assert_eq!(
-        in_table(&message, 1, 3, 0),
-        [DELIVERED, LSM, truncated(Cause::Lsm)]
+        in_table(&message, 1, 8, 0),
+        [DELIVERED, UNEXPLAINED, UNEXPLAINED]
     );
 }
 
 #[test]
-fn in_the_receivers_table_an_errno_in_a_files_place_is_a_refusal() {
-    let message = three();
-    let told = |file: FileSeen, told| FileSeen { told, ..file };
-    let nothing = FileSeen {
-        file: 0,
-        slot: 0,
-        fd: -1,
-        ..message.gained(0)
+fn where_the_padding_ends_the_buffer_only_its_beginning_tells_the_room() {
+    let message = Passing {
+        files: vec![0x10, 0x20],
+        ..Passing::one()
     };
-    let mut returned = message.returned_with(
-        3,
-        SYS_RECVMSG,
-        0,
-        vec![
-            message.gained(0),
-            told(message.gained(2), -libc::EPERM),
-            told(nothing, message.gained(2).fd),
-        ],
-    );
-    head_mut(&mut returned[0]).room = 3;
-    let begun = [message.queued(1), message.dequeued(2)].concat();
+    let course = |ends: u16| {
+        let gained = vec![message.gained(0)];
+        let left = (0, libc::MSG_CTRUNC);
+        let mut returned = message.returned_leaving(left, SYS_RECVMSG, gained);
+        head_mut(&mut returned[0]).room = ends;
+        fates(&[message.queued(1), message.dequeued(2), returned])
+    };
+    // 20 bytes hold one number, 24 two.
+    assert_eq!(course(4), [DELIVERED, truncated(Cause::NoControlRoom)]);
+    assert_eq!(course(0), [DELIVERED, UNEXPLAINED]);
+    assert_eq!(course(ROOM_UNKNOWN), [DELIVERED, UNEXPLAINED]);
+}
+
+#[test]
+fn in_the_receivers_table_one_that_is_left_out_was_refused() {
+    let message = three();
+    let without = |index: usize, ctrunc| {
+        let mut gained: Vec<FileSeen> = (0..3).map(|index| message.gained(index)).collect();
+        gained.remove(index);
+        // With all of them in their places, that would have been padded.
+        let left = if ctrunc == 0 { 8 } else { 0 };
+        let returned = message.returned_leaving((left, ctrunc), SYS_RECVMSG, gained);
+        fates(&[message.queued(1), message.dequeued(2), returned])
+    };
+    let refused = (Fate::Refused, None);
+    assert_eq!(without(1, 0), [DELIVERED, refused, DELIVERED]);
     assert_eq!(
-        fates(&[begun.clone(), returned]),
-        [DELIVERED, LSM, DELIVERED]
+        without(1, libc::MSG_CTRUNC),
+        [DELIVERED, refused, DELIVERED]
     );
-    // A number that is told and not there: closed again, or left over. Nobody can say.
-    let mut returned = message.returned_with(
-        3,
-        SYS_RECVMSG,
-        0,
-        vec![
-            message.gained(0),
-            told(nothing, 77),
-            told(nothing, NOT_TOLD),
-        ],
-    );
-    head_mut(&mut returned[0]).room = 3;
-    assert_eq!(
-        fates(&[begun, returned])[..2],
-        [DELIVERED, (Fate::Unknown, None)]
-    );
+    // Of the last one, MSG_CTRUNC says whether anything has its place.
+    assert_eq!(without(2, 0), [DELIVERED, DELIVERED, refused]);
+    let room = truncated(Cause::NoControlRoom);
+    assert_eq!(without(2, libc::MSG_CTRUNC), [DELIVERED, DELIVERED, room]);
 }
 
 #[test]

@@ -13,7 +13,10 @@ use fdtrace::{
     plan::{Attach, Plan, plan},
     tracker::{Tracker, Transfer},
 };
-use fdtrace_common::records::{FILES_PER_RECORD, FLAG_RACED, FileSeen, Head, NOT_TOLD, RecordKind};
+use fdtrace_common::records::{
+    FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen, Head, NOT_TOLD, ROOM_UNKNOWN,
+    RecordKind,
+};
 
 /// Where the kernels' fixtures are.
 pub fn fixtures() -> std::path::PathBuf {
@@ -250,6 +253,23 @@ impl Passing {
         head.syscall = syscall;
         head.flags = flags;
         runs(head, files, Event::ReceiveReturned)
+    }
+
+    /// The same, and the kernel's own message header was found: so many bytes are left of the
+    /// control buffer, and what was written ends there behind a multiple of eight.
+    pub fn returned_leaving(
+        &self,
+        (left, flags): (u64, i32),
+        syscall: i32,
+        files: Vec<FileSeen>,
+    ) -> Vec<Event> {
+        let mut events = self.returned_with(30, syscall, FLAG_CONTROL_SEEN, files);
+        for event in &mut events {
+            let head = head_mut(event);
+            head.location = left | (flags as u64) << 32;
+            head.room = ROOM_UNKNOWN;
+        }
+        events
     }
 
     /// The skb was freed from code at `location` by `pid`.

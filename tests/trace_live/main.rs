@@ -21,6 +21,7 @@ mod filters;
 mod flood;
 mod killed;
 mod marks;
+mod memory;
 mod names;
 mod queued;
 mod recordings;

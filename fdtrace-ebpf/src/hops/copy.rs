@@ -81,6 +81,7 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         head.list = list;
         head.count = List(list).count();
         let mut files = Files::of(List(list), head.count);
+        // What more control messages than are looked at name has no number here, and no record.
         files.total = passed.read.min(files.total);
         files.numbers = files.total;
         files

@@ -35,6 +35,9 @@ pub(crate) struct Window {
     /// First word of the bitmap that `before` holds.
     pub(crate) base: u32,
     pub(crate) count: u32,
+    /// Words of `before` that the table had: it may grow.
+    pub(crate) words: u32,
+    reserved: u32,
     pub(crate) before: [u64; WINDOW_WORDS],
 }
 
@@ -44,6 +47,8 @@ static EMPTY: Window = Window {
     t_ns: 0,
     base: 0,
     count: 0,
+    words: 0,
+    reserved: 0,
     before: [0; WINDOW_WORDS],
 };
 
@@ -147,6 +152,8 @@ fn open_window(task: Task, head: &Head) {
         (*window).t_ns = head.t_ns;
         (*window).base = base;
         (*window).count = u32::from(head.count);
-        table.copy_open_words(base, (&raw mut (*window).before).cast());
+        (*window).words = table
+            .copy_open_words(base, (&raw mut (*window).before).cast())
+            .0;
     }
 }

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_DESTRUCTED, FLAG_INSTALLED_UNSEEN, RecordKind},
+    records::{FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, RecordKind},
 };
 
 use super::{dequeue::WINDOWS, on_entry};
@@ -119,6 +119,10 @@ fn released(context: *const c_void, cookie: impl Pointer) {
     };
     if HAS_TASK_PT_REGS.load() == 1 {
         scratch.head.syscall = SyscallRegs::of(task).number();
+    }
+    if task.has_uring() {
+        // What runs may be a request of that, within another call.
+        scratch.head.flags |= FLAG_HAS_URING;
     }
     if receive == Some(Stage::InstallingUnseen) {
         scratch.head.flags |= FLAG_INSTALLED_UNSEEN;

@@ -2,9 +2,9 @@
 //!
 //! `sock_recv_length` fires in the receiver's task after every new descriptor is in its table.
 //! Reported are the descriptors that are open now and were not when the window opened, with the
-//! file behind each, and beside them the numbers that the receiver's control message names. The
-//! first come from the kernel's table and may include what other threads opened; the second come
-//! from user memory and may be stale. Userspace believes a number that is in both.
+//! file behind each. If those may not tell all, because some are missing or other threads use the
+//! table, the kernel's own message header is looked at for what room is left, and the receiver's
+//! control message for numbers that contradict.
 
 use core::ptr::read_volatile;
 
@@ -12,8 +12,8 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, RecordKind,
-        WINDOW_WORDS,
+        FLAG_CONTROL_SEEN, FLAG_HAS_URING, FLAG_HOLE, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL,
+        FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NO_CONTROL, ROOM_UNKNOWN, RecordKind, WINDOW_WORDS,
     },
 };
 
@@ -21,7 +21,8 @@ use super::dequeue::{Window, window_of};
 use crate::{
     control::{self, Control},
     emit::{self, FDS_MAX, Files, Program, Scratch},
-    kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
+    header::{self, Found, Looker, Way},
+    kernel::{FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
@@ -49,17 +50,20 @@ pub(crate) fn install_sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window: *const Window) {
+fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window: *mut Window) {
     let (result, flags): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     ring::count(Counter::InstallFired);
     let Some(scratch) = emit::begin(task, Program::Install, RecordKind::ReceiveReturned) else {
         return;
     };
     // SAFETY: the entry is this thread's, and only this thread writes it.
-    let window = unsafe { &*window };
+    let window = unsafe { &mut *window };
     let table = FdTable::of(task);
     scratch.look_up_in(table);
     let (words, past) = table.copy_open_words(window.base, scratch.open.as_mut_ptr());
+    if words > window.words {
+        forget_after(window);
+    }
     let new = collect_new_fds(window, scratch, words as usize);
     let head = &mut scratch.head;
     head.list = window.list;
@@ -69,46 +73,118 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     head.receiver_sock = receiver.0.address();
     head.receiver_ino = receiver.ino();
     head.result = result;
+    head.room = ROOM_UNKNOWN;
     let regs = SyscallRegs::of(task);
     head.syscall = regs.number();
     if flags & MSG_PEEK != 0 {
         head.flags |= FLAG_PEEK;
     }
-    if table.users > 1 {
-        head.flags |= FLAG_TABLE_SHARED;
-    }
     if flags & MSG_OOB != 0 {
         head.flags |= FLAG_OOB;
     }
-    if new < window.count {
-        if past > 0 {
-            head.flags |= FLAG_WINDOW_SHORT;
-        }
-        let free = lowest_free(
-            Program::Install as u64,
-            u64::from(window.base),
-            u64::from(words),
-        );
-        if free >= task.descriptor_limit() {
-            scratch.head.flags |= FLAG_TABLE_FULL;
-        }
+    let is_shared = table.users > 1;
+    if is_shared {
+        head.flags |= FLAG_TABLE_SHARED;
     }
-    if new == 0 && regs.number() != SYS_RECVMSG {
-        // Whether there was a place for descriptors: io_uring has calls with and without.
-        emit::callers(scratch, ctx.as_ptr());
+    let has_uring = task.has_uring();
+    if has_uring {
+        // What runs may be a request of that, within another call.
+        head.flags |= FLAG_HAS_URING;
     }
     let mut told = 0;
-    if regs.number() == SYS_RECVMSG {
-        let rights = control::read_told_fds(Program::Install, Control::of(regs.second()));
-        told = rights.read;
-        scratch.head.room = rights.room as u16;
+    let way = Way::of(
+        Looker::Install,
+        head.syscall,
+        receiver.kind(),
+        flags & MSG_OOB != 0,
+    );
+    let doubtful = new != window.count || is_shared;
+    if doubtful || way.is_some_and(|way| !header::knows(way)) {
+        note_numbers(task, window, words, past, scratch);
+        let found = way.is_some_and(|way| find_header(ctx, regs, way, has_uring, scratch));
+        if found && scratch.head.syscall == SYS_RECVMSG {
+            told = read_told(regs, scratch);
+        }
+        if !found && new < window.count {
+            // In which call that was, and whether it had a place for descriptors.
+            emit::callers(scratch, ctx.as_ptr());
+        }
     }
-    scratch.head.location = u64::from(told);
     // One row for each new descriptor, or for each that is told of, if those are more.
     let mut files = Files::behind(new);
     files.told = told;
     files.total = new.max(told.min(window.count));
     emit::files(scratch, Counter::InstallLost, files);
+}
+
+/// Notes which numbers are left: whether there are any, and whether one below the new ones is free.
+/// The kernel gives the lowest.
+#[inline(always)]
+fn note_numbers(task: Task, window: &Window, words: u32, past: u32, scratch: &mut Scratch) {
+    let free = lowest_free(
+        Program::Install as u64,
+        u64::from(window.base),
+        u64::from(words),
+    );
+    if free >= task.descriptor_limit() {
+        scratch.head.flags |= FLAG_TABLE_FULL;
+    }
+    let is_shared = scratch.head.flags & FLAG_TABLE_SHARED != 0;
+    if past > 0 && (is_shared || free >= u64::from(window.base + words) * 64) {
+        scratch.head.flags |= FLAG_WINDOW_SHORT;
+    }
+    let found = scratch.found as usize;
+    if found > 0 && free < scratch.fds[(found - 1) % FDS_MAX] as u64 {
+        scratch.head.flags |= FLAG_HOLE;
+    }
+}
+
+/// Notes what the kernel's message header says of the control buffer, if it is found.
+#[inline(always)]
+fn find_header(
+    ctx: &BtfTracePointContext,
+    regs: SyscallRegs,
+    way: Way,
+    has_uring: bool,
+    scratch: &mut Scratch,
+) -> bool {
+    let head = &mut scratch.head;
+    let Found::At(message) = header::find(ctx.as_ptr(), regs, way, has_uring) else {
+        return false;
+    };
+    let message = Msghdr(message);
+    let (at, left) = message.control();
+    head.flags |= FLAG_CONTROL_SEEN;
+    let left = if at == 0 { NO_CONTROL } else { left };
+    head.location = u64::from(message.flags()) << 32 | left;
+    if head.syscall == SYS_RECVMSG
+        && let Some(control) = Control::of(regs.second())
+    {
+        // Only where it begins: what has been written ends here.
+        head.room = (at.wrapping_sub(control.address()) % 8) as u16;
+    }
+    true
+}
+
+/// Reads the numbers in the receiver's control message, and gives how many there are.
+#[inline(always)]
+fn read_told(regs: SyscallRegs, scratch: &Scratch) -> u32 {
+    if scratch.head.flags & FLAG_TABLE_SHARED == 0 {
+        return 0;
+    }
+    Control::of(regs.second()).map_or(0, |control| {
+        control::read_told_fds(Program::Install, control)
+    })
+}
+
+/// What the table had no words for was not open.
+#[inline(always)]
+fn forget_after(window: &mut Window) {
+    for word in 0..WINDOW_WORDS {
+        if word as u32 >= window.words {
+            window.before[word] = 0;
+        }
+    }
 }
 
 /// The lowest number that is not open, given the bitmap of those that are from word `base` on, of

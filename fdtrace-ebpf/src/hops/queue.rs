@@ -2,10 +2,10 @@
 //!
 //! `sk_data_ready` fires in the sender's task right after the skb was queued, with no lock held:
 //! a receiver on another CPU may have taken the skb already. The sender's side is read here too,
-//! because here the task is still inside its `sendmsg`: the numbers it passed are in its memory,
-//! and its table says which files they stand for.
+//! because here the task is still inside its `sendmsg`: the numbers it passed are in the kernel's
+//! copy of its control messages, and its table says which files they stand for.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
     counters::Counter,
     records::{FLAG_HAS_URING, FLAG_RACED, RecordKind},
@@ -18,7 +18,8 @@ use crate::{
     describe,
     emit::{self, Files, Program, Scratch},
     filter,
-    kernel::{self, FdTable, File, List, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
+    header::{self, Found, Looker, Way},
+    kernel::{self, FdTable, File, List, Msghdr, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     log::debug,
     offsets::LIST_END_BY_FREE,
     ring,
@@ -32,15 +33,10 @@ const SYS_SENDMMSG: i32 = 307;
 const SYS_IO_URING_ENTER: i32 = 426;
 /// What `orig_ax` holds in io_uring's workers, which never entered a system call.
 const SYS_NONE: i32 = 0;
-/// `sendmsg` of a 32-bit process. To a 64-bit one these numbers mean nothing, and nothing that the
-/// first ones mean to a 32-bit one sends on a socket.
-const SYS_COMPAT_SENDMSG: i32 = 370;
-/// The same process's other calls that send, of which nothing is read.
-const SYS_COMPAT_SENDMMSG: i32 = 345;
-const SYS_COMPAT_SOCKETCALL: i32 = 102;
+/// `socketcall` of a 32-bit process, which keeps its arguments in user memory.
+const SYS_SOCKETCALL: i32 = 102;
 
-/// Messages of one `sendmmsg` whose numbers are looked for.
-const BATCH_MAX: u64 = 16;
+const MSG_OOB: u64 = 1;
 
 #[btf_tracepoint(function = "sk_data_ready")]
 pub(crate) fn queue_sk_data_ready(ctx: BtfTracePointContext) -> i32 {
@@ -116,70 +112,76 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     let task = Task::current();
     let regs = SyscallRegs::of(task);
     let syscall = regs.number();
-    if syscall != SYS_SENDMSG
-        && syscall != SYS_SENDMMSG
-        && syscall != SYS_IO_URING_ENTER
-        && syscall != SYS_NONE
-        && syscall != SYS_COMPAT_SENDMSG
-    {
-        if syscall == SYS_COMPAT_SENDMMSG || syscall == SYS_COMPAT_SOCKETCALL || task.has_uring() {
+    let by_call = header::sends(syscall);
+    if !by_call && syscall != SYS_IO_URING_ENTER && syscall != SYS_NONE {
+        if task.has_uring() {
             sent_unread(task, receiver);
         }
         return;
     }
-    let mut control = Control::NONE;
-    if syscall == SYS_SENDMSG {
-        control = Control::of(regs.second());
-    } else if syscall == SYS_COMPAT_SENDMSG {
-        control = Control::of_compat(regs.compat_second());
-    }
     // Most calls pass nothing, and should not pay for those that do.
-    if control.is_empty() && (syscall == SYS_SENDMSG || syscall == SYS_COMPAT_SENDMSG) {
+    if syscall == SYS_SENDMSG && Control::of(regs.second()).is_some_and(Control::is_empty) {
         if task.has_uring() || receiver.queue_tail().list().0 != 0 {
             sent_unread(task, receiver);
         }
         return;
     }
+    let table = FdTable::of(task);
+    let queue_head = receiver.queue_head();
+    let mut skb = receiver.queue_tail();
+    let mut sender = Sock(0);
+    let mut socket_fd = -1;
+    if by_call {
+        if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
+            socket_fd = regs.first() as i32;
+        } else if syscall != SYS_SOCKETCALL {
+            socket_fd = regs.compat_first() as i32;
+        }
+        sender = table.sock(socket_fd);
+        if is_plain(skb, queue_head, sender) {
+            return;
+        }
+    }
     let Some(scratch) = emit::begin(task, Program::Queue, RecordKind::ListQueued) else {
         return;
     };
-    let table = FdTable::of(task);
     scratch.look_up_in(table);
     scratch.head.syscall = syscall;
-    if task.has_uring() {
+    scratch.head.socket_fd = socket_fd;
+    scratch.head.sender_sock = sender.0;
+    let has_uring = task.has_uring();
+    if has_uring {
         scratch.head.flags |= FLAG_HAS_URING;
     }
     let mut passed = 0;
     let mut first_file = File(0);
-    let mut sender = Sock(0);
     let mut look_back = 1;
-    if syscall == SYS_SENDMSG || syscall == SYS_COMPAT_SENDMSG {
-        passed = if syscall == SYS_SENDMSG {
-            control::read_fds(Program::Queue, control)
-        } else {
-            control::read_compat_fds(Program::Queue, control)
-        }
-        .read;
-        if passed == 0 {
-            sent_unread(task, receiver);
-            return;
-        }
-        first_file = table.file(scratch.fds[0]);
-    }
-    if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG || syscall == SYS_COMPAT_SENDMSG {
-        let socket_fd = if syscall == SYS_COMPAT_SENDMSG {
-            regs.compat_first() as i32
-        } else {
-            regs.first() as i32
-        };
-        scratch.head.socket_fd = socket_fd;
-        sender = table.sock(socket_fd);
+    let oob = syscall == SYS_SENDMSG && regs.third() & MSG_OOB != 0;
+    if let Some(way) = Way::of(Looker::Queue, syscall, receiver.kind(), oob) {
         look_back = LOOK_BACK;
+        match header::find(ctx.as_ptr(), regs, way, has_uring) {
+            Found::Nothing => {
+                if has_uring {
+                    sent_unread(task, receiver);
+                }
+                return;
+            }
+            Found::Unsure => {}
+            Found::At(message) => {
+                let rights =
+                    control::read_copied_fds(Program::Queue, Control::copied(Msghdr(message)));
+                if rights.named == 0 {
+                    return;
+                }
+                // Of more control messages than are looked at, nothing is said.
+                if rights.whole {
+                    passed = rights.read;
+                    first_file = table.file(scratch.fds[0]);
+                }
+            }
+        }
     }
-    scratch.head.sender_sock = sender.0;
 
-    let queue_head = receiver.queue_head();
-    let mut skb = receiver.queue_tail();
     let mut list = List(0);
     for depth in 0..LOOK_BACK {
         if depth >= look_back || skb.0.address() == queue_head.0 || skb.0.is_null() {
@@ -209,14 +211,10 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         skb = skb.prev();
     }
     if list.0 == 0 {
-        if passed == 0 {
-            // Nor is it known which of the batch's messages this is: only that there was one.
-            if syscall != SYS_SENDMMSG
-                || batch_passes_fds(regs.second(), regs.third() & u64::from(u32::MAX)) == 0
-            {
-                sent_unread(task, receiver);
-                return;
-            }
+        // What io_uring sends may pass descriptors or not.
+        if passed == 0 && (!by_call || has_uring) {
+            sent_unread(task, receiver);
+            return;
         }
         // Who sent what under which number is known all the same, and reported without a list, as
         // of now: a receiver may have taken the list since this look began.
@@ -224,14 +222,6 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         debug!(ctx, "the list of {} descriptors has left the queue", passed);
         ring::count(Counter::QueueRaced);
         scratch.head.count = passed as u16;
-    }
-    if syscall == SYS_SENDMMSG && list.0 != 0 {
-        passed = find_in_batch(
-            Program::Queue as u64,
-            regs.second(),
-            regs.third() & u64::from(u32::MAX),
-            list.0,
-        ) as u32;
     }
     report(receiver, skb, list, scratch, passed);
 }
@@ -257,56 +247,14 @@ fn sent_unread(task: Task, receiver: Sock<Typed>) {
     emit::files(scratch, Counter::QueueLost, Files::NONE);
 }
 
-/// Whether any message of a `sendmmsg` may pass descriptors.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn batch_passes_fds(batch: u64, len: u64) -> u64 {
-    for place in 0..BATCH_MAX {
-        if place >= len {
-            return 0;
-        }
-        if !Control::of(batch + place * control::MMSGHDR).is_empty() {
-            return 1;
-        }
-    }
-    u64::from(len > BATCH_MAX)
-}
-
-/// Reads the numbers of `list` among the messages of the `sendmmsg` that sends it; returns how many
-/// there are.
-///
-/// Nothing says which of them it is, so it is the one that has as many descriptors and the list's
-/// first file under its first number. If several have, under different numbers, none is taken.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn find_in_batch(program: u64, batch: u64, len: u64, list: u64) -> u64 {
-    let Some(scratch) = emit::scratch(program as u32) else {
-        return 0;
-    };
-    let list = List(list);
-    let (count, file) = (u32::from(list.count()), list.file(0));
-    let mut found = 0;
-    let mut number = -1;
-    for place in 0..BATCH_MAX {
-        if place >= len {
-            break;
-        }
-        let entry = batch + place * control::MMSGHDR;
-        let fd = control::first_fd(entry, count);
-        if fd < 0 || scratch.slot(fd).file != file {
-            continue;
-        }
-        if number < 0 {
-            number = fd;
-            found = entry;
-        } else if fd != number || count > 1 {
-            return 0;
-        }
-    }
-    if found == 0 || control::read_fds(Program::Queue, Control::of(found)).read != count {
-        return 0;
-    }
-    u64::from(count)
+/// Whether the skb queued last is the sender's, as far as that is known, and passes nothing.
+#[inline(always)]
+fn is_plain(skb: Skb<Typed>, queue_head: Skb, sender: Sock) -> bool {
+    skb.0.address() != queue_head.0
+        && !skb.0.is_null()
+        && skb.list().0 == 0
+        && (sender.0 == 0 || skb.sock().0.address() == sender.0)
+        && skb.is_untouched()
 }
 
 #[inline(always)]

@@ -5,7 +5,10 @@
 //! `fd_install` itself is not hooked: everybody's opens and accepts go through it. Others call
 //! these functions too (`pidfd_getfd`), but not while they are installing a list.
 
-use fdtrace_common::{counters::Counter, records::RecordKind};
+use fdtrace_common::{
+    counters::Counter,
+    records::{NOT_TOLD, RecordKind},
+};
 
 use super::{on_entry, on_return};
 use crate::{
@@ -66,9 +69,12 @@ fn told<P: Pointer>([file, user_fd]: [P; 2], result: i64) {
     let fd = if result < 0 {
         result
     } else {
-        kernel::read_user(user_fd.address())
+        // The kernel has just written it there, but another thread may have written since.
+        kernel::read_user(user_fd.address()).unwrap_or(NOT_TOLD)
     };
-    installed(File(file), result, fd);
+    let file = File(file);
+    let is_stale = fd >= 0 && FdTable::of(Task::current()).file(fd).0 != file.0.address();
+    installed(file, result, if is_stale { NOT_TOLD } else { fd });
 }
 
 /// Returns the number, or a refusal as a negative errno.

@@ -5,6 +5,7 @@
 //! sent: both are rare, and rejected by the first comparison where they are not.
 
 use aya_ebpf::{
+    EbpfContext as _,
     macros::{btf_tracepoint, fexit, kretprobe},
     programs::{BtfTracePointContext, FExitContext, RetProbeContext},
 };
@@ -19,11 +20,13 @@ use crate::{
     describe,
     emit::{self, Files, Program, Scratch},
     filter,
-    kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
+    header::{self, Found, Looker, Way},
+    kernel::{FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
 const SYS_SENDMSG: i32 = 46;
+const SYS_SENDMMSG: i32 = 307;
 const EPERM: i32 = 1;
 const SOCK_STREAM: u16 = 1;
 
@@ -101,34 +104,52 @@ fn list_sent(result: i64, program: Program, fired: Counter) {
 pub(crate) fn end_sock_send_length(ctx: BtfTracePointContext) -> i32 {
     let result: i32 = ctx.arg(1);
     if result <= 0 {
-        nothing_sent(Sock(Typed(ctx.arg(0))), result);
+        nothing_sent(&ctx, Sock(Typed(ctx.arg(0))), result);
     }
     0
 }
 
 #[inline(always)]
-fn nothing_sent(sender: Sock<Typed>, result: i32) {
+fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     // A datagram without data is sent with its descriptors all the same.
     if !sender.is_unix() || (result == 0 && sender.kind() != SOCK_STREAM) {
         return;
     }
     let task = Task::current();
     let regs = SyscallRegs::of(task);
-    if regs.number() != SYS_SENDMSG {
+    let syscall = regs.number();
+    // Every type of socket returns the same way.
+    let Some(way) = Way::of(Looker::Send, syscall, SOCK_STREAM, false) else {
+        return;
+    };
+    if syscall == SYS_SENDMSG && Control::of(regs.second()).is_some_and(Control::is_empty) {
         return;
     }
+    // What io_uring sends meanwhile has a header of its own: then there is nothing to tell by.
+    let Found::At(message) = header::find(ctx.as_ptr(), regs, way, task.has_uring()) else {
+        return;
+    };
     let Some(scratch) = emit::begin(task, Program::Send, RecordKind::SendReturned) else {
         return;
     };
-    let passed = control::read_fds(Program::Send, Control::of(regs.second()));
+    let message = Msghdr(message);
+    let passed = control::read_copied_fds(Program::Send, Control::copied(message));
     if passed.named == 0 {
         return;
     }
     ring::count(Counter::SentFired);
-    scratch.look_up_in(FdTable::of(task));
-    scratch.head.syscall = SYS_SENDMSG;
-    scratch.head.socket_fd = regs.first() as i32;
-    if result == -EPERM && !control::is_addressed(regs.second()) {
+    let table = FdTable::of(task);
+    scratch.look_up_in(table);
+    scratch.head.syscall = syscall;
+    let socket_fd = if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
+        regs.first() as i32
+    } else {
+        regs.compat_first() as i32
+    };
+    if table.sock(socket_fd).0 == sender.0.address() {
+        scratch.head.socket_fd = socket_fd;
+    }
+    if result == -EPERM && !message.is_addressed() {
         note_rights(&mut scratch.head, sender);
     }
     returned(scratch, sender, passed, result);

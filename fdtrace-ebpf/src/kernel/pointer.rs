@@ -219,18 +219,20 @@ impl<const WORDS: usize> Fetched<'_, WORDS> {
     }
 }
 
-/// Reads a `T` of the current task's user memory, likewise.
+/// Reads a `T` of the current task's user memory; `None` if that cannot be read, which does not mean
+/// that nothing is there: the page may be swapped out.
 #[inline(always)]
-pub(crate) fn read_user<T: Copy>(address: u64) -> T {
+pub(crate) fn read_user<T: Copy>(address: u64) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: as in `read_at`.
+    // SAFETY: the helper takes any address; it fills the whole value, with zeros if that is bad.
     unsafe {
-        bpf_probe_read_user(
+        let result = bpf_probe_read_user(
             value.as_mut_ptr().cast(),
             size_of::<T>() as u32,
             address as *const _,
         );
-        value.assume_init()
+        let value = value.assume_init();
+        (result == 0).then_some(value)
     }
 }
 
@@ -251,14 +253,15 @@ pub(crate) unsafe fn copy_from_kernel(to: *mut u8, len: u32, address: u64) {
     unsafe { bpf_probe_read_kernel(to.cast(), len, address as *const _) };
 }
 
-/// Copies `len` bytes of the current task's user memory, which must fit at `to`.
+/// Copies `len` bytes of the current task's user memory, which must fit at `to`; says whether they
+/// could be read.
 ///
 /// # Safety
 /// `to` has `len` bytes.
 #[inline(always)]
-pub(crate) unsafe fn copy_from_user(to: *mut u8, len: u32, address: u64) {
+pub(crate) unsafe fn copy_from_user(to: *mut u8, len: u32, address: u64) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { bpf_probe_read_user(to.cast(), len, address as *const _) };
+    unsafe { bpf_probe_read_user(to.cast(), len, address as *const _) == 0 }
 }
 
 /// Copies a value between two of the programs' own maps in one helper call, where the compiler

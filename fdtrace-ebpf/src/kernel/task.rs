@@ -269,6 +269,12 @@ impl SyscallRegs {
         Self(Typed(unsafe { bpf_task_pt_regs(task.0 as *mut _) } as u64))
     }
 
+    /// Where they are: on top of the task's kernel stack.
+    #[inline(always)]
+    pub(crate) fn address(self) -> u64 {
+        self.0.0
+    }
+
     /// The system call's number; 0 in workers that never entered one.
     #[inline(always)]
     pub(crate) fn number(self) -> i32 {
@@ -294,10 +300,5 @@ impl SyscallRegs {
     #[inline(always)]
     pub(crate) fn compat_first(self) -> u32 {
         read::<u64>(self.0, &PT_REGS__BX) as u32
-    }
-
-    #[inline(always)]
-    pub(crate) fn compat_second(self) -> u32 {
-        read::<u64>(self.0, &PT_REGS__CX) as u32
     }
 }

@@ -15,7 +15,8 @@ pub enum Fate {
     Delivered,
     /// A duplicate was installed by MSG_PEEK; the message stayed.
     Peeked,
-    /// The receiver took the message but had no room for this file.
+    /// The receiver took the message and not this file, for want of room, or because it could not
+    /// be installed (MSG_CTRUNC).
     Truncated,
     /// The receiver's kernel refused to install it.
     Refused,
@@ -217,9 +218,21 @@ impl Called {
         self.any(&["unix_gc", "__unix_gc"])
     }
 
-    /// In a call that has no place for descriptors.
+    /// In a call that has no place for descriptors. io_uring may run a request of its own within
+    /// another call, so the innermost counts.
     pub(super) fn by_plain_read(&self) -> bool {
-        self.any(&["sock_read_iter", "__sys_recvfrom", "io_recv"])
+        const PLAIN: [&str; 3] = ["sock_read_iter", "__sys_recvfrom", "io_recv"];
+        const OTHERS: [&str; 5] = [
+            "io_recvmsg",
+            "____sys_recvmsg",
+            "___sys_recvmsg",
+            "__sys_recvmsg",
+            "do_recvmmsg",
+        ];
+        let mut names = self.0.iter().map(String::as_str);
+        names
+            .find(|name| PLAIN.contains(name) || OTHERS.contains(name))
+            .is_some_and(|name| PLAIN.contains(&name))
     }
 
     /// What it means that an skb was freed here with its list on it.
@@ -299,8 +312,8 @@ pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Opt
 pub(super) fn of_refusal(errno: i32) -> (Fate, Option<Cause>) {
     match -errno {
         libc::EMFILE => (Fate::Truncated, Some(Cause::RlimitNofile)),
-        // Its number could not be written.
-        libc::EFAULT => (Fate::Truncated, Some(Cause::Errno(libc::EFAULT))),
+        // Its number could not be written, or the table could not grow.
+        errno @ (libc::EFAULT | libc::ENOMEM) => (Fate::Truncated, Some(Cause::Errno(errno))),
         _ => (Fate::Refused, Some(Cause::Lsm)),
     }
 }

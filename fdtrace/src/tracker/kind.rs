@@ -4,7 +4,7 @@ use super::FileIdentity;
 
 const PIPEFS_MAGIC: u64 = 0x5049_5045;
 pub(super) const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
-const PIDFS_MAGIC: u64 = 0x5049_4446;
+pub(super) const PIDFS_MAGIC: u64 = 0x5049_4446;
 
 /// What the kernel calls the files that have no inode of their own, as `readlink` of
 /// `/proc/PID/fd/N` shows it behind `anon_inode:`.

@@ -1,14 +1,13 @@
 //! One message: what each hop saw of its list, file by file.
 
+mod installs;
 mod outcome;
 mod places;
 mod sender;
 
-use std::collections::HashMap;
-
 use fdtrace_common::{
     descriptions::TaskDescribed,
-    records::{FLAG_TABLE_SHARED, FileSeen, Head, LIST_MAX, NOT_TOLD},
+    records::{FileSeen, Head, LIST_MAX},
 };
 
 use super::{
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::{description::Missing, event::Sighting, plan::Hop};
 
-/// The one call whose control message the programs read from the receiver's memory.
+/// The one call whose control message is where programs find it in the receiver's memory.
 pub(super) const SYS_RECVMSG: i32 = 47;
 
 /// A message on its way.
@@ -62,6 +61,8 @@ pub(super) struct Message {
     doubtful: bool,
     /// The functions that its receive returned through, where that was told.
     pub(super) received_in: Called,
+    /// How many files its receive installed is known.
+    counted: bool,
     /// It was told of as being queued for long.
     overdue: bool,
     sender_task: Option<TaskDescribed>,
@@ -74,11 +75,11 @@ struct File {
     seen: Vec<Seen>,
     /// Why it was not installed.
     refused: Option<Refusal>,
-    /// The control message has a number for it that was not there any more.
-    vanished: bool,
+    /// It was installed, though its number was not there any more.
+    arrived: bool,
     /// Its number was not told but found by the file behind it.
     inferred: bool,
-    /// That number may be a duplicate's.
+    /// That number may be a duplicate's, or none is known.
     numberless: bool,
     /// What it is, by the latest hop that should have told.
     description: Description,
@@ -124,6 +125,7 @@ impl Message {
             is_number_settled: false,
             doubtful: false,
             received_in: Called::default(),
+            counted: false,
             overdue: false,
             sender_task: None,
             receiver_task: None,
@@ -408,19 +410,10 @@ impl Message {
             .find(|refused| !refused.in_place)
     }
 
-    /// Whether an earlier file is missing.
-    pub(super) fn lacks_before(&self, index: usize) -> bool {
-        (0..index).any(|before| !self.is_installed(before) && self.refusal(before).is_none())
-    }
-
-    pub(super) fn is_vanished(&self, index: usize) -> bool {
-        self.files.get(index).is_some_and(|file| file.vanished)
-    }
-
     pub(super) fn is_installed(&self, index: usize) -> bool {
         self.files
             .get(index)
-            .is_some_and(|file| file.at(Hop::Install).is_some())
+            .is_some_and(|file| file.at(Hop::Install).is_some() || file.arrived)
     }
 
     /// Gathers what a receiver's table gained; gives it once every record has come.
@@ -436,67 +429,6 @@ impl Message {
         }
         let is_whole = gained.len() >= usize::from(head.total);
         is_whole.then(|| std::mem::take(gained))
-    }
-
-    /// Finds each file's new descriptor among those that the receiver's table gained.
-    ///
-    /// The receiver's control message says which number belongs to which file, in order; the
-    /// table says what is behind it. A number that is not new is left over from an earlier
-    /// receive. In calls whose control message is not where fdtrace looks, a new descriptor that
-    /// holds the file is taken for its own; its number is not, if other threads use the table.
-    pub(super) fn install(&mut self, returned: &Head, gained: &[FileSeen]) {
-        let head = self.note_head(Hop::Install, *returned);
-        let told: Vec<i32> = gained
-            .iter()
-            .map(|file| file.told)
-            .take_while(|told| *told != NOT_TOLD)
-            .collect();
-        let by_number: HashMap<i32, &FileSeen> = gained
-            .iter()
-            .filter(|file| file.file != 0)
-            .map(|file| (file.fd, file))
-            .collect();
-        let mut taken = vec![false; gained.len()];
-        let shared_table = returned.flags & FLAG_TABLE_SHARED != 0;
-        for (index, file) in self.files.iter_mut().enumerate() {
-            let wanted = file
-                .at(Hop::Dequeue)
-                .or(file.at(Hop::Queue))
-                .map(|seen| seen.file.file);
-            let found = if returned.syscall == SYS_RECVMSG {
-                let told = told.get(index);
-                // A thread that shares the table may have closed the number and opened another
-                // file there since: that says nothing of what was installed.
-                let found = told
-                    .and_then(|fd| by_number.get(fd))
-                    .filter(|found| !shared_table || wanted.is_none_or(|file| file == found.file))
-                    .map(|file| **file);
-                file.vanished = told.is_some() && found.is_none();
-                file.refused = told.filter(|told| **told < 0).map(|errno| Refusal {
-                    errno: *errno,
-                    in_place: true,
-                });
-                found
-            } else {
-                let at =
-                    (0..gained.len()).find(|at| !taken[*at] && Some(gained[*at].file) == wanted);
-                file.inferred = at.is_some();
-                // A thread that shares the table may have made a duplicate of the number and closed
-                // it: the file is there, under a number that the receive did not give it.
-                file.numberless = file.inferred && shared_table;
-                at.map(|at| {
-                    taken[at] = true;
-                    gained[at]
-                })
-            };
-            if let Some(found) = found {
-                file.seen.push(Seen {
-                    hop: Hop::Install,
-                    head,
-                    file: found,
-                });
-            }
-        }
     }
 
     /// Joins what was told of the files of a sighting, which takes the place of what an earlier one
@@ -542,7 +474,7 @@ impl Default for File {
         Self {
             seen: Vec::new(),
             refused: None,
-            vanished: false,
+            arrived: false,
             inferred: false,
             numberless: false,
             description: Err(Missing::NotSeen),

@@ -7,6 +7,7 @@
 //! right after, so an earlier hop of the same address is a new message, and nothing is ever
 //! matched by a *file's* pointer across messages.
 
+mod control;
 mod doubt;
 mod fate;
 mod found;

@@ -2,14 +2,14 @@
 //! and did not install.
 
 use fdtrace_common::records::{
-    FLAG_INSTALLED_UNSEEN, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED,
-    FLAG_WINDOW_SHORT, Head, RecordKind,
+    FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_OOB, FLAG_PEEK, FLAG_WINDOW_SHORT, Head, NOT_TOLD,
+    RecordKind,
 };
 
 use super::{
     Cause, Fate, ORPHANS_MAX, Tracker,
     fate::{self, Called},
-    message::{Message, Refusal, SYS_RECVMSG},
+    message::{Message, Refusal},
 };
 use crate::{event::Sighting, plan::Hop};
 
@@ -99,7 +99,8 @@ impl Tracker {
         };
         let told = seen.files.first().map_or(-1, |file| file.told);
         let place = message.place_of(hop, seen);
-        if hop == Hop::Install && (result < 0 || told < 0) {
+        let is_told = told != NOT_TOLD;
+        if hop == Hop::Install && (result < 0 || is_told && told < 0) {
             // One that was told instead of a number is no reason to give up.
             let in_place = result >= 0;
             let errno = if in_place { told } else { result };
@@ -107,6 +108,9 @@ impl Tracker {
             message.refuse(place, refusal);
         } else {
             message.record_at(place, hop, seen);
+            if hop == Hop::Install && !is_told {
+                message.note_numberless(place);
+            }
         }
     }
 
@@ -160,7 +164,7 @@ impl Tracker {
             peek.install(&head, &gained);
             let mut transfers = peek.transfers(|index| {
                 let installed = peek.is_installed(index).then_some((Fate::Peeked, None));
-                let hides = || may_hide_behind_an_old_number(index, &head);
+                let hides = || peek.may_hide(&head);
                 installed.or_else(|| hides().then_some((Fate::Unknown, None)))
             });
             self.want_possibly_wanted(&peek, &mut transfers);
@@ -317,37 +321,20 @@ fn undelivered(
         (Fate::Discarded, Some(Cause::ReceiveFailed))
     } else if !message.is_being_received() {
         called.given_back()
-    } else if READS.contains(&last.syscall) || called.by_plain_read() {
+    } else if is_plain_read(last, called) {
         (Fate::Discarded, Some(Cause::PlainRead))
-    } else if may_hide_behind_an_old_number(index, last) {
+    } else if message.may_hide(last) {
         (Fate::Unknown, None)
-    } else if last.kind == RecordKind::ReceiveReturned as u16 && last.syscall == SYS_RECVMSG {
-        missing_in_table(message, index, last)
+    } else if last.kind == RecordKind::ReceiveReturned as u16 {
+        message.missing_in_table(index, last)
     } else {
         (Fate::Truncated, Some(Cause::NoControlRoom))
     }
 }
 
-/// Whether the file may have been installed under a number that was open before: another thread
-/// closed it meanwhile. Then it is not new, though the receiver's control message names it.
-fn may_hide_behind_an_old_number(index: usize, last: &Head) -> bool {
-    let told = usize::try_from(last.location).unwrap_or(usize::MAX);
-    last.flags & FLAG_TABLE_SHARED != 0 && (last.syscall != SYS_RECVMSG || index < told)
-}
-
-/// The same where installs are looked for in the receiver's table, and the function that refused
-/// one is not seen: what the kernel looks at says which it was.
-fn missing_in_table(message: &Message, index: usize, last: &Head) -> (Fate, Option<Cause>) {
-    if index >= usize::from(last.room) {
-        (Fate::Truncated, Some(Cause::NoControlRoom))
-    } else if last.flags & FLAG_TABLE_FULL != 0 {
-        (Fate::Truncated, Some(Cause::RlimitNofile))
-    } else if message.is_vanished(index) {
-        // Closed by another thread, or the number is left over from an earlier receive.
-        (Fate::Unknown, None)
-    } else if message.lacks_before(index) {
-        (Fate::Truncated, Some(Cause::Lsm))
-    } else {
-        (Fate::Refused, Some(Cause::Lsm))
-    }
+/// Whether the receive was a call that has no place for descriptors. Where the task has an io_uring, the
+/// system call that it is in may be another: then only the functions tell.
+fn is_plain_read(last: &Head, called: &Called) -> bool {
+    let in_its_call = last.flags & FLAG_HAS_URING == 0;
+    called.by_plain_read() || in_its_call && READS.contains(&last.syscall)
 }

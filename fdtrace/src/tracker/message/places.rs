@@ -18,6 +18,13 @@ impl Message {
         }
     }
 
+    /// Notes that the number under which a file was installed is not known.
+    pub(in crate::tracker) fn note_numberless(&mut self, place: usize) {
+        if let Some(file) = self.files.get_mut(place) {
+            (file.inferred, file.numberless) = (true, true);
+        }
+    }
+
     /// Which of its files is being received or installed. The programs count, but the kernel skips
     /// a run of a program that it has preempted on the same CPU, and then their count is behind:
     /// a file that the list has further on is that one. One that it does not have at all is where

@@ -333,6 +333,11 @@ impl Pairing<'_> {
                 let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
                 self.findings.missing(text, blind);
             }
+            (Fate::Truncated | Fate::Refused, None)
+                if matches!(open.expected.fate, Fate::Truncated | Fate::Refused) =>
+            {
+                self.findings.missing(text, sight::refusal(self.plan));
+            }
             _ => self.findings.wrong(text),
         }
     }

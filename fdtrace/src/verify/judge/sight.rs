@@ -43,6 +43,12 @@ pub(super) fn number() -> String {
     say("copy, where the kernel's own copy of the sender's numbers would be seen, is")
 }
 
+/// Why it is not known who refused a file, or whether it was refused at all.
+pub(super) fn refusal(plan: &Plan) -> Option<String> {
+    let seen = plan.watches(Hop::Receive) && plan.watches(Hop::Install);
+    (!seen).then(|| say("receive, where the kernel says why it installs no number, is"))
+}
+
 /// Why a new number is not known that was inferred from a table which other threads use.
 pub(super) fn new_number() -> String {
     say("receive, where the kernel gives the new number, is")
