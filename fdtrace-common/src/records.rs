@@ -65,8 +65,12 @@ pub enum RecordKind {
     /// it is not known. Made by userspace, in the form of the others.
     ListFound = 15,
     /// A list that was in a queue when somebody looked through them all as the trace ended. Made by
-    /// userspace likewise; it has no files.
+    /// userspace likewise. Recordings of before 0.2 have it without files.
     ListFoundLast = 16,
+    /// All queues have been looked through as the trace ended: what was there has been told of by
+    /// then. `Head::t_ns` is when that began, and `Head::result` 1 if every queue could be read.
+    /// Made by userspace.
+    QueuesRead = 17,
 }
 
 /// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.
@@ -100,6 +104,9 @@ pub const FLAG_TABLE_FULL: u16 = 1 << 6;
 /// `Head::flags`: the sending task has an io_uring. What it sends through that tells nothing if the
 /// list has left the queue.
 pub const FLAG_HAS_URING: u16 = 1 << 10;
+
+/// `Head::flags`: as the receive returned, the list was still on its skb: the data was not copied.
+pub const FLAG_LEFT: u16 = 1 << 14;
 
 /// Functions that a `Called` record names, at most.
 pub const CALLERS_MAX: usize = 16;
@@ -155,7 +162,8 @@ pub struct Head {
     pub first: u16,
     /// Files that follow in this record.
     pub files: u16,
-    /// Type of the receiving socket: SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5.
+    /// Type of the receiving socket, or of the sending one: SOCK_STREAM 1, SOCK_DGRAM 2,
+    /// SOCK_SEQPACKET 5.
     pub socket_type: u16,
     /// Files in all records of this hop together.
     pub total: u16,

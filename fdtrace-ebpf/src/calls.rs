@@ -146,7 +146,9 @@ pub(crate) struct Sending {
     /// The socket that it is sent on, if it goes where that is connected to, or 0.
     pub(crate) sock: u64,
     /// Not zero once the call has given that list back.
-    pub(crate) released: u64,
+    pub(crate) released: u32,
+    /// Not zero if an skb has got a duplicate of it.
+    pub(crate) duplicated: u32,
 }
 
 /// Sends under way. Where nothing sees them return, the oldest make room.
@@ -161,12 +163,27 @@ pub(crate) fn begin_send(list: u64, sock: u64, t_ns: u64) {
         t_ns,
         sock,
         released: 0,
+        duplicated: 0,
     };
     // If there is no room, it will not be known why the send failed.
     let _ = SENDING.insert(&tid(), &sending, 0);
 }
 
-/// This thread gives a list back; says whether that is the one that it is sending.
+/// A duplicate of `list` has been made: if this thread is sending that, an skb has it.
+#[inline(always)]
+pub(crate) fn duplicate_sent(list: u64) {
+    if let Some(sending) = SENDING.get_ptr_mut(&tid()) {
+        // SAFETY: the entry is this thread's, and lives as long as the map.
+        unsafe {
+            if (*sending).list == list {
+                (*sending).duplicated = 1;
+            }
+        }
+    }
+}
+
+/// This thread gives a list back; says whether that is the one that it is sending, of which an skb
+/// has got a duplicate: every sender does so up to 6.9, whatever became of the message.
 #[inline(always)]
 pub(crate) fn release_sent(list: u64) -> bool {
     let Some(sending) = SENDING.get_ptr_mut(&tid()) else {
@@ -178,7 +195,7 @@ pub(crate) fn release_sent(list: u64) -> bool {
         if ours {
             (*sending).released = 1;
         }
-        ours
+        ours && (*sending).duplicated != 0
     }
 }
 

@@ -102,12 +102,14 @@ pub(crate) enum Program {
     EndConsume,
     Send,
     Free,
+    Seqpacket,
 }
 
 /// One scratch per program and CPU is enough: the kernel does not run a program on a CPU where
 /// it is already running, but skips that run and counts it.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(Program::Free as u32 + 1, 0);
+static SCRATCH: PerCpuArray<Scratch> =
+    PerCpuArray::with_max_entries(Program::Seqpacket as u32 + 1, 0);
 
 /// CLOCK_MONOTONIC in nanoseconds.
 #[inline(always)]

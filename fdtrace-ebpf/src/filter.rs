@@ -19,7 +19,9 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FILES_PER_RECORD, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, LIST_MAX, RecordKind},
+    records::{
+        FILES_PER_RECORD, FLAG_LEFT, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, LIST_MAX, RecordKind,
+    },
 };
 
 use crate::{
@@ -31,6 +33,8 @@ use crate::{
     },
     ring::{self, Record},
 };
+
+const SOCK_STREAM: u16 = 1;
 
 /// Wanted processes. Theirs become wanted as they are forked.
 #[map]
@@ -202,7 +206,9 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     let ends = head.kind == RecordKind::ListReleased as u16
         || head.kind == RecordKind::ListDestroyed as u16
         || (head.kind == RecordKind::ReceiveReturned as u16
-            && head.flags & (FLAG_PEEK | FLAG_OOB) == 0);
+            && head.flags & (FLAG_PEEK | FLAG_OOB | FLAG_LEFT) == 0
+            // A receive from a stream that fails leaves what it read.
+            && (head.result >= 0 || head.socket_type != SOCK_STREAM));
     if !ends {
         return;
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     plan::Hop,
-    tracker::{Chain, Fate, HopSeen, Transfer},
+    tracker::{CauseMissing, Chain, Fate, HopSeen, Transfer},
 };
 
 /// Whether two descriptors are one file object.
@@ -56,7 +56,24 @@ impl Judged {
             leave_out_others(&mut transfer);
         }
         let verdict = of_transfer(&transfer, watches, lossless);
+        if verdict == Some(Verdict::Lost) {
+            leave_out_doubtful(&mut transfer);
+        }
         Self { transfer, verdict }
+    }
+}
+
+/// Leaves out what may be of another message than the sender's, where what was lost may have told
+/// them apart: the receiver's number, and the cause.
+fn leave_out_doubtful(transfer: &mut Transfer) {
+    if let Some(receiver) = &mut transfer.receiver
+        && transfer.sender.is_some()
+    {
+        (receiver.fd, receiver.cloexec) = (None, None);
+    }
+    if transfer.fate.has_cause() {
+        transfer.cause = None;
+        transfer.cause_missing = Some(CauseMissing::Lost);
     }
 }
 
@@ -74,6 +91,7 @@ fn leave_out_others(transfer: &mut Transfer) {
     let file = transfer.file.ptr;
     transfer.hops.retain(|seen| seen.file == file);
     (transfer.fate, transfer.cause) = (Fate::Unknown, None);
+    transfer.cause_missing = None;
     transfer.chain = Chain::Gap { hop };
     transfer.total_ns = None;
     if let Some(receiver) = &mut transfer.receiver {

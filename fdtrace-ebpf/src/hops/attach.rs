@@ -9,6 +9,7 @@ use fdtrace_common::{counters::Counter, records::RecordKind};
 
 use super::on_return;
 use crate::{
+    calls,
     emit::{self, Files, Program},
     kernel::{Cookie, List, Pointer, Skb, Task},
     ring,
@@ -62,6 +63,7 @@ fn duplicated<P: Pointer>([origin]: [P; 1], duplicate: i64) {
         return;
     }
     ring::count(Counter::DuplicateFired);
+    calls::duplicate_sent(origin.address());
     let Some(scratch) = emit::begin(
         Task::current(),
         Program::Duplicate,

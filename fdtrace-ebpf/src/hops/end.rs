@@ -111,7 +111,7 @@ fn released(context: *const c_void, cookie: impl Pointer) {
     if list.0.is_null() {
         return;
     }
-    let was_sending = calls::release_sent(list.0.address());
+    let is_spare = calls::release_sent(list.0.address());
     ring::count(Counter::ReleaseFired);
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Release, RecordKind::ListReleased) else {
@@ -124,7 +124,7 @@ fn released(context: *const c_void, cookie: impl Pointer) {
         scratch.head.flags |= FLAG_INSTALLED_UNSEEN;
     }
     scratch.head.list = list.0.address();
-    if !was_installing && !was_sending {
+    if !was_installing && !is_spare {
         emit::callers(scratch, context);
     }
     end_of_list(scratch, list);

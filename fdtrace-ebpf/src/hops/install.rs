@@ -12,8 +12,8 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, RecordKind,
-        WINDOW_WORDS,
+        FLAG_LEFT, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT,
+        RecordKind, WINDOW_WORDS,
     },
 };
 
@@ -21,7 +21,7 @@ use super::dequeue::{Window, window_of};
 use crate::{
     control::{self, Control},
     emit::{self, FDS_MAX, Files, Program, Scratch},
-    kernel::{FdTable, Pointer, Sock, SyscallRegs, Task, Typed},
+    kernel::{FdTable, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
@@ -68,6 +68,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     head.count = window.count as u16;
     head.receiver_sock = receiver.0.address();
     head.receiver_ino = receiver.ino();
+    head.socket_type = receiver.kind();
     head.result = result;
     let regs = SyscallRegs::of(task);
     head.syscall = regs.number();
@@ -93,7 +94,14 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
             scratch.head.flags |= FLAG_TABLE_FULL;
         }
     }
-    if new == 0 && regs.number() != SYS_RECVMSG {
+    if new == 0 && result >= 0 && flags & (MSG_PEEK | MSG_OOB) == 0 {
+        // An earlier skb's data went before this one's, which could not be copied.
+        let skb = Skb(window.skb);
+        if skb.list().0 == window.list {
+            scratch.head.flags |= FLAG_LEFT;
+        }
+    }
+    if new < window.count && regs.number() != SYS_RECVMSG {
         // Whether there was a place for descriptors: io_uring has calls with and without.
         emit::callers(scratch, ctx.as_ptr());
     }

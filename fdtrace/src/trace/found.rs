@@ -54,6 +54,15 @@ impl Found {
         let mut head = self.head(queue, &files[0], wanted);
         self.push_paths(&mut head, files);
         head.kind = RecordKind::ListFoundLast as u16;
+        self.push_files(head, files);
+    }
+
+    /// Adds that this was all there was in queues, or all there was in those that could be read.
+    pub fn end(&mut self, every: bool) {
+        let mut head = Head::new_zeroed();
+        head.t_ns = self.t_ns;
+        head.kind = RecordKind::QueuesRead as u16;
+        head.result = i32::from(every);
         self.records.push(head.as_bytes().to_vec());
     }
 
@@ -118,6 +127,10 @@ impl Found {
                 .push([head.as_bytes(), socket_name(name).as_bytes()].concat());
         }
         head.kind = RecordKind::ListFound as u16;
+        self.push_files(head, files);
+    }
+
+    fn push_files(&mut self, mut head: Head, files: &[QueuedFile]) {
         for run in files.chunks(FILES_PER_RECORD) {
             head.first = run.first().map_or(0, |file| file.index as u16);
             head.files = run.len() as u16;

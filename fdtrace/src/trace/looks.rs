@@ -66,6 +66,7 @@ pub fn last(tracer: &mut Tracer, session: &Session<'_>) -> Option<Look> {
                 found.again(queue, files, wanted);
             }
         }
+        found.end(pass.gaps.described().is_none());
         Ok((found, pass.gaps))
     })
 }

@@ -128,6 +128,7 @@ impl<'a> Session<'a> {
         let changed = self.losses != *losses;
         if !self.losses.same_gaps(losses) {
             self.last_loss_ns = Some(t_ns);
+            self.tracker.note_loss(t_ns);
         }
         self.losses = losses.clone();
         changed

@@ -6,6 +6,7 @@ use fdtrace_common::records::{FLAG_RACED, Head};
 use super::{
     Tracker,
     message::Message,
+    put_off::HANDLER_MAX_NS,
     senders::{LateSender, PREEMPTED_MAX_NS},
 };
 use crate::{event::Sighting, plan::Hop};
@@ -13,6 +14,7 @@ use crate::{event::Sighting, plan::Hop};
 impl Tracker {
     pub(super) fn queued(&mut self, seen: &Sighting) {
         self.senders.note(&seen.head);
+        self.take_up(seen);
         if seen.head.flags & FLAG_RACED != 0 {
             self.sent_late(seen);
             return;
@@ -164,6 +166,7 @@ impl Tracker {
         while self.orphans.front().is_some_and(|(_, last)| is_old(last)) {
             self.give_up_orphan();
         }
+        self.give_up_passed(t_ns.saturating_sub(HANDLER_MAX_NS));
         self.closed.len() > closed
     }
 

@@ -13,7 +13,7 @@ use fdtrace_common::{
 
 use super::{
     Known,
-    fate::Called,
+    fate::{Called, CauseMissing},
     senders::{LateSender, is_one_file},
 };
 use crate::{description::FileDescription, event::Sighting, plan::Hop};
@@ -53,6 +53,10 @@ pub(super) struct Message {
     doubtful: bool,
     /// The functions that its receive returned through, where that was told.
     pub(super) received_in: Called,
+    /// Its skb was freed by the call that sends it, so that has failed.
+    pub(super) given_up: bool,
+    /// Why no cause is known, should it end without.
+    cause_missing: CauseMissing,
     /// It was told of as being queued for long.
     overdue: bool,
     sender_task: Option<TaskDescribed>,
@@ -111,6 +115,8 @@ impl Message {
             shared: false,
             doubtful: false,
             received_in: Called::default(),
+            given_up: false,
+            cause_missing: CauseMissing::NotSeen,
             overdue: false,
             sender_task: None,
             receiver_task: None,
@@ -181,7 +187,7 @@ impl Message {
     }
 
     /// The latest sighting at `hop`.
-    fn head(&self, hop: Hop) -> Option<&Head> {
+    pub(super) fn head(&self, hop: Hop) -> Option<&Head> {
         self.heads
             .iter()
             .rev()
@@ -202,6 +208,11 @@ impl Message {
     pub(super) fn same_sighting(&self, hop: Hop, head: &Head) -> bool {
         self.head(hop)
             .is_some_and(|here| (here.t_ns, here.tid) == (head.t_ns, head.tid))
+    }
+
+    /// Notes why no cause is known.
+    pub(super) fn lacks_cause_for(&mut self, why: CauseMissing) {
+        self.cause_missing = why;
     }
 
     /// Whether a receiver has begun with it.
@@ -257,6 +268,15 @@ impl Message {
             .filter_map(|(file, now)| Some(is_one_file(&file.seen.last()?.file, now)))
             .peekable();
         seen.head.first == 0 && known.peek().is_some() && !known.any(|same| same)
+    }
+
+    /// Whether one of its files is known to be another than `seen` has in its place.
+    pub(super) fn differs_from(&self, seen: &Sighting) -> bool {
+        let its_files = self.files.iter().skip(usize::from(seen.head.first));
+        its_files.zip(&seen.files).any(|(file, now)| {
+            let known = file.seen.last();
+            known.is_some_and(|known| !is_one_file(&known.file, now))
+        })
     }
 
     /// Becomes a message of its own of which only the read is known.

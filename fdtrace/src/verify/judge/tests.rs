@@ -8,7 +8,9 @@ use super::*;
 use crate::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
-    tracker::{Cause, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket},
+    tracker::{
+        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket,
+    },
     verify::{Mistakable, Record, fact::Actor, find},
 };
 
@@ -106,8 +108,10 @@ fn transfer() -> Transfer {
         socket: Socket::default(),
         fate: Fate::Delivered,
         cause: None,
+        cause_missing: None,
         chain: Chain::Whole,
         wanted: false,
+        peek: false,
         overdue: false,
         found_ns: None,
         context: Context::default(),
