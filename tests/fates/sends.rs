@@ -405,6 +405,30 @@ fn an_interrupted_send_is_told_of_soon_after_its_thread_has_gone_on() {
     assert_eq!(told(false, 3 * SECOND), 0);
 }
 
+#[test]
+fn too_many_interrupted_sends_are_forgotten_and_not_called_failed() {
+    const SENDS: u32 = 9000;
+    let mut tracker = tracker();
+    for sender in 1..=SENDS {
+        let message = Passing {
+            sender,
+            ..Passing::one()
+        };
+        for event in interrupted(&message, false, sender.into()) {
+            tracker.apply(event);
+        }
+    }
+    let gone = tracker.take_closed();
+    assert!(gone.iter().all(|transfer| transfer.fate == Fate::Unknown));
+    assert_eq!(tracker.forgotten(), gone.len() as u64);
+    assert!(!gone.is_empty());
+    tracker.close_open();
+    let kept = tracker.take_closed();
+    assert_eq!(gone.len() + kept.len(), SENDS as usize);
+    // As after a loss, nothing is proved across that moment.
+    assert!(kept.iter().all(|transfer| transfer.receiver.is_none()));
+}
+
 /// A send that found no room, in these functions.
 fn without_room(message: &Passing, t_ns: u64, called: &str) -> Vec<Event> {
     let mut called = message.called(&["unix_dgram_sendmsg", called]);

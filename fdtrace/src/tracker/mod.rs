@@ -287,6 +287,10 @@ impl Tracker {
             self.forgotten += 1;
             self.close_unreturned(message);
         }
+        while let Some(message) = self.put_off_excess() {
+            self.forgotten += 1;
+            self.close_unseen(&message, Fate::Unknown);
+        }
         while self.duplicates.excess().is_some()
             || self.called.excess().is_some()
             || self.names.excess().is_some()

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::event::Sighting;
 
-/// Sends of each kind that are remembered: one a thread, or one a request.
-const PUT_OFF_MAX: usize = 4096;
+/// Files of such sends that are kept, at most, each send counting as one more.
+const FILES_MAX: usize = 16_384;
 
 /// Sends that may come back.
 pub(super) struct PutOff {
@@ -38,8 +38,8 @@ struct Waiting {
 impl Default for PutOff {
     fn default() -> Self {
         Self {
-            interrupted: Recent::new(PUT_OFF_MAX),
-            by_uring: Recent::new(PUT_OFF_MAX),
+            interrupted: Recent::weighing(FILES_MAX, |waiting| waiting.message.weight()),
+            by_uring: Recent::weighing(FILES_MAX, |waiting| waiting.message.weight()),
         }
     }
 }
@@ -53,28 +53,35 @@ impl Waiting {
 impl Tracker {
     /// Keeps a send that `last` says has been put off.
     pub(super) fn put_off(&mut self, message: Message, last: &Head, in_uring: bool) {
-        let waiting = |message| Waiting {
+        let first = message.first_passed();
+        let waiting = Waiting {
             message,
             last: *last,
             passed_ns: None,
         };
-        let first = message.first_passed();
-        let displaced = match first {
+        let before = match first {
             Some((sock, fd)) if in_uring => {
                 let key = (last.pid, sock, fd);
-                let displaced = self.put_off.by_uring.remove(key);
-                self.put_off.by_uring.insert(key, waiting(message));
-                displaced.or_else(|| self.put_off.by_uring.excess())
+                let before = self.put_off.by_uring.remove(key);
+                self.put_off.by_uring.insert(key, waiting);
+                before
             }
             _ => {
-                let displaced = self.put_off.interrupted.remove(last.tid);
-                self.put_off.interrupted.insert(last.tid, waiting(message));
-                displaced.or_else(|| self.put_off.interrupted.excess())
+                let before = self.put_off.interrupted.remove(last.tid);
+                self.put_off.interrupted.insert(last.tid, waiting);
+                before
             }
         };
-        if let Some(displaced) = displaced {
-            self.give_up(displaced);
+        if let Some(before) = before {
+            self.give_up(before);
         }
+    }
+
+    /// Takes out what came first, if there is too much of it: it may come back unnoticed.
+    pub(super) fn put_off_excess(&mut self) -> Option<Message> {
+        let interrupted = self.put_off.interrupted.excess();
+        let excess = interrupted.or_else(|| self.put_off.by_uring.excess());
+        excess.map(|waiting| waiting.message)
     }
 
     /// A send was seen: if it is one that was put off, that has not ended but goes on.
