@@ -65,7 +65,8 @@ pub enum RecordKind {
     /// it is not known. Made by userspace, in the form of the others.
     ListFound = 15,
     /// A list that was in a queue when somebody looked through them all as the trace ended. Made by
-    /// userspace likewise. Recordings of before 0.2 have it without files.
+    /// userspace likewise; where somebody looked because it had been there for long, `Head::result` is 1.
+    /// Older recordings have it without files.
     ListFoundLast = 16,
     /// All queues have been looked through as the trace ended: what was there has been told of by
     /// then. `Head::t_ns` is when that began, and `Head::result` 1 if every queue could be read.

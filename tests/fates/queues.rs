@@ -146,3 +146,35 @@ fn what_a_peek_loses_is_told_and_stays_in_the_queue() {
     assert_eq!(lost, [[room; 3], queued].concat());
     assert_eq!(without(&["sock_read_iter"], SYS_READ), queued);
 }
+
+#[test]
+fn what_may_have_left_is_told_of_as_still_queued_only_if_it_was_looked_for() {
+    let message = Passing::one();
+    let told = |sees_every_end: bool, then: Vec<Event>, lost_by: u64| {
+        let mut tracker = tracker().seeing_every_end(sees_every_end);
+        for event in message.queued(10) {
+            tracker.apply(event);
+        }
+        tracker.note_loss(lost_by);
+        let asks = tracker.asks_what_is_overdue(20);
+        for event in then {
+            tracker.apply(event);
+        }
+        (asks, tracker.take_overdue(20).len())
+    };
+    let mut looked = message.found_last(30);
+    head_mut(&mut looked[0]).result = 1;
+    // Every end is watched, and nothing was lost.
+    assert_eq!(told(true, Vec::new(), 5), (false, 1));
+    assert_eq!(told(true, Vec::new(), 15), (true, 0));
+    assert_eq!(told(false, Vec::new(), 5), (true, 0));
+    assert_eq!(told(false, looked.clone(), 5), (true, 1));
+    assert_eq!(told(true, looked.clone(), 15), (true, 1));
+    // Such a look is not the last one.
+    let mut tracker = tracker().seeing_every_end(false);
+    for event in [message.queued(10), looked].concat() {
+        tracker.apply(event);
+    }
+    tracker.close_open();
+    assert_eq!(tracker.take_closed()[0].fate, Fate::Unknown);
+}

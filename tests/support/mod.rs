@@ -211,7 +211,8 @@ impl Passing {
 
     /// It was in its queue when the trace ended.
     pub fn found_last(&self, t_ns: u64) -> Vec<Event> {
-        let head = self.head(RecordKind::ListFoundLast, t_ns, 0);
+        let mut head = self.head(RecordKind::ListFoundLast, t_ns, 0);
+        head.result = 0;
         self.bare(head, Event::ListFoundLast)
     }
 

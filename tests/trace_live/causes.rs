@@ -257,6 +257,51 @@ fn what_io_uring_sends_once_there_is_room_has_not_failed_before() {
     assert_eq!(ended, ["delivered (none)"]);
 }
 
+#[test]
+fn what_was_spliced_away_is_not_told_of_as_still_queued() {
+    let _turn = turn!("what_was_spliced_away_is_not_told_of_as_still_queued");
+    let (gone, stays) = (create(), create());
+    let inodes = [&gone, &stays].map(|file| file.metadata().unwrap().ino());
+    let pid = process::id().to_string();
+    let tracing = Tracing::start(&[
+        "trace",
+        "--format",
+        "json",
+        "--stuck-after",
+        "0.3",
+        "--pid",
+        &pid,
+    ]);
+    let (sender, receiver) = UnixStream::pair().unwrap();
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    passing::send(sender.as_raw_fd(), b"x", &[&[gone.as_raw_fd()]]).unwrap();
+    let (from, to) = (receiver.as_raw_fd(), writer.as_raw_fd());
+    let nowhere = std::ptr::null_mut();
+    // SAFETY: takes numbers, and no offsets.
+    let moved = unsafe { libc::splice(from, nowhere, to, nowhere, 1, 0) };
+    assert_eq!(moved, 1);
+    passing::send(sender.as_raw_fd(), b"x", &[&[stays.as_raw_fd()]]).unwrap();
+    wait_until("the other is told of", || {
+        tracing.read("stdout").contains("still-queued")
+    });
+    let run = tracing.stop();
+    drop((reader, receiver));
+    let lines = lines(&run.stdout);
+    let of = |ino: u64| -> Vec<String> {
+        let all = transfers(&lines).into_iter();
+        all.filter(|transfer| transfer["file"]["ino"] == ino)
+            .map(|transfer| transfer["fate"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(of(inodes[1]), ["queued", "queued"]);
+    // Where nothing shows a splice, its end is not known.
+    let spliced = of(inodes[0]);
+    assert!(
+        ["discarded", "unknown"].contains(&spliced[0].as_str()) && spliced.len() == 1,
+        "{spliced:?}"
+    );
+}
+
 /// Receives where no data can be put.
 fn receive_nowhere(socket: RawFd) -> Errno {
     let mut control = [0_u64; 8];

@@ -57,6 +57,13 @@ impl Found {
         self.push_files(head, files);
     }
 
+    /// Adds that a message is still in its queue, where a trace goes on.
+    pub fn still(&mut self, queue: &Queue, files: &[QueuedFile]) {
+        let mut head = self.head(queue, &files[0], false);
+        (head.kind, head.result) = (RecordKind::ListFoundLast as u16, 1);
+        self.push_files(head, files);
+    }
+
     /// Adds that this was all there was in queues, or all there was in those that could be read.
     pub fn end(&mut self, every: bool) {
         let mut head = Head::new_zeroed();

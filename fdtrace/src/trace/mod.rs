@@ -163,6 +163,13 @@ impl<'a> Session<'a> {
         Ok(any_overdue)
     }
 
+    /// Whether a look through the queues would tell what is still there for too long by `t_ns`.
+    #[must_use]
+    pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
+        self.overdue_ns
+            .is_some_and(|ns| self.tracker.asks_what_is_overdue(t_ns.saturating_sub(ns)))
+    }
+
     /// Whether a look through the queues would tell more of what has been seen so far.
     #[must_use]
     pub fn asks_for_queues(&self) -> bool {

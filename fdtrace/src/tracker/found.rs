@@ -3,7 +3,7 @@
 
 use fdtrace_common::records::Head;
 
-use super::{Tracker, message::Message};
+use super::{Tracker, has_lost_since, message::Message};
 use crate::{event::Sighting, plan::Hop};
 
 impl Tracker {
@@ -29,7 +29,11 @@ impl Tracker {
         if let Some(message) = self.open.get_mut(seen.head.list)
             && message.is_on(&seen.head)
         {
-            message.find_last(seen);
+            if seen.head.result == 0 {
+                message.find_last(seen);
+            } else {
+                message.still_there = !message.differs_from(seen);
+            }
         }
     }
 
@@ -112,6 +116,12 @@ impl Message {
     pub(super) fn queued_as(&self) -> Option<&Head> {
         let found = self.found.as_ref().map(|found| &found.head);
         self.head(Hop::Queue).or(found)
+    }
+
+    /// Whether nothing can have gone unseen since it was queued, with these latest losses.
+    pub(super) fn is_seen_since(&self, epoch: u64, lost_at: u64) -> bool {
+        self.queued_as()
+            .is_some_and(|queued| !has_lost_since(queued, epoch, lost_at))
     }
 
     /// Notes that it was there at last, unless the files say that it was another one.

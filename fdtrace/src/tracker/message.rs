@@ -57,6 +57,8 @@ pub(super) struct Message {
     pub(super) given_up: bool,
     /// Why no cause is known, should it end without.
     cause_missing: CauseMissing,
+    /// Somebody found it in its queue because it had been there for long.
+    pub(super) still_there: bool,
     /// It was told of as being queued for long.
     overdue: bool,
     sender_task: Option<TaskDescribed>,
@@ -117,6 +119,7 @@ impl Message {
             received_in: Called::default(),
             given_up: false,
             cause_missing: CauseMissing::NotSeen,
+            still_there: false,
             overdue: false,
             sender_task: None,
             receiver_task: None,
@@ -514,14 +517,19 @@ impl Message {
 
     /// Whether it is queued since before `t_ns`, and is asked so for the first time since.
     pub(super) fn becomes_overdue(&mut self, t_ns: u64) -> bool {
-        let overdue = !self.overdue
+        let overdue = self.is_overdue(t_ns);
+        self.overdue |= overdue;
+        overdue
+    }
+
+    /// Whether it would be.
+    pub(super) fn is_overdue(&self, t_ns: u64) -> bool {
+        !self.overdue
             && !self.is_being_received()
             && self
                 .head(Hop::Queue)
                 .or(self.found.as_ref().map(|found| &found.head))
-                .is_some_and(|queued| queued.t_ns < t_ns);
-        self.overdue |= overdue;
-        overdue
+                .is_some_and(|queued| queued.t_ns < t_ns)
     }
 }
 

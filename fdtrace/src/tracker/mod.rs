@@ -307,20 +307,29 @@ impl Tracker {
         std::mem::take(&mut self.closed)
     }
 
+    /// Whether a look through the queues would tell which messages are still there since before `t_ns`.
+    #[must_use]
+    pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
+        let mut open = self.open.values();
+        open.any(|message| {
+            message.is_overdue(t_ns)
+                && !(self.sees_every_end && message.is_seen_since(self.epoch, self.lost_at))
+        })
+    }
+
     /// The transfers that are in a queue since before `t_ns` and have not been told of by this yet.
     /// They go on, and end as others do.
     pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
-        let (epoch, lost_at) = (self.epoch, self.lost_at);
+        let (epoch, lost_at, sees_every_end) = (self.epoch, self.lost_at, self.sees_every_end);
+        // What left its queue may be among what was lost, or have no hook.
+        let is_there = |message: &Message| {
+            message.still_there || sees_every_end && message.is_seen_since(epoch, lost_at)
+        };
         let mut overdue: Vec<&mut Message> = self
             .open
             .values_mut()
-            // What left its queue may be among what was lost.
-            .filter(|message| {
-                message
-                    .queued_as()
-                    .is_some_and(|queued| !has_lost_since(queued, epoch, lost_at))
-            })
             .filter_map(|message| message.becomes_overdue(t_ns).then_some(message))
+            .filter(|message| is_there(message))
             .collect();
         overdue.sort_by_key(|message| message.id);
         let mut transfers = Vec::new();
