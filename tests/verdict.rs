@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use fdtrace::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
-    tracker::{Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Socket, Transfer},
+    tracker::{
+        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket,
+        Transfer,
+    },
     verdict::{self, Judged, Verdict},
 };
 
@@ -52,9 +55,11 @@ fn transfer(fate: Fate, chain: Chain) -> Transfer {
         socket: Socket::default(),
         fate,
         cause: None,
+        cause_missing: None,
         chain,
         doubt: None,
         wanted: false,
+        peek: false,
         overdue: false,
         found_ns: None,
         context: Context::default(),
@@ -254,6 +259,50 @@ fn seen(hop: Hop) -> HopSeen {
         receiver_sock: 0,
         refs: None,
     }
+}
+
+#[test]
+fn beside_the_verdict_lost_there_is_nothing_that_may_be_anothers() {
+    let lossy = |fate: Fate, has_sender: bool, lossless: bool| {
+        let mut transfer = transfer(fate, Chain::LossBetween);
+        transfer.cause = fate.has_cause().then_some(Cause::NoControlRoom);
+        transfer.receiver = Some(Receiver {
+            pid: 200,
+            tid: 200,
+            comm: "receiver".to_owned(),
+            fd: Some(9),
+            cloexec: Some(true),
+            fd_inferred: false,
+        });
+        transfer.sender = has_sender.then(|| Sender {
+            pid: 100,
+            tid: Some(100),
+            comm: "sender".to_owned(),
+            fd: Some(4),
+            socket_fd: Some(3),
+            t_ns: 1,
+        });
+        Judged::of(transfer, |_| true, lossless)
+    };
+    let judged = lossy(Fate::Delivered, true, false);
+    assert_eq!(judged.verdict, Some(Verdict::Lost));
+    let receiver = judged.transfer.receiver.unwrap();
+    assert_eq!((receiver.fd, receiver.cloexec), (None, None));
+    assert_eq!(judged.transfer.sender.unwrap().fd, Some(4));
+    assert_eq!(judged.transfer.cause_missing, None);
+    // There is no other side that it may not belong to.
+    let judged = lossy(Fate::Delivered, false, false);
+    assert_eq!(judged.transfer.receiver.unwrap().fd, Some(9));
+    let judged = lossy(Fate::Truncated, true, false);
+    assert_eq!(judged.verdict, Some(Verdict::Lost));
+    assert_eq!(judged.transfer.cause, None);
+    assert_eq!(judged.transfer.cause_missing, Some(CauseMissing::Lost));
+    // The control: nothing was lost.
+    let judged = lossy(Fate::Truncated, true, true);
+    assert_eq!(judged.verdict, None);
+    assert_eq!(judged.transfer.cause, Some(Cause::NoControlRoom));
+    assert_eq!(judged.transfer.cause_missing, None);
+    assert_eq!(judged.transfer.receiver.unwrap().fd, Some(9));
 }
 
 #[test]

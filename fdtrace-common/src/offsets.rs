@@ -79,6 +79,7 @@ macro_rules! for_each_offset {
             UNIX_SKB_PARMS__UID "unix_skb_parms.uid" 4;
             UNIX_SKB_PARMS__GID "unix_skb_parms.gid" 4;
             UNIX_SKB_PARMS__CONSUMED "unix_skb_parms.consumed" 4;
+            SOCK__ERR "sock.sk_err" 4;
             SOCK__STATE "sock.__sk_common.skc_state" 1;
             SOCK__PEER_PID "sock.sk_peer_pid" 8;
             SOCK__PEER_CRED "sock.sk_peer_cred" 8;

@@ -65,11 +65,16 @@ pub enum RecordKind {
     /// it is not known. Made by userspace, in the form of the others.
     ListFound = 15,
     /// A list that was in a queue when somebody looked through them all as the trace ended. Made by
-    /// userspace likewise; it has no files.
+    /// userspace likewise; where somebody looked because it had been there for long, `Head::result` is 1.
+    /// Older recordings have it without files.
     ListFoundLast = 16,
     /// With a filter: a task that it wants sends on a socket, in a way of which cannot be read whether
     /// it passes descriptors.
     SenderWanted = 17,
+    /// All queues have been looked through as the trace ended: what was there has been told of by
+    /// then. `Head::t_ns` is when that began, and `Head::result` 1 if every queue could be read.
+    /// Made by userspace.
+    QueuesRead = 18,
 }
 
 /// `Head::flags`: the receive asked with MSG_PEEK, so the list stays queued.
@@ -133,6 +138,9 @@ pub const FLAG_DISPUTED: u16 = 1 << 13;
 /// but for pipes, whose number says it all. What is missing was lost.
 pub const FLAG_DESCRIBED: u16 = 1 << 15;
 
+/// `Head::flags`: in `ReceiveReturned`, where it is no [`FLAG_FIRST_SEEN`]: as the receive returned, the list was still on its skb: the data was not copied.
+pub const FLAG_LEFT: u16 = 1 << 14;
+
 /// Functions that a `Called` record names, at most.
 pub const CALLERS_MAX: usize = 16;
 
@@ -188,7 +196,8 @@ pub struct Head {
     pub first: u16,
     /// Files that follow in this record.
     pub files: u16,
-    /// Type of the receiving socket: SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5.
+    /// Type of the receiving socket, or of the sending one: SOCK_STREAM 1, SOCK_DGRAM 2,
+    /// SOCK_SEQPACKET 5.
     pub socket_type: u16,
     /// Files in all records of this hop together.
     pub total: u16,

@@ -146,9 +146,9 @@ pub(crate) struct Sending {
     /// The socket that it is sent on, if it goes where that is connected to, or 0.
     pub(crate) sock: u64,
     /// Not zero once the call has given that list back.
-    pub(crate) released: u64,
-    /// Not zero once a duplicate of that list is on an skb (up to 6.9).
-    duplicated: u64,
+    pub(crate) released: u32,
+    /// Not zero if an skb has got a duplicate of it.
+    duplicated: u32,
 }
 
 /// Sends under way. Where nothing sees them return, the oldest make room.
@@ -169,23 +169,7 @@ pub(crate) fn begin_send(list: u64, sock: u64, t_ns: u64) {
     let _ = SENDING.insert(&tid(), &sending, 0);
 }
 
-/// This thread gives a list back; says whether that is the one that it is sending.
-#[inline(always)]
-pub(crate) fn release_sent(list: u64) -> bool {
-    let Some(sending) = SENDING.get_ptr_mut(&tid()) else {
-        return false;
-    };
-    // SAFETY: the entry is this thread's, and lives as long as the map.
-    unsafe {
-        let ours = (*sending).list == list;
-        if ours {
-            (*sending).released = 1;
-        }
-        ours
-    }
-}
-
-/// This thread has put a duplicate of `list` on an skb.
+/// A duplicate of `list` has been made: if this thread is sending that, an skb has it.
 #[inline(always)]
 pub(crate) fn duplicate_sent(list: u64) {
     if let Some(sending) = SENDING.get_ptr_mut(&tid()) {
@@ -198,12 +182,21 @@ pub(crate) fn duplicate_sent(list: u64) {
     }
 }
 
-/// Whether this thread has, of the list that it is sending.
+/// This thread gives a list back; says whether that is the one that it is sending, of which an skb
+/// has got a duplicate: every sender does so up to 6.9, whatever became of the message.
 #[inline(always)]
-pub(crate) fn has_duplicated(list: u64) -> bool {
-    // SAFETY: the entry is this thread's, and only this thread adds or removes it.
-    unsafe { SENDING.get(&tid()) }
-        .is_some_and(|sending| sending.list == list && sending.duplicated != 0)
+pub(crate) fn release_sent(list: u64) -> bool {
+    let Some(sending) = SENDING.get_ptr_mut(&tid()) else {
+        return false;
+    };
+    // SAFETY: the entry is this thread's, and lives as long as the map.
+    unsafe {
+        let ours = (*sending).list == list;
+        if ours {
+            (*sending).released = 1;
+        }
+        ours && (*sending).duplicated != 0
+    }
 }
 
 /// Whether this thread is sending this list.

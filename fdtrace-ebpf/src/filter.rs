@@ -26,7 +26,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FLAG_FIRST_SEEN, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, RecordKind},
+    records::{FLAG_FIRST_SEEN, FLAG_LEFT, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, RecordKind},
 };
 
 pub(crate) use self::wanted::is_on;
@@ -37,6 +37,8 @@ use crate::{
     offsets::{INSTALL_BY_TABLE, SEEN_BEFORE_QUEUE},
     ring,
 };
+
+const SOCK_STREAM: u16 = 1;
 
 /// Lists of wanted transfers, by address, while they live; since when they are known to be.
 #[map]
@@ -202,7 +204,9 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
     let ends = head.kind == RecordKind::ListReleased as u16
         || head.kind == RecordKind::ListDestroyed as u16
         || (head.kind == RecordKind::ReceiveReturned as u16
-            && head.flags & (FLAG_PEEK | FLAG_OOB) == 0);
+            && head.flags & (FLAG_PEEK | FLAG_OOB | FLAG_LEFT) == 0
+            // A receive from a stream that fails leaves what it read.
+            && (head.result >= 0 || head.socket_type != SOCK_STREAM));
     if !ends {
         return;
     }

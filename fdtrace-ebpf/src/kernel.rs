@@ -136,6 +136,18 @@ impl<P: Pointer> Sock<P> {
         read(self.0, &SOCK__TYPE)
     }
 
+    /// The errno with which a send on this SEQPACKET socket ends before it takes anything over, or 0.
+    #[inline(always)]
+    pub(crate) fn refuses_seqpacket(self) -> u32 {
+        const TCP_ESTABLISHED: u8 = 1;
+        const ENOTCONN: u32 = 107;
+        let error: u32 = read(self.0, &SOCK__ERR);
+        if error == 0 && read::<u8>(self.0, &SOCK__STATE) != TCP_ESTABLISHED {
+            return ENOTCONN;
+        }
+        error
+    }
+
     /// The receive queue's head, which its circular list treats like an skb.
     #[inline(always)]
     pub(crate) fn queue_head(self) -> Skb {

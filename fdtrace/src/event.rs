@@ -45,6 +45,8 @@ pub enum Event {
     ListFound(Sighting),
     /// A list was in a receive queue as the trace ended.
     ListFoundLast(Sighting),
+    /// All queues have been looked through as the trace ended.
+    QueuesRead(Head),
     /// A receiver is reading a list's skb.
     ListDequeued(Sighting),
     /// A list was duplicated, with all its references.
@@ -82,7 +84,8 @@ impl Event {
             | Self::FileDescribed { head, .. }
             | Self::TaskDescribed { head, .. }
             | Self::Called { head, .. }
-            | Self::SenderWanted(head) => head,
+            | Self::SenderWanted(head)
+            | Self::QueuesRead(head) => head,
             Self::ListCopied(seen)
             | Self::ListAttached(seen)
             | Self::ListQueued(seen)
@@ -139,6 +142,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             .ok_or(truncated)?
             .to_vec();
         return Ok(Event::SocketNamed { head, name });
+    }
+    if head.kind == RecordKind::QueuesRead as u16 {
+        return Ok(Event::QueuesRead(head));
     }
     if head.kind == RecordKind::Called as u16 {
         let (callers, _) = Callers::read_from_prefix(rest).map_err(|_| truncated.clone())?;

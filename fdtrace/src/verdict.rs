@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     plan::Hop,
-    tracker::{Chain, Doubt, Fate, HopSeen, Transfer},
+    tracker::{CauseMissing, Chain, Doubt, Fate, HopSeen, Transfer},
     unseen::Meanwhile,
 };
 
@@ -62,8 +62,11 @@ impl Judged {
             leave_out_others(&mut transfer);
         }
         let verdict = of_transfer(&transfer, watches, meanwhile);
-        if verdict == Some(Verdict::Lost) && !is_of_one_message(&transfer, meanwhile) {
-            leave_out_senders_numbers(&mut transfer);
+        if verdict == Some(Verdict::Lost) {
+            if !is_of_one_message(&transfer, meanwhile) {
+                leave_out_senders_numbers(&mut transfer);
+            }
+            leave_out_doubtful(&mut transfer);
         }
         Self { transfer, verdict }
     }
@@ -76,6 +79,20 @@ impl Judged {
             Some(Verdict::Lost) => Some(Doubt::RecordsLostMeanwhile),
             _ => self.transfer.doubt,
         }
+    }
+}
+
+/// Leaves out what may be of another message than the sender's, where what was lost may have told
+/// them apart: the receiver's number, and the cause.
+fn leave_out_doubtful(transfer: &mut Transfer) {
+    if let Some(receiver) = &mut transfer.receiver
+        && transfer.sender.is_some()
+    {
+        (receiver.fd, receiver.cloexec) = (None, None);
+    }
+    if transfer.fate.has_cause() {
+        transfer.cause = None;
+        transfer.cause_missing = Some(CauseMissing::Lost);
     }
 }
 
@@ -93,6 +110,7 @@ fn leave_out_others(transfer: &mut Transfer) {
     let file = transfer.file.ptr;
     transfer.hops.retain(|seen| seen.file == file);
     (transfer.fate, transfer.cause) = (Fate::Unknown, None);
+    transfer.cause_missing = None;
     transfer.chain = Chain::Gap { hop };
     transfer.total_ns = None;
     if let Some(receiver) = &mut transfer.receiver {

@@ -1,6 +1,7 @@
 //! Every fate and cause, without a kernel: what each mechanism shows of it, and what the tracker
 //! must make of that. Each case differs from its neighbour by the one thing that tells them apart.
 
+mod queues;
 mod sends;
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,7 +12,7 @@ use fdtrace::{
     tracker::{Cause, Fate, Transfer},
 };
 use fdtrace_common::records::{
-    FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL,
+    FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_TABLE_FULL,
     FileSeen, NO_CONTROL, ROOM_UNKNOWN,
 };
 use support::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
@@ -119,20 +120,120 @@ fn an_orphaned_skb_is_told_once_by_its_destructor() {
 /// 6.12.117 and its likes: what a sockmap takes is given back without a destructor, and the call
 /// that sends it does not say where.
 #[test]
-fn a_list_that_its_own_send_gives_back_from_the_queue_was_taken_by_a_sockmap() {
+fn a_list_that_its_own_sender_gives_back_from_the_queue_was_taken_by_a_sockmap_only_if_one_was_seen()
+ {
     let message = Passing::one();
-    let given_back_by = |tid: u32| message.released(40, tid, 275);
-    let fate_of = |end: Vec<Event>| fates(&[sent(&message), end]);
+    let given_back_in = |called: &[&str]| {
+        let end = message.released(40, message.sender, 275);
+        fates(&[sent(&message), message.called(called), end])
+    };
     assert_eq!(
-        fate_of(given_back_by(message.sender)),
+        given_back_in(&["sk_psock_verdict_recv", "unix_stream_sendmsg"]),
         [discarded(Cause::Sockmap)]
     );
-    // The controls: by another thread, and after a loss, nobody knows.
+    // The thread has gone on since: where the kernel passes returns over, that goes unseen.
+    assert_eq!(
+        given_back_in(&["unix_stream_read_generic", "unix_stream_splice_read"]),
+        [discarded(Cause::Splice)]
+    );
+    assert_eq!(
+        given_back_in(&["unix_destruct_scm", "unix_release_sock", "unix_release"]),
+        [discarded(Cause::ReceiverClosed)]
+    );
     let unknown = [(Fate::Unknown, None)];
-    assert_eq!(fate_of(given_back_by(message.receiver)), unknown);
-    let mut after_loss = given_back_by(message.sender);
-    head_mut(&mut after_loss[0]).epoch = 30;
-    assert_eq!(fate_of(after_loss), unknown);
+    assert_eq!(given_back_in(&["unix_stream_sendmsg"]), unknown);
+    assert_eq!(given_back_in(&[]), unknown);
+}
+
+/// Where a destructor is inlined, a list is given back within its skb's end: whatever had begun to read
+/// it had not taken it.
+#[test]
+fn a_list_that_goes_with_its_skb_was_not_taken_by_who_had_read_it() {
+    let message = Passing::one();
+    for (called, syscall, expected) in [
+        (
+            &[
+                "unix_destruct_scm",
+                "__unix_dgram_recvmsg",
+                "____sys_recvmsg",
+            ][..],
+            SYS_RECVMSG,
+            discarded(Cause::ReceiveFailed),
+        ),
+        (
+            &[
+                "unix_destruct_scm",
+                "unix_stream_read_generic",
+                "sock_read_iter",
+            ],
+            SYS_READ,
+            discarded(Cause::Oob),
+        ),
+        (
+            &["unix_destruct_scm", "unix_release_sock", "unix_release"],
+            3,
+            discarded(Cause::ReceiverClosed),
+        ),
+        // The control: it had left its skb.
+        (
+            &["__unix_dgram_recvmsg", "____sys_recvmsg"],
+            SYS_RECVMSG,
+            truncated(Cause::NoControlRoom),
+        ),
+    ] {
+        let events = [
+            sent(&message),
+            message.dequeued(40),
+            message.called(called),
+            message.released(50, message.receiver, syscall),
+        ];
+        assert_eq!(fates(&events), [expected], "{called:?}");
+    }
+}
+
+#[test]
+fn a_receive_from_a_stream_that_fails_takes_nothing() {
+    let message = Passing::one();
+    let read = |kind: u16, result: i32, flags: u16| {
+        let begun = [message.queued(10), message.dequeued(20)].concat();
+        let mut failed = message.returned_with(30, SYS_RECVMSG, flags, Vec::new());
+        let head = head_mut(&mut failed[0]);
+        (head.result, head.socket_type) = (result, kind);
+        let taken = [message.dequeued(40), message.returned(50, 1)];
+        (
+            fates(&[begun.clone(), failed.clone()]),
+            fates(&[&[begun, failed][..], &taken].concat()),
+        )
+    };
+    const STREAM: u16 = 1;
+    const DGRAM: u16 = 2;
+    let queued = (Fate::Queued, None);
+    assert_eq!(
+        read(STREAM, -libc::EFAULT, 0),
+        (vec![queued], vec![DELIVERED])
+    );
+    let lost = discarded(Cause::ReceiveFailed);
+    assert_eq!(read(DGRAM, -libc::EFAULT, 0).0, [lost]);
+    // The data before it was copied, and its own could not be: it is on its skb still.
+    assert_eq!(read(STREAM, 1, FLAG_LEFT), (vec![queued], vec![DELIVERED]));
+}
+
+#[test]
+fn a_kept_receive_queue_is_purged_by_connect_alone() {
+    let message = Passing::one();
+    let ended = |called: &[&str]| {
+        let end = [message.called(called), message.destroyed(40, 0, 300)].concat();
+        fates(&[sent(&message), end])
+    };
+    assert_eq!(
+        ended(&["skb_queue_purge", "unix_dgram_connect"]),
+        [discarded(Cause::Reconnect)]
+    );
+    // A socket's own end purges likewise.
+    assert_eq!(
+        ended(&["skb_queue_purge", "unix_release"]),
+        [discarded(Cause::Dropped)]
+    );
 }
 
 #[test]
@@ -147,7 +248,12 @@ fn a_list_that_a_call_gives_back_unread_was_spliced_or_taken_by_a_sockmap() {
             &["sk_psock_verdict_recv", "unix_stream_sendmsg"],
             discarded(Cause::Sockmap),
         ),
-        (&["unix_release"], discarded(Cause::Dropped)),
+        (
+            &["unix_destruct_scm", "unix_release_sock", "unix_release"],
+            discarded(Cause::ReceiverClosed),
+        ),
+        // Nothing says that it was still on its skb.
+        (&["unix_release"], (Fate::Unknown, None)),
         // The kernel skipped what would have shown that it was read: it may have arrived.
         (
             &["unix_stream_read_generic", "____sys_recvmsg"],
@@ -393,7 +499,7 @@ fn a_peek_that_takes_no_descriptors_and_an_out_of_band_byte_leave_the_message_in
         let returned = message.returned_with(3, SYS_RECVMSG, flag, Vec::new());
         [begun, returned].concat()
     };
-    for events in [by_functions, seen(FLAG_PEEK), seen(FLAG_OOB)] {
+    for events in [by_functions, seen(FLAG_OOB)] {
         assert_eq!(fates(std::slice::from_ref(&events)), [queued]);
         // Whoever closes it then received nothing.
         let transfers = track([events, closed.clone()].concat());

@@ -67,7 +67,7 @@ pub const UNIX_GC: u64 = 0xffff_ffff_8100_1000;
 pub const SKB_QUEUE_PURGE: u64 = 0xffff_ffff_8100_2000;
 
 /// Functions that tests name by [`address_of`].
-const FUNCTIONS: [&str; 16] = [
+const FUNCTIONS: [&str; 20] = [
     "unix_gc",
     "__unix_gc",
     "unix_release_sock",
@@ -84,6 +84,10 @@ const FUNCTIONS: [&str; 16] = [
     "io_recvmsg",
     "unix_release",
     "kfree_skb_reason.part.0",
+    "unix_destruct_scm",
+    "unix_dgram_connect",
+    "skb_queue_purge",
+    "io_sendmsg",
 ];
 const FUNCTIONS_AT: u64 = 0xffff_ffff_8200_0000;
 
@@ -210,11 +214,16 @@ impl Passing {
 
     /// It was in its queue when the trace ended.
     pub fn found_last(&self, t_ns: u64) -> Vec<Event> {
-        let head = self.head(RecordKind::ListFoundLast, t_ns, 0);
-        vec![Event::ListFoundLast(Sighting {
-            head,
-            files: Vec::new(),
-        })]
+        let mut head = self.head(RecordKind::ListFoundLast, t_ns, 0);
+        head.result = 0;
+        self.bare(head, Event::ListFoundLast)
+    }
+
+    /// All queues have been looked through as the trace ended, or as many as could be read.
+    pub fn queues_read(&self, t_ns: u64, every: bool) -> Vec<Event> {
+        let mut head = self.head(RecordKind::QueuesRead, t_ns, 0);
+        (head.list, head.result) = (0, every.into());
+        vec![Event::QueuesRead(head)]
     }
 
     /// A receiver reads it.
@@ -434,6 +443,7 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
     match event {
         Event::SocketNamed { .. }
         | Event::SenderWanted(_)
+        | Event::QueuesRead(_)
         | Event::Called { .. }
         | Event::FileDescribed { .. }
         | Event::TaskDescribed { .. } => &mut [],

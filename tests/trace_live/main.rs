@@ -12,6 +12,7 @@ mod tracing;
 
 mod before;
 mod calls;
+mod causes;
 mod children;
 mod commands;
 mod costs;

@@ -9,7 +9,7 @@ use fdtrace_common::records::FLAG_DESTRUCTED;
 
 use crate::{
     fates,
-    support::{Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, head_mut},
+    support::{Passing, SYS_READ, SYS_RECVMSG, head_mut},
     track,
 };
 
@@ -229,13 +229,11 @@ fn a_list_that_is_released_without_a_detach_was_read_without_a_control_buffer() 
 }
 
 #[test]
-fn a_list_that_never_got_into_a_queue_is_a_failed_send() {
+fn a_list_that_its_sender_gives_back_may_be_a_spare_one() {
+    // Up to 6.9 an skb gets a duplicate of it, which may be in a queue though nothing showed that.
     let message = Passing::one();
     let events = [message.copied(10), message.released(20, 100, 46)];
-    assert_eq!(
-        fates(&track(events.concat())),
-        [(Fate::Failed, Some(Cause::NotSent))]
-    );
+    assert_eq!(fates(&track(events.concat())), [(Fate::Unknown, None)]);
 }
 
 #[test]
@@ -264,7 +262,8 @@ fn an_skb_whose_freeing_was_seen_is_not_told_of_again_as_it_is_destructed() {
     head_mut(&mut destructed[0]).flags |= FLAG_DESTRUCTED;
     let both = [
         sent_by_functions(&message),
-        message.destroyed(50, UNIX_RELEASE_SOCK, 300),
+        message.called(&["unix_release_sock", "unix_release"]),
+        message.destroyed(50, 0, 300),
         destructed.clone(),
     ];
     assert_eq!(
@@ -273,8 +272,5 @@ fn an_skb_whose_freeing_was_seen_is_not_told_of_again_as_it_is_destructed() {
     );
     // Without the other hook it is all there is.
     let alone = [sent_by_functions(&message), destructed];
-    assert_eq!(
-        fates(&track(alone.concat())),
-        [(Fate::Discarded, Some(Cause::Dropped))]
-    );
+    assert_eq!(fates(&track(alone.concat())), [(Fate::Discarded, None)]);
 }

@@ -66,6 +66,7 @@ fn duplicated<P: Pointer>([origin]: [P; 1], duplicate: i64) {
         return;
     }
     ring::count(Counter::DuplicateFired);
+    calls::duplicate_sent(origin.address());
     let Some(scratch) = emit::begin(
         Task::current(),
         Program::Duplicate,

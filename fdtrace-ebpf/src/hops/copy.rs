@@ -92,7 +92,7 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
 /// Only where the system call's first argument is this very socket is it the sender's number for
 /// it.
 #[inline(always)]
-fn note_socket_fd(head: &mut Head, task: Task, table: &FdTable, sender: u64) {
+pub(super) fn note_socket_fd(head: &mut Head, task: Task, table: &FdTable, sender: u64) {
     if HAS_TASK_PT_REGS.load() == 1 {
         let regs = SyscallRegs::of(task);
         head.syscall = regs.number();

@@ -111,7 +111,7 @@ fn released(context: *const c_void, cookie: impl Pointer) {
     if list.0.is_null() {
         return;
     }
-    let was_sending = calls::release_sent(list.0.address());
+    let is_spare = calls::release_sent(list.0.address());
     ring::count(Counter::ReleaseFired);
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Release, RecordKind::ListReleased) else {
@@ -128,13 +128,12 @@ fn released(context: *const c_void, cookie: impl Pointer) {
         scratch.head.flags |= FLAG_INSTALLED_UNSEEN;
     }
     scratch.head.list = list.0.address();
-    if !was_installing && !was_sending {
+    if !was_installing && !is_spare {
         emit::callers(scratch, context);
     }
     // What is installed was described as it was read, and a list of which a duplicate was sent will
     // be as that is.
-    let describes = !was_installing && !(was_sending && calls::has_duplicated(scratch.head.list));
-    end_of_list(scratch, list, describes);
+    end_of_list(scratch, list, !was_installing && !is_spare);
 }
 
 /// `unix_destruct_scm`: an skb goes away; lists that were received have left it before.

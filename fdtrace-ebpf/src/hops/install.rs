@@ -12,8 +12,9 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FLAG_CONTROL_SEEN, FLAG_HAS_URING, FLAG_HOLE, FLAG_OOB, FLAG_PEEK, FLAG_TABLE_FULL,
-        FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NO_CONTROL, ROOM_UNKNOWN, RecordKind, WINDOW_WORDS,
+        FLAG_CONTROL_SEEN, FLAG_HAS_URING, FLAG_HOLE, FLAG_LEFT, FLAG_OOB, FLAG_PEEK,
+        FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NO_CONTROL, ROOM_UNKNOWN,
+        RecordKind, WINDOW_WORDS,
     },
 };
 
@@ -22,7 +23,7 @@ use crate::{
     control::{self, Control},
     emit::{self, FDS_MAX, Files, Program, Scratch},
     header::{self, Found, Looker, Way},
-    kernel::{FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task, Typed},
+    kernel::{FdTable, Msghdr, Pointer, Skb, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
@@ -72,6 +73,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     head.count = window.count as u16;
     head.receiver_sock = receiver.0.address();
     head.receiver_ino = receiver.ino();
+    head.socket_type = receiver.kind();
     head.result = result;
     head.room = ROOM_UNKNOWN;
     let regs = SyscallRegs::of(task);
@@ -85,6 +87,13 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     let is_shared = table.users > 1;
     if is_shared {
         head.flags |= FLAG_TABLE_SHARED;
+    }
+    if new == 0 && result >= 0 && flags & (MSG_PEEK | MSG_OOB) == 0 {
+        // An earlier skb's data went before this one's, which could not be copied.
+        let skb = Skb(window.skb);
+        if skb.list().0 == window.list {
+            head.flags |= FLAG_LEFT;
+        }
     }
     let has_uring = task.has_uring();
     if has_uring {

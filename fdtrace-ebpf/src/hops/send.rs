@@ -4,6 +4,8 @@
 //! list. By `sock_send_length`, through which every socket's sends go, it is a failure, or nothing
 //! sent: both are rare, and rejected by the first comparison where they are not.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext as _,
     macros::{btf_tracepoint, fexit, kretprobe},
@@ -14,6 +16,7 @@ use fdtrace_common::{
     records::{FLAG_NO_RIGHTS, Head, LIST_MAX, RecordKind},
 };
 
+use super::{copy::note_socket_fd, on_entry};
 use crate::{
     calls,
     control::{self, Control, Rights},
@@ -21,13 +24,14 @@ use crate::{
     emit::{self, Files, Program, Scratch},
     filter,
     header::{self, Found, Looker, Way},
-    kernel::{FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task, Typed},
+    kernel::{self, FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task, Typed},
     ring,
 };
 
 const SYS_SENDMSG: i32 = 46;
 const SYS_SENDMMSG: i32 = 307;
 const EPERM: i32 = 1;
+const EAGAIN: i32 = 11;
 const SOCK_STREAM: u16 = 1;
 
 // Both take `(socket, message, length)`, so the result is number 3.
@@ -35,6 +39,7 @@ const SOCK_STREAM: u16 = 1;
 #[fexit]
 pub(crate) fn end_stream_f(ctx: FExitContext) -> i32 {
     list_sent(
+        ctx.as_ptr(),
         ctx.arg::<u64>(3) as i64,
         Program::SendStream,
         Counter::SentStreamFired,
@@ -45,6 +50,7 @@ pub(crate) fn end_stream_f(ctx: FExitContext) -> i32 {
 #[kretprobe]
 pub(crate) fn end_stream_r(ctx: RetProbeContext) -> u32 {
     list_sent(
+        ctx.as_ptr(),
         ctx.ret::<u64>() as i64,
         Program::SendStream,
         Counter::SentStreamFired,
@@ -55,6 +61,7 @@ pub(crate) fn end_stream_r(ctx: RetProbeContext) -> u32 {
 #[fexit]
 pub(crate) fn end_dgram_f(ctx: FExitContext) -> i32 {
     list_sent(
+        ctx.as_ptr(),
         ctx.arg::<u64>(3) as i64,
         Program::SendDgram,
         Counter::SentDgramFired,
@@ -65,6 +72,7 @@ pub(crate) fn end_dgram_f(ctx: FExitContext) -> i32 {
 #[kretprobe]
 pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
     list_sent(
+        ctx.as_ptr(),
         ctx.ret::<u64>() as i64,
         Program::SendDgram,
         Counter::SentDgramFired,
@@ -74,7 +82,7 @@ pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
 
 /// The send of a list that was seen at `copy` returns.
 #[inline(always)]
-fn list_sent(result: i64, program: Program, fired: Counter) {
+fn list_sent(context: *const c_void, result: i64, program: Program, fired: Counter) {
     let Some(sending) = calls::end_send() else {
         return;
     };
@@ -91,6 +99,9 @@ fn list_sent(result: i64, program: Program, fired: Counter) {
     let Some(scratch) = emit::begin(task, program, RecordKind::SendReturned) else {
         return;
     };
+    if result == -EAGAIN {
+        note_uring(scratch, context, task);
+    }
     scratch.head.list = sending.list;
     scratch.head.origin = sending.t_ns;
     scratch.head.result = result;
@@ -138,6 +149,7 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
         return;
     }
     ring::count(Counter::SentFired);
+    note_uring(scratch, ctx.as_ptr(), task);
     let table = FdTable::of(task);
     scratch.look_up_in(table);
     scratch.head.syscall = syscall;
@@ -152,6 +164,67 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     if result == -EPERM && !message.is_addressed() {
         note_rights(&mut scratch.head, sender);
     }
+    returned(scratch, sender, passed, result);
+}
+
+/// Tells in which functions a send failed whose task has an io_uring. That sends within any call of the
+/// task, and tries again by itself.
+#[inline(always)]
+fn note_uring(scratch: &mut Scratch, context: *const c_void, task: Task) {
+    if task.has_uring() {
+        emit::callers(scratch, context);
+    }
+}
+
+on_entry! {
+    seqpacket_sends(0, 1) fentry end_seqsend_f kprobe end_seqsend_k
+}
+
+#[fexit]
+pub(crate) fn end_seqsent_f(ctx: FExitContext) -> i32 {
+    seqpacket_sent(ctx.arg::<u64>(3) as i64);
+    0
+}
+
+#[kretprobe]
+pub(crate) fn end_seqsent_r(ctx: RetProbeContext) -> u32 {
+    seqpacket_sent(ctx.ret::<u64>() as i64);
+    0
+}
+
+/// A SEQPACKET socket that has an error, or is not connected, says so before anything is made of the
+/// descriptors: no other hop shows such a send.
+#[inline(always)]
+fn seqpacket_sends<P: Pointer>(socket: P, message: P) {
+    let sender = kernel::sock_of(socket);
+    let errno = sender.refuses_seqpacket();
+    if errno != 0 && Msghdr(message).control().1 != 0 {
+        let arguments = [sender.0.address(), message.address(), u64::from(errno), 0];
+        calls::enter(Program::Seqpacket, arguments);
+    }
+}
+
+#[inline(always)]
+fn seqpacket_sent(result: i64) {
+    let Some([sender, message, errno, _]) = calls::leave(Program::Seqpacket) else {
+        return;
+    };
+    // Another thread may have been told the error first; then this one went on.
+    let result = result as i32;
+    if result != -(errno as i32) {
+        return;
+    }
+    let (task, sender) = (Task::current(), Sock(sender));
+    let Some(scratch) = emit::begin(task, Program::Seqpacket, RecordKind::SendReturned) else {
+        return;
+    };
+    let passed = control::read_copied_fds(Program::Seqpacket, Control::copied(Msghdr(message)));
+    if passed.named == 0 {
+        return;
+    }
+    let table = FdTable::of(task);
+    scratch.look_up_in(table);
+    note_socket_fd(&mut scratch.head, task, &table, sender.0);
     returned(scratch, sender, passed, result);
 }
 

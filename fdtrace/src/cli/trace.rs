@@ -268,7 +268,7 @@ async fn watch<'a>(
     };
     let looked = live.look_again()?;
     let unread_at_end = looked.and_then(|gaps| startup::unread(gaps.map_err(anyhow::Error::from)));
-    let losses = live.tracer.losses()?;
+    let losses = live.tracer.losses_at_end()?;
     let programs = timing.as_ref().map(|_| live.tracer.costs()).transpose()?;
     let t_ns = now_ns();
     live.session.lost(&losses, t_ns);

@@ -71,7 +71,6 @@ fn of_cause(cause: Cause) -> String {
         Cause::Splice => "the bytes were spliced into a pipe, which carries no descriptors",
         Cause::Oob => "it hung on an out-of-band byte, which was read or passed over without it",
         Cause::Sockmap => "a sockmap program took the message, and only its bytes went on",
-        Cause::NotSent => "sendmsg ended without queueing it",
         // The one that is not a send's.
         Cause::Errno(libc::EFAULT) => {
             "memory that the call named was not there: EFAULT, and nothing stayed referenced"
@@ -191,7 +190,6 @@ pub(super) fn turn(cause: Cause) -> Option<Turn> {
             DESTROY,
             "here, because without a byte there is no skb to hang the list on",
         ),
-        Cause::NotSent => of_send(DESTROY, "here, before anything was queued"),
         // Of the rest it is known that the call failed, and not how far it had come.
         Cause::Errno(libc::EFAULT) | Cause::Dropped => return None,
         Cause::Errno(_) => (
@@ -212,11 +210,10 @@ mod tests {
     use super::*;
     use crate::explain::functions::{DROP, Function, Name, RECEIVE, SEND};
 
-    const CAUSES: [Cause; 18] = [
+    const CAUSES: [Cause; 17] = [
         Cause::NoControlRoom,
         Cause::RlimitNofile,
         Cause::Lsm,
-        Cause::NotSent,
         Cause::Passrights,
         Cause::TooManyFds,
         Cause::ZeroLength,

@@ -377,6 +377,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
                 Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
                 Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
+                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
@@ -385,6 +387,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Fentry "end_destruct_f" on "unix_wfree" ("struct sk_buff *") DestructFired;
                 Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
                 Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
+                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
@@ -392,6 +396,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
                 Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
+                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
@@ -400,6 +406,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
                 Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
                 Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
+                Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Kretprobe "end_seqsent_r" on "unix_seqpacket_sendmsg" ();
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
@@ -408,6 +416,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kprobe "end_destruct_k" on "unix_wfree" ("struct sk_buff *") DestructFired;
                 Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
                 Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
+                Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Kretprobe "end_seqsent_r" on "unix_seqpacket_sendmsg" ();
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
@@ -415,6 +425,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
                 Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
+                Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Kretprobe "end_seqsent_r" on "unix_seqpacket_sendmsg" ();
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }

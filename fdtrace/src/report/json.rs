@@ -307,6 +307,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         },
         fate: judged.transfer.fate.name(),
         cause: judged.transfer.cause.map(Cause::name),
+        cause_missing: judged.transfer.cause_missing,
         verdict: judged.verdict.map(Verdict::name),
         doubt: judged.doubt(),
         queued_ns: judged.transfer.queued_ns,

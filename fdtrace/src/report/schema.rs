@@ -8,7 +8,8 @@ mod inflight;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::tracker::Doubt;
+use crate::tracker::{CauseMissing, Doubt};
+
 pub use inflight::{
     InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
     InFlightSocket, InFlightSummary,
@@ -207,8 +208,12 @@ pub struct Transfer {
     /// `delivered`, `peeked`, `truncated`, `refused`, `discarded`, `collected`, `failed`, `queued`,
     /// or `unknown` where the end was not seen.
     pub fate: &'static str,
-    /// Why, unless it was delivered or is queued.
+    /// Why it was truncated, refused, discarded, collected or failed: an errno in lower case, or a
+    /// name of its own; null where that is not known.
     pub cause: Option<&'static str>,
+    /// Why the cause is not known, of a fate that has one; absent where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause_missing: Option<CauseMissing>,
     /// `same`, `different`, `lost` or `unverified`; null if nothing came out to compare.
     pub verdict: Option<&'static str>,
     /// Why something of it is left open; null where nothing is, or where `missing` hops say it all.
@@ -224,8 +229,9 @@ pub struct Transfer {
     pub missing: Vec<&'static str>,
     /// What to notice: `inheritable` (not close-on-exec at the receiver), `other-user-ns`,
     /// `other-pid-ns`, `other-mount-ns`, `other-cgroup`, `other-user` (than the sender's),
-    /// `queued-before` (the trace began, so who sent it is not known), or `still-queued`: then it has
-    /// not ended, and will be told of again under another id.
+    /// `queued-before` (the trace began, so who sent it is not known), `peek` (a peek lost it, and the
+    /// message stays in its queue with this file), or `still-queued`: then it has not ended, and will
+    /// be told of again under another id.
     pub marks: Vec<&'static str>,
 }
 

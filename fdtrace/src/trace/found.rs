@@ -56,6 +56,22 @@ impl Found {
         let mut head = self.head(queue, &files[0], wanted);
         self.describe(&mut head, files);
         head.kind = RecordKind::ListFoundLast as u16;
+        self.push_files(head, files);
+    }
+
+    /// Adds that a message is still in its queue, where a trace goes on.
+    pub fn still(&mut self, queue: &Queue, files: &[QueuedFile]) {
+        let mut head = self.head(queue, &files[0], false);
+        (head.kind, head.result) = (RecordKind::ListFoundLast as u16, 1);
+        self.push_files(head, files);
+    }
+
+    /// Adds that this was all there was in queues, or all there was in those that could be read.
+    pub fn end(&mut self, every: bool) {
+        let mut head = Head::new_zeroed();
+        head.t_ns = self.t_ns;
+        head.kind = RecordKind::QueuesRead as u16;
+        head.result = i32::from(every);
         self.records.push(head.as_bytes().to_vec());
     }
 
@@ -126,6 +142,10 @@ impl Found {
                 .push([head.as_bytes(), socket_name(name).as_bytes()].concat());
         }
         head.kind = RecordKind::ListFound as u16;
+        self.push_files(head, files);
+    }
+
+    fn push_files(&mut self, mut head: Head, files: &[QueuedFile]) {
         for run in files.chunks(FILES_PER_RECORD) {
             head.first = run.first().map_or(0, |file| file.index as u16);
             head.files = run.len() as u16;

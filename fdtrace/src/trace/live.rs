@@ -213,6 +213,17 @@ impl Live<'_> {
                 recording.losses(&losses).map_err(LiveError::Recording)?;
             }
         }
+        if session.asks_what_is_overdue(now)
+            // What cannot be looked for is not told of.
+            && let Ok(mut found) = looks::overdue(tracer, session)
+        {
+            for record in found.take() {
+                session.record(&record);
+                if let Some(recording) = recording {
+                    recording.event(&record).map_err(LiveError::Recording)?;
+                }
+            }
+        }
         let overdue = session.pause(now).map_err(LiveError::Report)?;
         if let Some(recording) = recording
             && (any || changed || settled || overdue)

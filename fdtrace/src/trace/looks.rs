@@ -66,8 +66,24 @@ pub fn last(tracer: &mut Tracer, session: &Session<'_>) -> Option<Look> {
                 found.again(queue, files, wanted);
             }
         }
+        found.end(pass.gaps.described().is_none());
         Ok((found, pass.gaps))
     })
+}
+
+/// While it goes on, for what has been in a queue for long.
+///
+/// # Errors
+/// Likewise.
+pub fn overdue(tracer: &mut Tracer, session: &Session<'_>) -> Result<Found, QueueError> {
+    let (pass, t_ns) = pass(tracer)?;
+    let mut found = Found::at(t_ns);
+    for (queue, files) in messages(&pass) {
+        if session.follows(files[0].list) {
+            found.still(queue, files);
+        }
+    }
+    Ok(found)
 }
 
 /// What is in all queues, and when the look began.

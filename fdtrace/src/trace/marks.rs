@@ -23,6 +23,8 @@ pub enum Mark {
     StillQueued,
     /// It was in the queue before the trace began; who sent it is not known.
     QueuedBefore,
+    /// A peek lost it; the message stays in its queue, with this file.
+    Peek,
 }
 
 impl Mark {
@@ -38,6 +40,7 @@ impl Mark {
             Self::OtherUser => "other-user",
             Self::StillQueued => "still-queued",
             Self::QueuedBefore => "queued-before",
+            Self::Peek => "peek",
         }
     }
 
@@ -74,6 +77,9 @@ impl Mark {
         }
         if transfer.found_ns.is_some() {
             marks.push(Self::QueuedBefore);
+        }
+        if transfer.peek && transfer.fate != Fate::Peeked {
+            marks.push(Self::Peek);
         }
         marks
     }

@@ -119,6 +119,9 @@ impl<'a> Session<'a> {
     /// Says what has been lost by `t_ns`. Only a change makes a difference; returns whether there
     /// was one.
     pub fn lost(&mut self, losses: &Losses, t_ns: u64) -> bool {
+        if !self.unseen.losses().same_gaps(losses) {
+            self.tracker.note_loss(t_ns.max(losses.read_ns));
+        }
         self.unseen.read(losses, t_ns)
     }
 
@@ -149,6 +152,13 @@ impl<'a> Session<'a> {
             self.report.flush()?;
         }
         Ok(any_overdue)
+    }
+
+    /// Whether a look through the queues would tell what is still there for too long by `t_ns`.
+    #[must_use]
+    pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
+        self.overdue_ns
+            .is_some_and(|ns| self.tracker.asks_what_is_overdue(t_ns.saturating_sub(ns)))
     }
 
     /// Whether a look through the queues would tell more of what has been seen so far.

@@ -2,19 +2,23 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
 };
 
 use aya::{
-    Ebpf,
-    maps::{MapData, PerCpuArray},
+    Ebpf, Pod,
+    maps::{HashMap, MapData, PerCpuArray},
     programs::{Program, ProgramError, ProgramFd},
 };
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info, bpf_stats_type};
 use fdtrace_common::counters::Counter;
 
 use super::TracerError;
-use crate::plan::{Hook, Hop, Plan};
+use crate::plan::{Hook, Hop, Kind, Plan};
 
 /// What went unseen, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -152,6 +156,35 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
         descriptions: value(&map, Counter::DescribeLost)?,
         read_ns: 0,
     })
+}
+
+/// Returns that the kernel passed over, of threads that have ended since. The next call of a thread
+/// would have shown it; of those that make none, what was kept for the return is here still.
+pub(super) fn passed_over(ebpf: &Ebpf, plan: &Plan) -> Result<u64, TracerError> {
+    /// The inode number of the first pid namespace (PROC_PID_INIT_INO), whose numbers the programs use.
+    const FIRST_PID_NAMESPACE: u64 = 0xeffffffc;
+    let numbers = std::fs::metadata("/proc/self/ns/pid").map(|pids| pids.ino());
+    let sees_returns = plan.hooks().any(|hook| hook.kind == Kind::Kretprobe);
+    if !sees_returns || numbers.ok() != Some(FIRST_PID_NAMESPACE) {
+        return Ok(0);
+    }
+    let has_ended = |tid: u32| !Path::new("/proc").join(tid.to_string()).exists();
+    let mut ended = 0;
+    for key in keys::<u64, [u64; 4]>(ebpf, "CALLS")? {
+        ended += u64::from(has_ended((key >> 32) as u32));
+    }
+    for tid in keys::<u32, [u64; 4]>(ebpf, "SENDING")? {
+        ended += u64::from(has_ended(tid));
+    }
+    Ok(ended)
+}
+
+fn keys<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Vec<K>, TracerError> {
+    let map = ebpf.map(name).ok_or(TracerError::Missing("a map"))?;
+    let map: HashMap<_, K, V> =
+        HashMap::try_from(map).map_err(|source| TracerError::Map { name, source })?;
+    // What changes while it is read is under way.
+    Ok(map.keys().filter_map(Result::ok).collect())
 }
 
 /// What one program has cost.

@@ -371,6 +371,16 @@ impl Tracer {
         Ok(losses)
     }
 
+    /// What has gone unseen as tracing ends: of some returns that shows only now.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn losses_at_end(&self) -> Result<Losses, TracerError> {
+        let mut losses = self.losses()?;
+        losses.recursion_misses += counters::passed_over(&self.ebpf, &self.plan)?;
+        Ok(losses)
+    }
+
     /// Has the kernel time every program, of everybody, for as long as the result lives. That
     /// costs each run some 40 ns more.
     ///

@@ -1,10 +1,11 @@
 //! Fate and cause: the words for how a transfer ended and why, in the trace as in what scenarios
 //! expect of it.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use fdtrace_common::records::{FLAG_NO_RIGHTS, Head, LIST_MAX};
 use nix::errno::Errno;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a transfer ended.
@@ -62,6 +63,15 @@ impl Fate {
         }
     }
 
+    /// Whether there is a reason to ask for: neither where it arrived, nor where it has not ended.
+    #[must_use]
+    pub fn has_cause(self) -> bool {
+        matches!(
+            self,
+            Self::Truncated | Self::Refused | Self::Discarded | Self::Collected | Self::Failed
+        )
+    }
+
     /// Whether it came with a new number at a receiver.
     #[must_use]
     pub fn installs(self) -> bool {
@@ -85,8 +95,6 @@ pub enum Cause {
     RlimitNofile,
     /// A security module, or another check at the receiver, said no.
     Lsm,
-    /// The send ended without queueing it, and what it returned was not seen.
-    NotSent,
     /// The send failed with this errno, or writing the number to the receiver did.
     Errno(i32),
     /// The receiver takes no descriptors (SO_PASSRIGHTS is off): EPERM at the sender.
@@ -125,7 +133,6 @@ impl Cause {
             Self::NoControlRoom => "no-control-room",
             Self::RlimitNofile => "rlimit-nofile",
             Self::Lsm => "lsm",
-            Self::NotSent => "not-sent",
             Self::Errno(errno) => errno_name(errno),
             Self::Passrights => "passrights",
             Self::TooManyFds => "too-many-fds",
@@ -144,31 +151,20 @@ impl Cause {
     }
 }
 
-/// The errnos with which sends on Unix sockets fail, as they are written in lower case.
+/// The largest errno that a system call returns (MAX_ERRNO).
+const ERRNO_MAX: usize = 4095;
+
+/// An errno's name in lower case, or its number where it has none.
 fn errno_name(errno: i32) -> &'static str {
-    match Errno::from_raw(errno) {
-        Errno::EPERM => "eperm",
-        Errno::ENOENT => "enoent",
-        Errno::EINTR => "eintr",
-        Errno::EBADF => "ebadf",
-        Errno::EAGAIN => "eagain",
-        Errno::ENOMEM => "enomem",
-        Errno::EACCES => "eacces",
-        Errno::EFAULT => "efault",
-        Errno::EINVAL => "einval",
-        Errno::EPIPE => "epipe",
-        Errno::EDESTADDRREQ => "edestaddrreq",
-        Errno::EMSGSIZE => "emsgsize",
-        Errno::EPROTOTYPE => "eprototype",
-        Errno::EOPNOTSUPP => "eopnotsupp",
-        Errno::ENOBUFS => "enobufs",
-        Errno::EISCONN => "eisconn",
-        Errno::ENOTCONN => "enotconn",
-        Errno::ETOOMANYREFS => "etoomanyrefs",
-        Errno::ECONNREFUSED => "econnrefused",
-        Errno::ECONNRESET => "econnreset",
-        _ => "errno",
-    }
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let name = |errno: usize| match Errno::from_raw(errno as i32) {
+            Errno::UnknownErrno => format!("errno-{errno}"),
+            known => format!("{known:?}").to_lowercase(),
+        };
+        (0..=ERRNO_MAX).map(name).collect()
+    });
+    let name = usize::try_from(errno).ok().and_then(|at| NAMES.get(at));
+    name.map_or("no-errno", String::as_str)
 }
 
 impl fmt::Display for Cause {
@@ -177,23 +173,54 @@ impl fmt::Display for Cause {
     }
 }
 
+/// Why a fate that has a cause is told without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CauseMissing {
+    /// Nothing that this kernel lets fdtrace watch shows it.
+    NotWatched,
+    /// What would have shown it did not.
+    NotSeen,
+    /// A signal interrupted the send, or io_uring put it off, and it was not seen again: what the
+    /// program was told, and whether it was told anything, is not known.
+    Interrupted,
+    /// Records were lost or programs skipped that may have told otherwise.
+    Lost,
+}
+
 /// The functions in which a list ended, innermost first, without what compilers append.
 #[derive(Clone, Default)]
-pub(super) struct Called(Vec<String>);
+pub(super) struct Called {
+    functions: Vec<String>,
+    /// The innermost one is all that is known: nothing can be said of what called it.
+    alone: bool,
+}
 
 impl Called {
     pub(super) fn new(names: impl Iterator<Item = String>) -> Self {
         let plain = |name: String| name.split('.').next().unwrap_or_default().to_owned();
-        Self(names.map(plain).collect())
+        Self {
+            functions: names.map(plain).collect(),
+            alone: false,
+        }
+    }
+
+    /// The function that freed an skb, where those around it were not told.
+    pub(super) fn by(name: Option<String>) -> Self {
+        Self {
+            alone: true,
+            ..Self::new(name.into_iter())
+        }
     }
 
     /// Whether nothing was said of it.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.functions.is_empty()
     }
 
     fn times(&self, function: &str) -> usize {
-        self.0.iter().filter(|name| *name == function).count()
+        let functions = self.functions.iter();
+        functions.filter(|name| *name == function).count()
     }
 
     fn any(&self, functions: &[&str]) -> bool {
@@ -202,8 +229,30 @@ impl Called {
 
     /// In a program that a sockmap attached, called as data becomes ready.
     fn by_sockmap(&self) -> bool {
-        self.any(&["unix_read_skb", "unix_stream_read_skb"])
-            || self.0.iter().any(|name| name.starts_with("sk_psock_"))
+        self.any(&["unix_read_skb", "unix_stream_read_skb"]) || self.any_begins_with(&["sk_psock_"])
+    }
+
+    fn any_begins_with(&self, beginnings: &[&str]) -> bool {
+        let begins = |name: &String| beginnings.iter().any(|begin| name.starts_with(begin));
+        self.functions.iter().any(begins)
+    }
+
+    /// In a request of io_uring's, which may run inside whatever call the task is in.
+    pub(super) fn in_uring(&self) -> bool {
+        self.any_begins_with(&["io_send", "io_issue_sqe", "io_wq_"])
+    }
+
+    /// As an skb went away, so the list was still on it.
+    fn with_skb(&self) -> bool {
+        self.any_begins_with(&["kfree_skb", "__kfree_skb", "skb_release_"])
+            || self.any(&[
+                "unix_destruct_scm",
+                "unix_wfree",
+                "consume_skb",
+                "sk_skb_reason_drop",
+                "__sk_skb_reason_drop",
+                "skb_free_datagram",
+            ])
     }
 
     /// In a send that has to give up.
@@ -229,10 +278,15 @@ impl Called {
             "__sys_recvmsg",
             "do_recvmmsg",
         ];
-        let mut names = self.0.iter().map(String::as_str);
+        let mut names = self.functions.iter().map(String::as_str);
         names
             .find(|name| PLAIN.contains(name) || OTHERS.contains(name))
             .is_some_and(|name| PLAIN.contains(&name))
+    }
+
+    /// In a call that has, if its program gave it one.
+    pub(super) fn by_recvmsg(&self) -> bool {
+        self.any(&["____sys_recvmsg", "io_recvmsg", "io_recvmsg_multishot"])
     }
 
     /// What it means that an skb was freed here with its list on it.
@@ -240,57 +294,61 @@ impl Called {
         if self.by_collector() {
             return (Fate::Collected, Some(Cause::GarbageCollector));
         }
+        let purges = self.any(&["skb_queue_purge", "skb_queue_purge_reason"]);
+        let closes = self.times("unix_release_sock");
         let cause = if self.by_sockmap() {
             Cause::Sockmap
-        } else if self.any(&[
-            "unix_dgram_disconnected",
-            "skb_queue_purge",
-            "skb_queue_purge_reason",
-        ]) {
+        } else if self.any(&["unix_dgram_disconnected"])
+            || (purges && self.any(&["unix_dgram_connect"]))
+        {
             Cause::Reconnect
-        } else if self.times("unix_release_sock") > 1 {
+        } else if closes > 1 {
             // A listener closes the connections that it has not accepted.
             Cause::ListenerClosed
-        } else if self.times("unix_release_sock") == 1 {
+        } else if closes == 1 && !self.alone {
             Cause::ReceiverClosed
         } else if self.any(&["unix_stream_read_generic", "unix_stream_recvmsg"]) {
             // A receive of stream data frees an skb whose list it has not taken only where the
             // data was out of band.
             Cause::Oob
         } else if self.any(&["__unix_dgram_recvmsg", "unix_dgram_recvmsg"]) {
+            // One of a datagram takes the list first, unless the data could not be copied.
             Cause::ReceiveFailed
+        } else if self.is_empty() || self.alone {
+            return (Fate::Discarded, None);
         } else {
             Cause::Dropped
         };
         (Fate::Discarded, Some(cause))
     }
 
-    /// In a receive, which reads a message before it has anything to give back.
-    fn by_receive(&self) -> bool {
-        !self.by_sockmap()
-            && !self.by_collector()
-            && self.any(&[
-                "unix_stream_read_generic",
-                "unix_stream_recvmsg",
-                "__unix_dgram_recvmsg",
-                "unix_dgram_recvmsg",
-            ])
-    }
-
-    /// What it means that a call gave the list of a message back that nobody was seen to read.
-    pub(super) fn given_back(&self) -> (Fate, Option<Cause>) {
+    /// What the functions show of a list that a call gave back and nobody was seen to install.
+    pub(super) fn given_back(&self) -> Option<(Fate, Option<Cause>)> {
+        if self.with_skb() || self.by_sockmap() || self.by_collector() {
+            return Some(self.destroyed());
+        }
         let cause = if self.any(&["unix_stream_splice_read"]) {
             Cause::Splice
         } else if self.by_plain_read() {
             Cause::PlainRead
-        } else if self.is_empty() || self.by_receive() {
-            // The kernel skips programs on a CPU where a task was preempted in them: it may have been
-            // read and installed.
-            return (Fate::Unknown, None);
         } else {
-            return self.destroyed();
+            return None;
         };
-        (Fate::Discarded, Some(cause))
+        Some((Fate::Discarded, Some(cause)))
+    }
+}
+
+/// Whether what a send returned is no answer to its program: a signal came, and the kernel makes the
+/// call anew or not, as the signal's handler wants it; or io_uring waits for room.
+pub(super) fn is_put_off(result: i32, called: &Called) -> bool {
+    const ERESTARTSYS: i32 = 512;
+    const ERESTARTNOINTR: i32 = 513;
+    const ERESTARTNOHAND: i32 = 514;
+    const ERESTART_RESTARTBLOCK: i32 = 516;
+    match -result {
+        ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK => true,
+        libc::EAGAIN => called.in_uring(),
+        _ => false,
     }
 }
 

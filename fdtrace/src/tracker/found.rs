@@ -3,8 +3,8 @@
 
 use fdtrace_common::records::Head;
 
-use super::{Tracker, message::Message};
-use crate::event::Sighting;
+use super::{Tracker, has_lost_since, message::Message};
+use crate::{event::Sighting, plan::Hop};
 
 impl Tracker {
     /// A list was found in a queue, by a look at them all with everything attached already: it may
@@ -26,15 +26,46 @@ impl Tracker {
     }
 
     /// A list was in its queue when the trace ended: if that is a message's that is not known to
-    /// have been read, it is queued whatever else can be seen here.
-    pub(super) fn found_last(&mut self, head: Head) {
-        if let Some(message) = self.open.get_mut(head.list)
-            && message.is_on(&head)
+    /// have been read since, it is queued whatever else can be seen here.
+    pub(super) fn found_last(&mut self, seen: &Sighting) {
+        if let Some(message) = self.open.get_mut(seen.head.list)
+            && message.is_on(&seen.head)
         {
-            message.found_last = Some(head);
-            message.describe_all(&self.known, head);
+            if seen.head.result == 0 {
+                message.find_last(seen);
+            } else {
+                message.still_there = !message.differs_from(seen);
+            }
+            message.describe_all(&self.known, seen.head);
         }
-        self.known.forget_files(&head);
+        self.known.forget_files(&seen.head);
+    }
+
+    /// All queues were looked through as the trace ended.
+    pub(super) fn looked_through(&mut self, head: &Head) {
+        self.looked_last = Some(LastLook {
+            t_ns: head.t_ns,
+            at_all: head.result != 0,
+        });
+    }
+
+    /// Whether a message that is open as the trace ends is in its queue.
+    pub(super) fn is_queued(&self, message: &Message) -> bool {
+        if message.was_found_last() {
+            return true;
+        }
+        let Some(queued) = message.queued_as() else {
+            return false;
+        };
+        let was_missed = self
+            .looked_last
+            .as_ref()
+            .is_some_and(|look| look.at_all && queued.t_ns < look.t_ns);
+        self.sees_every_end
+            && !was_missed
+            && !message.is_being_received()
+            && !message.is_doubtful()
+            && !self.has_lost_since(queued)
     }
 
     /// Whether a message is open that may still be in its queue.
@@ -68,10 +99,38 @@ impl Tracker {
     }
 }
 
+/// A look through all queues as a trace ends.
+pub(super) struct LastLook {
+    /// When it began.
+    t_ns: u64,
+    /// Every queue could be read.
+    at_all: bool,
+}
+
 impl Message {
-    /// Whether it was in its queue when the trace ended.
-    pub(super) fn was_found_last(&self) -> bool {
-        self.found_last.is_some()
+    /// Whether it was in its queue when the trace ended, and nobody has begun to read it since.
+    fn was_found_last(&self) -> bool {
+        self.found_last.is_some_and(|found| {
+            let read = self.head(Hop::Dequeue).or(self.head(Hop::Detach));
+            read.is_none_or(|read| read.t_ns < found.t_ns)
+        })
+    }
+
+    /// When it got into its queue, or was found there.
+    pub(super) fn queued_as(&self) -> Option<&Head> {
+        let found = self.found.as_ref().map(|found| &found.head);
+        self.head(Hop::Queue).or(found)
+    }
+
+    /// Whether nothing can have gone unseen since it was queued, with these latest losses.
+    pub(super) fn is_seen_since(&self, epoch: u64, lost_at: u64) -> bool {
+        self.queued_as()
+            .is_some_and(|queued| !has_lost_since(queued, epoch, lost_at))
+    }
+
+    /// Notes that it was there at last, unless the files say that it was another one.
+    fn find_last(&mut self, seen: &Sighting) {
+        self.found_last = (!self.differs_from(seen)).then_some(seen.head);
     }
 
     /// Notes a part of it as it was found.

@@ -6,6 +6,7 @@ use fdtrace_common::records::{FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_RACED, Head};
 use super::{
     Doubt, Tracker,
     message::Message,
+    put_off::HANDLER_MAX_NS,
     senders::{LateSender, PREEMPTED_MAX_NS, Sharing},
 };
 use crate::{event::Sighting, plan::Hop};
@@ -14,6 +15,7 @@ impl Tracker {
     pub(super) fn queued(&mut self, seen: &Sighting) {
         self.senders.note(seen);
         self.wanted_senders.note(&seen.head);
+        self.take_up(seen);
         if seen.head.flags & FLAG_RACED != 0 {
             self.sent_late(seen);
             return;
@@ -209,6 +211,7 @@ impl Tracker {
         {
             self.end_settled(message, &last);
         }
+        self.give_up_passed(t_ns.saturating_sub(HANDLER_MAX_NS));
         self.closed.len() > closed
     }
 

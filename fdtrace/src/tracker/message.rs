@@ -12,7 +12,7 @@ use fdtrace_common::{
 
 use super::{
     Doubt, Known,
-    fate::Called,
+    fate::{Called, CauseMissing},
     known::Description,
     senders::{LateSender, Sharing, is_one_file},
 };
@@ -63,6 +63,12 @@ pub(super) struct Message {
     pub(super) received_in: Called,
     /// How many files its receive installed is known.
     counted: bool,
+    /// Its skb was freed by the call that sends it, so that has failed.
+    pub(super) given_up: bool,
+    /// Why no cause is known, should it end without.
+    cause_missing: CauseMissing,
+    /// Somebody found it in its queue because it had been there for long.
+    pub(super) still_there: bool,
     /// It was told of as being queued for long.
     overdue: bool,
     sender_task: Option<TaskDescribed>,
@@ -126,6 +132,9 @@ impl Message {
             doubtful: false,
             received_in: Called::default(),
             counted: false,
+            given_up: false,
+            cause_missing: CauseMissing::NotSeen,
+            still_there: false,
             overdue: false,
             sender_task: None,
             receiver_task: None,
@@ -205,7 +214,7 @@ impl Message {
     }
 
     /// The latest sighting at `hop`.
-    fn head(&self, hop: Hop) -> Option<&Head> {
+    pub(super) fn head(&self, hop: Hop) -> Option<&Head> {
         self.heads
             .iter()
             .rev()
@@ -226,6 +235,11 @@ impl Message {
     pub(super) fn same_sighting(&self, hop: Hop, head: &Head) -> bool {
         self.head(hop)
             .is_some_and(|here| (here.t_ns, here.tid) == (head.t_ns, head.tid))
+    }
+
+    /// Notes why no cause is known.
+    pub(super) fn lacks_cause_for(&mut self, why: CauseMissing) {
+        self.cause_missing = why;
     }
 
     /// Whether a receiver has begun with it.
@@ -281,6 +295,15 @@ impl Message {
             .filter_map(|(file, now)| Some(is_one_file(&file.seen.last()?.file, now)))
             .peekable();
         seen.head.first == 0 && known.peek().is_some() && !known.any(|same| same)
+    }
+
+    /// Whether one of its files is known to be another than `seen` has in its place.
+    pub(super) fn differs_from(&self, seen: &Sighting) -> bool {
+        let its_files = self.files.iter().skip(usize::from(seen.head.first));
+        its_files.zip(&seen.files).any(|(file, now)| {
+            let known = file.seen.last();
+            known.is_some_and(|known| !is_one_file(&known.file, now))
+        })
     }
 
     /// Becomes a message of its own of which only the read is known.
@@ -458,14 +481,19 @@ impl Message {
 
     /// Whether it is queued since before `t_ns`, and is asked so for the first time since.
     pub(super) fn becomes_overdue(&mut self, t_ns: u64) -> bool {
-        let overdue = !self.overdue
+        let overdue = self.is_overdue(t_ns);
+        self.overdue |= overdue;
+        overdue
+    }
+
+    /// Whether it would be.
+    pub(super) fn is_overdue(&self, t_ns: u64) -> bool {
+        !self.overdue
             && !self.is_being_received()
             && self
                 .head(Hop::Queue)
                 .or(self.found.as_ref().map(|found| &found.head))
-                .is_some_and(|queued| queued.t_ns < t_ns);
-        self.overdue |= overdue;
-        overdue
+                .is_some_and(|queued| queued.t_ns < t_ns)
     }
 }
 

@@ -16,6 +16,7 @@ mod kind;
 mod known;
 mod looks;
 mod message;
+mod put_off;
 mod receives;
 mod recent;
 mod senders;
@@ -30,11 +31,13 @@ use fdtrace_common::records::{FLAG_DESTRUCTED, Head};
 
 pub use doubt::Doubt;
 use fate::Called;
-pub use fate::{Cause, Fate};
+pub use fate::{Cause, CauseMissing, Fate};
+use found::LastLook;
 use gathering::Gathering;
 pub use known::Context;
 use known::Known;
 use message::Message;
+use put_off::PutOff;
 use recent::Recent;
 use senders::Senders;
 pub(crate) use transfer::socket_name;
@@ -70,6 +73,21 @@ const FILES_MAX: usize = 131_072;
 /// once, unless it was lost.
 const PARTS_MAX: usize = 16_384;
 
+/// Whether something was lost since this record was made, with the latest loss that records tell of,
+/// and that counters do.
+fn has_lost_since(head: &Head, epoch: u64, lost_at: u64) -> bool {
+    epoch > head.epoch || lost_at >= head.t_ns
+}
+
+/// Where the functions of a call wait for the record that they are for. No list is at an address as
+/// low as a thread's number.
+fn place_of_call(head: &Head) -> u64 {
+    match head.list {
+        0 => head.tid.into(),
+        list => list,
+    }
+}
+
 /// Follows lists from their first hop to their end.
 pub struct Tracker {
     /// Messages whose list is alive, by its address.
@@ -101,7 +119,10 @@ pub struct Tracker {
     unsent: Recent<u32, Message>,
     /// Sends that say their own numbers, likewise.
     failing: Gathering,
-    /// In which functions a list ends, ahead of its end, by the list's address.
+    /// Sends that may come back.
+    put_off: PutOff,
+    /// In which functions a list ends, ahead of its end, by the list's address, or the thread's number
+    /// where there is no list.
     called: Recent<u64, Vec<u64>>,
     /// Whether the end of every list is in the events.
     sees_every_end: bool,
@@ -122,6 +143,12 @@ pub struct Tracker {
     forgotten_at: u64,
     /// The latest time of any record.
     latest: u64,
+    /// The latest loss that records tell of.
+    epoch: u64,
+    /// CLOCK_MONOTONIC by which the latest loss that counters tell of had happened.
+    lost_at: u64,
+    /// When all queues were looked through at last.
+    looked_last: Option<LastLook>,
     symbolize: Symbolizer,
 }
 
@@ -151,6 +178,7 @@ impl Tracker {
             reads: Turns::of(READERS_MAX),
             unsent: Recent::weighing(files, Message::weight),
             failing: Gathering::default(),
+            put_off: PutOff::default(),
             called: Recent::new(parts),
             sees_every_end: true,
             sees_failed_sends: false,
@@ -163,6 +191,9 @@ impl Tracker {
             forgotten: 0,
             forgotten_at: 0,
             latest: 0,
+            epoch: 0,
+            lost_at: 0,
+            looked_last: None,
             symbolize,
         }
     }
@@ -201,6 +232,7 @@ impl Tracker {
     pub fn apply(&mut self, mut event: Event) {
         let head = event.head_mut();
         self.latest = self.latest.max(head.t_ns);
+        self.epoch = self.epoch.max(head.epoch);
         if head.t_ns > self.forgotten_at {
             // What was forgotten is as good as lost: nothing is proved across that moment.
             head.epoch = head.epoch.max(self.forgotten_at);
@@ -212,13 +244,15 @@ impl Tracker {
             Event::FileDescribed { head, described } => self.known.note_file(&head, described),
             Event::TaskDescribed { head, task } => self.known.note_task(head.tid, task),
             Event::ListCopied(seen) => {
+                self.take_up(&seen);
                 self.end_unsent_before(&seen.head);
                 self.sent(Hop::Copy, &seen);
             }
             Event::ListAttached(seen) => self.attached(&seen),
             Event::ListQueued(seen) => self.queued(&seen),
             Event::ListFound(seen) => self.found(&seen),
-            Event::ListFoundLast(seen) => self.found_last(seen.head),
+            Event::ListFoundLast(seen) => self.found_last(&seen),
+            Event::QueuesRead(head) => self.looked_through(&head),
             Event::ListDequeued(seen) => self.dequeued(&seen),
             Event::ListDuplicated(seen) => self.duplicated(&seen),
             Event::ListDetached(seen) => self.detached(&seen),
@@ -226,7 +260,7 @@ impl Tracker {
             Event::FdInstalled(seen) => self.received(Hop::Install, &seen),
             Event::ReceiveReturned(seen) => self.returned(seen),
             Event::Called { head, addresses } => {
-                self.called.insert(head.list, addresses);
+                self.called.insert(place_of_call(&head), addresses);
             }
             Event::SenderWanted(head) => {
                 self.senders.note_unread(&head);
@@ -273,7 +307,11 @@ impl Tracker {
         }
         while let Some(message) = self.unsent.excess() {
             self.forgotten += 1;
-            self.close_unreturned(&message);
+            self.close_unreturned(message);
+        }
+        while let Some(message) = self.put_off_excess() {
+            self.forgotten += 1;
+            self.close_unseen(&message, Fate::Unknown);
         }
         while self.duplicates.excess().is_some()
             || self.called.excess().is_some()
@@ -291,13 +329,29 @@ impl Tracker {
         std::mem::take(&mut self.closed)
     }
 
+    /// Whether a look through the queues would tell which messages are still there since before `t_ns`.
+    #[must_use]
+    pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
+        let mut open = self.open.values();
+        open.any(|message| {
+            message.is_overdue(t_ns)
+                && !(self.sees_every_end && message.is_seen_since(self.epoch, self.lost_at))
+        })
+    }
+
     /// The transfers that are in a queue since before `t_ns` and have not been told of by this yet.
     /// They go on, and end as others do.
     pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
+        let (epoch, lost_at, sees_every_end) = (self.epoch, self.lost_at, self.sees_every_end);
+        // What left its queue may be among what was lost, or have no hook.
+        let is_there = |message: &Message| {
+            message.still_there || sees_every_end && message.is_seen_since(epoch, lost_at)
+        };
         let mut overdue: Vec<&mut Message> = self
             .open
             .values_mut()
             .filter_map(|message| message.becomes_overdue(t_ns).then_some(message))
+            .filter(|message| is_there(message))
             .collect();
         overdue.sort_by_key(|message| message.id);
         let mut transfers = Vec::new();
@@ -317,8 +371,19 @@ impl Tracker {
         transfers
     }
 
-    /// Closes every message that is still open. One that was never read is `queued`, if every end
-    /// is seen or it was in its queue at last; of others the end went unseen.
+    /// Notes that something was lost by `t_ns`, as counters tell: not every loss is in a record.
+    pub fn note_loss(&mut self, t_ns: u64) {
+        self.lost_at = self.lost_at.max(t_ns);
+    }
+
+    /// Whether something may have been lost since this record was made.
+    fn has_lost_since(&self, head: &Head) -> bool {
+        has_lost_since(head, self.epoch, self.lost_at)
+    }
+
+    /// Closes every message that is still open. One is `queued` if it was in its queue when all were
+    /// looked through at last. Where nobody looked, it is if nothing was seen of it since, and nothing
+    /// can have gone unseen. Of others it is not known what became of them.
     pub fn close_open(&mut self) {
         self.close_open_where(|_| true);
         self.late.clear();
@@ -349,19 +414,18 @@ impl Tracker {
         open.extend(self.open.extract(&is_meant));
         open.sort_by_key(|message| message.id);
         for message in open {
-            let is_queued = self.sees_every_end || message.was_found_last();
-            let otherwise = if is_queued && !message.is_being_received() {
-                Fate::Queued
-            } else {
-                Fate::Unknown
+            let otherwise = match self.is_queued(&message) {
+                true => Fate::Queued,
+                false => Fate::Unknown,
             };
             self.close_unseen(&message, otherwise);
         }
         let mut unsent = self.unsent.extract(&is_meant);
         unsent.sort_by_key(|message| message.id);
         for message in unsent {
-            self.close_unreturned(&message);
+            self.close_unreturned(message);
         }
+        self.give_up_put_off(is_meant);
     }
 
     fn open_message(&mut self, head: &Head) -> &mut Message {
@@ -507,13 +571,18 @@ impl Tracker {
             if peek.is_last_of_sighting(seen)
                 && let Some((origin, peek)) = self.peeks.remove(list)
             {
-                self.end_peek(&peek);
+                let called = self.called_at(&seen.head);
+                self.end_peek_with(&peek, &seen.head, &called);
                 self.put_back(origin);
             }
             return;
         }
         if let Some(origin) = self.take_origin(list) {
             // Peeked at by a call that took no descriptors.
+            let called = self.called_at(&seen.head);
+            if let Some(peek) = self.open.get(origin).cloned() {
+                self.end_peek_with(&peek, &seen.head, &called);
+            }
             self.put_back(origin);
             return;
         }
@@ -535,16 +604,10 @@ impl Tracker {
         if message.is_being_received() {
             self.end_receive_in(&message, &seen.head, &called);
         } else if message.was_queued() {
-            // The call that sends a list does not say in which functions it gives it back. Once
-            // the list is in a queue, only a sockmap takes it out again within that call.
-            let by_sender = called.is_empty()
-                && message.has(Hop::Copy)
-                && message.sending_thread() == Some(seen.head.tid)
-                && !message.is_doubtful();
-            self.close(&message, |_| match by_sender {
-                true => (Fate::Discarded, Some(Cause::Sockmap)),
-                false => called.given_back(),
-            });
+            // Without such a function it may have been read and installed: the kernel skips programs
+            // on a CPU where a task was preempted in them.
+            let ended = called.given_back().unwrap_or((Fate::Unknown, None));
+            self.close(&message, |_| ended);
         } else {
             self.unsent.insert(seen.head.tid, message);
         }
@@ -566,11 +629,12 @@ impl Tracker {
             return;
         }
         let called = self.called_at(&head);
-        let Some(message) = self.open.remove(head.list) else {
+        let Some(mut message) = self.open.remove(head.list) else {
             return;
         };
         if !message.was_queued() && called.by_sender() {
             // What the call returns says why.
+            message.given_up = true;
             self.unsent.insert(head.tid, message);
         } else {
             self.close(&message, |_| called.destroyed());
@@ -579,9 +643,9 @@ impl Tracker {
 
     /// The functions in which the list of this record ends.
     fn called_at(&mut self, head: &Head) -> Called {
-        let mut addresses = self.called.remove(head.list).unwrap_or_default();
-        if addresses.is_empty() {
-            addresses.extend(Some(head.location).filter(|location| *location != 0));
+        let addresses = self.called.remove(place_of_call(head)).unwrap_or_default();
+        if addresses.is_empty() && head.location != 0 {
+            return Called::by((self.symbolize)(head.location));
         }
         self.named(addresses)
     }

@@ -2,8 +2,8 @@
 //! and did not install.
 
 use fdtrace_common::records::{
-    FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_OOB, FLAG_PEEK, FLAG_WINDOW_SHORT, Head, NOT_TOLD,
-    RecordKind,
+    FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_PEEK, FLAG_WINDOW_SHORT, Head,
+    NOT_TOLD, RecordKind,
 };
 
 use super::{
@@ -14,7 +14,8 @@ use super::{
 use crate::{event::Sighting, plan::Hop};
 
 /// Calls that have no place for descriptors: read, readv, recvfrom, and what 32-bit processes
-/// call them, whose numbers stand for calls that receive nothing in others.
+/// call them, whose numbers stand for calls that receive nothing in others. The functions that a call
+/// is in say more: io_uring receives within any call of its task.
 const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
 
 /// Where a message is kept whose receive returns.
@@ -131,7 +132,12 @@ impl Tracker {
             // The address is another message's by now, and what this belongs to was not seen.
             return;
         };
-        let leaves_it = head.flags & (FLAG_PEEK | FLAG_OOB) != 0;
+        // The next message may be at this one's addresses by then.
+        let was_left = head.flags & FLAG_LEFT != 0 && place == Place::Open;
+        let has_failed = head.result < 0;
+        let leaves_it = head.flags & (FLAG_PEEK | FLAG_OOB) != 0
+            || was_left
+            || (has_failed && message.is_in_stream(&head));
         if !leaves_it && let Some(next) = message.split_off_next(&head, self.messages + 1) {
             self.messages += 1;
             if place == Place::Open {
@@ -159,16 +165,10 @@ impl Tracker {
         }
         // A peek installs duplicates; an out-of-band byte comes without its descriptors. Either
         // leaves the message where it was.
-        if head.flags & FLAG_PEEK != 0 {
+        if head.flags & FLAG_PEEK != 0 && !has_failed {
             let mut peek = message.clone();
             peek.install(&head, &gained);
-            let mut transfers = peek.transfers(|index| {
-                let installed = peek.is_installed(index).then_some((Fate::Peeked, None));
-                let hides = || peek.may_hide(&head);
-                installed.or_else(|| hides().then_some((Fate::Unknown, None)))
-            });
-            self.want_possibly_wanted(&peek, &mut transfers);
-            self.number_and_push(transfers);
+            self.end_peek_with(&peek, &head, &peek.received_in);
         }
         match place {
             Place::Open => {
@@ -271,6 +271,22 @@ impl Tracker {
         self.number_and_push(transfers);
     }
 
+    /// Ends a peek that was seen to return. What it lost is in the message still.
+    pub(super) fn end_peek_with(&mut self, peek: &Message, last: &Head, called: &Called) {
+        let mut transfers = peek.transfers(|index| {
+            if peek.is_installed(index) {
+                return Some((Fate::Peeked, None));
+            }
+            let ended = undelivered(peek, index, last, called);
+            (ended.0 != Fate::Discarded).then_some(ended)
+        });
+        for transfer in &mut transfers {
+            transfer.peek = true;
+        }
+        self.want_possibly_wanted(peek, &mut transfers);
+        self.number_and_push(transfers);
+    }
+
     pub(super) fn end_receive(&mut self, message: &Message, last: &Head) {
         self.end_receive_in(message, last, &message.received_in);
     }
@@ -319,15 +335,21 @@ fn undelivered(
         (Fate::Unknown, None)
     } else if last.result < 0 {
         (Fate::Discarded, Some(Cause::ReceiveFailed))
+    } else if let Some(ended) = called.given_back() {
+        ended
     } else if !message.is_being_received() {
-        called.given_back()
+        (Fate::Unknown, None)
     } else if is_plain_read(last, called) {
         (Fate::Discarded, Some(Cause::PlainRead))
     } else if message.may_hide(last) {
         (Fate::Unknown, None)
     } else if last.kind == RecordKind::ReceiveReturned as u16 {
         message.missing_in_table(index, last)
+    } else if !called.by_recvmsg() {
+        // Whether that call had a place for descriptors was not seen.
+        (Fate::Unknown, None)
     } else {
+        // The list was given back before anything looked for room, so there was no control buffer.
         (Fate::Truncated, Some(Cause::NoControlRoom))
     }
 }

@@ -2,7 +2,7 @@
 
 use fdtrace_common::records::{FileSeen, Head, LABEL_LEN};
 
-use super::{Cause, Context, Doubt, Fate, kind::MINOR_BITS};
+use super::{Cause, CauseMissing, Context, Doubt, Fate, kind::MINOR_BITS};
 use crate::{event::comm, lossless, plan::Hop};
 
 /// One file's way in one message.
@@ -28,12 +28,16 @@ pub struct Transfer {
     pub fate: Fate,
     /// Why it ended so.
     pub cause: Option<Cause>,
+    /// Why that is not known, of a fate that has causes.
+    pub cause_missing: Option<CauseMissing>,
     /// Whether it was followed without a gap.
     pub chain: Chain,
     /// What was left open of it, and why, as far as that does not depend on losses.
     pub doubt: Option<Doubt>,
     /// Whether a task that the filter wants took part.
     pub wanted: bool,
+    /// It is what a peek lost: the message stays in its queue, with this file.
+    pub peek: bool,
     /// It is told of because it has been queued for long, not because it has ended.
     pub overdue: bool,
     /// It was sent before the trace began, and seen in its queue then: CLOCK_MONOTONIC,

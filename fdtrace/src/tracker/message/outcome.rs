@@ -6,7 +6,7 @@ use super::{File, Message, Seen};
 use crate::{
     plan::Hop,
     tracker::{
-        Cause, Context, Doubt, Fate,
+        Cause, CauseMissing, Context, Doubt, Fate,
         transfer::{Chain, FileIdentity, HopSeen, Receiver, Sender, Socket, Transfer, label},
     },
 };
@@ -83,9 +83,11 @@ impl Message {
                 socket: socket.clone(),
                 fate,
                 cause,
+                cause_missing: self.why_without(fate, cause),
                 chain,
                 wanted: self.is_wanted(),
                 queued_ns: queued_ns.filter(|_| !unsure),
+                peek: false,
                 overdue: false,
                 found_ns: found.map(|found| found.head.t_ns),
                 context: self.context(file, sender.is_some()),
@@ -106,6 +108,10 @@ impl Message {
             sender: self.sender_task.filter(|_| has_sender),
             receiver: self.receiver_task,
         }
+    }
+
+    fn why_without(&self, fate: Fate, cause: Option<Cause>) -> Option<CauseMissing> {
+        (fate.has_cause() && cause.is_none()).then_some(self.cause_missing)
     }
 
     /// Whether a task that the filter wants had to do with it.

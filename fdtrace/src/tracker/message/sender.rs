@@ -1,10 +1,13 @@
 //! Who sent a message whose list was only looked for in its queue.
 
-use fdtrace_common::{descriptions::TaskDescribed, records::Head};
+use fdtrace_common::{
+    descriptions::TaskDescribed,
+    records::{FileSeen, Head},
+};
 
 use super::{
     super::{
-        Doubt, Known,
+        Doubt, Known, SocketType,
         senders::{
             LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing, is_one_file,
         },
@@ -42,6 +45,13 @@ impl Message {
             && self.may_have_left_before(late.left_by)
     }
 
+    /// Whether it is in the queue of a stream. A receive of such a one that fails takes nothing.
+    pub(in crate::tracker) fn is_in_stream(&self, returned: &Head) -> bool {
+        let kinds = [Some(returned), self.queued_as()];
+        let mut kinds = kinds.into_iter().flatten().map(|head| head.socket_type);
+        kinds.find(|kind| *kind != 0) == Some(SocketType::Stream.number())
+    }
+
     /// Whether its files are those that `late` passed.
     pub(in crate::tracker) fn was_sent_as(&self, late: &LateSender) -> bool {
         let files = self.files.iter().map(|file| file.at(Hop::Dequeue));
@@ -52,6 +62,19 @@ impl Message {
     pub(in crate::tracker) fn is_sent_like(&self, late: &LateSender) -> bool {
         let read = self.head(Hop::Dequeue);
         read.is_some_and(|read| read.sender_sock == late.head.sender_sock) && self.was_sent_as(late)
+    }
+
+    /// What its sender passed, as far as that was seen in its call: on which socket, and the files
+    /// with their numbers.
+    pub(in crate::tracker) fn passed(&self) -> Option<(&Head, Vec<FileSeen>)> {
+        if let Some(late) = &self.late_sender {
+            return Some((&late.head, late.files.clone()));
+        }
+        let copied = self.files.iter().map_while(|file| file.at(Hop::Copy));
+        Some((
+            self.head(Hop::Copy)?,
+            copied.map(|seen| seen.file).collect(),
+        ))
     }
 
     /// Takes `late` for its sender. With a doubt, all that is known of that is the process, and the

@@ -327,18 +327,18 @@ impl Pairing<'_> {
             sent.fds[open.index],
             open.expected.text()
         );
-        match (found.fate, found.cause) {
-            // Not a word about the end, or about what the call said: perhaps it could not be seen.
-            (Fate::Unknown | Fate::Queued, _) | (Fate::Failed, Some(Cause::NotSent)) => {
-                let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
-                self.findings.missing(text, blind);
-            }
-            (Fate::Truncated | Fate::Refused, None)
-                if matches!(open.expected.fate, Fate::Truncated | Fate::Refused) =>
-            {
-                self.findings.missing(text, sight::refusal(self.plan));
-            }
-            _ => self.findings.wrong(text),
+        // Not a word about the end, or about its cause: perhaps it could not be seen.
+        let is_silent = matches!(found.fate, Fate::Unknown | Fate::Queued)
+            || found.fate == open.expected.fate && found.cause_missing.is_some();
+        // Not installed, and which of the two it was is not seen either.
+        let is_either = |fate| matches!(fate, Fate::Truncated | Fate::Refused);
+        if is_either(found.fate) && found.cause.is_none() && is_either(open.expected.fate) {
+            self.findings.missing(text, sight::refusal(self.plan));
+        } else if is_silent {
+            let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
+            self.findings.missing(text, blind);
+        } else {
+            self.findings.wrong(text);
         }
     }
 

@@ -8,7 +8,9 @@ use super::*;
 use crate::{
     kernel::KernelView,
     plan::{Attach, Hop, Plan, plan},
-    tracker::{Cause, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket},
+    tracker::{
+        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket,
+    },
     unseen::Meanwhile,
     verify::{Mistakable, Record, fact::Actor, find},
 };
@@ -107,9 +109,11 @@ fn transfer() -> Transfer {
         socket: Socket::default(),
         fate: Fate::Delivered,
         cause: None,
+        cause_missing: None,
         chain: Chain::Whole,
         doubt: None,
         wanted: false,
+        peek: false,
         overdue: false,
         found_ns: None,
         context: Context::default(),

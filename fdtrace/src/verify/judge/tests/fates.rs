@@ -238,7 +238,7 @@ fn a_fate_that_the_plan_cannot_show_is_an_open_question() {
     // No word about what the call returned.
     let wordless = |record: &mut Record, transfers: &mut Vec<Transfer>| {
         failed(record, transfers);
-        transfers[0].cause = Some(Cause::NotSent);
+        (transfers[0].cause, transfers[0].cause_missing) = (None, Some(CauseMissing::NotWatched));
     };
     assert_eq!(judged_by(&blind, wordless).0, Result::Inconclusive);
     assert_eq!(judged_by(&sighted, wordless).0, Result::Fail);
