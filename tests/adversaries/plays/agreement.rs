@@ -45,6 +45,8 @@ pub(super) struct Tally {
     pub(super) unknown: usize,
     /// Not told, where records were lost.
     pub(super) lost: usize,
+    /// Told, and others' affair: of processes and files that the play knows nothing of.
+    pub(super) strange: usize,
     /// What is not so, or was not said and had to be.
     pub(super) wrong: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl Tally {
         self.doubted += other.doubted;
         self.unknown += other.unknown;
         self.lost += other.lost;
+        self.strange += other.strange;
         self.wrong.extend(other.wrong);
     }
 }
@@ -100,6 +103,10 @@ pub(super) fn check(passes: &[Pass], told: &[Told], lossless: bool) -> Tally {
         }
     }
     for transfer in left {
+        if !is_played(passes, transfer) {
+            tally.strange += 1;
+            continue;
+        }
         // Where records were lost, half of a transfer may stand alone, if it says no more than that.
         if lossless || (transfer.fate != "unknown" && transfer.verdict.as_deref() != Some("lost")) {
             tally
@@ -108,6 +115,17 @@ pub(super) fn check(passes: &[Pass], told: &[Told], lossless: bool) -> Tally {
         }
     }
     tally
+}
+
+/// Whether a process or a file of the play is told of: the machine may have others, and of some
+/// messages nobody knows whose they are.
+fn is_played(passes: &[Pass], told: &Told) -> bool {
+    passes.iter().any(|pass| {
+        let places = [pass.sender, pass.receiver].into_iter().flatten();
+        let ends = [&told.sender, &told.receiver].into_iter().flatten();
+        let pids = ends.map(|end| end.pid).collect::<Vec<_>>();
+        pass.ino == told.file.ino || places.into_iter().any(|place| pids.contains(&place.pid))
+    })
 }
 
 fn complaint(what: &[String], pass: &Pass, transfer: &Told) -> String {

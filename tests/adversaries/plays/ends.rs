@@ -316,9 +316,24 @@ fn only_in_flight_to_each_other() -> Played {
     Ok(())
 }
 
-/// By itself, and by a signal: the receive has taken its message, and will never write the number.
+fn end_by_signal() {
+    // SAFETY: it ends this process.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+}
+
+/// One that does nothing.
+fn become_another_program() {
+    use std::os::unix::process::CommandExt as _;
+    let mut program = std::process::Command::new("/proc/self/exe");
+    program.arg("--list").env_remove(super::PLAYS);
+    let error = program.stdout(std::process::Stdio::null()).exec();
+    panic!("cannot become another program: {error}");
+}
+
+/// By itself, by a signal, and by another program: the receive has taken its message, and will never
+/// write the number.
 fn process_ends_in_the_middle_of_a_receive() -> Played {
-    for by_signal in [false, true] {
+    for end in [|| (), end_by_signal, become_another_program] {
         let (pair, list) = (Pair::stream(), files(2));
         let sent: Vec<Sent> = list.iter().map(|fd| Sent::under(*fd)).collect();
         Watch::on(Pages::new(1).at(0), 1)?;
@@ -331,10 +346,7 @@ fn process_ends_in_the_middle_of_a_receive() -> Played {
             letter.set_control_at(pages.at(PAGE - 16), 24);
             let _receiving = Call::begin(move || letter.receive(pair.receiver, 0));
             watch.wait();
-            if by_signal {
-                // SAFETY: it ends this process.
-                unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-            }
+            end();
         });
         join(process);
         for sent in sent {

@@ -48,6 +48,7 @@ pub(super) const PLAYS: &[Play] = plays![
     number_cannot_be_written,
     second_number_cannot_be_written,
     buffer_was_never_touched,
+    rest_of_the_buffer_was_never_touched,
     old_numbers_in_the_buffer,
     other_descriptors_come_between,
     numbers_overwritten_as_they_are_written,
@@ -413,6 +414,19 @@ fn buffer_was_never_touched() -> Played {
     letter.set_control_at(pages.at(0), 24);
     letter.receive(pair.receiver, 0).expect("it comes");
     Sent::under(file).delivered(letter.numbers()[0]);
+    Ok(())
+}
+
+/// The number is the last thing on its page, and beyond it the buffer is what nobody has touched, nor
+/// will.
+fn rest_of_the_buffer_was_never_touched() -> Played {
+    let (pair, file, pages) = (Pair::stream(), file(), Pages::new(2));
+    let letter = Letter::room(0);
+    letter.set_control_at(pages.at(PAGE - 20), 64);
+    let receiving = Call::blocked_in(libc::SYS_recvmsg, move || letter.receive(pair.receiver, 0));
+    pair.send(file);
+    receiving.end().expect("it comes");
+    Sent::under(file).delivered(Slot::of(pages.at(PAGE - 4)).get());
     Ok(())
 }
 

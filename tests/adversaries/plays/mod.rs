@@ -124,12 +124,13 @@ fn judge(test: &str, play: &str, show: &Result<Show, String>) -> Result<(), Fail
     let shown = show.of(play)?;
     let tally = &shown.tally;
     println!(
-        "{test}: {} passes: {} same, {} doubted, {} of them unknown; {} lost; {} wrong",
+        "{test}: {} passes: {} same, {} doubted, {} of them unknown; {} lost; {} strange; {} wrong",
         tally.passes,
         tally.same,
         tally.doubted,
         tally.unknown,
         tally.lost,
+        tally.strange,
         tally.wrong.len(),
     );
     tally
