@@ -5,12 +5,13 @@
 //! one would be noticed is shown each time by tampering with what was traced. Needs root.
 //!
 //! A short form by itself. `FDTRACE_ADVERSARY_TRANSFERS` is how many descriptors each adversary
-//! passes with each mechanism.
+//! passes with each mechanism. Plays are small courses of events beside them, once for each 3000.
 
 mod check;
 #[path = "../command/mod.rs"]
 mod command;
 mod control;
+mod plays;
 mod session;
 mod truth;
 mod workload;
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
         workload::play(&name);
         return ExitCode::SUCCESS;
     }
+    if let Ok(names) = env::var(plays::PLAYS) {
+        plays::play(&names);
+        return ExitCode::SUCCESS;
+    }
     let transfers = env::var(TRANSFERS).map_or(TRANSFERS_BY_DEFAULT, |number| {
         number.parse().expect("it is a number")
     });
@@ -50,5 +55,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They would be in each other's way.
     arguments.test_threads = Some(1);
+    let rounds = (transfers / TRANSFERS_BY_DEFAULT).max(1);
+    let trials = plays::trials(&arguments, rounds).into_iter().chain(trials);
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

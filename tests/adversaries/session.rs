@@ -12,7 +12,7 @@ use std::{
 
 use fdtrace::{
     kernel::KernelView,
-    plan::{Attach, Hop, PlanError, plan},
+    plan::{Attach, Hop, Plan, PlanError, plan},
     trace::live::now_ns,
     tracer::{Losses, Tracer},
     tracker::{Tracker, Transfer},
@@ -189,6 +189,14 @@ fn report(test: &str, tally: &Tally, gaps: &Gaps, took: Duration) {
 
 /// Attaches by this mechanism alone, or says why that shows nothing here.
 fn start(attach: Attach) -> Result<Result<Tracer, String>, Failed> {
+    Ok(match planned(attach)? {
+        Ok((view, planned)) => Ok(Tracer::start(planned, BUFFER, &view.types)?),
+        Err(why) => Err(why),
+    })
+}
+
+/// What this mechanism alone would watch, or why that shows nothing here.
+pub(crate) fn planned(attach: Attach) -> Result<Result<(KernelView, Plan), String>, Failed> {
     let view = match KernelView::live() {
         Ok(view) => view,
         Err(error) => return Ok(Err(error.to_string())),
@@ -206,7 +214,7 @@ fn start(attach: Attach) -> Result<Result<Tracer, String>, Failed> {
             return Ok(Err(format!("{} is not watched", hop.name())));
         }
     }
-    Ok(Ok(Tracer::start(planned, BUFFER, &view.types)?))
+    Ok(Ok((view, planned)))
 }
 
 /// The workload's process.
