@@ -69,11 +69,13 @@ pub enum Counter {
     DescribeLost,
     /// A call whose return the kernel did not follow, as the thread's next call shows.
     ReturnSkipped,
+    /// A send failed whose numbers could not be read: it may have passed descriptors, or not.
+    SendUnread,
 }
 
 impl Counter {
     /// Every counter, in map order.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::QueueFired,
         Self::DequeueFired,
         Self::InstallFired,
@@ -105,5 +107,6 @@ impl Counter {
         Self::WantedFull,
         Self::DescribeLost,
         Self::ReturnSkipped,
+        Self::SendUnread,
     ];
 }

@@ -289,6 +289,7 @@ pub(crate) fn losses() -> Losses {
         ],
         recursion_misses: 2,
         raced: 1,
+        unread_sends: 0,
         window_full: 3,
         filter_full: 0,
         descriptions: 0,

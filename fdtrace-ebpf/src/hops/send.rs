@@ -136,9 +136,14 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     if syscall == SYS_SENDMSG && Control::of(regs.second()).is_some_and(Control::is_empty) {
         return;
     }
-    // What io_uring sends meanwhile has a header of its own: then there is nothing to tell by.
-    let Found::At(message) = header::find(ctx.as_ptr(), regs, way, task.has_uring()) else {
-        return;
+    let message = match header::find(ctx.as_ptr(), regs, way, task.has_uring()) {
+        Found::At(message) => message,
+        Found::Nothing => return,
+        // What io_uring sends meanwhile has a header of its own, and there is nothing to tell by.
+        Found::Unsure => {
+            ring::count(Counter::SendUnread);
+            return;
+        }
     };
     let Some(scratch) = emit::begin(task, Program::Send, RecordKind::SendReturned) else {
         return;

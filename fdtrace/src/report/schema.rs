@@ -359,6 +359,8 @@ pub struct Summary {
     pub recursion_misses: u64,
     /// Sends that were not seen in the queue because the receiver was faster.
     pub raced: u64,
+    /// Failed sends of tasks with an io_uring that may have passed descriptors: which, could not be read.
+    pub unread_sends: u64,
     /// Receives for which there was no room to remember them by: their installs went unseen.
     pub window_full: u64,
     /// What the filter wanted, or might have come to want, and had no room to note.

@@ -195,6 +195,7 @@ pub(super) fn losses(losses: &Losses) -> Vec<String> {
         (losses.window_full, "receives not remembered"),
         (losses.filter_full, "not kept for the filter"),
         (losses.raced, "sends gone before they were read"),
+        (losses.unread_sends, "failed sends that could not be read"),
         (losses.descriptions, "descriptions"),
     ] {
         if count > 0 {

@@ -31,6 +31,9 @@ pub struct Losses {
     pub recursion_misses: u64,
     /// Sends whose list had left the queue before it could be read.
     pub raced: u64,
+    /// Sends that failed, and that may have passed descriptors: their numbers could not be read, for an
+    /// io_uring of that task may have sent within the call.
+    pub unread_sends: u64,
     /// Receives for which there was no room to remember them by.
     pub window_full: u64,
     /// What the filter wanted, or might have come to want, and had no room to note.
@@ -149,6 +152,7 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
         events,
         recursion_misses: runs + value(&map, Counter::ReturnSkipped)?,
         raced: value(&map, Counter::QueueRaced)?,
+        unread_sends: value(&map, Counter::SendUnread)?,
         window_full: value(&map, Counter::WindowFull)?,
         filter_full: value(&map, Counter::HeldFull)?
             + value(&map, Counter::MarkedFull)?

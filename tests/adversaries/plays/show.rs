@@ -173,6 +173,7 @@ fn losses(summary: &Value) -> u64 {
         "window_full",
         "filter_full",
         "forgotten",
+        "unread_sends",
     ];
     let counted = counts.iter().filter_map(|count| summary[count].as_u64());
     let events = summary["lost_events"].as_object();
