@@ -22,7 +22,10 @@ use fdtrace::{
 use io_uring::IoUring;
 use nix::{
     sched::{CloneFlags, unshare},
-    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket},
+    },
 };
 
 use crate::{
@@ -159,6 +162,18 @@ fn every_chain_of_the_table_is_gone_through() {
     let test = "every_chain_of_the_table_is_gone_through";
     let _turn = turn!("every_chain_of_the_table_is_gone_through");
     const EACH: usize = 400;
+    // Two sockets for each pair, and some more.
+    let room = 4 * EACH as u64 + 100;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    if hard < room {
+        return skip(
+            test,
+            &format!("it needs {room} descriptors, and {hard} are allowed"),
+        );
+    }
+    if soft < room {
+        setrlimit(Resource::RLIMIT_NOFILE, room, hard).expect("it is below the hard limit");
+    }
     let file = tempfile::tempfile().expect("there is room for a file");
     let nameless = (0..EACH).map(|_| Pair::of(SockType::Stream));
     let named = (0..EACH).map(|number| {
