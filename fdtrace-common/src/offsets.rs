@@ -50,6 +50,7 @@ macro_rules! for_each_offset {
             TASK_STRUCT__FILES "task_struct.files" 8;
             TASK_STRUCT__TGID "task_struct.tgid" 4;
             TASK_STRUCT__PID "task_struct.pid" 4;
+            TASK_STRUCT__START_TIME "task_struct.start_time" 8;
             TASK_STRUCT__SIGNAL "task_struct.signal" 8;
             TASK_STRUCT__REAL_PARENT "task_struct.real_parent" 8;
             SIGNAL_STRUCT__RLIM "signal_struct.rlim" 256;

@@ -171,7 +171,8 @@ pub struct Head {
     pub receiver_ino: u64,
     /// Inode number of the sending socket; 0 once it is closed.
     pub sender_ino: u64,
-    /// Kernel address of the code that freed the skb; in `ReceiveReturned`, see
+    /// Kernel address of the code that freed the skb; in a look at the queue (`ListQueued` by
+    /// tracepoint), when the looking thread began: CLOCK_MONOTONIC in nanoseconds; in `ReceiveReturned`, see
     /// [`FLAG_CONTROL_SEEN`].
     pub location: u64,
     /// Process id, in the initial pid namespace.

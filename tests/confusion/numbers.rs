@@ -170,6 +170,10 @@ fn in_a_table_that_others_use_a_number_is_given_where_nothing_speaks_against_it(
     // The receiver was told another number, or nothing that can be read.
     assert_eq!(course(&[FILE], &[(FILE, 8)], &[5], 0), [unknown]);
     assert_eq!(course(&[FILE], &[(FILE, 8)], &[], 0), [unknown]);
+    // A refusal may have been written over a number.
+    let refused = [-libc::EPERM];
+    assert_eq!(course(&[FILE], &[(FILE, 8)], &refused, 0), [unknown]);
+    assert_eq!(course(&[FILE], &[], &refused, 0), [unknown]);
 }
 
 #[test]

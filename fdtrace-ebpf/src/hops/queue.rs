@@ -147,6 +147,7 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     };
     scratch.look_up_in(table);
     scratch.head.syscall = syscall;
+    scratch.head.location = task.start_ns();
     scratch.head.socket_fd = socket_fd;
     scratch.head.sender_sock = sender.0;
     let has_uring = task.has_uring();

@@ -62,6 +62,12 @@ impl Task {
         self.read(&TASK_STRUCT__PID)
     }
 
+    /// When it began: CLOCK_MONOTONIC in nanoseconds.
+    #[inline(always)]
+    pub(crate) fn start_ns(self) -> u64 {
+        self.read(&TASK_STRUCT__START_TIME)
+    }
+
     /// What the threads of its process share, see [`super::task_shared`].
     #[inline(always)]
     pub(crate) fn shared(self) -> u64 {

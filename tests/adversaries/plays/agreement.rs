@@ -63,8 +63,18 @@ impl Tally {
     }
 }
 
+/// What the trace says that it has missed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Missed {
+    /// Records were lost, or runs skipped.
+    pub(super) records: bool,
+    /// Failed sends could not be read.
+    pub(super) failed_sends: bool,
+}
+
 /// Holds all that is told of a play against all that it knows.
-pub(super) fn check(passes: &[Pass], told: &[Told], lossless: bool) -> Tally {
+pub(super) fn check(passes: &[Pass], told: &[Told], missed: Missed) -> Tally {
+    let lossless = !missed.records;
     let matching = Matching::of(passes, told);
     let mut tally = Tally {
         passes: passes.len(),
@@ -98,6 +108,7 @@ pub(super) fn check(passes: &[Pass], told: &[Told], lossless: bool) -> Tally {
                     .push(complaint(&contradictions(pass, transfer), pass, transfer));
             }
             None if pass.optional => {}
+            None if missed.failed_sends && pass.fates == ["failed"] => tally.lost += 1,
             None if lossless => tally.wrong.push(format!("not told: {}", known(pass))),
             None => tally.lost += 1,
         }
@@ -373,7 +384,7 @@ const LIES: [(&str, Tamper); 9] = [
 /// Negative control: lies about one transfer that is told whole, and does not tell of it, and tells
 /// it twice. Gives those that nobody would notice; `None` if there is nothing to tamper with.
 pub(super) fn overlooked(passes: &[Pass], told: &[Told]) -> Option<Vec<&'static str>> {
-    let is_noticed = |told: &[Told]| !check(passes, told, true).wrong.is_empty();
+    let is_noticed = |told: &[Told]| !check(passes, told, Missed::default()).wrong.is_empty();
     if is_noticed(told) {
         return None;
     }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     PLAYS, ROUNDS,
-    agreement::{Tally, Told, check, overlooked},
+    agreement::{Missed, Tally, Told, check, overlooked},
     truth::{Line, Pass, TRUTH},
 };
 use crate::{
@@ -89,8 +89,11 @@ impl Show {
         let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
         let mut rounds = rounds_of(&read(&truth)?);
         let summary = assign(&mut rounds, &read(&trace)?).ok_or(format!("no summary: {run:?}"))?;
-        let lossless = losses(&summary) == 0;
-        if !lossless {
+        let missed = Missed {
+            records: losses(&summary) > 0,
+            failed_sends: summary["unread_sends"].as_u64() > Some(0),
+        };
+        if missed.records {
             println!("not all was seen: {summary}");
         }
         for round in &rounds {
@@ -99,7 +102,7 @@ impl Show {
                 continue;
             }
             let shown = show.plays.entry(round.play.clone()).or_default();
-            let mut tally = check(&round.passes, &round.told, lossless);
+            let mut tally = check(&round.passes, &round.told, missed);
             let broke = round.broke.iter();
             tally
                 .wrong
@@ -173,7 +176,6 @@ fn losses(summary: &Value) -> u64 {
         "window_full",
         "filter_full",
         "forgotten",
-        "unread_sends",
     ];
     let counted = counts.iter().filter_map(|count| summary[count].as_u64());
     let events = summary["lost_events"].as_object();

@@ -10,7 +10,7 @@ use fdtrace_common::records::{
     FLAG_HOLE, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FileSeen, Head, NOT_TOLD, ROOM_UNKNOWN,
 };
 
-use super::{Message, Refusal, SYS_RECVMSG, Seen};
+use super::{Message, SYS_RECVMSG, Seen};
 use crate::{
     plan::Hop,
     tracker::{
@@ -47,16 +47,11 @@ impl Message {
         let complete = shared && control.is_some_and(|control| !control.truncated);
         for (index, file) in self.files.iter_mut().enumerate() {
             let told = told.get(index).copied();
-            if shared && let Some(errno) = told.filter(|told| *told < 0) {
-                file.refused = Some(Refusal {
-                    errno,
-                    in_place: true,
-                });
-                continue;
-            }
             let found = places[index].map(|at| new[at]);
-            let Some(found) = found else {
-                file.arrived = complete;
+            // It was refused, or another task wrote that over its number.
+            let may_be_refused = shared && told.is_some_and(|told| told < 0);
+            let Some(found) = found.filter(|_| !may_be_refused) else {
+                file.arrived = complete && !may_be_refused;
                 continue;
             };
             file.inferred = returned.syscall != SYS_RECVMSG;

@@ -241,14 +241,20 @@ impl Message {
             && self.was_read_as(queued)
     }
 
-    /// Since when it may have been sent by the thread that looked for it.
+    /// Since when it may have been sent by the thread that looked for it: not before that thread
+    /// began, nor before its look before.
     pub(super) fn sent_since(&self) -> Option<u64> {
-        let (looked, since) = match &self.late_sender {
+        let (look, since) = match &self.late_sender {
             _ if self.has(Hop::Copy) => return None,
-            Some(late) => (late.head.t_ns, late.since),
-            None => (self.head(Hop::Queue)?.t_ns, self.looked_since),
+            Some(late) => (&late.head, late.since),
+            None => (self.head(Hop::Queue)?, self.looked_since),
         };
-        Some(since.max(looked.saturating_sub(PREEMPTED_MAX_NS)))
+        let began = look.location;
+        Some(
+            since
+                .max(look.t_ns.saturating_sub(PREEMPTED_MAX_NS))
+                .max(began),
+        )
     }
 
     /// What there is to doubt of its sender: the thread that found the list in the queue need not be
