@@ -189,6 +189,7 @@ fn a_story_ends_where_the_descriptor_did() {
     let passing = Passing::one();
     let closed = [
         passing.queued(10),
+        passing.called(&["unix_release_sock"]),
         passing.destroyed(20, UNIX_RELEASE_SOCK, passing.receiver),
     ];
     let closed = story("7.3", &closed);

@@ -8,7 +8,7 @@ use fdtrace::{
 };
 
 use crate::{
-    support::{Passing, tracepoint_plan},
+    support::{Passing, head_mut, tracepoint_plan},
     track,
 };
 
@@ -82,6 +82,27 @@ fn a_run_is_counted_where_it_was_skipped_while_a_transfer_was_on_its_way() {
     };
     unseen.read(&reading, 1);
     assert_eq!(unseen.meanwhile(&transfer), Meanwhile::RunsSkipped);
+}
+
+#[test]
+fn a_thread_has_sent_nothing_before_it_began() {
+    let counted = Losses {
+        recursion_misses: 1,
+        ..Losses::default()
+    };
+    let message = Passing::one();
+    let meanwhile = |began, skipped_by| {
+        let mut queued = message.queued(1_000);
+        head_mut(&mut queued[0]).location = began;
+        let course = [queued, message.dequeued(1_010), message.returned(1_020, 1)];
+        let mut unseen = Unseen::default();
+        unseen.read(&counted, skipped_by);
+        unseen.meanwhile(&track(course.concat())[0])
+    };
+    assert_eq!(meanwhile(900, 800), Meanwhile::AllSeen);
+    assert_eq!(meanwhile(900, 950), Meanwhile::RunsSkipped);
+    // Where it is not known when that was, the time before the look counts.
+    assert_eq!(meanwhile(0, 800), Meanwhile::RunsSkipped);
 }
 
 #[test]

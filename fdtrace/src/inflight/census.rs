@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Gaps, Holder, Pass, QueuedFile, UnixSocket};
+use crate::description::SocketDescription;
 
 /// All that is in flight.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +118,9 @@ impl Census {
                     differences.moved += 1;
                     queued.path = None;
                 }
-                if earlier.socket != queued.socket {
+                // What they are read from has more bytes than count.
+                let told = |file: &QueuedFile| file.socket.as_ref().map(SocketDescription::of);
+                if told(&earlier) != told(&queued) {
                     queued.socket = None;
                 }
                 rows.push(Row {

@@ -96,13 +96,15 @@ pub(super) fn close(fd: RawFd) {
     check(unsafe { libc::close(fd) }).expect("it is open");
 }
 
-/// Lets the table have numbers below this one, as far as the machine allows.
+/// Lets the table have numbers below this one.
 pub(super) fn limit_numbers(limit: u64) {
     // SAFETY: the kernel writes one limit, and reads one.
     unsafe {
         let mut limits: libc::rlimit = mem::zeroed();
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits)).expect("there is a limit");
-        limits.rlim_cur = limit.min(limits.rlim_max);
+        limits.rlim_cur = limit;
+        // As root, where the machine lets it.
+        limits.rlim_max = limit.max(limits.rlim_max);
         check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits)).expect("it is allowed");
     }
 }

@@ -141,6 +141,26 @@ fn judged(record: &Record, transfers: Vec<Transfer>, lossless: bool) -> Outcome 
     )
 }
 
+#[test]
+fn a_run_that_was_skipped_before_a_scenario_leaves_it_open() {
+    let judged = |meanwhile| {
+        let scenario = find("stream-one-fd").unwrap();
+        let seen = vec![(transfer(), meanwhile)];
+        judge(
+            scenario,
+            &record(),
+            seen,
+            &fixture_plan(),
+            true,
+            Duration::ZERO,
+        )
+    };
+    let open = judged(Meanwhile::RunsSkipped);
+    assert_eq!(open.result, Result::Inconclusive);
+    assert!(open.lossy);
+    assert_eq!(judged(Meanwhile::AllSeen).result, Result::Pass);
+}
+
 /// Judges a record and transfers that were spoiled; gives the result and the reason.
 fn spoiled(spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (Result, String) {
     let (mut record, mut transfers) = (record(), vec![transfer()]);
