@@ -158,7 +158,9 @@ fn assign(rounds: &mut [Round], trace: &str) -> Option<Value> {
     let mut summary = None;
     for line in trace.lines() {
         let line: Value = serde_json::from_str(line).ok()?;
-        if line["type"] == "transfer" {
+        // What is told of while it is under way is told of again as it ends.
+        let is_under_way = || marks(&line).any(|mark| mark == "still-queued");
+        if line["type"] == "transfer" && !is_under_way() {
             let told = Told::deserialize(&line).expect("it is as the contract says");
             let after = rounds.partition_point(|round| round.from <= told.t_ns);
             rounds[after.saturating_sub(1)].told.push(told);
@@ -167,6 +169,10 @@ fn assign(rounds: &mut [Round], trace: &str) -> Option<Value> {
         }
     }
     summary
+}
+
+fn marks(transfer: &Value) -> impl Iterator<Item = &Value> {
+    transfer["marks"].as_array().into_iter().flatten()
 }
 
 /// How much the trace itself says that it did not see.

@@ -167,6 +167,6 @@ fn is_doubtful(
     let holders = new.iter().filter(|row| row.file == found.file);
     let is_stranger = |row: &FileSeen| row.fd < found.fd && !listed.contains(&Some(row.file));
     returned.flags & FLAG_HOLE != 0
-        || holders.count() != places.count()
+        || holders.count() > places.count()
         || new.iter().any(is_stranger)
 }
