@@ -13,8 +13,9 @@ use fdtrace::{
     tracker::{Chain, Fate, FileIdentity, SocketType, Transfer},
     verdict::{self, Verdict},
 };
-use fdtrace_common::records::FLAG_WANTED;
+use fdtrace_common::{descriptions::SocketAddresses, records::FLAG_WANTED};
 use support::{Passing, tracepoint_plan, tracker};
+use zerocopy::FromZeros as _;
 
 fn track(parts: &[Vec<Event>]) -> Vec<Transfer> {
     support::track(parts.concat())
@@ -243,7 +244,7 @@ fn a_look_at_the_queues_becomes_records() {
         name: Some("@abstract".to_owned()),
         peer_name: None,
     };
-    let pass = Pass {
+    let mut pass = Pass {
         queues: vec![Queue {
             socket,
             files: (0..2)
@@ -253,6 +254,10 @@ fn a_look_at_the_queues_becomes_records() {
         }],
         ..Pass::default()
     };
+    let mut addresses = SocketAddresses::new_zeroed();
+    (addresses.family, addresses.kind, addresses.protocol) = (2, 2, 17);
+    addresses.local_port = 53;
+    pass.queues[0].files[20].socket = Some(addresses);
     let mut found = Found::of(&pass, 1000, |file| file.message == 1);
     // Its turn is when the first record comes that was made later.
     let early = support::head_mut(&mut Passing::one().queued(999)[0])
@@ -280,6 +285,10 @@ fn a_look_at_the_queues_becomes_records() {
         assert_eq!(transfer.socket.kind, Some(SocketType::Dgram));
         assert_eq!((transfer.file.ino, transfer.file.kind()), (42, "regular"));
         let described = transfer.context.file.as_ref().unwrap();
-        assert_eq!(described.to_string(), "/var/log/a b (deleted)");
+        let expected = match place {
+            20 => "udp 0.0.0.0:53",
+            _ => "/var/log/a b (deleted)",
+        };
+        assert_eq!(described.to_string(), expected);
     }
 }
