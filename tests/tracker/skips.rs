@@ -106,6 +106,18 @@ fn a_thread_has_sent_nothing_before_it_began() {
 }
 
 #[test]
+fn a_send_that_failed_was_on_its_way_no_longer_than_its_call() {
+    let failed = Passing::one().send_failed(2_000_000_000, -libc::EPIPE);
+    let mut unseen = Unseen::default();
+    let counted = Losses {
+        recursion_misses: 1,
+        ..Losses::default()
+    };
+    unseen.read(&counted, 1_900_000_000);
+    assert_eq!(unseen.meanwhile(&track(failed)[0]), Meanwhile::AllSeen);
+}
+
+#[test]
 fn a_lost_record_is_no_skipped_run() {
     let lossy = Losses {
         window_full: 1,

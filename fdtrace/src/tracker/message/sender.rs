@@ -246,6 +246,8 @@ impl Message {
     pub(super) fn sent_since(&self) -> Option<u64> {
         let (look, since) = match &self.late_sender {
             _ if self.has(Hop::Copy) => return None,
+            // A send that failed tells of itself as it returns.
+            Some(_) if !self.has(Hop::Dequeue) => return None,
             Some(late) => (&late.head, late.since),
             None => (self.head(Hop::Queue)?, self.looked_since),
         };
