@@ -120,7 +120,7 @@ impl Census {
                 }
                 // What they are read from has more bytes than count.
                 let told = |file: &QueuedFile| file.socket.as_ref().map(SocketDescription::of);
-                if told(&earlier) != told(&queued) {
+                if told(earlier) != told(&queued) {
                     queued.socket = None;
                 }
                 rows.push(Row {
