@@ -23,6 +23,7 @@ macro_rules! for_each_offset {
             SCM_COOKIE__FP "scm_cookie.fp" 8;
             MSGHDR__NAME "msghdr.msg_name" 8;
             MSGHDR__NAMELEN "msghdr.msg_namelen" 4;
+            MSGHDR__ITER "msghdr.msg_iter" 0;
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
             MSGHDR__FLAGS "msghdr.msg_flags" 4;
@@ -33,6 +34,7 @@ macro_rules! for_each_offset {
             SOCK__PROTOCOL "sock.sk_protocol" 2;
             SOCK__SOCKET "sock.sk_socket" 8;
             SOCK__RECEIVE_QUEUE "sock.sk_receive_queue" 0;
+            SOCK__DATA_READY "sock.sk_data_ready" 8;
             UNIX_SOCK__ADDR "unix_sock.addr" 8;
             UNIX_ADDRESS__LEN "unix_address.len" 4;
             UNIX_ADDRESS__NAME "unix_address.name" 0;

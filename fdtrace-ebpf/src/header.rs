@@ -52,7 +52,10 @@ pub(crate) enum Looker {
 
 const LOOKERS: u32 = 3;
 const CALLS: u32 = 8;
-const SOCKETS: u32 = 4;
+const SOCKETS: u32 = 8;
+/// Added to a socket's number where something else than the usual function is called when a message
+/// was queued, as for a socket in a sockmap.
+const OWN_READY: u32 = 4;
 
 /// Which functions lie between the header and a program's context: a number below [`WAYS`].
 #[derive(Clone, Copy)]
@@ -65,9 +68,16 @@ const WAYS: u32 = LOOKERS * CALLS * SOCKETS;
 
 impl Way {
     /// The way from this system call, if it has a header, to `looker`, over a socket of this type;
-    /// an out-of-band byte takes another way.
+    /// an out-of-band byte takes another way, and so does a receiver with a function of its own that
+    /// is called when something was queued.
     #[inline(always)]
-    pub(crate) fn of(looker: Looker, syscall: i32, socket_type: u16, oob: bool) -> Option<Self> {
+    pub(crate) fn of(
+        looker: Looker,
+        syscall: i32,
+        socket_type: u16,
+        oob: bool,
+        own_ready: bool,
+    ) -> Option<Self> {
         let calls: &[(i32, u32)] = match looker {
             Looker::Install => &RECEIVING,
             _ => &SENDING,
@@ -87,6 +97,7 @@ impl Way {
             2 => 1,
             _ => 2,
         };
+        let socket = socket + u32::from(own_ready) * OWN_READY;
         let number = ((looker as u32) * CALLS + call) * SOCKETS + socket;
         Some(Self { looker, number })
     }
@@ -153,13 +164,15 @@ pub(crate) fn knows(way: Way) -> bool {
 }
 
 /// Looks for the header of the call that entered with `regs`. Where the task has an io_uring
-/// (`beside_uring`), what runs may be a request of that, and have no header there.
+/// (`beside_uring`), what runs may be a request of that, and have no header there. Where the caller's
+/// own memory says that there are control messages (`asked`), a header without them is not believed.
 #[inline(always)]
 pub(crate) fn find(
     context: *const c_void,
     regs: SyscallRegs,
     way: Way,
     beside_uring: bool,
+    asked: bool,
 ) -> Found {
     let Some(search) = SEARCHES.get_ptr_mut(way.looker as u32) else {
         return Found::Unsure;
@@ -171,7 +184,8 @@ pub(crate) fn find(
         (&raw mut (*search).top).write_volatile(regs.address());
     }
     let looker = way.looker as u64;
-    match find_header(looker, u64::from(way.number), u64::from(beside_uring)) {
+    let way = u64::from(way.number);
+    match find_header(looker, way, u64::from(beside_uring), u64::from(asked)) {
         NOTHING => Found::Nothing,
         UNSURE => Found::Unsure,
         at => Found::At(at),
@@ -180,7 +194,7 @@ pub(crate) fn find(
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_header(looker: u64, way: u64, beside_uring: u64) -> u64 {
+extern "C" fn find_header(looker: u64, way: u64, beside_uring: u64, asked: u64) -> u64 {
     let Some(search) = SEARCHES.get_ptr_mut(looker as u32) else {
         return UNSURE;
     };
@@ -198,7 +212,13 @@ extern "C" fn find_header(looker: u64, way: u64, beside_uring: u64) -> u64 {
         let at = context + known;
         match stack.header_at(Msghdr(at), sending) {
             Looks::Full => return at,
-            Looks::Empty => return NOTHING,
+            Looks::Empty if asked == 0 => return NOTHING,
+            Looks::Empty => {
+                // The caller's memory has changed since, or the functions in between have.
+                // SAFETY: as above.
+                unsafe { distance.write_volatile(0) };
+                return UNSURE;
+            }
             Looks::Other => {}
         }
     }
@@ -375,7 +395,7 @@ impl Stack {
                 return Looks::Other;
             }
             Looks::Full
-        } else if sending && len == 0 && control >> 63 == 0 {
+        } else if sending && len == 0 && control >> 63 == 0 && header.iter() != 0 {
             Looks::Empty
         } else {
             Looks::Other

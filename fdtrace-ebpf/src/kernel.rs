@@ -161,6 +161,12 @@ impl<P: Pointer> Sock<P> {
         Skb(self.0.follow(offset))
     }
 
+    /// The function that is called when something was queued.
+    #[inline(always)]
+    pub(crate) fn data_ready(self) -> u64 {
+        read(self.0, &SOCK__DATA_READY)
+    }
+
     /// Inode number of the socket's file; 0 while it has none (not accepted yet, or closed).
     #[inline(always)]
     pub(crate) fn ino(self) -> u64 {
@@ -353,6 +359,13 @@ impl<P: Pointer> Msghdr<P> {
     }
 
     /// `msg_flags`.
+    /// What the data's iterator begins with: its type and direction, which a sender's is never
+    /// without.
+    #[inline(always)]
+    pub(crate) fn iter(self) -> u32 {
+        read(self.0, &MSGHDR__ITER)
+    }
+
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {
         read(self.0, &MSGHDR__FLAGS)

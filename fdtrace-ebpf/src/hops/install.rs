@@ -106,6 +106,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
         head.syscall,
         receiver.kind(),
         flags & MSG_OOB != 0,
+        false,
     );
     let doubtful = new != window.count || is_shared;
     if doubtful || way.is_some_and(|way| !header::knows(way)) {
@@ -158,7 +159,7 @@ fn find_header(
     scratch: &mut Scratch,
 ) -> bool {
     let head = &mut scratch.head;
-    let Found::At(message) = header::find(ctx.as_ptr(), regs, way, has_uring) else {
+    let Found::At(message) = header::find(ctx.as_ptr(), regs, way, has_uring, false) else {
         return false;
     };
     let message = Msghdr(message);

@@ -120,7 +120,11 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         return;
     }
     // Most calls pass nothing, and should not pay for those that do.
-    if syscall == SYS_SENDMSG && Control::of(regs.second()).is_some_and(Control::is_empty) {
+    let control = match syscall {
+        SYS_SENDMSG => Control::of(regs.second()),
+        _ => None,
+    };
+    if control.is_some_and(Control::is_empty) {
         if task.has_uring() || receiver.queue_tail().list().0 != 0 {
             sent_unread(task, receiver);
         }
@@ -158,9 +162,10 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     let mut first_file = File(0);
     let mut look_back = 1;
     let oob = syscall == SYS_SENDMSG && regs.third() & MSG_OOB != 0;
-    if let Some(way) = Way::of(Looker::Queue, syscall, receiver.kind(), oob) {
+    let own_ready = sender.0 != 0 && receiver.data_ready() != sender.data_ready();
+    if let Some(way) = Way::of(Looker::Queue, syscall, receiver.kind(), oob, own_ready) {
         look_back = LOOK_BACK;
-        match header::find(ctx.as_ptr(), regs, way, has_uring) {
+        match header::find(ctx.as_ptr(), regs, way, has_uring, control.is_some()) {
             Found::Nothing => {
                 if has_uring {
                     sent_unread(task, receiver);

@@ -130,13 +130,17 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     let regs = SyscallRegs::of(task);
     let syscall = regs.number();
     // Every type of socket returns the same way.
-    let Some(way) = Way::of(Looker::Send, syscall, SOCK_STREAM, false) else {
+    let Some(way) = Way::of(Looker::Send, syscall, SOCK_STREAM, false, false) else {
         return;
     };
-    if syscall == SYS_SENDMSG && Control::of(regs.second()).is_some_and(Control::is_empty) {
+    let control = match syscall {
+        SYS_SENDMSG => Control::of(regs.second()),
+        _ => None,
+    };
+    if control.is_some_and(Control::is_empty) {
         return;
     }
-    let message = match header::find(ctx.as_ptr(), regs, way, task.has_uring()) {
+    let message = match header::find(ctx.as_ptr(), regs, way, task.has_uring(), control.is_some()) {
         Found::At(message) => message,
         Found::Nothing => return,
         // What io_uring sends meanwhile has a header of its own, and there is nothing to tell by.

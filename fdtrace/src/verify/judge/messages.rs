@@ -299,6 +299,16 @@ impl Pairing<'_> {
     fn settle(&mut self, mut message: Message<'_>) -> Vec<Option<usize>> {
         let mut missing = Vec::new();
         for open in &message.open {
+            // Of two that a gap left without their numbers, either may be the one.
+            let torso = self.unclaimed(&message.sent, open.index).find(|place| {
+                let judged = &self.transfers[*place];
+                judged.verdict == Some(Verdict::Lost) && open.expected.is_of(&judged.transfer)
+            });
+            if let Some(place) = torso {
+                self.claimed[place] = true;
+                missing.push(open);
+                continue;
+            }
             let other = self.unclaimed(&message.sent, open.index).find(|place| {
                 let fate = self.transfers[*place].transfer.fate;
                 fate != open.expected.fate || !fate.installs()

@@ -170,6 +170,40 @@ fn a_peek_and_a_delivery_are_two_fates_of_one_file() {
     });
 }
 
+#[test]
+fn a_peek_and_a_delivery_that_a_gap_left_without_their_numbers_are_open() {
+    let numberless = |transfers: &mut [Transfer]| {
+        for transfer in transfers {
+            transfer.receiver.as_mut().unwrap().fd = None;
+        }
+    };
+    let with = |fates: Option<[Fate; 2]>| {
+        let (mut record, mut transfers) = (record(), vec![transfer()]);
+        peeked(&mut record, &mut transfers);
+        numberless(&mut transfers);
+        if let Some(fates) = fates {
+            for (transfer, fate) in transfers.iter_mut().zip(fates) {
+                transfer.fate = fate;
+            }
+        }
+        let skipped = |transfer| (transfer, Meanwhile::RunsSkipped);
+        judge(
+            find("stream-one-fd").unwrap(),
+            &record,
+            transfers.into_iter().map(skipped).collect(),
+            &fixture_plan(),
+            true,
+            Duration::ZERO,
+        )
+    };
+    let open = with(None);
+    assert_eq!(open.result, Result::Inconclusive, "{:?}", open.reason);
+    assert!(open.lossy);
+    // Two deliveries of one file are wrong, whatever was lost.
+    let wrong = with(Some([Fate::Delivered, Fate::Delivered]));
+    assert_eq!(wrong.result, Result::Fail, "{:?}", wrong.reason);
+}
+
 /// A send that failed.
 fn failed(record: &mut Record, transfers: &mut [Transfer]) {
     record
