@@ -6,8 +6,8 @@ mod outcomes;
 use std::io;
 
 use fdtrace::{
-    report::{Junit, PointerStyle, Pointers, Report, Several, Start, Summary, Tap, Text},
-    tracer::Losses,
+    model::{Losses, PointerStyle, Pointers},
+    report::{Junit, Report, Several, Start, Summary, Tap, Text},
     verify::{Outcome, ScenarioResult},
 };
 use outcomes::{

@@ -10,19 +10,19 @@ use std::{
 };
 
 use fdtrace::{
-    event::Event,
     explain::{
         Path, Recording, Story, Teller,
         recorder::{Descriptor, Process, Still},
-        tell, tell_against,
     },
     kernel::KernelView,
+    model::{PointerStyle, Pointers},
     plan::{Attach, plan},
-    report::{PointerStyle, Pointers},
+    report::{tell, tell_against},
     verify::{
         self,
         fact::{Actor, Fact},
     },
+    wire::Event,
     witness::Birth,
 };
 use support::{Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, fixtures, tracker};

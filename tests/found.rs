@@ -5,13 +5,13 @@
 mod support;
 
 use fdtrace::{
-    event::{Event, decode},
-    inflight::{Pass, Queue, QueuedFile, UnixSocket},
-    path::FilePath,
-    plan::Hop,
-    trace::{Mark, found::Found},
-    tracker::{Chain, Fate, FileIdentity, SocketType, Transfer},
-    verdict::{self, Verdict},
+    judge::verdict,
+    model::{
+        Chain, Fate, FileIdentity, FilePath, Hop, Mark, Pass, Queue, QueuedFile, SocketType,
+        Transfer, UnixSocket, Verdict,
+    },
+    watch::found::Found,
+    wire::{Event, decode},
 };
 use fdtrace_common::{descriptions::SocketAddresses, records::FLAG_WANTED};
 use support::{Passing, tracepoint_plan, tracker};

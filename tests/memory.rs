@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use fdtrace::{event::Event, tracker::Fate};
+use fdtrace::{model::Fate, wire::Event};
 use support::{Passing, SYS_RECVMSG, files_mut, head_mut, tracker, tracker_with_room};
 
 /// Counts the bytes that are in use.
@@ -140,7 +140,7 @@ fn a_message_that_is_looked_at_over_and_over_does_not_grow() {
     for event in message.queued(1) {
         tracker.apply(event);
     }
-    let look = |tracker: &mut fdtrace::tracker::Tracker, t_ns| {
+    let look = |tracker: &mut fdtrace::track::Tracker, t_ns| {
         for event in message.dequeued(t_ns) {
             tracker.apply(event);
         }

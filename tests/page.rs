@@ -11,10 +11,9 @@ use std::{fs, path::Path, process::Command};
 use browser::Browser;
 use command::{fdtrace, run, skip};
 use fdtrace::{
-    event::{Event, Sighting},
+    model::{Losses, PlanEntry},
     recording::{End, FORMAT, Header, Writer},
-    report::schema::PlanEntry,
-    tracer::Losses,
+    wire::{Event, Sighting},
 };
 use fdtrace_common::records::Head;
 use serde_json::Value;

@@ -13,10 +13,9 @@ use std::{fs, path::Path};
 use command::{fdtrace, run};
 use contract::Schema;
 use fdtrace::{
-    event::{Event, Sighting},
+    model::{Losses, PlanEntry},
     recording::{End, FORMAT, Header, Item, ReadError, Reader, Writer},
-    report::schema::PlanEntry,
-    tracer::Losses,
+    wire::{Event, Sighting},
 };
 use fdtrace_common::records::{Head, RecordKind};
 use support::{Passing, UNIX_GC};
@@ -127,7 +126,7 @@ fn what_was_written_comes_back() {
     let kinds: Vec<u16> = items
         .iter()
         .filter_map(|item| match item {
-            Item::Event(record) => fdtrace::event::decode(record).ok(),
+            Item::Event(record) => fdtrace::wire::decode(record).ok(),
             _ => None,
         })
         .map(|mut event| support::head_mut(&mut event).kind)

@@ -8,9 +8,8 @@ use std::io::Write as _;
 
 use contract::{PROMISED, Schema, field};
 use fdtrace::{
-    plan::Hop,
-    report::{Json, PointerStyle, Pointers, Report as _, Summary, Text, schema},
-    tracer::Losses,
+    model::{Hop, Losses, PointerStyle, Pointers},
+    report::{Json, Report as _, Summary, Text, schema},
     verify::Outcome,
 };
 use outcomes::{

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use fdtrace::{
+    judge::verdict,
     kernel::KernelView,
-    plan::{Attach, Hop, Plan, plan},
-    tracker::{
-        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket,
-        Transfer,
+    model::{
+        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Judged, Receiver,
+        Sender, Socket, Transfer, Verdict,
     },
-    verdict::{self, Judged, Verdict},
+    plan::{Attach, Plan, plan},
 };
 
 const FATES: [Fate; 7] = [

@@ -15,7 +15,7 @@ use fdtrace::{
     kernel::KernelView,
     plan::{Attach, plan},
     tracer::Tracer,
-    tracker::Tracker,
+    track::Tracker,
 };
 use serde::Serialize;
 
@@ -23,8 +23,7 @@ use self::processes::Chain;
 use crate::{
     records::BUFFER,
     rounds::Spread,
-    state,
-    state::Program,
+    state::{self, Program},
     worker::{Worker, cpu_time},
     workload::Workload,
 };
@@ -274,7 +273,7 @@ fn track(transfers: u64) -> Result<Tracked> {
     let begin = cpu_time()?;
     for _ in 0..transfers {
         for record in stream.next_transfer() {
-            tracker.apply(fdtrace::event::decode(record)?);
+            tracker.apply(fdtrace::wire::decode(record)?);
             events += 1;
         }
         if events % 300 == 0 {

@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fdtrace::{
-    plan::{Hop, Plan},
-    tracker::{Fate, Transfer},
-    unseen::Meanwhile,
-    verdict::{Judged, Verdict},
+    judge::Meanwhile,
+    model::{Fate, Hop, Judged, Transfer, Verdict},
+    plan::Plan,
 };
 
 use crate::truth::{Call, Fact, Received, Sent};

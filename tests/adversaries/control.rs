@@ -2,9 +2,9 @@
 //! check has to notice each of them.
 
 use fdtrace::{
-    plan::{Hop, Plan},
-    tracker::{Cause, Chain, Fate, Receiver, Sender, Transfer},
-    unseen::Meanwhile,
+    judge::Meanwhile,
+    model::{Cause, Chain, Fate, Hop, Receiver, Sender, Transfer},
+    plan::Plan,
 };
 
 use crate::check::Truth;

@@ -11,13 +11,13 @@ use std::{
 };
 
 use fdtrace::{
+    judge::{Meanwhile, Unseen},
     kernel::KernelView,
-    plan::{Attach, Hop, Plan, PlanError, plan},
-    trace::live::now_ns,
-    tracer::{Losses, Tracer},
-    tracker::{Tracker, Transfer},
-    unseen::{Meanwhile, Unseen},
-    verdict::Verdict,
+    model::{Hop, Losses, Transfer, Verdict},
+    plan::{Attach, Plan, PlanError, plan},
+    tracer::Tracer,
+    track::Tracker,
+    watch::live::now_ns,
 };
 use libtest_mimic::Failed;
 

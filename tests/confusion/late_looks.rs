@@ -1,9 +1,8 @@
 //! Which message a look was for that came when its list had left the queue.
 
 use fdtrace::{
-    event::Event,
-    tracker::{Fate, Transfer},
-    verdict::Verdict,
+    model::{Fate, Transfer, Verdict},
+    wire::Event,
 };
 use fdtrace_common::records::{FLAG_HAS_URING, FLAG_RACED};
 

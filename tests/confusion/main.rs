@@ -9,10 +9,9 @@ mod senders;
 mod support;
 
 use fdtrace::{
-    event::Event,
-    plan::Hop,
-    tracker::{Doubt, Fate, Transfer},
-    verdict::{self, Verdict},
+    judge::verdict,
+    model::{Doubt, Fate, Hop, Transfer, Verdict},
+    wire::Event,
 };
 use fdtrace_common::records::FLAG_PEEK;
 use support::{Passing, SYS_RECVMSG, files_mut, head_mut, tracepoint_plan, track};

@@ -1,10 +1,8 @@
 //! Messages one after another at one address, and threads that read at it at once.
 
 use fdtrace::{
-    event::Event,
-    plan::Hop,
-    tracker::{Chain, Fate, Transfer},
-    verdict::{Judged, Verdict},
+    model::{Chain, Fate, Hop, Judged, Transfer, Verdict},
+    wire::Event,
 };
 
 use crate::{

@@ -1,10 +1,6 @@
 //! Which number is which file's, where threads share a table.
 
-use fdtrace::{
-    plan::Hop,
-    tracker::{Cause, Chain, Fate, Transfer},
-    verdict::Verdict,
-};
+use fdtrace::model::{Cause, Chain, Fate, Hop, Transfer, Verdict};
 use fdtrace_common::records::{
     FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_SHARED, FileSeen, NO_CONTROL, NOT_TOLD,
 };

@@ -1,9 +1,8 @@
 //! Who sent it, where the sender's look at the queue comes after the fact.
 
 use fdtrace::{
-    event::Event,
-    tracker::{Doubt, Fate, Transfer},
-    verdict::Verdict,
+    model::{Doubt, Fate, Transfer, Verdict},
+    wire::Event,
 };
 use fdtrace_common::records::FLAG_HAS_URING;
 

@@ -7,9 +7,8 @@ mod sends;
 mod support;
 
 use fdtrace::{
-    event::Event,
-    plan::Hop,
-    tracker::{Cause, Fate, Transfer},
+    model::{Cause, Fate, Hop, Transfer},
+    wire::Event,
 };
 use fdtrace_common::records::{
     FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_TABLE_FULL,

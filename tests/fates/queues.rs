@@ -1,9 +1,8 @@
 //! What is in a queue still, and what of it a peek lost.
 
 use fdtrace::{
-    event::Event,
-    trace::Mark,
-    tracker::{Cause, Fate, Transfer},
+    model::{Cause, Fate, Mark, Transfer},
+    wire::Event,
 };
 use fdtrace_common::records::FLAG_PEEK;
 

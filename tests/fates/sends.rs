@@ -1,8 +1,8 @@
 //! Sends whose list did not get into a queue, or was not seen to.
 
 use fdtrace::{
-    event::Event,
-    tracker::{Cause, CauseMissing, Chain, Fate, Transfer},
+    model::{Cause, CauseMissing, Chain, Fate, Transfer},
+    wire::Event,
 };
 use fdtrace_common::records::FLAG_NO_RIGHTS;
 

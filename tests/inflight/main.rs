@@ -9,11 +9,13 @@ mod report;
 
 use fdtrace::{
     inflight::{
-        Age, Census, Gaps, Holder, Identity, Order, Part, Pass, PathFilter, Queue, QueuedFile,
-        Sightings, SocketFilter, UnixSocket, Wanted, holders, select,
+        Age, Census, Order, Part, PathFilter, Sightings, SocketFilter, Wanted, description, select,
     },
-    path::FilePath,
-    tracker::{FileIdentity, SocketType},
+    model::{
+        FileIdentity, FilePath, Gaps, Holder, Identity, Pass, Queue, QueuedFile, SocketType,
+        UnixSocket,
+    },
+    wire::holders,
 };
 use fdtrace_common::{descriptions::SocketAddresses, queues::HolderSeen};
 use proptest::prelude::*;
@@ -150,9 +152,7 @@ fn all(census: &Census) -> fdtrace::inflight::Selection {
 fn left(census: &Census, wanted: &Wanted) -> Vec<String> {
     let selection = select(census, wanted, Order::Socket, &Sightings::default());
     let rows = selection.lines.iter().filter_map(|line| match line.part {
-        Part::Row(number) => census.holdings[line.place].rows[number]
-            .queued
-            .description(),
+        Part::Row(number) => description(&census.holdings[line.place].rows[number].queued),
         _ => None,
     });
     rows.collect()
@@ -165,7 +165,7 @@ fn only_what_both_passes_saw_is_listed() {
     let census = Census::of(&before, after);
     let listed: Vec<_> = census
         .rows()
-        .filter_map(|(_, row)| row.queued.description())
+        .filter_map(|(_, row)| description(&row.queued))
         .collect();
     assert_eq!(listed, ["/b"]);
     let differences = census.differences;
@@ -232,7 +232,7 @@ fn a_socket_is_shown_by_what_both_passes_saw_it_connected_to() {
     let before = pass(vec![queue(1, vec![listener])], &[1]);
     let shown = |census: &Census| {
         let (_, row) = census.rows().next().unwrap();
-        (row.queued.description(), census.differences.moved)
+        (description(&row.queued), census.differences.moved)
     };
     let address = Some("tcp 127.0.0.1:8080 listening".to_owned());
     assert_eq!(shown(&still(before.clone())), (address, 0));

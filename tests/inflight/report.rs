@@ -1,8 +1,9 @@
 //! How a census reads, for people and for programs.
 
 use fdtrace::{
-    inflight::{Census, Gaps, Identity, Pass, Sightings},
-    report::{InFlightJson, InFlightReport, InFlightText, PointerStyle, Pointers, Round, schema},
+    inflight::{Census, Sightings},
+    model::{Gaps, Identity, Pass, PointerStyle, Pointers},
+    report::{InFlightJson, InFlightReport, InFlightText, Round, schema},
 };
 
 use crate::{SECOND, all, carried, contract::Schema, file, pass, queue, still};

@@ -3,7 +3,8 @@
 
 use fdtrace::{
     kernel::KernelView,
-    plan::{Attach, Hook, Hop, plan},
+    model::Hop,
+    plan::{Attach, Hook, plan},
     tracer::Tracer,
 };
 

@@ -7,15 +7,12 @@ use std::{path::PathBuf, time::Duration};
 
 use fdtrace::{
     kernel::KernelView,
-    plan::{Attach, Hop, Plan, plan},
-    report::{Report, Start, Summary},
-    tracer::Losses,
-    tracker::{
-        Cause, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket, SocketType,
-        Transfer,
+    model::{
+        Cause, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Judged, Losses, Receiver, Sender,
+        Socket, SocketType, Transfer, Verdict,
     },
-    verdict::Judged,
-    verdict::Verdict,
+    plan::{Attach, Plan, plan},
+    report::{Report, Start, Summary},
     verify::{Group, Outcome, ScenarioResult, WitnessReport},
     witness::Witness,
 };

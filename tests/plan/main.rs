@@ -11,7 +11,8 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 
 use fdtrace::{
     kernel::{KernelView, Symbols, Types},
-    plan::{Attach, Hop, Mechanism, Plan, PlanError, Price, plan, plan_at},
+    model::{Hop, Mechanism},
+    plan::{Attach, Plan, PlanError, Price, plan, plan_at},
 };
 
 const KERNELS: [&str; 6] = ["5.10", "6.1", "6.12", "6.18", "6.18-locked", "7.3"];

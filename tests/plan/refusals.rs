@@ -1,7 +1,7 @@
 //! Hooks that are left out: because a tracepoint passes other things than are read, or because they
 //! did not fire.
 
-use fdtrace::plan::{Hop, Plan};
+use fdtrace::{model::Hop, plan::Plan};
 
 use crate::{changed, fixture, tracepoints, typedef_of, why};
 

@@ -9,9 +9,10 @@
 use std::cell::Cell;
 
 use fdtrace::{
-    event::{Event, Sighting},
+    model::Transfer,
     plan::{Attach, Plan, plan},
-    tracker::{Tracker, Transfer},
+    track::Tracker,
+    wire::{Event, Sighting},
 };
 use fdtrace_common::records::{
     FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen, Head, NOT_TOLD, ROOM_UNKNOWN,

@@ -354,7 +354,7 @@ fn no_two_files_are_shown_alike() {
     let paths = transfers(&lines)
         .into_iter()
         .filter_map(|line| line["file"]["path"].as_str());
-    let found: Vec<Vec<u8>> = paths.map(fdtrace::lossless::bytes).collect();
+    let found: Vec<Vec<u8>> = paths.map(fdtrace::model::lossless::bytes).collect();
     for name in names {
         let whole = folder.path().join(OsStr::from_bytes(name));
         assert!(

@@ -1,9 +1,8 @@
 //! Addresses that come back: what is another message's, though it lies at the same place.
 
 use fdtrace::{
-    plan::Hop,
-    tracker::{Chain, Fate},
-    verdict::{self, Verdict},
+    judge::verdict,
+    model::{Chain, Fate, Hop, Verdict},
 };
 
 use crate::{

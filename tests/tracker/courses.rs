@@ -8,12 +8,10 @@
 use std::{cell::Cell, collections::BTreeMap, collections::VecDeque, rc::Rc};
 
 use fdtrace::{
-    event::Event,
-    plan::{Hop, Plan},
-    tracer::Losses,
-    tracker::{Fate, Transfer},
-    unseen::{Meanwhile, Unseen},
-    verdict::{Judged, Verdict},
+    judge::{Meanwhile, Unseen},
+    model::{Fate, Hop, Judged, Losses, Transfer, Verdict},
+    plan::Plan,
+    wire::Event,
 };
 use fdtrace_common::records::{FLAG_INSTALLED_UNSEEN, FLAG_PEEK, RecordKind};
 use proptest::prelude::*;

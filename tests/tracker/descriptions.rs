@@ -1,9 +1,8 @@
 //! What files are called: what was told ahead of a hop is of that hop's files, and of no others.
 
 use fdtrace::{
-    description::{Described, FileDescription, Missing},
-    event::Event,
-    tracker::{Fate, Transfer},
+    model::{DescriptionMissing, Fate, FileDescription, Transfer},
+    wire::{Described, Event},
 };
 use fdtrace_common::records::{FLAG_DESCRIBED, FLAG_PEEK, FileSeen, Head, LIST_MAX};
 
@@ -47,7 +46,7 @@ fn track(events: impl IntoIterator<Item = Event>) -> Vec<Transfer> {
 }
 
 /// What the transfers' files are called, or why that is not known.
-fn names(transfers: &[Transfer]) -> Vec<Result<String, Option<Missing>>> {
+fn names(transfers: &[Transfer]) -> Vec<Result<String, Option<DescriptionMissing>>> {
     let context = transfers.iter().map(|transfer| &transfer.context);
     context
         .map(|context| match &context.file {
@@ -60,11 +59,11 @@ fn names(transfers: &[Transfer]) -> Vec<Result<String, Option<Missing>>> {
         .collect()
 }
 
-fn called(name: &str) -> Result<String, Option<Missing>> {
+fn called(name: &str) -> Result<String, Option<DescriptionMissing>> {
     Ok(name.to_owned())
 }
 
-fn missing(why: Missing) -> Result<String, Option<Missing>> {
+fn missing(why: DescriptionMissing) -> Result<String, Option<DescriptionMissing>> {
     Err(Some(why))
 }
 
@@ -90,18 +89,22 @@ fn each_of_253_files_has_its_own_name() {
 }
 
 /// Something that makes a description another file's, and what is said of the file then.
-type Change = (&'static str, fn(&mut Head, &mut Described), Missing);
+type Change = (
+    &'static str,
+    fn(&mut Head, &mut Described),
+    DescriptionMissing,
+);
 
 #[test]
 fn what_was_told_of_another_list_time_thread_place_or_file_is_not_taken() {
     let changes: [Change; 7] = [
-        ("list", |head, _| head.list += 64, Missing::Lost),
-        ("time", |head, _| head.t_ns -= 1, Missing::Lost),
-        ("thread", |head, _| head.tid += 1, Missing::Lost),
-        ("place", |_, it| it.index += 1, Missing::Lost),
-        ("file", |_, it| it.file += 64, Missing::Changed),
-        ("inode", |_, it| it.ino += 1, Missing::Changed),
-        ("device", |_, it| it.dev += 1, Missing::Changed),
+        ("list", |head, _| head.list += 64, DescriptionMissing::Lost),
+        ("time", |head, _| head.t_ns -= 1, DescriptionMissing::Lost),
+        ("thread", |head, _| head.tid += 1, DescriptionMissing::Lost),
+        ("place", |_, it| it.index += 1, DescriptionMissing::Lost),
+        ("file", |_, it| it.file += 64, DescriptionMissing::Changed),
+        ("inode", |_, it| it.ino += 1, DescriptionMissing::Changed),
+        ("device", |_, it| it.dev += 1, DescriptionMissing::Changed),
     ];
     let message = Passing::one();
     let events = |change: &dyn Fn(&mut Head, &mut Described)| {
@@ -134,7 +137,7 @@ fn a_name_is_not_inherited_from_an_earlier_message() {
     read.remove(0);
     events.extend(read);
     events.extend(message.returned(50, 1));
-    let expected = [called("/first/0"), missing(Missing::Lost)];
+    let expected = [called("/first/0"), missing(DescriptionMissing::Lost)];
     assert_eq!(names(&track(events)), expected);
 }
 
@@ -163,7 +166,7 @@ fn what_is_read_again_is_told_again() {
     let mut read = described(message.dequeued(30), "/received");
     read.remove(0);
     let events = [peeked(&message), read, message.returned(40, 1)];
-    let expected = [called("/peeked/0"), missing(Missing::Lost)];
+    let expected = [called("/peeked/0"), missing(DescriptionMissing::Lost)];
     assert_eq!(names(&track(events.concat())), expected);
 }
 
@@ -193,13 +196,16 @@ fn a_number_that_is_not_open_has_no_file() {
     let mut events = Passing::one().send_failed(1, -9);
     head_mut(&mut events[0]).flags |= FLAG_DESCRIBED;
     files_mut(&mut events[0])[0].file = 0;
-    assert_eq!(names(&track(events)), [missing(Missing::NoFile)]);
+    assert_eq!(names(&track(events)), [missing(DescriptionMissing::NoFile)]);
 }
 
 #[test]
 fn a_message_that_nobody_was_seen_to_read_has_a_reason() {
     let queued = Passing::one().queued(1);
-    assert_eq!(names(&track(queued.clone())), [missing(Missing::NotSeen)]);
+    assert_eq!(
+        names(&track(queued.clone())),
+        [missing(DescriptionMissing::NotSeen)]
+    );
     // A look at its queue tells.
     let found = [
         queued.clone(),
@@ -209,7 +215,7 @@ fn a_message_that_nobody_was_seen_to_read_has_a_reason() {
     // But not of another file.
     let other = described_last(&Passing::one(), "/queued", |described| described.file += 64);
     let found = [queued.clone(), other].concat();
-    assert_eq!(names(&track(found)), [missing(Missing::Changed)]);
+    assert_eq!(names(&track(found)), [missing(DescriptionMissing::Changed)]);
     // Who did not ask is not told what is missing.
     let mut tracker = tracker();
     queued.into_iter().for_each(|event| tracker.apply(event));
@@ -250,8 +256,11 @@ fn what_a_hop_shows_of_a_file_by_itself_needs_no_description() {
     assert_eq!(anonymous, called("anon_inode:[eventfd]"));
     // One that fills its room may be longer.
     let cut = shown(0x0904_1934, 0o600, b"[sixteen letters");
-    assert_eq!(cut, missing(Missing::Lost));
-    assert_eq!(shown(0xef53, 0o100_644, b""), missing(Missing::Lost));
+    assert_eq!(cut, missing(DescriptionMissing::Lost));
+    assert_eq!(
+        shown(0xef53, 0o100_644, b""),
+        missing(DescriptionMissing::Lost)
+    );
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! Lists that nobody received.
 
 use fdtrace::{
-    plan::Hop,
-    tracker::{Cause, CauseMissing, Fate},
-    verdict::{self, Verdict},
+    judge::verdict,
+    model::{Cause, CauseMissing, Fate, Hop, Verdict},
 };
 
 use crate::{

@@ -1,9 +1,8 @@
 //! What the path's own functions show, from copy to end.
 
 use fdtrace::{
-    event::Event,
-    plan::Hop,
-    tracker::{Cause, Chain, Fate},
+    model::{Cause, Chain, Fate, Hop},
+    wire::Event,
 };
 use fdtrace_common::records::FLAG_DESTRUCTED;
 

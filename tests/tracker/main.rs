@@ -15,9 +15,9 @@ mod table;
 mod wanted;
 
 use fdtrace::{
+    judge::verdict,
+    model::{Cause, Fate, Transfer, Verdict},
     plan::Plan,
-    tracker::{Cause, Fate, Transfer},
-    verdict::{self, Verdict},
 };
 use support::track;
 

@@ -3,11 +3,10 @@
 use std::sync::LazyLock;
 
 use fdtrace::{
-    event::{DecodeError, Event, decode},
+    judge::{Meanwhile, missing_hops, verdict},
+    model::{Fate, Judged, Transfer, Verdict},
     plan::Plan,
-    tracker::{Fate, Transfer},
-    unseen::Meanwhile,
-    verdict::{self, Judged, Verdict, missing_hops},
+    wire::{DecodeError, Event, decode},
 };
 use fdtrace_common::records::{FLAG_PEEK, FileSeen, Head, RecordKind};
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};

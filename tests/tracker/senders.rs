@@ -1,9 +1,8 @@
 //! The sender's look at the queue, which comes after the fact.
 
 use fdtrace::{
-    plan::Hop,
-    tracker::{Chain, Fate},
-    verdict::{self, Verdict},
+    judge::verdict,
+    model::{Chain, Fate, Hop, Verdict},
 };
 
 use crate::{

@@ -1,10 +1,8 @@
 //! Runs that the kernel skipped: no record tells of them, only a counter does.
 
 use fdtrace::{
-    tracer::Losses,
-    tracker::Transfer,
-    unseen::{Meanwhile, Unseen},
-    verdict::{Judged, Verdict},
+    judge::{Meanwhile, Unseen},
+    model::{Judged, Losses, Transfer, Verdict},
 };
 
 use crate::{

@@ -1,9 +1,8 @@
 //! What is seen in the receiver's table: which new numbers are the message's.
 
 use fdtrace::{
-    plan::Hop,
-    tracker::{Cause, Chain, Fate},
-    verdict::{self, Verdict},
+    judge::verdict,
+    model::{Cause, Chain, Fate, Hop, Verdict},
 };
 use fdtrace_common::records::{
     FLAG_PEEK, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, FileSeen, NOT_TOLD,

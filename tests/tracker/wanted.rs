@@ -1,8 +1,8 @@
 //! What a filter may want of messages whose sender is not known.
 
 use fdtrace::{
-    event::Event,
-    tracker::{Fate, Transfer},
+    model::{Fate, Transfer},
+    wire::Event,
 };
 use fdtrace_common::records::{FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_WANTED};
 

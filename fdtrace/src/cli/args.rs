@@ -9,10 +9,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::PossibleVal
 pub(super) use inflight::InFlight;
 
 use crate::{
+    model::{Fate, FileIdentity, PointerStyle},
     plan::Attach,
-    report::PointerStyle,
-    trace::{Limits, Selection},
-    tracker::{Fate, FileIdentity},
+    watch::{Limits, Selection},
 };
 
 /// Follow open files through Unix sockets, and prove that what comes out is what went in.

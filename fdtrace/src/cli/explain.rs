@@ -8,14 +8,16 @@ use super::{
     CannotRun, EXIT_OK, Output,
     args::{Common, Explain, Format},
     startup,
+    step::Stepper,
 };
 use crate::{
-    explain::{self, Path, Recorder, Recording, Stepper, Story, Teller},
+    explain::{Path, Recorder, Recording, Story, Teller},
     kernel::{KernelView, Symbols},
+    model::{Pointers, Transfer},
     plan::{Plan, Price},
-    report::{Pointers, schema, write_json},
+    report::{self, schema, write_json},
     tracer::{Filter, Tracer},
-    tracker::{Tracker, Transfer},
+    track::Tracker,
     verify::{self, Onlooker, Outcome, Scenario, Verifier, fact::Fact},
 };
 
@@ -45,8 +47,8 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
         };
         match (args.format, other) {
             _ if args.c => out.write_all(source(scenario, &transfers)?.as_bytes())?,
-            (Format::Text, Some(other)) => explain::tell_against(&mut out, &story, &other)?,
-            (Format::Text, None) => explain::tell(&mut out, &story)?,
+            (Format::Text, Some(other)) => report::tell_against(&mut out, &story, &other)?,
+            (Format::Text, None) => report::tell(&mut out, &story)?,
             (Format::Json, other) => {
                 for story in [Some(story), other].into_iter().flatten() {
                     write_json(&mut out, &schema::Line::Story(story))?;
@@ -70,7 +72,7 @@ fn find(name: &str) -> Result<&'static Scenario> {
 }
 
 fn source(scenario: &Scenario, transfers: &[Transfer]) -> Result<String> {
-    explain::source(scenario, transfers).map_err(|error| {
+    crate::explain::source(scenario, transfers).map_err(|error| {
         CannotRun {
             what: error.to_string(),
             hint: "what one sender and one receiver do can be had in C, such as that of stream-one-fd",

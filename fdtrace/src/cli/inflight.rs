@@ -19,8 +19,9 @@ use super::{
 use crate::{
     inflight::{Census, PathFilter, Sightings, Wanted, select},
     kernel::KernelView,
+    model::Pointers,
     plan::Offsets,
-    report::{InFlightJson, InFlightReport, InFlightText, Pointers, Round},
+    report::{InFlightJson, InFlightReport, InFlightText, Round},
     tracer::{Queues, SocketTables},
 };
 

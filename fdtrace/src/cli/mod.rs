@@ -13,6 +13,7 @@ mod ready;
 mod replay;
 mod reports;
 mod startup;
+mod step;
 mod trace;
 mod verify;
 

@@ -12,15 +12,12 @@ use super::{
     trace::{block, finish, start_of},
 };
 use crate::{
+    model::{Losses, Pointers, UnreadQueues},
     plan::{show_every_end, show_failed_sends},
     recording::{End, Item, Reader},
-    report::{
-        Dot, Html, Json, Lines, Mermaid, Perfetto, Pointers, TraceEnd, TraceReport, sanitize,
-        schema::UnreadQueues,
-    },
-    trace::{Limits, Selection, Session},
-    tracer::Losses,
-    tracker::Tracker,
+    report::{Dot, Html, Json, Lines, Mermaid, Perfetto, sanitize},
+    track::Tracker,
+    watch::{Limits, Selection, Session, TraceEnd, TraceReport},
 };
 
 pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {

@@ -10,7 +10,10 @@ use super::{
     output,
     place::{Place, write_name},
 };
-use crate::report::{Json, Junit, PointerStyle, Pointers, Report, Several, Tap, Text};
+use crate::{
+    model::{PointerStyle, Pointers},
+    report::{Json, Junit, Report, Several, Tap, Text},
+};
 
 /// Open outputs, the main one first.
 pub(super) struct Outputs(Vec<(ReportFormat, Output)>);

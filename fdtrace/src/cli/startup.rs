@@ -8,12 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CannotRun, args::Common};
 use crate::{
-    inflight::Gaps,
     inherited,
     kernel::{KernelView, Symbols, Types},
+    model::Gaps,
     plan::{Price, plan_at},
-    trace::{found::Found, looks},
     tracer::{Filter, SocketTables, Tracer},
+    watch::{found::Found, looks},
 };
 
 /// Programs attached to this kernel, and what is known of it.

@@ -21,20 +21,17 @@ use super::{
     startup::{self, Interrupt, Started},
 };
 use crate::{
+    model::{Losses, Pointers, Tally, UnreadQueues, Verdict},
     plan::{Plan, Price},
     recording::{End, FORMAT, Header, Writer},
-    report::{
-        Json, Lines, Pointers, TraceEnd, TraceReport, TraceStart, plan_entries,
-        schema::UnreadQueues,
-    },
-    trace::{
-        Limits, Selection, Session, Tally,
+    report::{Json, Lines, plan_entries},
+    tracer::{Cgroup, Filter},
+    track::Tracker,
+    watch::{
+        Limits, Selection, Session, TraceEnd, TraceReport, TraceStart,
         command::{CommandStdout, Held},
         live::{AskedSymbols, Bounds, Live, Stopped, now_ns},
     },
-    tracer::{Cgroup, Filter, Losses},
-    tracker::Tracker,
-    verdict::Verdict,
 };
 
 pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {

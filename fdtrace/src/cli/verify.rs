@@ -18,10 +18,11 @@ use super::{
 use crate::{
     explain, inherited,
     kernel::KernelView,
+    model::Pointers,
     plan::Price,
-    report::{self, Pointers, Report as _, Start, Summary},
+    report::{self, Report as _, Start, Summary},
     tracer::Filter,
-    tracker::Tracker,
+    track::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
 };
 

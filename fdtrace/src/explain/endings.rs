@@ -1,6 +1,6 @@
 //! What each end of a transfer means, and in which function it goes that way.
 
-use crate::tracker::{Cause, Fate};
+use crate::model::{Cause, Fate};
 
 /// What became of a file, in a sentence without a full stop.
 pub(super) fn ending(fate: Fate, cause: Option<Cause>) -> String {

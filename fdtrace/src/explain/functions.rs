@@ -5,7 +5,7 @@
 //! kernels differ, nothing is told by version: a [`Function`] says what makes it a part of the
 //! path, and [`super::path`] looks whether that is so on the kernel at hand.
 
-use crate::plan::Hop;
+use crate::model::Hop;
 
 /// One function on a way through the kernel.
 pub(super) struct Function {

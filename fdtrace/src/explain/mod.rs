@@ -10,20 +10,14 @@
 //! A story claims nothing of this kernel that was not seen or looked up on it. What is told from
 //! the source alone is marked so.
 
-mod against;
 mod endings;
 mod functions;
 mod path;
 pub mod recorder;
 mod source;
-mod step;
 pub mod story;
-mod tell;
 
-pub use against::tell_against;
 pub use path::Path;
 pub use recorder::{Recorder, Recording};
 pub use source::{SourceError, source};
-pub use step::Stepper;
 pub use story::{Story, Teller};
-pub use tell::tell;

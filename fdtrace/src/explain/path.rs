@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use super::functions::{DROP, Function, Name, RECEIVE, SEND};
 use crate::{
     kernel::{KernelView, TypeError},
-    plan::{self, Hop},
+    model::Hop,
+    plan,
 };
 
 /// What is left of a function in a kernel.

@@ -14,10 +14,10 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 
 use crate::{
-    event::Event,
-    lossless,
-    tracer::{OpenFile, Tracer},
+    model::{OpenFile, lossless},
+    tracer::Tracer,
     verify::{Onlooker, fact::Fact},
+    wire::Event,
     witness::{self, Birth},
 };
 

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    tracker::{Cause, Fate, SocketType, Transfer},
+    model::{Cause, Fate, SocketType, Transfer},
     verify::Scenario,
 };
 

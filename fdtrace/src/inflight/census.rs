@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Gaps, Holder, Pass, QueuedFile, UnixSocket};
-use crate::description::SocketDescription;
+use crate::model::{Gaps, Holder, Pass, QueuedFile, UnixSocket};
+use crate::wire::socket;
 
 /// All that is in flight.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,7 @@ impl Census {
                     queued.path = None;
                 }
                 // What they are read from has more bytes than count.
-                let told = |file: &QueuedFile| file.socket.as_ref().map(SocketDescription::of);
+                let told = |file: &QueuedFile| file.socket.as_ref().map(socket);
                 if told(earlier) != told(&queued) {
                     queued.socket = None;
                 }

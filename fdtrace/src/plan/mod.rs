@@ -10,10 +10,13 @@ mod offsets;
 
 use std::fmt;
 
-pub use hooks::{Hook, Hop, Kind, Mechanism};
+pub use hooks::{Hook, Kind};
 pub use offsets::{Fact, OffsetError, Offsets};
 
-use crate::kernel::{KernelView, TypeError};
+use crate::{
+    kernel::{KernelView, TypeError},
+    model::{Hop, Mechanism},
+};
 
 /// Which mechanism the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

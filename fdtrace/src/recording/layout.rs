@@ -50,7 +50,7 @@ mod tests {
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
-    use crate::event::{Event, decode};
+    use crate::wire::{Event, decode};
 
     const HEAD: usize = size_of::<Head>();
     const FILE: usize = size_of::<FileSeen>();

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use reader::{Item, ReadError, Reader};
 pub use writer::Writer;
 
-use crate::{report::schema::PlanEntry, tracer::Losses};
+use crate::model::{Losses, PlanEntry};
 
 /// What a recording begins with.
 const MAGIC: &[u8; 18] = b"fdtrace recording\n";

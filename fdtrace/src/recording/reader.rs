@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::{CHUNK_HEAD, Chunk, End, FORMAT, Header, MAGIC, PAYLOAD_MAX, checksum, layout};
-use crate::tracer::Losses;
+use crate::model::Losses;
 
 /// Gives what a recording holds, in the order in which it was written.
 pub struct Reader<R> {

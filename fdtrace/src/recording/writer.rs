@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use super::{Chunk, End, Header, MAGIC, checksum};
-use crate::tracer::Losses;
+use crate::model::Losses;
 
 /// Writes chunks to `W`. What was written before the last [`Writer::pause`] is readable however
 /// the process ends.

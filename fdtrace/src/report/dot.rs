@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{TraceEnd, TraceReport, TraceStart, sanitize};
+use super::sanitize;
 use crate::{
-    trace::Tally,
-    tracer::Losses,
-    tracker::{Fate, Transfer},
-    verdict::{Judged, Verdict},
+    model::{Fate, Judged, Losses, Tally, Transfer, Verdict},
+    watch::{TraceEnd, TraceReport, TraceStart},
 };
 
 /// A process at one end, or what stands in its place.

@@ -2,20 +2,20 @@
 
 use std::io;
 
-use super::{
-    Pointers, Report, Start, Summary, TraceEnd, TraceReport, TraceStart, programs, schema,
-    write_json,
-};
+use super::{Report, Start, Summary, programs, schema, write_json};
 use crate::{
-    description::Missing,
     explain::Story,
-    ledger::{self, Entry},
-    plan::{Hop, Plan},
-    trace::{Mark, Tally},
-    tracer::Losses,
-    tracker::{Cause, Fate, SocketType, Transfer},
-    verdict::{Judged, Verdict, missing_hops},
+    judge::{
+        ledger::{self, Entry},
+        missing_hops,
+    },
+    model::{
+        Cause, DescriptionMissing, Fate, Hop, Judged, Losses, Mark, PlanEntry, Pointers,
+        SocketType, Tally, Transfer, Verdict,
+    },
+    plan::Plan,
     verify::{Outcome, Scenario, ScenarioResult},
+    watch::{TraceEnd, TraceReport, TraceStart},
 };
 
 /// Writes a line as soon as it is known.
@@ -142,7 +142,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             window_full: losses.window_full,
             filter_full: losses.filter_full,
             lost_descriptions: losses.descriptions,
-            undescribed: Some(named(tally.undescribed(), Missing::name))
+            undescribed: Some(named(tally.undescribed(), DescriptionMissing::name))
                 .filter(|undescribed| !undescribed.is_empty()),
             forgotten: Some(tally.forgotten()),
             pairs: Some(
@@ -163,17 +163,6 @@ impl<W: io::Write> TraceReport for Json<W> {
             unplayed: 0,
             exit_code: end.exit_code,
         }))
-    }
-}
-
-impl From<Missing> for schema::DescriptionMissing {
-    fn from(why: Missing) -> Self {
-        match why {
-            Missing::Lost => Self::Lost,
-            Missing::Changed => Self::Changed,
-            Missing::NoFile => Self::NoFile,
-            Missing::NotSeen => Self::NotSeen,
-        }
     }
 }
 
@@ -212,10 +201,10 @@ fn result_name(result: ScenarioResult) -> &'static str {
 }
 
 /// The plan as the contract has it: an entry per hook, or one for a hop without any.
-pub(crate) fn plan(plan: &Plan) -> Vec<schema::PlanEntry> {
+pub(crate) fn plan(plan: &Plan) -> Vec<PlanEntry> {
     let mut entries = Vec::new();
     for planned in &plan.hops {
-        let entry = schema::PlanEntry {
+        let entry = PlanEntry {
             hop: planned.hop.name().to_owned(),
             mechanism: None,
             kind: None,
@@ -228,7 +217,7 @@ pub(crate) fn plan(plan: &Plan) -> Vec<schema::PlanEntry> {
             continue;
         }
         for hook in &planned.hooks {
-            entries.push(schema::PlanEntry {
+            entries.push(PlanEntry {
                 hop: entry.hop.clone(),
                 mechanism: Some(hook.kind.mechanism().name().to_owned()),
                 kind: Some(hook.kind.name().to_owned()),

@@ -5,16 +5,16 @@ use std::{fmt::Write as _, io};
 use anstyle::Style;
 
 use super::{
-    Pointers, TraceEnd, TraceReport, TraceStart, programs,
+    programs,
     sanitize::sanitize,
     text::{DIM, RED, YELLOW, duration, hop_lines, write_heading, write_losses},
 };
 use crate::{
-    description::{FileDescription, SocketDescription},
-    trace::{Mark, Tally},
-    tracer::Losses,
-    tracker::{Fate, Receiver, Sender, Socket, Transfer},
-    verdict::{Judged, Verdict},
+    model::{
+        Fate, FileDescription, Judged, Losses, Mark, Pointers, Receiver, Sender, Socket,
+        SocketDescription, Tally, Transfer, Verdict,
+    },
+    watch::{TraceEnd, TraceReport, TraceStart},
 };
 
 /// Pairs of programs that the summary shows; JSON has them all.
@@ -195,7 +195,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 tally.forgotten()
             )?;
         }
-        for unread in end.unread.told() {
+        for unread in end.unread.sentences() {
             writeln!(
                 self.out,
                 "{YELLOW}not read   {}{YELLOW:#}",

@@ -2,12 +2,10 @@
 
 use std::{fmt::Write as _, io};
 
-use super::{TraceEnd, TraceReport, TraceStart, duration, sanitize};
+use super::{duration, sanitize};
 use crate::{
-    trace::Tally,
-    tracer::Losses,
-    tracker::{Fate, Transfer},
-    verdict::{Judged, Verdict},
+    model::{Fate, Judged, Losses, Tally, Transfer, Verdict},
+    watch::{TraceEnd, TraceReport, TraceStart},
 };
 
 /// Transfers that a diagram shows: more is unreadable, and Mermaid refuses more than 50,000 bytes.

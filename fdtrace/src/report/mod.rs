@@ -3,6 +3,7 @@
 //! Reports do no I/O but writing to what they are given, and read no clock. What the traced
 //! system controls (names, paths) reaches a format only through that format's own escaping.
 
+mod against;
 mod dot;
 mod html;
 mod inflight;
@@ -11,17 +12,17 @@ mod junit;
 mod lines;
 mod mermaid;
 mod perfetto;
-mod pointers;
 mod programs;
 mod sanitize;
 pub mod schema;
 mod several;
+pub(crate) mod story;
 mod tap;
 mod text;
-mod trace;
 
 use std::io;
 
+pub use against::tell_against;
 pub use dot::Dot;
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
@@ -31,19 +32,16 @@ pub use junit::Junit;
 pub use lines::Lines;
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
-pub use pointers::{PointerStyle, Pointers};
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
+pub use story::tell;
 pub use tap::Tap;
 pub use text::Text;
 pub(crate) use text::{duration, write_plan};
-pub use trace::{TraceEnd, TraceReport, TraceStart};
 
 use crate::{
+    model::{Fate, Losses, ProgramCost, Verdict},
     plan::Plan,
-    tracer::{Losses, ProgramCost},
-    tracker::Fate,
-    verdict::Verdict,
     verify::{Outcome, ScenarioResult},
 };
 

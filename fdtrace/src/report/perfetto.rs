@@ -8,13 +8,10 @@ use std::{collections::BTreeMap, io};
 
 use serde_json::{Value, json};
 
-use super::{TraceEnd, TraceReport, TraceStart, sanitize, write_json};
+use super::{sanitize, write_json};
 use crate::{
-    plan::Hop,
-    trace::Tally,
-    tracer::Losses,
-    tracker::{Cause, HopSeen, Transfer},
-    verdict::Judged,
+    model::{Cause, Hop, HopSeen, Judged, Losses, Tally, Transfer},
+    watch::{TraceEnd, TraceReport, TraceStart},
 };
 
 /// The lane of the receive queues; no process has this id.

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::schema;
-use crate::tracer::ProgramCost;
+use crate::model::ProgramCost;
 
 /// Writes a line for each program, below the summary.
 pub(super) fn write(out: &mut impl io::Write, programs: &[ProgramCost]) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, io};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use crate::lossless::{Part, parts};
+use crate::model::lossless::{Part, parts};
 
 /// A name or a sentence with all that a reader would not see, or that would do something to the
 /// terminal, written by its code: `\u{202e}` for a character, `\xff` for a byte that is not UTF-8,
@@ -120,7 +120,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lossless;
+    use crate::model::lossless;
 
     #[test]
     fn what_cannot_be_seen_is_written_by_its_code() {

@@ -6,9 +6,9 @@
 mod inflight;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::tracker::{CauseMissing, Doubt};
+use crate::model::{CauseMissing, DescriptionMissing, Doubt, PlanEntry, QueueTime, UnreadQueues};
 
 pub use inflight::{
     InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
@@ -107,28 +107,6 @@ pub struct Listed {
     pub needs: Vec<String>,
 }
 
-/// How one hop is watched, or why not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PlanEntry {
-    /// The hop.
-    pub hop: String,
-    /// `trampoline`, `kprobe` or `tracepoint`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mechanism: Option<String>,
-    /// Kind of attachment in the kernel's words, such as `tp_btf`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// The function or tracepoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// The hop is not watched; absent where it is.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub skipped: bool,
-    /// Why it is not, or why a better candidate was passed over.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
 /// One file at one hop.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Hop {
@@ -157,22 +135,6 @@ pub struct Hop {
     /// What the count should be, going by the hop before and this kernel's source, if nobody else
     /// took or gave up a reference in between; null at the first hop.
     pub expected_refs: Option<i64>,
-}
-
-/// Why a file has no description.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DescriptionMissing {
-    /// Its record found no room in the ring buffer.
-    Lost,
-    /// It was not the same twice: of files in flight their path in two passes; of a send that failed,
-    /// the file behind the sender's number.
-    Changed,
-    /// There is no file: the sender gave a number that is not open.
-    NoFile,
-    /// The message was not seen where files are described: it lies in its queue unread, the record of
-    /// its receive was lost, or it ended where this kernel shows nothing.
-    NotSeen,
 }
 
 /// One file's way in one message.
@@ -402,26 +364,6 @@ pub struct Summary {
     pub exit_code: u8,
 }
 
-/// Why not all is known of what lay in queues, by the look through them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct UnreadQueues {
-    /// As the trace began: what was sent before, and could not be read, is not shown as `queued`.
-    pub at_start: Option<String>,
-    /// As it ended.
-    pub at_end: Option<String>,
-}
-
-impl UnreadQueues {
-    /// Sentences' worth of it, for people.
-    pub(super) fn told(&self) -> impl Iterator<Item = String> {
-        let looks = [("start", &self.at_start), ("end", &self.at_end)];
-        looks.into_iter().filter_map(|(when, why)| {
-            let why = why.as_deref()?;
-            Some(format!("queues at the {when}: {why}"))
-        })
-    }
-}
-
 /// What an eBPF program of fdtrace's cost this machine.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Program {
@@ -446,19 +388,6 @@ pub struct Pair {
     pub receiver: Option<String>,
     /// How many.
     pub transfers: u64,
-}
-
-/// How long transfers lay in a queue, nanoseconds; to three digits, but for the longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct QueueTime {
-    /// Half took no longer.
-    pub p50_ns: u64,
-    /// Nine of ten took no longer.
-    pub p90_ns: u64,
-    /// 99 of 100 took no longer.
-    pub p99_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
 }
 
 /// The JSON Schema of one line.

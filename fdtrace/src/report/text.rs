@@ -4,14 +4,14 @@ use std::{fmt::Write as _, io};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Pointers, Report, Start, Summary, programs, sanitize::sanitize, schema::PlanEntry};
+use super::{Report, Start, Summary, programs, sanitize::sanitize};
 use crate::{
-    explain,
-    ledger::{self, Entry},
-    plan::{Hop, Plan},
-    tracer::Losses,
-    tracker::Fate,
-    verdict::{Judged, Verdict, missing_hops},
+    judge::{
+        ledger::{self, Entry},
+        missing_hops,
+    },
+    model::{Fate, Hop, Judged, Losses, PlanEntry, Pointers, Verdict},
+    plan::Plan,
     verify::{Outcome, ScenarioResult},
 };
 
@@ -127,7 +127,7 @@ impl<W: io::Write> Report for Text<W> {
         }
         if let Some(story) = &outcome.story {
             writeln!(self.out)?;
-            explain::tell(&mut self.out, story)?;
+            super::tell(&mut self.out, story)?;
             writeln!(self.out)?;
         }
         self.out.flush()

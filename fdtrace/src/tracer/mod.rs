@@ -31,20 +31,20 @@ use aya::{
 use fdtrace_common::wake;
 use tokio::{io::unix::AsyncFd, time::Instant};
 
-pub use counters::{Losses, ProgramCost, Stats};
+pub use counters::Stats;
 pub use filter::{Cgroup, Filter};
 use queues::Walk;
 pub use queues::{QueueError, Queues};
 pub use sockets::SocketTables;
+pub use task_files::SnapshotError;
 use task_files::TaskFiles;
-pub use task_files::{OpenFile, Snapshot, SnapshotError};
 pub use wanted::WantedProcesses;
 
 use crate::{
-    event::{DecodeError, Event, decode},
-    inflight::{Pass, QueuedFile},
     kernel::{Target, TypeError, Types},
+    model::{Losses, Pass, ProgramCost, QueuedFile, Snapshot},
     plan::{Hook, Plan},
+    wire::{DecodeError, Event, decode},
 };
 
 /// Loading is tried again this often when the kernel asks for it.

@@ -29,10 +29,10 @@ use super::{
     type_ids,
 };
 use crate::{
-    inflight::{Gaps, Pass, Queue, QueuedFile, UnixSocket, holders},
     kernel::{Target, Types},
-    path::FilePath,
+    model::{FilePath, Gaps, Pass, Queue, QueuedFile, UnixSocket},
     plan::Offsets,
+    wire::{self, holders},
 };
 
 const QUEUE: &str = "inflight_queue";
@@ -326,7 +326,7 @@ impl Walk {
                 PAGE_CHANGED => return Ok(Attempt::Changed),
                 _ => {}
             }
-            let seen = UnixSocket::of(&page.socket);
+            let seen = wire::unix_socket(&page.socket);
             // Nothing pins the socket between two pages: its address could be another's by now.
             if let Some(before) = &socket
                 && (before.ino, before.kind, &before.name) != (seen.ino, seen.kind, &seen.name)
@@ -373,7 +373,7 @@ impl Walk {
         ];
         Ok(self.path(ebpf, arguments)?.map(|(page, path)| {
             let socket = (page.socket.family != 0).then_some(page.socket);
-            QueuedFile::of(item, Some(path), socket)
+            wire::queued_file(item, Some(path), socket)
         }))
     }
 
@@ -386,7 +386,7 @@ impl Walk {
             return Ok(None);
         }
         let Raw(page) = entry(&self.path_page, PATH_PAGE)?;
-        let path = FilePath::of(&page.head, &page.names);
+        let path = wire::path(&page.head, &page.names);
         Ok(Some((page, path)))
     }
 }

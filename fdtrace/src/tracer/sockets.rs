@@ -14,7 +14,7 @@ use fdtrace_common::queues::{
 };
 
 use super::queues::{QueueError, Raw, TRIES, entry, load_called, run, take};
-use crate::{inflight::Gaps, kernel::Symbols, plan::Offsets};
+use crate::{kernel::Symbols, model::Gaps, plan::Offsets};
 
 const NAMESPACES: &str = "inflight_namespaces";
 const SOCKETS: &str = "inflight_sockets";

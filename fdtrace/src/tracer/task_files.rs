@@ -1,6 +1,6 @@
 //! The `iter/task_file` snapshot: the kernel's own list of which file is behind each descriptor.
 
-use std::{collections::HashMap as Map, io::Read as _};
+use std::io::Read as _;
 
 use aya::{
     Ebpf,
@@ -11,7 +11,10 @@ use fdtrace_common::records::TaskFile;
 use zerocopy::FromBytes as _;
 
 use super::{TracerError, type_ids};
-use crate::kernel::{Target, Types};
+use crate::{
+    kernel::{Target, Types},
+    model::{OpenFile, Snapshot},
+};
 
 const PROGRAM: &str = "snapshot_task_file";
 
@@ -38,18 +41,6 @@ pub enum SnapshotError {
 /// Takes snapshots.
 pub(super) struct TaskFiles {
     pids: HashMap<MapData, u32, u8>,
-}
-
-/// Files by process and descriptor.
-pub type Snapshot = Map<(u32, i32), OpenFile>;
-
-/// What the iterator says of the file behind a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenFile {
-    /// Its address.
-    pub ptr: u64,
-    /// Its reference count, with what the iterator itself holds while it looks.
-    pub refs: i64,
 }
 
 impl TaskFiles {

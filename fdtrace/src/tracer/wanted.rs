@@ -16,7 +16,7 @@ use super::{
     TracerError,
     filter::{Filter, HELD, MARKED, UNHELD, WANTED_PROCESSES, padded},
 };
-use crate::inflight::{Holder, QueuedFile};
+use crate::model::{Holder, QueuedFile};
 
 /// Most records of one kind that a list has.
 const RUNS_MAX: usize = LIST_MAX.div_ceil(FILES_PER_RECORD);

@@ -13,11 +13,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Fact, Group, Mistakable, Record, Scenario, is_of};
 use crate::{
     explain::Story,
-    ledger,
+    judge::{Meanwhile, ledger},
+    model::{Judged, Transfer, Verdict},
     plan::Plan,
-    tracker::Transfer,
-    unseen::Meanwhile,
-    verdict::{Judged, Verdict},
     witness::{Testimony, Witness},
 };
 

@@ -36,12 +36,12 @@ use stage_process::{Said, StageProcess};
 
 use crate::{
     inherited,
+    judge::{Meanwhile, Unseen},
+    model::{Losses, ProgramCost, Snapshot, Transfer, Verdict},
     plan::Plan,
-    trace::live::now_ns,
-    tracer::{Losses, ProgramCost, Snapshot, Tracer, TracerError},
-    tracker::{Tracker, Transfer},
-    unseen::{Meanwhile, Unseen},
-    verdict::Verdict,
+    tracer::{Tracer, TracerError},
+    track::Tracker,
+    watch::live::now_ns,
     witness::{self, Originals, Testimony, Witness},
 };
 

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use super::fact::Fact;
-use crate::{event::Event, tracer::Tracer};
+use crate::{tracer::Tracer, wire::Event};
 
 /// Looks on while scenarios are played.
 pub trait Onlooker {

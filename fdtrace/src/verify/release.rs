@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{Fact, REAP_LIMIT, Record, Verifier};
 use crate::{
-    tracker::Fate,
+    model::Fate,
     witness::{Balance, Originals, Surplus},
 };
 

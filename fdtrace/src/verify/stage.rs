@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     inherited,
-    tracker::{Cause, Fate},
+    model::{Cause, Fate},
 };
 pub use receiving::Incoming;
 pub use sending::Outgoing;

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, fs::File, io, os::fd::AsRawFd};
 
 use super::Originals;
-use crate::tracer::Snapshot;
+use crate::model::Snapshot;
 
 /// Counts the references of files that this process holds.
 pub struct Balance {
@@ -63,7 +63,7 @@ impl Balance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracer::OpenFile;
+    use crate::model::OpenFile;
 
     const PID: u32 = 100;
 

@@ -7,7 +7,7 @@ use nix::{
     unistd::{Whence, lseek},
 };
 
-use crate::verdict::Verdict;
+use crate::model::Verdict;
 
 /// Far outside any file a scenario makes, and unlike any offset a program would be at.
 const STRANGE_OFFSET: i64 = 0x5eed_f17e;

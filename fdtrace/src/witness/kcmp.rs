@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use crate::verdict::Verdict;
+use crate::model::Verdict;
 
 /// From `linux/kcmp.h`.
 const KCMP_FILE: libc::c_int = 0;

@@ -11,7 +11,7 @@ mod original;
 
 use std::os::fd::AsFd as _;
 
-use crate::{tracer::Snapshot, verdict::Verdict};
+use crate::model::{Snapshot, Verdict};
 
 pub use balance::{Balance, Surplus};
 pub use birth::Birth;

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-use crate::tracer::Snapshot;
+use crate::model::Snapshot;
 
 /// Why a descriptor of another process cannot be held.
 #[derive(Debug, thiserror::Error)]

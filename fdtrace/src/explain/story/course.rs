@@ -6,8 +6,7 @@ use crate::{
         endings::{Turn, turn},
         functions::When,
     },
-    plan::Hop,
-    tracker::{Cause, Chain, Fate, SocketType},
+    model::{Cause, Chain, Fate, Hop, SocketType},
     verify::fact::Fact,
 };
 

@@ -2,9 +2,9 @@
 
 use super::{FILES_TOLD, FileTold, HopTold, Message, Moved, Sighting, Writer};
 use crate::{
-    ledger,
-    plan::{Hop, Kind, Plan, PlannedHop},
-    tracker::{HopSeen, Transfer},
+    judge::ledger,
+    model::{Hop, HopSeen, Transfer},
+    plan::{Kind, Plan, PlannedHop},
 };
 
 impl Writer<'_> {

@@ -1,9 +1,6 @@
 //! Messages: the transfers of each list, in order of time.
 
-use crate::{
-    plan::Hop,
-    tracker::{Cause, Fate, HopSeen, Transfer},
-};
+use crate::model::{Cause, Fate, Hop, HopSeen, Transfer};
 
 /// Transfers of one list: a message, or what MSG_PEEK made of one.
 pub(super) struct Message<'a> {

@@ -19,9 +19,8 @@ use super::{
     recorder::Recording,
 };
 use crate::{
-    plan::{Hop, Plan},
-    report::Pointers,
-    tracker::{Cause, Chain, Fate, Transfer},
+    model::{Cause, Chain, Fate, Hop, Pointers, Transfer},
+    plan::Plan,
     verify::Scenario,
 };
 
@@ -30,7 +29,7 @@ use hops::blind_because;
 use messages::{Message, messages};
 pub use model::*;
 use names::Names;
-pub(super) use names::UNNAMED;
+pub(crate) use names::UNNAMED;
 
 /// Files of a message that are told of one by one.
 const FILES_TOLD: usize = 3;

@@ -7,8 +7,7 @@
 use super::NamedFile;
 use crate::{
     explain::recorder::{Descriptor, Still},
-    report::Pointers,
-    tracker::{FileIdentity, Transfer},
+    model::{FileIdentity, Pointers, Transfer},
     verify::fact::Fact,
     witness::Birth,
 };

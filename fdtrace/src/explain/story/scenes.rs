@@ -1,7 +1,11 @@
 //! Scenes: the moments at which an actor was held.
 
 use super::{FILES_TOLD, Message, Place, Queue, Row, Scene, Table, UNNAMED, Whereabouts, Writer};
-use crate::{explain::recorder::Still, plan::Hop, tracker::Fate, verify::fact::Fact};
+use crate::{
+    explain::recorder::Still,
+    model::{Fate, Hop},
+    verify::fact::Fact,
+};
 
 impl Writer<'_> {
     pub(super) fn scene(&self, still: &Still, messages: &[Message<'_>]) -> Scene {

@@ -10,14 +10,13 @@ use std::{collections::HashMap, hash::Hash, io};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
-use super::{Pointers, TraceEnd, TraceReport, TraceStart, duration, sanitize, schema::PlanEntry};
+use super::{duration, sanitize};
 use crate::{
-    ledger,
-    plan::Hop,
-    trace::Tally,
-    tracer::Losses,
-    tracker::{HopSeen, SocketType, Transfer},
-    verdict::{Judged, Verdict},
+    judge::ledger,
+    model::{
+        Hop, HopSeen, Judged, Losses, PlanEntry, Pointers, SocketType, Tally, Transfer, Verdict,
+    },
+    watch::{TraceEnd, TraceReport, TraceStart},
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -309,7 +308,7 @@ fn body(
                     "Records were lost: what is missing here may have been there, and no verdict stands on it."
                 }
             }
-            @for unread in end.unread.told() {
+            @for unread in end.unread.sentences() {
                 p class="warning" { "Not read: " (sanitize(&unread)) }
             }
             @if let Some(why) = &end.incomplete {

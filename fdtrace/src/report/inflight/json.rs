@@ -4,9 +4,9 @@ use std::{collections::HashMap, io};
 
 use super::{InFlightReport, Round};
 use crate::{
-    inflight::{Census, Holder, Holding, Identity, Part, Row},
-    report::{Pointers, schema, write_json},
-    tracker::SocketType,
+    inflight::{Census, Holding, Part, Row, description},
+    model::{DescriptionMissing, Holder, Identity, Pointers, SocketType},
+    report::{schema, write_json},
 };
 
 /// Writes a line for each file.
@@ -98,7 +98,7 @@ fn in_flight(
         gid: identity.gid,
     };
     let path = queued.path.as_ref();
-    let description = queued.description();
+    let description = description(queued);
     schema::InFlight {
         file: schema::File {
             ptr: pointers.file(file),
@@ -111,9 +111,7 @@ fn in_flight(
             flags: file.flags,
             mode: file.mode,
         },
-        description_missing: description
-            .is_none()
-            .then_some(schema::DescriptionMissing::Changed),
+        description_missing: description.is_none().then_some(DescriptionMissing::Changed),
         description,
         deleted: queued.is_deleted(),
         links: queued.links,

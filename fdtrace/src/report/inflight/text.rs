@@ -6,9 +6,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::{InFlightReport, Round};
 use crate::{
-    inflight::{Age, Census, Holder, Holding, Line, Part, Row},
+    inflight::{Age, Census, Holding, Line, Part, Row, description},
+    model::{Holder, SocketType},
     report::{duration, sanitize},
-    tracker::SocketType,
 };
 
 const BOLD: Style = Style::new().bold();
@@ -73,7 +73,7 @@ impl<W: io::Write> InFlightText<W> {
         let queued = &row.queued;
         let indent = indent(line.depth);
         let place = format!("{}.{}", queued.message, queued.index);
-        let description = match queued.description() {
+        let description = match description(queued) {
             Some(description) => sanitize(&description),
             None => "its path changed while it was read".to_owned(),
         };

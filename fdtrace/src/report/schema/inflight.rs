@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{DescriptionMissing, File};
+use super::File;
+use crate::model::DescriptionMissing;
 
 /// One file in a message that nobody has received.
 #[derive(Debug, Serialize, JsonSchema)]

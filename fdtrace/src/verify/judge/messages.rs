@@ -4,11 +4,10 @@
 //! A transfer is a message's if the sending side agrees: process, number, place and time. What
 //! was installed must agree at the receiving side too. Then the fate and its cause are compared.
 
-use super::{Findings, Judged, Matched, Record, sight};
+use super::{Findings, Matched, Record, sight};
 use crate::{
-    plan::{Hop, Plan},
-    tracker::{Cause, Fate, HopSeen, Transfer},
-    verdict::Verdict,
+    model::{Cause, Fate, Hop, HopSeen, Judged, Transfer, Verdict},
+    plan::Plan,
     verify::fact::Fact,
 };
 

@@ -2,8 +2,8 @@
 //! open question and not a wrong answer.
 
 use crate::{
-    plan::{Hop, Plan},
-    tracker::{Cause, Fate},
+    model::{Cause, Fate, Hop},
+    plan::Plan,
 };
 
 /// Why the plan does not show how a transfer ended that ended so; `None` if it does.

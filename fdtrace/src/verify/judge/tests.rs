@@ -6,12 +6,13 @@ use std::path::Path;
 
 use super::*;
 use crate::{
+    judge::Meanwhile,
     kernel::KernelView,
-    plan::{Attach, Hop, Plan, plan},
-    tracker::{
-        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, HopSeen, Receiver, Sender, Socket,
+    model::{
+        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Receiver, Sender,
+        Socket,
     },
-    unseen::Meanwhile,
+    plan::{Attach, Plan, plan},
     verify::{Mistakable, Record, fact::Actor, find},
 };
 

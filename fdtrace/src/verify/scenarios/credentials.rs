@@ -12,8 +12,8 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    model::{Cause, Fate},
     passing::{self, Received},
-    tracker::{Cause, Fate},
     verify::stage::{Baton, Stage, expect_content},
 };
 

@@ -10,7 +10,7 @@ use nix::{
 
 use super::scenarios;
 use crate::{
-    tracker::Fate,
+    model::Fate,
     verify::stage::{Baton, Stage, expect_content, is_cloexec},
 };
 

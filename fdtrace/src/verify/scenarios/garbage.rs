@@ -12,7 +12,7 @@ use nix::sys::socket::SockType;
 
 use super::scenarios;
 use crate::{
-    tracker::{Cause, Fate},
+    model::{Cause, Fate},
     verify::stage::{Stage, Watch},
 };
 

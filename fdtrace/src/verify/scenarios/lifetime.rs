@@ -10,8 +10,8 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    model::{Cause, Fate},
     passing,
-    tracker::{Cause, Fate},
     verify::stage::{Baton, Stage, Watch, expect_content},
 };
 

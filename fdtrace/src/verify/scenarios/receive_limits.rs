@@ -17,8 +17,8 @@ use nix::sys::{
 
 use super::scenarios;
 use crate::{
+    model::{Cause, Fate},
     passing,
-    tracker::{Cause, Fate},
     verify::{
         bpf::{MARK, Refusal},
         stage::{Baton, Stage, expect_content, whoami},

@@ -25,8 +25,8 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    model::{Cause, Fate},
     passing,
-    tracker::{Cause, Fate},
     verify::stage::{Baton, Stage, attempt, die_with_parent_still, expect_content},
 };
 

@@ -7,7 +7,7 @@ use nix::sys::socket::{MsgFlags, SockType};
 
 use super::{CONTENT, exchange, expect_nothing, send_watched};
 use crate::{
-    tracker::{Cause, Fate},
+    model::{Cause, Fate},
     verify::{
         scenarios::scenarios,
         stage::{Stage, attempt, expect_content, now_ns},

@@ -7,7 +7,7 @@ use nix::sys::socket::{MsgFlags, SockType};
 
 use super::{TYPES, exchange, expect_nothing, send_watched};
 use crate::{
-    tracker::{Cause, Fate},
+    model::{Cause, Fate},
     verify::{
         scenarios::scenarios,
         stage::{Stage, expect_content},

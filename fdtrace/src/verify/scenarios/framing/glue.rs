@@ -10,8 +10,8 @@ use nix::{
 
 use super::{CONTENT, exchange, expect_nothing, send_watched};
 use crate::{
+    model::{Cause, Fate},
     passing::Received,
-    tracker::{Cause, Fate},
     verify::{
         scenarios::scenarios,
         stage::{Stage, expect_content},

@@ -12,7 +12,7 @@ use nix::{
 
 use super::{CONTENT, exchange, expect_nothing};
 use crate::{
-    tracker::{Cause, Fate},
+    model::{Cause, Fate},
     verify::{
         scenarios::scenarios,
         stage::{Stage, Watch, expect_content},

@@ -1,0 +1,154 @@
+//! Step by step: the story while it happens, with the scenario's processes held at each checkpoint
+//! until the reader goes on.
+//!
+//! The kernel cannot be held in the middle of a call. What happened in one is told when the next
+//! checkpoint is reached, from the records, hop by hop, and is called a recording.
+
+use std::{
+    io::{self, BufRead as _, Write},
+    rc::Rc,
+};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::{
+    explain::{
+        Path, Recording, Story, Teller,
+        story::{Act, Passage},
+    },
+    kernel::Symbols,
+    model::{Pointers, Transfer},
+    plan::Plan,
+    report::story as tell,
+    track::Tracker,
+    verify::{Scenario, fact::Fact},
+};
+
+const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// Tells a scenario's story as far as it has come.
+pub(super) struct Stepper<W> {
+    /// Where the story goes; what is asked of the reader goes to stderr.
+    pub out: W,
+    /// The scenario.
+    pub scenario: &'static Scenario,
+    /// What there is to see on this kernel.
+    pub plan: Plan,
+    /// The functions it has.
+    pub path: Path,
+    /// How to show addresses.
+    pub pointers: Pointers,
+    /// Names code addresses.
+    pub symbols: Rc<Symbols>,
+    /// Acts that have been told.
+    pub told: usize,
+    /// The reader has no more to say, so nothing stops any more.
+    pub at_end_of_input: bool,
+}
+
+impl<W: Write> Stepper<W> {
+    /// Tells what is new, while the actor stands still.
+    pub(super) fn stop(&mut self, recording: &Recording) {
+        // A reader who has gone away is found out when the story ends.
+        let _ = self.tell_new(recording);
+    }
+
+    fn tell_new(&mut self, recording: &Recording) -> io::Result<()> {
+        let story = self.story(recording);
+        if self.told == 0 {
+            tell::begin(&mut self.out, &story)?;
+        }
+        for (place, act) in story.acts.iter().enumerate().skip(self.told) {
+            self.told = place + 1;
+            match act {
+                Act::Scene(_) => {
+                    tell::tell_act(&mut self.out, place, act)?;
+                    self.wait("the processes are held here until you press Enter")?;
+                }
+                Act::Passage(passage) => self.tell_passage(place, passage)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a call from one hop to the next.
+    fn tell_passage(&mut self, place: usize, passage: &Passage) -> io::Result<()> {
+        writeln!(self.out)?;
+        tell::title(&mut self.out, place, &passage.title)?;
+        for step in &passage.steps {
+            tell::tell_step(&mut self.out, step)?;
+            if step.hop.is_some() {
+                self.wait("a recording, for a call cannot be held: Enter shows how it went on")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, what: &str) -> io::Result<()> {
+        self.out.flush()?;
+        if self.at_end_of_input {
+            return Ok(());
+        }
+        let mut stderr = anstream::stderr().lock();
+        write!(stderr, "{CYAN}[{what}]{CYAN:#} ")?;
+        stderr.flush()?;
+        drop(stderr);
+        let mut line = String::new();
+        self.at_end_of_input = io::stdin().lock().read_line(&mut line)? == 0;
+        Ok(())
+    }
+
+    /// The story so far: what is on its way counts as queued.
+    fn story(&mut self, recording: &Recording) -> Story {
+        let symbols = Rc::clone(&self.symbols);
+        let mut tracker = Tracker::new(Box::new(move |address| {
+            symbols.symbolize(address).map(|(name, _)| name.to_owned())
+        }));
+        for event in &recording.events {
+            tracker.apply(event.clone());
+        }
+        tracker.close_open();
+        let pids: Vec<u32> = recording
+            .facts
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::Joined { actor } => Some(actor.pid),
+                _ => None,
+            })
+            .collect();
+        let transfers: Vec<Transfer> = tracker
+            .take_closed()
+            .into_iter()
+            .filter(|transfer| {
+                let sender = transfer.sender.as_ref().map(|sender| sender.pid);
+                let receiver = transfer.receiver.as_ref().map(|receiver| receiver.pid);
+                [sender, receiver]
+                    .into_iter()
+                    .flatten()
+                    .any(|pid| pids.contains(&pid))
+            })
+            .collect();
+        let teller = Teller {
+            plan: &self.plan,
+            path: &self.path,
+        };
+        teller.tell(self.scenario, recording, &transfers, &mut self.pointers)
+    }
+
+    /// Tells what came after the last checkpoint, and how it ended.
+    ///
+    /// # Errors
+    /// What writing says.
+    pub(super) fn finish(&mut self, story: &Story) -> io::Result<()> {
+        if self.told == 0 {
+            tell::begin(&mut self.out, story)?;
+        }
+        for (place, act) in story.acts.iter().enumerate().skip(self.told) {
+            match act {
+                Act::Scene(_) => tell::tell_act(&mut self.out, place, act)?,
+                Act::Passage(passage) => self.tell_passage(place, passage)?,
+            }
+        }
+        tell::end(&mut self.out, story)
+    }
+}

@@ -1,0 +1,64 @@
+//! File: what identifies an open file, what kind it is, and what it is called.
+
+mod description;
+mod kind;
+mod path;
+
+pub use description::{DescriptionMissing, FileDescription, SocketDescription, VsockAddr};
+pub use path::FilePath;
+
+use super::lossless;
+
+/// Bytes of the kernel's own name for a file that is in no directory.
+pub(super) const LABEL_LEN: usize = fdtrace_common::records::LABEL_LEN;
+
+/// What identifies a file, as the kernel showed it while the list held a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Address of the `struct file`; means something only while the transfer lasts.
+    pub ptr: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Device of its file system, kernel encoding (major << 20 | minor).
+    pub dev: u32,
+    /// Device that it stands for, likewise.
+    pub rdev: u32,
+    /// Type and permissions.
+    pub mode: u16,
+    /// Open flags.
+    pub flags: u32,
+    /// Magic number of its file system.
+    pub magic: u64,
+    /// What the kernel calls it if it is in no directory; up to the first NUL.
+    pub label: Option<[u8; LABEL_LEN]>,
+}
+
+impl FileIdentity {
+    /// Device as users know it, `major:minor`.
+    #[must_use]
+    pub fn device(&self) -> String {
+        let minor = self.dev & ((1 << kind::MINOR_BITS) - 1);
+        format!("{}:{minor}", self.dev >> kind::MINOR_BITS)
+    }
+
+    /// The words of [`FileIdentity::kind`].
+    pub const KINDS: &'static [&'static str] = &kind::KINDS;
+
+    /// What kind of file it is, in a word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        kind::of(self)
+    }
+
+    /// Whether it is of a kind that pidfds are of, on this kernel or an earlier one.
+    #[must_use]
+    pub fn may_be_pidfd(&self) -> bool {
+        [kind::PIDFS_MAGIC, kind::ANON_INODE_FS_MAGIC].contains(&self.magic)
+    }
+
+    /// Whether it has no inode of its own (`anon_inode:` in `/proc/PID/fd`).
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.magic == kind::ANON_INODE_FS_MAGIC
+    }
+}

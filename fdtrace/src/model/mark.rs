@@ -1,0 +1,92 @@
+//! Marks: what an engineer wants to notice about a transfer.
+
+use std::fmt;
+
+use super::{Fate, Transfer};
+
+/// Something to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The receiver's descriptor is not close-on-exec: its children will have it too.
+    Inheritable,
+    /// The receiver is in another user namespace than the sender.
+    OtherUserNamespace,
+    /// Likewise for the pid namespace.
+    OtherPidNamespace,
+    /// Likewise for the mount namespace.
+    OtherMountNamespace,
+    /// Likewise for the cgroup.
+    OtherCgroup,
+    /// The receiver is another user than the sender.
+    OtherUser,
+    /// It has been in the queue for long, and still is.
+    StillQueued,
+    /// It was in the queue before the trace began; who sent it is not known.
+    QueuedBefore,
+    /// A peek lost it; the message stays in its queue, with this file.
+    Peek,
+}
+
+impl Mark {
+    /// The mark's name in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inheritable => "inheritable",
+            Self::OtherUserNamespace => "other-user-ns",
+            Self::OtherPidNamespace => "other-pid-ns",
+            Self::OtherMountNamespace => "other-mount-ns",
+            Self::OtherCgroup => "other-cgroup",
+            Self::OtherUser => "other-user",
+            Self::StillQueued => "still-queued",
+            Self::QueuedBefore => "queued-before",
+            Self::Peek => "peek",
+        }
+    }
+
+    /// The marks that a transfer has by itself.
+    #[must_use]
+    pub fn of(transfer: &Transfer) -> Vec<Self> {
+        let mut marks = Vec::new();
+        let receiver = transfer.receiver.as_ref();
+        if receiver.and_then(|receiver| receiver.cloexec) == Some(false) {
+            marks.push(Self::Inheritable);
+        }
+        let context = &transfer.context;
+        if let (Some(sender), Some(receiver), true) =
+            (context.sender, context.receiver, receiver.is_some())
+        {
+            for (mark, from, to) in [
+                (Self::OtherUserNamespace, sender.user_ns, receiver.user_ns),
+                (Self::OtherPidNamespace, sender.pid_ns, receiver.pid_ns),
+                (
+                    Self::OtherMountNamespace,
+                    sender.mount_ns,
+                    receiver.mount_ns,
+                ),
+                (Self::OtherCgroup, sender.cgroup, receiver.cgroup),
+                (Self::OtherUser, sender.uid.into(), receiver.uid.into()),
+            ] {
+                if from != to {
+                    marks.push(mark);
+                }
+            }
+        }
+        if transfer.overdue && transfer.fate == Fate::Queued {
+            marks.push(Self::StillQueued);
+        }
+        if transfer.found_ns.is_some() {
+            marks.push(Self::QueuedBefore);
+        }
+        if transfer.peek && transfer.fate != Fate::Peeked {
+            marks.push(Self::Peek);
+        }
+        marks
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

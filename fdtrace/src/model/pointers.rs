@@ -1,0 +1,85 @@
+//! Kernel addresses, as the administrator's policy lets them be shown.
+
+use std::collections::HashMap;
+
+use super::{FileIdentity, HopSeen, Transfer};
+
+/// How to show them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PointerStyle {
+    /// As they are, unless `kernel.kptr_restrict` is 2.
+    Auto,
+    /// As they are.
+    Raw,
+    /// As `file#1`, `file#2`, …: alike where they are alike.
+    Alias,
+}
+
+/// What an alias stands for: a kind of object, its address, and for files the inode and device,
+/// because a file's address is another's as soon as it is gone.
+type Key = (&'static str, u64, (u64, u32));
+
+/// Aliases that are known at once. One that comes again after that gets another number: none is
+/// ever given twice.
+const ALIASES_MAX: usize = 1 << 18;
+
+/// Turns addresses to text.
+#[derive(Debug)]
+pub struct Pointers {
+    raw: bool,
+    aliases: HashMap<Key, usize>,
+    counts: HashMap<&'static str, usize>,
+}
+
+impl Pointers {
+    /// Follows `style`, and the kernel's policy where that leaves it open.
+    #[must_use]
+    pub fn new(style: PointerStyle, kptr_restrict: u8) -> Self {
+        const HIDDEN_FROM_EVERYBODY: u8 = 2;
+        let raw = match style {
+            PointerStyle::Auto => kptr_restrict < HIDDEN_FROM_EVERYBODY,
+            PointerStyle::Raw => true,
+            PointerStyle::Alias => false,
+        };
+        Self {
+            raw,
+            aliases: HashMap::new(),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// The address of a transfer's file.
+    pub fn file(&mut self, file: &FileIdentity) -> String {
+        self.alias(("file", file.ptr, (file.ino, file.dev)))
+    }
+
+    /// The address of the file that was seen at a hop, which is the transfer's but for a fault.
+    pub fn file_at(&mut self, transfer: &Transfer, seen: &HopSeen) -> String {
+        if seen.file == transfer.file.ptr {
+            self.file(&transfer.file)
+        } else {
+            self.show("file", seen.file)
+        }
+    }
+
+    /// The address of a `kind` of object (`skb`, `list`).
+    pub fn show(&mut self, kind: &'static str, address: u64) -> String {
+        self.alias((kind, address, (0, 0)))
+    }
+
+    fn alias(&mut self, key: Key) -> String {
+        let (kind, address, _) = key;
+        if self.raw {
+            return format!("{address:#018x}");
+        }
+        if self.aliases.len() >= ALIASES_MAX {
+            self.aliases.clear();
+        }
+        let count = self.counts.entry(kind).or_default();
+        let alias = self.aliases.entry(key).or_insert_with(|| {
+            *count += 1;
+            *count
+        });
+        format!("{kind}#{alias}")
+    }
+}

@@ -1,0 +1,75 @@
+//! Socket: the pair that a message goes through.
+
+use super::lossless;
+
+/// Type of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketType {
+    /// SOCK_STREAM.
+    Stream,
+    /// SOCK_DGRAM.
+    Dgram,
+    /// SOCK_SEQPACKET.
+    Seqpacket,
+}
+
+impl SocketType {
+    /// The type that the kernel has this number for.
+    #[must_use]
+    pub fn of(number: u16) -> Option<Self> {
+        match number {
+            1 => Some(Self::Stream),
+            2 => Some(Self::Dgram),
+            5 => Some(Self::Seqpacket),
+            _ => None,
+        }
+    }
+
+    /// The kernel's number for it.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        match self {
+            Self::Stream => 1,
+            Self::Dgram => 2,
+            Self::Seqpacket => 5,
+        }
+    }
+
+    /// The type's name in commands and output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Dgram => "dgram",
+            Self::Seqpacket => "seqpacket",
+        }
+    }
+}
+
+/// The pair of sockets that a message goes through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Type; `None` if the list was not seen in the queue.
+    pub kind: Option<SocketType>,
+    /// The name that the receiver, or else the sender, is bound to: a path, or `@` and an
+    /// abstract name.
+    pub path: Option<String>,
+    /// Inode number of the sender's socket.
+    pub sender_ino: Option<u64>,
+    /// Inode number of the receiver's socket.
+    pub receiver_ino: Option<u64>,
+}
+
+/// `sun_path` as users write it: up to the first NUL, or `@` and the name if it begins with one.
+#[must_use]
+pub fn socket_name(name: &[u8]) -> String {
+    match name.split_first() {
+        Some((0, rest)) => format!("@{}", lossless::text(rest)),
+        _ => {
+            let path = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            // A path that begins like an abstract name is told from one.
+            let ahead = if path.starts_with(b"@") { "./" } else { "" };
+            format!("{ahead}{}", lossless::text(path))
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! A story as text for people.
+
+use std::io;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{duration, sanitize};
+use crate::explain::story::{
+    Act, Ending, FileTold, HopTold, Passage, Scene, Sighting, Step, Story, Table, UNNAMED,
+};
+use crate::verify::STAGE_NAME;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+
+/// Columns of a page.
+const WIDTH: usize = 100;
+/// Where the sentence beside a function's name begins.
+const PROSE: usize = 45;
+
+/// Writes the whole story.
+///
+/// # Errors
+/// What writing says.
+pub fn tell(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
+    begin(out, story)?;
+    for (place, act) in story.acts.iter().enumerate() {
+        tell_act(out, place, act)?;
+    }
+    end(out, story)
+}
+
+/// Writes what comes before the first act.
+///
+/// # Errors
+/// What writing says.
+pub(crate) fn begin(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
+    writeln!(out, "{BOLD}{}{BOLD:#}: {}", story.scenario, story.about)?;
+    writeln!(
+        out,
+        "{DIM}as Linux {} did it, in order of time{DIM:#}",
+        sanitize(&story.kernel)
+    )?;
+    writeln!(out)?;
+    for line in [
+        "● a hop that was seen here, with what was read there",
+        "◌ a hop that was not seen here: told from the kernel's source",
+        "· a function on the way, told from the kernel's source",
+        "(in parentheses) has no symbol in this kernel: inlined into its caller",
+    ] {
+        writeln!(out, "  {DIM}{line}{DIM:#}")?;
+    }
+    if plays(story, STAGE_NAME) {
+        writeln!(
+            out,
+            "  {DIM}{STAGE_NAME} is the process that fdtrace plays the scenario in, with children for other parts{DIM:#}"
+        )?;
+    }
+    if !story.blind_because.is_empty() {
+        writeln!(
+            out,
+            "  {DIM}Seen here: {}; no more, because {}{DIM:#}",
+            story.watched.join(", "),
+            sanitize(&story.blind_because.join(", and "))
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes one act.
+///
+/// # Errors
+/// What writing says.
+pub(crate) fn tell_act(out: &mut impl io::Write, place: usize, act: &Act) -> io::Result<()> {
+    writeln!(out)?;
+    match act {
+        Act::Scene(scene) => tell_scene(out, place, scene),
+        Act::Passage(passage) => tell_passage(out, place, passage),
+    }
+}
+
+/// Writes what comes after the last act.
+///
+/// # Errors
+/// What writing says.
+pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
+    writeln!(out)?;
+    if story.messages_left_out > 0 {
+        writeln!(
+            out,
+            "{DIM}{} more messages went the same way{DIM:#}",
+            story.messages_left_out
+        )?;
+        writeln!(out)?;
+    }
+    if story.endings.is_empty() {
+        writeln!(out, "No descriptor was seen in a message.")?;
+    }
+    for file in &story.files {
+        writeln!(
+            out,
+            "{BOLD}{}{BOLD:#} is {}, the struct file at {}",
+            file.name,
+            kind(&file.kind),
+            file.file
+        )?;
+    }
+    for (endings, more) in runs(&story.endings) {
+        tell_ending(out, endings, more)?;
+    }
+    if let Some(reason) = &story.reason {
+        let what = match story.result {
+            Some("skip") => "It cannot be played here",
+            Some("inconclusive") => "Not all of it could be seen",
+            _ => "It did not go as it must",
+        };
+        writeln!(out, "{YELLOW}{what}: {}{YELLOW:#}", sanitize(reason))?;
+    }
+    out.flush()
+}
+
+/// Whether a process of this name has a part in it.
+fn plays(story: &Story, comm: &str) -> bool {
+    story.acts.iter().any(|act| match act {
+        Act::Scene(scene) => scene.tables.iter().any(|table| table.comm == comm),
+        Act::Passage(_) => false,
+    })
+}
+
+/// Endings that say the same of one message, as one: the first and how many more.
+fn runs(endings: &[Ending]) -> Vec<(&Ending, usize)> {
+    let mut runs: Vec<(&Ending, usize)> = Vec::new();
+    for ending in endings {
+        match runs.last_mut() {
+            Some((first, more))
+                if (first.message, first.fate, first.cause)
+                    == (ending.message, ending.fate, ending.cause) =>
+            {
+                *more += 1;
+            }
+            _ => runs.push((ending, 0)),
+        }
+    }
+    runs
+}
+
+fn tell_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::Result<()> {
+    let style = if ending.fate == "delivered" {
+        GREEN
+    } else {
+        YELLOW
+    };
+    let number = |fd: Option<i32>| fd.map_or("?".to_owned(), |fd| fd.to_string());
+    let receiver = match ending.receiver_fd {
+        Some(fd) => format!(" → {fd}"),
+        None => String::new(),
+    };
+    let cause = ending
+        .cause
+        .map_or(String::new(), |cause| format!(" ({cause})"));
+    let more = match more {
+        0 => String::new(),
+        more => format!(", and {more} more like it"),
+    };
+    let file = match &*ending.file {
+        UNNAMED => String::new(),
+        letter => format!("{letter} "),
+    };
+    writeln!(
+        out,
+        "message {}: {file}{}{receiver} {style}{}{cause}{style:#}{more}:",
+        ending.message,
+        number(ending.sender_fd),
+        ending.fate,
+    )?;
+    for line in wrap(&ending.means, WIDTH - 4) {
+        writeln!(out, "    {line}")?;
+    }
+    Ok(())
+}
+
+fn kind(kind: &str) -> String {
+    match kind {
+        "unknown" => "a file".to_owned(),
+        "regular" => "a regular file".to_owned(),
+        "anon-inode" => "an anonymous inode".to_owned(),
+        kind if kind.starts_with(['a', 'e', 'i', 'o']) => format!("an {kind}"),
+        kind => format!("a {kind}"),
+    }
+}
+
+fn tell_scene(out: &mut impl io::Write, place: usize, scene: &Scene) -> io::Result<()> {
+    title(out, place, &scene.title)?;
+    let mut boxes: Vec<Vec<String>> = scene.tables.iter().map(table).collect();
+    let queues: Vec<String> = scene
+        .queues
+        .iter()
+        .map(|queue| {
+            let files = if queue.files.is_empty() {
+                "empty".to_owned()
+            } else {
+                list(&queue.files)
+            };
+            let count = queue
+                .scm_fds
+                .map_or(String::new(), |count| format!("  scm_fds: {count}"));
+            format!("socket:[{}] {files}{count}", queue.socket_ino)
+        })
+        .collect();
+    if !queues.is_empty() {
+        boxes.insert(boxes.len().min(1), frame("receive queues", &queues));
+    }
+    for row in rows_of(boxes) {
+        writeln!(out, "   {row}")?;
+    }
+    for file in &scene.whereabouts {
+        let descriptors: Vec<String> = file
+            .descriptors
+            .iter()
+            .map(|place| format!("/proc/{}/fd/{}", place.pid, place.fd))
+            .collect();
+        let count = |refs: i64| match refs {
+            1 => "1 reference".to_owned(),
+            refs => format!("{refs} references"),
+        };
+        let in_queue = scene
+            .queues
+            .iter()
+            .any(|queue| queue.files.contains(&file.file));
+        let text = match (descriptors.is_empty(), in_queue) {
+            (false, _) => format!(
+                "{} is {}{}",
+                file.file,
+                descriptors.join(" and "),
+                file.refs
+                    .map_or(String::new(), |refs| format!(", with {}", count(refs)))
+            ),
+            (true, true) => format!(
+                "{} is under no number in any of these processes: only the message holds it",
+                file.file
+            ),
+            (true, false) => continue,
+        };
+        writeln!(out, "   {DIM}/proc:{DIM:#} {text}")?;
+    }
+    Ok(())
+}
+
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// A process's table as a box.
+fn table(table: &Table) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let mut rows: Vec<String> = table
+        .rows
+        .iter()
+        .take(SHOWN)
+        .map(|row| {
+            let name = row.file.as_deref().unwrap_or("");
+            format!("{:>3} {name:<2} {}", row.fd, shorten(&sanitize(&row.link)))
+        })
+        .collect();
+    let others = table.others + table.rows.len().saturating_sub(SHOWN);
+    if others > 0 {
+        rows.push(format!("    and {others} others"));
+    }
+    frame(&format!("{} {}", sanitize(&table.comm), table.pid), &rows)
+}
+
+/// The end of a link, which tells more than its beginning.
+fn shorten(link: &str) -> String {
+    const LONGEST: usize = 22;
+    let len = link.chars().count();
+    if len <= LONGEST {
+        return link.to_owned();
+    }
+    let end: String = link.chars().skip(len - LONGEST + 1).collect();
+    format!("…{end}")
+}
+
+fn frame(title: &str, rows: &[String]) -> Vec<String> {
+    let len = |text: &str| text.chars().count();
+    let width = rows
+        .iter()
+        .map(|row| len(row))
+        .chain([len(title) + 1])
+        .max()
+        .unwrap_or_default();
+    let mut lines = vec![format!("┌ {title} {}┐", "─".repeat(width - len(title)))];
+    for row in rows {
+        lines.push(format!("│ {row}{} │", " ".repeat(width - len(row))));
+    }
+    lines.push(format!("└{}┘", "─".repeat(width + 2)));
+    lines
+}
+
+/// Boxes side by side, as many as a page is wide.
+fn rows_of(boxes: Vec<Vec<String>>) -> Vec<String> {
+    const GAP: usize = 2;
+    let width = |lines: &[String]| lines.first().map_or(0, |line| line.chars().count());
+    let mut lines = Vec::new();
+    let mut open: Vec<Vec<String>> = Vec::new();
+    let flush = |open: &mut Vec<Vec<String>>, lines: &mut Vec<String>| {
+        let height = open.iter().map(Vec::len).max().unwrap_or_default();
+        for at in 0..height {
+            let row: Vec<String> = open
+                .iter()
+                .map(|lines| {
+                    let blank = " ".repeat(width(lines));
+                    lines.get(at).cloned().unwrap_or(blank)
+                })
+                .collect();
+            lines.push(row.join(&" ".repeat(GAP)).trim_end().to_owned());
+        }
+        open.clear();
+    };
+    for lines_of_box in boxes {
+        let taken: usize = open.iter().map(|lines| width(lines) + GAP).sum();
+        if taken + width(&lines_of_box) > WIDTH - 3 {
+            flush(&mut open, &mut lines);
+        }
+        open.push(lines_of_box);
+    }
+    flush(&mut open, &mut lines);
+    lines
+}
+
+fn tell_passage(out: &mut impl io::Write, place: usize, passage: &Passage) -> io::Result<()> {
+    title(out, place, &passage.title)?;
+    for step in &passage.steps {
+        tell_step(out, step)?;
+    }
+    Ok(())
+}
+
+/// Writes the heading of an act.
+///
+/// # Errors
+/// What writing says.
+pub(crate) fn title(out: &mut impl io::Write, place: usize, title: &str) -> io::Result<()> {
+    writeln!(out, "{BOLD}{}. {}{BOLD:#}", place + 1, sanitize(title))?;
+    writeln!(out)
+}
+
+/// Writes one function.
+///
+/// # Errors
+/// What writing says.
+pub(crate) fn tell_step(out: &mut impl io::Write, step: &Step) -> io::Result<()> {
+    let (mark, style) = match &step.hop {
+        Some(HopTold { seen: Some(_), .. }) => ("●", GREEN),
+        Some(_) => ("◌", YELLOW),
+        None => ("·", DIM),
+    };
+    let name = match (step.standing, &step.clone) {
+        ("inlined", _) => format!("({})", step.function),
+        (_, Some(clone)) => clone.clone(),
+        _ => step.function.clone(),
+    };
+    let indent = " ".repeat(2 * step.depth);
+    let name_style = if step.hop.is_some() {
+        BOLD
+    } else {
+        Style::new()
+    };
+    let mut does = wrap(&step.does, WIDTH - PROSE).into_iter();
+    let pad = (PROSE - 3).saturating_sub(indent.len() + name.chars().count() + 1);
+    writeln!(
+        out,
+        " {style}{mark}{style:#} {indent}{name_style}{name}{name_style:#} {}{}",
+        " ".repeat(pad),
+        does.next().unwrap_or_default()
+    )?;
+    let mut prose = |style: Style, text: &str| -> io::Result<()> {
+        for line in wrap(text, WIDTH - PROSE) {
+            writeln!(out, "{}{style}{line}{style:#}", " ".repeat(PROSE))?;
+        }
+        Ok(())
+    };
+    for line in does {
+        prose(Style::new(), &line)?;
+    }
+    if let Some(turn) = &step.turn {
+        prose(YELLOW, turn)?;
+    }
+    let Some(hop) = &step.hop else {
+        return Ok(());
+    };
+    match &hop.seen {
+        None if hop.is_watched => {
+            let text = format!(
+                "{} not seen this time; it is watched {}",
+                hop.hop, hop.watched
+            );
+            prose(DIM, &sanitize(&text))
+        }
+        None => {
+            let text = format!("{} not seen here: {}", hop.hop, hop.watched);
+            prose(DIM, &sanitize(&text))
+        }
+        Some(seen) => {
+            for (style, line) in sighting(hop, seen) {
+                prose(style, &line)?;
+            }
+            if let Some(next) = hop.next {
+                prose(GREEN, next)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What was seen at a hop, a line each.
+fn sighting(hop: &HopTold, seen: &Sighting) -> Vec<(Style, String)> {
+    let mut lines = vec![(
+        DIM,
+        format!(
+            "{} seen {}, +{}, cpu {}",
+            hop.hop,
+            sanitize(&hop.watched),
+            duration(seen.after_ns),
+            seen.cpu
+        ),
+    )];
+    let mut pointers = vec![pointer("list", &seen.list)];
+    pointers.extend(seen.skb.as_ref().map(|skb| pointer("skb", skb)));
+    lines.push((DIM, pointers.join(", ")));
+    let socks: Vec<String> = [("from", &seen.sender_sock), ("to", &seen.receiver_sock)]
+        .into_iter()
+        .filter_map(|(way, sock)| Some(format!("{way} {}", pointer("sock", sock.as_ref()?))))
+        .collect();
+    if !socks.is_empty() {
+        lines.push((DIM, socks.join(", ")));
+    }
+    for file in &seen.files {
+        lines.push((GREEN, told(file)));
+    }
+    if seen.more_files > 0 {
+        lines.push((GREEN, format!("and {} more files", seen.more_files)));
+    }
+    lines
+}
+
+/// An address with what is there; an alias says so itself.
+fn pointer(kind: &str, address: &str) -> String {
+    if address.starts_with(kind) {
+        address.to_owned()
+    } else {
+        format!("{kind} {address}")
+    }
+}
+
+/// `A 0xffff… (its 9): references 1 → 2, +1 the list's`.
+fn told(file: &FileTold) -> String {
+    let fd = file
+        .fd
+        .map_or(String::new(), |fd| format!(" (number {fd})"));
+    let mut text = format!("{} {}{fd}", file.name, file.file);
+    let Some(refs) = file.refs else {
+        return text;
+    };
+    match file.refs_before {
+        Some(before) => text += &format!(": references {before} → {refs}"),
+        None => text += &format!(": {refs} references"),
+    }
+    for change in &file.changes {
+        text += &format!(", {:+} {}", change.by, change.whose);
+    }
+    if file.refs_before.is_some() && file.changes.is_empty() && file.unaccounted == 0 {
+        text += ", as it should be";
+    }
+    if file.unaccounted != 0 {
+        text += &format!(
+            ", {:+} by other calls meanwhile (close, dup …)",
+            file.unaccounted
+        );
+    }
+    text
+}
+
+/// Breaks text into lines of at most `width` characters, between words.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}

@@ -1,0 +1,193 @@
+//! Fate and cause: the words for how a transfer ended and why, in the trace as in what scenarios
+//! expect of it.
+
+use crate::model::{Cause, Fate};
+use fdtrace_common::records::{FLAG_NO_RIGHTS, Head, LIST_MAX};
+
+/// The functions in which a list ended, innermost first, without what compilers append.
+#[derive(Clone, Default)]
+pub(super) struct Called {
+    functions: Vec<String>,
+    /// The innermost one is all that is known: nothing can be said of what called it.
+    alone: bool,
+}
+
+impl Called {
+    pub(super) fn new(names: impl Iterator<Item = String>) -> Self {
+        let plain = |name: String| name.split('.').next().unwrap_or_default().to_owned();
+        Self {
+            functions: names.map(plain).collect(),
+            alone: false,
+        }
+    }
+
+    /// The function that freed an skb, where those around it were not told.
+    pub(super) fn by(name: Option<String>) -> Self {
+        Self {
+            alone: true,
+            ..Self::new(name.into_iter())
+        }
+    }
+
+    /// Whether nothing was said of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    fn times(&self, function: &str) -> usize {
+        let functions = self.functions.iter();
+        functions.filter(|name| *name == function).count()
+    }
+
+    fn any(&self, functions: &[&str]) -> bool {
+        functions.iter().any(|function| self.times(function) > 0)
+    }
+
+    /// In a program that a sockmap attached, called as data becomes ready.
+    fn by_sockmap(&self) -> bool {
+        self.any(&["unix_read_skb", "unix_stream_read_skb"]) || self.any_begins_with(&["sk_psock_"])
+    }
+
+    fn any_begins_with(&self, beginnings: &[&str]) -> bool {
+        let begins = |name: &String| beginnings.iter().any(|begin| name.starts_with(begin));
+        self.functions.iter().any(begins)
+    }
+
+    /// In a request of io_uring's, which may run inside whatever call the task is in.
+    pub(super) fn in_uring(&self) -> bool {
+        self.any_begins_with(&["io_send", "io_issue_sqe", "io_wq_"])
+    }
+
+    /// As an skb went away, so the list was still on it.
+    fn with_skb(&self) -> bool {
+        self.any_begins_with(&["kfree_skb", "__kfree_skb", "skb_release_"])
+            || self.any(&[
+                "unix_destruct_scm",
+                "unix_wfree",
+                "consume_skb",
+                "sk_skb_reason_drop",
+                "__sk_skb_reason_drop",
+                "skb_free_datagram",
+            ])
+    }
+
+    /// In a send that has to give up.
+    pub(super) fn by_sender(&self) -> bool {
+        !self.by_sockmap()
+            && !self.by_collector()
+            && self.any(&["unix_stream_sendmsg", "unix_dgram_sendmsg"])
+    }
+
+    /// It is a kworker since 6.1.141 and 6.10; before, whoever closed a socket or sent on one.
+    fn by_collector(&self) -> bool {
+        self.any(&["unix_gc", "__unix_gc"])
+    }
+
+    /// In a call that has no place for descriptors. io_uring may run a request of its own within
+    /// another call, so the innermost counts.
+    pub(super) fn by_plain_read(&self) -> bool {
+        const PLAIN: [&str; 3] = ["sock_read_iter", "__sys_recvfrom", "io_recv"];
+        const OTHERS: [&str; 5] = [
+            "io_recvmsg",
+            "____sys_recvmsg",
+            "___sys_recvmsg",
+            "__sys_recvmsg",
+            "do_recvmmsg",
+        ];
+        let mut names = self.functions.iter().map(String::as_str);
+        names
+            .find(|name| PLAIN.contains(name) || OTHERS.contains(name))
+            .is_some_and(|name| PLAIN.contains(&name))
+    }
+
+    /// In a call that has, if its program gave it one.
+    pub(super) fn by_recvmsg(&self) -> bool {
+        self.any(&["____sys_recvmsg", "io_recvmsg", "io_recvmsg_multishot"])
+    }
+
+    /// What it means that an skb was freed here with its list on it.
+    pub(super) fn destroyed(&self) -> (Fate, Option<Cause>) {
+        if self.by_collector() {
+            return (Fate::Collected, Some(Cause::GarbageCollector));
+        }
+        let purges = self.any(&["skb_queue_purge", "skb_queue_purge_reason"]);
+        let closes = self.times("unix_release_sock");
+        let cause = if self.by_sockmap() {
+            Cause::Sockmap
+        } else if self.any(&["unix_dgram_disconnected"])
+            || (purges && self.any(&["unix_dgram_connect"]))
+        {
+            Cause::Reconnect
+        } else if closes > 1 {
+            // A listener closes the connections that it has not accepted.
+            Cause::ListenerClosed
+        } else if closes == 1 && !self.alone {
+            Cause::ReceiverClosed
+        } else if self.any(&["unix_stream_read_generic", "unix_stream_recvmsg"]) {
+            // A receive of stream data frees an skb whose list it has not taken only where the
+            // data was out of band.
+            Cause::Oob
+        } else if self.any(&["__unix_dgram_recvmsg", "unix_dgram_recvmsg"]) {
+            // One of a datagram takes the list first, unless the data could not be copied.
+            Cause::ReceiveFailed
+        } else if self.is_empty() || self.alone {
+            return (Fate::Discarded, None);
+        } else {
+            Cause::Dropped
+        };
+        (Fate::Discarded, Some(cause))
+    }
+
+    /// What the functions show of a list that a call gave back and nobody was seen to install.
+    pub(super) fn given_back(&self) -> Option<(Fate, Option<Cause>)> {
+        if self.with_skb() || self.by_sockmap() || self.by_collector() {
+            return Some(self.destroyed());
+        }
+        let cause = if self.any(&["unix_stream_splice_read"]) {
+            Cause::Splice
+        } else if self.by_plain_read() {
+            Cause::PlainRead
+        } else {
+            return None;
+        };
+        Some((Fate::Discarded, Some(cause)))
+    }
+}
+
+/// Whether what a send returned is no answer to its program: a signal came, and the kernel makes the
+/// call anew or not, as the signal's handler wants it; or io_uring waits for room.
+pub(super) fn is_put_off(result: i32, called: &Called) -> bool {
+    const ERESTARTSYS: i32 = 512;
+    const ERESTARTNOINTR: i32 = 513;
+    const ERESTARTNOHAND: i32 = 514;
+    const ERESTART_RESTARTBLOCK: i32 = 516;
+    match -result {
+        ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK => true,
+        libc::EAGAIN => called.in_uring(),
+        _ => false,
+    }
+}
+
+/// What it means that a send returned whose list was not seen in a queue. It held `count` files and had
+/// been `attached` to an skb or not. One that has sent something has queued it, unseen.
+pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Option<Cause>) {
+    let cause = match -returned.result {
+        0 if !attached => return (Fate::Discarded, Some(Cause::ZeroLength)),
+        ..=0 => return (Fate::Unknown, None),
+        // One that is connected to somebody else gives the same errno, as may a security module.
+        libc::EPERM if attached && returned.flags & FLAG_NO_RIGHTS != 0 => Cause::Passrights,
+        libc::EINVAL if usize::from(count) > LIST_MAX => Cause::TooManyFds,
+        errno => Cause::Errno(errno),
+    };
+    (Fate::Failed, Some(cause))
+}
+
+/// What it means that installing a file gave `errno`.
+pub(super) fn of_refusal(errno: i32) -> (Fate, Option<Cause>) {
+    match -errno {
+        libc::EMFILE => (Fate::Truncated, Some(Cause::RlimitNofile)),
+        // Its number could not be written, or the table could not grow.
+        errno @ (libc::EFAULT | libc::ENOMEM) => (Fate::Truncated, Some(Cause::Errno(errno))),
+        _ => (Fate::Refused, Some(Cause::Lsm)),
+    }
+}

@@ -1,0 +1,42 @@
+//! Senders that say their own numbers, each in as many records as its files take.
+
+use super::{recent::Recent, senders::LateSender};
+use crate::wire::Sighting;
+
+/// Threads of whose records some are still to come, at most: they come at once, unless they are lost.
+const THREADS_MAX: usize = 4096;
+
+/// What has come so far, by thread: the records of several CPUs come mixed.
+pub(super) struct Gathering {
+    threads: Recent<u32, LateSender>,
+}
+
+impl Default for Gathering {
+    fn default() -> Self {
+        Self {
+            threads: Recent::new(THREADS_MAX),
+        }
+    }
+}
+
+impl Gathering {
+    /// Adds a record; gives the sender if that was the last one.
+    pub(super) fn add(&mut self, seen: &Sighting) -> Option<LateSender> {
+        let tid = seen.head.tid;
+        let begun = self.threads.remove(tid);
+        let mut sender = begun
+            .filter(|sender| sender.is_of(&seen.head))
+            .unwrap_or_else(|| LateSender::new(seen.head));
+        sender.add(seen);
+        if sender.is_whole() {
+            return Some(sender);
+        }
+        self.threads.insert(tid, sender);
+        self.threads.excess();
+        None
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.threads.clear();
+    }
+}

@@ -1,0 +1,259 @@
+//! What a message comes to: a transfer for each of its files, with its ends and its chain.
+
+use fdtrace_common::records::{FLAG_WANTED, Head};
+
+use super::{File, Message, Seen};
+use crate::{
+    model::{
+        Cause, CauseMissing, Chain, Context, Doubt, Fate, FileIdentity, Hop, HopSeen, Receiver,
+        Sender, Transfer,
+    },
+    wire,
+};
+
+impl Message {
+    /// A transfer for each file for which `fate` has one.
+    pub(in crate::track) fn transfers(
+        &self,
+        fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
+    ) -> Vec<Transfer> {
+        let found = self.found.as_ref();
+        let sender = self.late_sender.as_ref();
+        let sender_head = sender
+            .map(|sender| &sender.head)
+            .or(found.map(|found| &found.head));
+        let Some(last) = self.heads.last().map(|(_, head)| head).or(sender_head) else {
+            return Vec::new();
+        };
+        let socket = wire::sockets(
+            self.head(Hop::Queue).or(sender_head),
+            last,
+            self.socket_name.as_deref(),
+        );
+        let queued_ns = self.time_between(Hop::Queue, Hop::Dequeue);
+        let mut transfers = Vec::new();
+        for (index, file) in self.files.iter().enumerate() {
+            let seen = file.seen.first().map(|seen| seen.file);
+            let known = seen
+                .or_else(|| sender?.files.get(index).copied())
+                .or_else(|| found?.files.get(index).copied());
+            let (Some((fate, cause)), Some(known)) = (fate(index), known) else {
+                // Not asked for, or every record with this file was lost: the counters have it.
+                continue;
+            };
+            // A look at the queue that may be another sender's is no hop of this message's way.
+            let doubt = self.doubt_of_sender(file);
+            let unsure = fate != Fate::Queued && doubt.is_some();
+            let chain = self.chain(file);
+            let sender = self.sender(index, file, doubt);
+            let mut hops: Vec<HopSeen> = file
+                .seen
+                .iter()
+                .filter(|seen| !(unsure && seen.hop == Hop::Queue))
+                .map(|seen| wire::hop_seen(seen.hop, &self.heads[seen.head].1, &seen.file))
+                .collect();
+            // The order of the path is also the order of time, unless the receiver was faster
+            // than the sender's own look at the queue.
+            hops.sort_by_key(|seen| seen.t_ns);
+            let time_of = |hop| {
+                hops.iter()
+                    .find(|seen| seen.hop == hop)
+                    .map(|seen| seen.t_ns)
+            };
+            let total_ns = time_of(Hop::Install)
+                .zip(time_of(Hop::Copy))
+                .map(|(install, copy)| install.saturating_sub(copy));
+            transfers.push(Transfer {
+                id: 0,
+                message: self.id,
+                index: index as u16,
+                count: self.count,
+                file: FileIdentity {
+                    // Not every hop looks.
+                    label: file
+                        .seen
+                        .iter()
+                        .map(|seen| &seen.file)
+                        .chain([&known])
+                        .find_map(wire::label),
+                    ..wire::file(&known)
+                },
+                doubt: self.left_open(file, fate, chain, doubt),
+                receiver: self.receiver(file, fate, last),
+                socket: socket.clone(),
+                fate,
+                cause,
+                cause_missing: self.why_without(fate, cause),
+                chain,
+                wanted: self.is_wanted(),
+                queued_ns: queued_ns.filter(|_| !unsure),
+                peek: false,
+                overdue: false,
+                found_ns: found.map(|found| found.head.t_ns),
+                context: self.context(file, sender.is_some()),
+                sender,
+                since_ns: self.sent_since(),
+                total_ns,
+                hops,
+            });
+        }
+        transfers
+    }
+
+    fn context(&self, file: &File, has_sender: bool) -> Context {
+        Context {
+            file: file.description.as_ref().ok().cloned(),
+            missing: file.description.as_ref().err().copied(),
+            // Where nobody is named, this is of a task that need not have sent it.
+            sender: self.sender_task.filter(|_| has_sender),
+            receiver: self.receiver_task,
+        }
+    }
+
+    fn why_without(&self, fate: Fate, cause: Option<Cause>) -> Option<CauseMissing> {
+        (fate.has_cause() && cause.is_none()).then_some(self.cause_missing)
+    }
+
+    /// Whether a task that the filter wants had to do with it.
+    fn is_wanted(&self) -> bool {
+        let late = self.late_sender.iter().map(|late| &late.head);
+        let late = late
+            .chain(self.found.iter().map(|found| &found.head))
+            .chain(&self.found_last);
+        let mut heads = self.heads.iter().map(|(_, head)| head).chain(late);
+        heads.any(|head| head.flags & FLAG_WANTED != 0)
+    }
+
+    /// Nanoseconds from one hop to another; clock skew between CPUs counts as none.
+    fn time_between(&self, from: Hop, to: Hop) -> Option<u64> {
+        Some(self.head(to)?.t_ns.saturating_sub(self.head(from)?.t_ns))
+    }
+
+    /// The sender, with its numbers from where they were seen first; of a thread that need not be the
+    /// one, as much as all of its process have in common.
+    fn sender(&self, index: usize, file: &File, doubt: Option<Doubt>) -> Option<Sender> {
+        if !self.is_process_known(doubt) {
+            return None;
+        }
+        let sender = if let Some(late) = &self.late_sender {
+            wire::sender(&late.head, late.files.get(index))
+        } else {
+            let hop = [Hop::Copy, Hop::Queue]
+                .into_iter()
+                .find(|hop| self.has(*hop))?;
+            let seen = file.at(hop).map(|seen| &seen.file);
+            wire::sender(self.head(hop)?, seen)
+        };
+        Some(match doubt {
+            None => sender,
+            Some(_) if self.are_numbers_known() => sender.of_process(),
+            Some(_) => sender.of_process().without_numbers(),
+        })
+    }
+
+    /// Why something is left open.
+    fn left_open(
+        &self,
+        file: &File,
+        fate: Fate,
+        chain: Chain,
+        of_sender: Option<Doubt>,
+    ) -> Option<Doubt> {
+        if self.found.is_some() && self.latest_sender_hop().is_none() {
+            return Some(Doubt::SentBeforeTrace);
+        }
+        if of_sender.is_some() {
+            return of_sender;
+        }
+        if !matches!(fate, Fate::Delivered | Fate::Peeked) {
+            return None;
+        }
+        match chain {
+            Chain::Gap { hop: Hop::Queue } if self.latest_sender_hop().is_none() => {
+                Some(Doubt::NotSeenInQueue)
+            }
+            Chain::Gap { .. } if file.numberless => Some(Doubt::TableShared),
+            Chain::Gap { hop } if file.at(hop).is_some() => Some(Doubt::AddressReused),
+            Chain::SenderUnknown => {
+                let number = file.at(Hop::Queue).map_or(-1, |seen| seen.file.fd);
+                Some(match number {
+                    ..0 => Doubt::NumberNotReadable,
+                    _ => Doubt::NumberChanged,
+                })
+            }
+            Chain::LossBetween => Some(Doubt::RecordsLostMeanwhile),
+            Chain::Whole | Chain::Differs { .. } | Chain::Gap { .. } => None,
+        }
+    }
+
+    fn receiver(&self, file: &File, fate: Fate, last: &Head) -> Option<Receiver> {
+        if fate == Fate::Queued || !self.is_being_received() {
+            // Whoever destroyed the list is no receiver.
+            return None;
+        }
+        let install = file.at(Hop::Install);
+        let head = install.map_or(last, |seen| &self.heads[seen.head].1);
+        let mut receiver = wire::receiver(head, install.map(|seen| (&seen.file, file.inferred)));
+        if file.numberless {
+            (receiver.fd, receiver.cloexec) = (None, None);
+        }
+        Some(receiver)
+    }
+
+    /// Whether the file can be followed, without a gap, from the sender's number to the
+    /// receiver's.
+    fn chain(&self, file: &File) -> Chain {
+        if self.doubtful {
+            return Chain::LossBetween;
+        }
+        let mut path: Vec<&Seen> = file.seen.iter().collect();
+        path.sort_by_key(|seen| seen.hop);
+        if let Some(first) = path.first()
+            && let Some(other) = path.iter().find(|seen| seen.file.file != first.file.file)
+        {
+            return Chain::Differs { hop: other.hop };
+        }
+        if let Some(other) = path
+            .windows(2)
+            .find(|pair| pair[0].file.ino != pair[1].file.ino)
+        {
+            // The address is another file's by then: whose turn came in between was not seen.
+            return Chain::Gap { hop: other[1].hop };
+        }
+        let late = self.late_sender.as_ref();
+        let mut epochs = path
+            .iter()
+            .map(|seen| self.heads[seen.head].1.epoch)
+            .chain(late.map(|late| late.head.epoch));
+        let first_epoch = epochs.next();
+        if epochs.any(|epoch| Some(epoch) != first_epoch) {
+            return Chain::LossBetween;
+        }
+        if file.numberless {
+            return Chain::Gap { hop: Hop::Install };
+        }
+        // One hop on each side holds the chain together; more only add witnesses.
+        for (side, hop) in [
+            (&[Hop::Copy, Hop::Attach, Hop::Queue][..], Hop::Queue),
+            (&[Hop::Dequeue, Hop::Detach, Hop::Receive], Hop::Dequeue),
+            (&[Hop::Install], Hop::Install),
+        ] {
+            let late = late.is_some() && hop == Hop::Queue;
+            if !late && side.iter().all(|hop| file.at(*hop).is_none()) {
+                return Chain::Gap { hop };
+            }
+        }
+        // At copy the kernel itself says which number became which file. Later the number is
+        // believed if the sender's table still agrees.
+        let copied = file.at(Hop::Copy).is_some_and(|seen| seen.file.fd >= 0);
+        let queued = file
+            .at(Hop::Queue)
+            .is_some_and(|seen| seen.file.fd >= 0 && seen.file.slot == seen.file.file)
+            && self.is_process_known(self.doubt_of_sender(file));
+        if copied || queued || late.is_some() {
+            Chain::Whole
+        } else {
+            Chain::SenderUnknown
+        }
+    }
+}

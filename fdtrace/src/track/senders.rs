@@ -1,0 +1,425 @@
+//! Who sends on which socket, as far as that matters where a list is only *looked for* in the
+//! queue after it was queued.
+//!
+//! Such a look may find another thread's list, or none because a receiver was faster. What it finds
+//! is believed only where nobody else can have sent it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use fdtrace_common::records::{FLAG_HAS_URING, FileSeen, Head};
+
+use super::{message::Message, recent::Recent, turns::Turns};
+use crate::{model::Doubt, wire::Sighting};
+
+/// Sockets, and likewise threads, that are remembered. Those that race each other do so within
+/// microseconds.
+const REMEMBERED: usize = 4096;
+
+/// Looks that wait for their message, at most.
+const WAITING_MAX: usize = 64;
+
+/// Looks that are one of several threads', at most.
+const POOLED_MAX: usize = 256;
+
+/// Between queueing and looking a task does nothing but be preempted, nor does one between taking
+/// off a queue and reading: no longer than this.
+pub(super) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
+
+/// A look may be given to a message that was read so long after it, and is received as late again
+/// ([`Tracker::settle`](super::Tracker::settle)): none waits for longer than twice that.
+const WAITING_MAX_NS: u64 = 4 * PREEMPTED_MAX_NS;
+
+/// References to a file that only one number stands for: that number's and the list's.
+pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
+
+/// Senders that have been seen so far.
+pub(super) struct Senders {
+    sockets: Recent<u64, UsedBy>,
+    looks: Turns,
+    /// Looks that found their list gone, and whose message is not known yet.
+    waiting: VecDeque<LateSender>,
+    /// Likewise, where several threads of one process send: each may be for any of their messages.
+    pooled: VecDeque<LateSender>,
+    /// The numbers under which files were sent on sockets.
+    told: Numbers,
+    /// Sockets, by their addresses, with the thread that reads what was sent from there; 0 if there
+    /// are several.
+    readers: Recent<u64, u32>,
+    /// By then the lists of those that are not among these any more had left their queues.
+    gone_ns: u64,
+}
+
+impl Default for Senders {
+    fn default() -> Self {
+        Self {
+            sockets: Recent::new(REMEMBERED),
+            looks: Turns::of(REMEMBERED),
+            waiting: VecDeque::new(),
+            pooled: VecDeque::new(),
+            told: Numbers(Recent::new(REMEMBERED)),
+            readers: Recent::new(REMEMBERED),
+            gone_ns: 0,
+        }
+    }
+}
+
+/// Who has been seen sending on a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sharing {
+    /// One thread.
+    #[default]
+    Alone,
+    /// Several threads of one process.
+    Threads,
+    /// Several processes.
+    Processes,
+}
+
+impl Sharing {
+    /// What there is to doubt where the one that was seen sending need not be the one that did.
+    pub(super) fn doubt(self) -> Doubt {
+        match self {
+            Self::Alone => Doubt::ThreadMayHaveSentAnother,
+            Self::Threads => Doubt::TwoThreadsSend,
+            Self::Processes => Doubt::TwoProcessesSend,
+        }
+    }
+}
+
+/// A socket, and the address and inode number of the first file that was sent on it.
+type Sent = (u64, u64, u64);
+
+/// The numbers of those that sent it: the socket's, then the files'; `None` if they differ.
+type Told = Option<Vec<i32>>;
+
+/// How a socket is sent on.
+#[derive(Clone, Copy)]
+struct UsedBy {
+    /// The thread that was seen first.
+    tid: u32,
+    /// Its process.
+    pid: u32,
+    sharing: Sharing,
+    /// It may send through io_uring too, whose look tells nothing if it finds nothing.
+    silently: bool,
+}
+
+impl Senders {
+    /// Notes that a thread looked for its list.
+    pub(super) fn note(&mut self, seen: &Sighting) {
+        let head = &seen.head;
+        let used = self.use_socket(head);
+        used.silently |= head.flags & FLAG_HAS_URING != 0;
+        if head.first == 0 {
+            self.told.note(seen);
+        }
+        self.looks.note(head);
+        self.sockets.excess();
+        for late in &mut self.waiting {
+            if late.head.tid == head.tid && !late.is_of(head) {
+                late.left_by = late.left_by.min(head.t_ns);
+            }
+        }
+        let is_old = |late: &LateSender| late.head.t_ns + WAITING_MAX_NS < head.t_ns;
+        while self.waiting.front().is_some_and(is_old) {
+            self.let_go();
+        }
+    }
+
+    /// Notes that a thread sends on its socket in a way that cannot be read: what it sends so tells
+    /// nothing.
+    pub(super) fn note_unread(&mut self, head: &Head) {
+        self.use_socket(head).silently = true;
+        self.sockets.excess();
+    }
+
+    /// Who sends on the socket of this record, with the thread of this record among them.
+    fn use_socket(&mut self, head: &Head) -> &mut UsedBy {
+        let used = self.sockets.get_or_insert(socket_of(head), || UsedBy {
+            tid: head.tid,
+            pid: head.pid,
+            sharing: Sharing::Alone,
+            silently: false,
+        });
+        let sharing = if used.pid != head.pid {
+            Sharing::Processes
+        } else if used.tid != head.tid {
+            Sharing::Threads
+        } else {
+            Sharing::Alone
+        };
+        used.sharing = used.sharing.max(sharing);
+        used
+    }
+
+    /// Who has been seen sending on this socket.
+    pub(super) fn sharing(&self, head: &Head) -> Sharing {
+        let used = self.sockets.get(socket_of(head));
+        used.map_or(Sharing::Alone, |used| used.sharing)
+    }
+
+    /// Notes who reads what was sent from a socket.
+    pub(super) fn note_read(&mut self, head: &Head) {
+        let reader = self.readers.get_or_insert(head.sender_sock, || head.tid);
+        if *reader != head.tid {
+            *reader = 0;
+        }
+        self.readers.excess();
+    }
+
+    /// Whether what is sent on this socket is known to be read in the order in which it was sent.
+    /// The reader of a datagram is seen when that has left its queue, and another may be faster.
+    pub(super) fn are_read_in_order(&self, queued: &Head) -> bool {
+        const SOCK_STREAM: u16 = 1;
+        queued.socket_type == SOCK_STREAM
+            || self
+                .readers
+                .get(queued.sender_sock)
+                .is_some_and(|tid| *tid != 0)
+    }
+
+    /// When this thread looked for a list before, or 0: its call began after that.
+    pub(super) fn previous_look(&self, head: &Head) -> u64 {
+        self.looks.before(head.tid)
+    }
+
+    /// When this thread looked for a list last: what it has sent until then is known.
+    pub(super) fn latest_look(&self, tid: u32) -> u64 {
+        self.looks.latest(tid)
+    }
+
+    /// Whether records were lost while this thread may have been between queueing and looking. The
+    /// read of its own list may be among them: what it finds, or what was read since, may then be
+    /// another thread's, at the same address.
+    pub(super) fn may_have_missed_the_read(&self, head: &Head) -> bool {
+        let queued_after = head.t_ns.saturating_sub(PREEMPTED_MAX_NS);
+        head.epoch != 0 && head.epoch >= self.previous_look(head).max(queued_after)
+    }
+
+    /// Whether all that is sent on this socket is told of by looks of one thread.
+    fn tell_all(&self, head: &Head) -> bool {
+        self.tell_all_as(Sharing::Alone, head)
+    }
+
+    /// Whether all that is sent on this socket is told of by looks of one process at most.
+    fn tell_all_of_process(&self, head: &Head) -> bool {
+        self.tell_all_as(Sharing::Threads, head)
+    }
+
+    fn tell_all_as(&self, most: Sharing, head: &Head) -> bool {
+        self.sockets
+            .get(socket_of(head))
+            .is_some_and(|used| used.sharing <= most && !used.silently)
+    }
+
+    /// Keeps a look that found its list gone until its message is known. Where others go untold or
+    /// are another thread's, it never will be.
+    pub(super) fn keep(&mut self, late: LateSender) {
+        if !self.tell_all(&late.head) {
+            return;
+        }
+        self.waiting.push_back(late);
+        if self.waiting.len() > WAITING_MAX {
+            self.let_go();
+        }
+    }
+
+    /// Keeps a look that found its list gone, on a socket that several threads of its process send
+    /// on.
+    pub(super) fn pool(&mut self, late: LateSender) {
+        self.pooled.push_back(late);
+        if self.pooled.len() > POOLED_MAX {
+            self.pooled.pop_front();
+        }
+    }
+
+    /// What can be said of the sender of a message that nobody was seen sending, when every look has
+    /// come that may have been for it: the process, if that one's threads alone send on that socket
+    /// and one of them has looked for such a message, and the numbers, if all that they have sent so
+    /// were the same.
+    pub(super) fn process_of(&self, message: &Message) -> Option<LateSender> {
+        let looks = self.waiting.iter().chain(&self.pooled);
+        let looks: Vec<&LateSender> = looks.filter(|late| message.may_be_of(late)).collect();
+        let mut named = (*looks.iter().find(|late| late.names_files())?).clone();
+        if self.sharing(&named.head) != Sharing::Threads
+            || !self.tell_all_of_process(&named.head)
+            || looks.iter().any(|late| late.is_doubtful)
+        {
+            return None;
+        }
+        if !looks.iter().all(|late| late.names_files()) || !self.agree_with(&named) {
+            named.forget_numbers();
+        }
+        Some(named)
+    }
+
+    /// Whether everybody who sent these files on this socket did so under these numbers, as far as is
+    /// known.
+    pub(super) fn agree_with(&self, late: &LateSender) -> bool {
+        let Some(first) = late.files.first() else {
+            return false;
+        };
+        if !self.tell_all_of_process(&late.head) {
+            return false;
+        }
+        let told = self
+            .told
+            .0
+            .get((socket_of(&late.head), first.file, first.ino));
+        told.is_none_or(|told| {
+            told.as_ref()
+                .is_some_and(|numbers| *numbers == numbers_of(&late.head, &late.files))
+        })
+    }
+
+    /// Waits no longer with the look that waits longest.
+    fn let_go(&mut self) {
+        if let Some(late) = self.waiting.pop_front() {
+            let left_by = late.left_by.min(late.head.t_ns + PREEMPTED_MAX_NS);
+            self.gone_ns = self.gone_ns.max(left_by);
+        }
+    }
+
+    /// Drops a look whose message is known.
+    pub(super) fn drop(&mut self, late: &LateSender) {
+        self.waiting.retain(|other| !other.is_of(&late.head));
+    }
+
+    /// The looks of this thread that wait and can be believed, the latest first.
+    pub(super) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
+        let waiting = self.waiting.iter().rev();
+        waiting
+            .filter(|late| late.head.tid == tid && !late.is_doubtful && self.tell_all(&late.head))
+            .cloned()
+            .collect()
+    }
+
+    /// The threads whose looks these are.
+    pub(super) fn waiting_threads(&self) -> BTreeSet<u32> {
+        self.waiting.iter().map(|late| late.head.tid).collect()
+    }
+
+    /// The thread that may have sent this message, by a look of its that waits.
+    pub(super) fn waiting_for(&self, message: &Message) -> Option<u32> {
+        let mut waiting = self.waiting.iter();
+        waiting
+            .find(|late| message.may_be_of(late))
+            .map(|late| late.head.tid)
+    }
+
+    /// Whether another look than `late` may have been for this message.
+    ///
+    /// A datagram leaves its queue before its read is seen: its sender's look may come between the
+    /// two and find nothing, and so may the thread's next look.
+    pub(super) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
+        message.may_have_left_before(self.gone_ns)
+            || self
+                .waiting
+                .iter()
+                .any(|other| !other.is_of(&late.head) && message.may_be_of(other))
+    }
+}
+
+/// Under which numbers files were sent.
+struct Numbers(Recent<Sent, Told>);
+
+impl Numbers {
+    /// Notes the first record of a look. Of what takes more, the numbers are not compared.
+    fn note(&mut self, seen: &Sighting) {
+        let Some(first) = seen.files.first() else {
+            return;
+        };
+        let numbers = numbers_of(&seen.head, &seen.files);
+        let is_whole = seen.files.len() >= usize::from(seen.head.total);
+        let sent = (socket_of(&seen.head), first.file, first.ino);
+        let told = self.0.get_or_insert(sent, || Some(numbers.clone()));
+        if !is_whole || told.as_ref().is_none_or(|told| *told != numbers) {
+            *told = None;
+        }
+        self.0.excess();
+    }
+}
+
+/// The socket's number, then those of the files.
+fn numbers_of(head: &Head, files: &[FileSeen]) -> Vec<i32> {
+    [head.socket_fd]
+        .into_iter()
+        .chain(files.iter().map(|file| file.fd))
+        .collect()
+}
+
+/// The socket's inode number, which no other has; its address if it has none any more.
+fn socket_of(head: &Head) -> u64 {
+    if head.sender_ino == 0 {
+        head.sender_sock
+    } else {
+        head.sender_ino
+    }
+}
+
+/// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
+/// known; that they belong to this message is shown by socket, files and time.
+#[derive(Clone)]
+pub(super) struct LateSender {
+    pub(super) head: Head,
+    pub(super) files: Vec<FileSeen>,
+    /// When that thread had looked before, or 0: it sent this since.
+    pub(super) since: u64,
+    /// By then it had left the queue.
+    pub(super) left_by: u64,
+    /// Records were lost, and the read of its message may be among them.
+    pub(super) is_doubtful: bool,
+}
+
+impl LateSender {
+    pub(super) fn new(head: Head) -> Self {
+        Self {
+            head,
+            files: Vec::new(),
+            since: 0,
+            // One that went away while it was looked at has gone before the thread looks again.
+            left_by: if head.list == 0 { head.t_ns } else { u64::MAX },
+            is_doubtful: false,
+        }
+    }
+
+    pub(super) fn add(&mut self, seen: &Sighting) {
+        self.files.extend(&seen.files);
+    }
+
+    /// Whether `head` is another record of the same look.
+    pub(super) fn is_of(&self, head: &Head) -> bool {
+        (self.head.t_ns, self.head.tid) == (head.t_ns, head.tid)
+    }
+
+    /// Whether it names its files: of a batch it is not known which they are.
+    pub(super) fn names_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Whether it was for these files, in order.
+    pub(super) fn has_sent<'a>(
+        &self,
+        files: impl ExactSizeIterator<Item = Option<&'a FileSeen>>,
+    ) -> bool {
+        self.files.len() == files.len()
+            && files.zip(&self.files).all(|(file, sent)| {
+                file.is_some_and(|file| sent.file == sent.slot && is_one_file(file, sent))
+            })
+    }
+
+    /// Leaves open which numbers those were.
+    pub(super) fn forget_numbers(&mut self) {
+        self.head.socket_fd = -1;
+        self.files.iter_mut().for_each(|file| file.fd = -1);
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.files.len() >= usize::from(self.head.total)
+    }
+}
+
+/// Whether two sightings are of one file: an address comes back, but not with the same inode.
+pub(super) fn is_one_file(one: &FileSeen, two: &FileSeen) -> bool {
+    (one.file, one.ino, one.dev) == (two.file, two.ino, two.dev)
+}

@@ -1,0 +1,66 @@
+//! What a report on a trace is told, whatever its format.
+
+use std::io;
+
+use crate::model::{Judged, Losses, PlanEntry, ProgramCost, Tally, UnreadQueues};
+
+/// What is known before the first transfer.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceStart<'a> {
+    /// Version of the fdtrace that traced.
+    pub version: &'a str,
+    /// Kernel release.
+    pub kernel: &'a str,
+    /// Wall-clock time, nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// CLOCK_MONOTONIC of the same moment, nanoseconds.
+    pub t_ns: u64,
+    /// What local time is ahead of UTC, seconds.
+    pub utc_offset_s: i32,
+    /// How each hop is watched.
+    pub plan: &'a [PlanEntry],
+}
+
+/// How the trace ended.
+#[derive(Clone, Debug, Default)]
+pub struct TraceEnd {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
+    /// What the traced command returned, as a shell would say it.
+    pub command_status: Option<i32>,
+    /// Why this is not all there was to see, if it is not: what is wrong with a recording.
+    pub incomplete: Option<String>,
+    /// What could not be read of what lay in queues.
+    pub unread: UnreadQueues,
+    /// What each program has cost, if somebody wants to know.
+    pub programs: Option<Vec<ProgramCost>>,
+    /// What fdtrace exits with.
+    pub exit_code: u8,
+}
+
+/// A format of a trace.
+pub trait TraceReport {
+    /// Everything is attached.
+    ///
+    /// # Errors
+    /// What writing says, here and below.
+    fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()>;
+
+    /// A transfer has ended.
+    ///
+    /// # Errors
+    /// As above.
+    fn transfer(&mut self, judged: &Judged) -> io::Result<()>;
+
+    /// No more transfers for now: whoever reads along wants to see those so far.
+    ///
+    /// # Errors
+    /// As above.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// The trace is over.
+    ///
+    /// # Errors
+    /// As above.
+    fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()>;
+}
