@@ -273,7 +273,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             mode: file.mode,
         },
         description: described.map(ToString::to_string),
-        description_missing: judged.transfer.context.missing.map(Into::into),
+        description_missing: judged.transfer.context.missing,
         deleted: described.and_then(|it| it.path().map(|path| path.unlinked)),
         sender: sender.as_ref().map(|sender| schema::Sender {
             pid: sender.pid,
