@@ -12,7 +12,11 @@ mod capabilities;
 mod fixture;
 mod mechanisms;
 mod names;
+#[allow(unsafe_code)]
+pub mod passing;
 mod symbols;
+#[allow(unsafe_code)]
+pub mod sys;
 mod types;
 
 use std::{

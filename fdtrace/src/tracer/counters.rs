@@ -1,11 +1,7 @@
 //! The counters that the programs keep, and those that the kernel keeps about them.
 
 use std::{
-    io,
-    os::{
-        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::Path,
 };
 
@@ -14,11 +10,13 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray},
     programs::{Program, ProgramError, ProgramFd},
 };
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info, bpf_stats_type};
 use fdtrace_common::counters::Counter;
 
 use super::TracerError;
-use crate::plan::{Hook, Hop, Kind, Plan};
+use crate::{
+    kernel::sys::bpf,
+    plan::{Hook, Hop, Kind, Plan},
+};
 
 /// What went unseen, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -223,7 +221,7 @@ pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, Tracer
             target: hook.target,
             source: Box::new(source),
         })?;
-        let info = program_info(fd).map_err(|source| TracerError::System {
+        let info = bpf::program_info(fd).map_err(|source| TracerError::System {
             action: "ask about a program",
             source,
         })?;
@@ -249,22 +247,11 @@ pub(super) fn skipped(
         target,
         source: Box::new(source),
     })?;
-    let info = program_info(fd).map_err(|source| TracerError::System {
+    let info = bpf::program_info(fd).map_err(|source| TracerError::System {
         action: "ask about a program",
         source,
     })?;
     Ok(info.recursion_misses)
-}
-
-/// `bpf_prog_info`, of which aya does not show the parts wanted here.
-fn program_info(program: &ProgramFd) -> io::Result<bpf_prog_info> {
-    // SAFETY: both are plain C structures for which all-zero is the documented start.
-    let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { std::mem::zeroed() };
-    attr.info.bpf_fd = program.as_fd().as_raw_fd().cast_unsigned();
-    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
-    attr.info.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info)
 }
 
 /// Keeps the kernel timing programs until it is dropped.
@@ -275,35 +262,12 @@ pub struct Stats {
 
 impl Stats {
     pub(super) fn enable() -> Result<Self, TracerError> {
-        // SAFETY: a plain C structure for which all-zero is the documented start.
-        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-        attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
-        let fd =
-            bpf(bpf_cmd::BPF_ENABLE_STATS, &mut attr).map_err(|source| TracerError::System {
-                action: "have the kernel time programs",
-                source,
-            })?;
-        Ok(Self {
-            // SAFETY: the kernel just made it, and nobody else knows it.
-            _enabled: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        let enabled = bpf::time_programs().map_err(|source| TracerError::System {
+            action: "have the kernel time programs",
+            source,
+        })?;
+        Ok(Self { _enabled: enabled })
     }
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
-    // SAFETY: the attribute is as large as said, and filled in for this command by the caller.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<bpf_attr>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(result as i32)
 }
 
 fn program_fd(program: &Program) -> Result<&ProgramFd, ProgramError> {

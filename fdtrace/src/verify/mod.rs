@@ -14,8 +14,10 @@ mod onlooker;
 mod release;
 mod scenarios;
 mod selection;
+#[allow(unsafe_code)]
 pub mod stage;
 mod stage_process;
+#[allow(unsafe_code)]
 mod ways;
 
 use std::{
