@@ -106,7 +106,7 @@ impl Program<'_> {
 pub fn attach_tracing(program: impl AsFd, name: Option<&CStr>) -> io::Result<OwnedFd> {
     let mut attr = empty();
     attr.raw_tracepoint.name = name.map_or(0, |name| name.as_ptr() as u64);
-    attr.raw_tracepoint.prog_fd = number(program);
+    attr.raw_tracepoint.prog_fd = number(&program);
     // SAFETY: the name, if there is one, outlives the call.
     unsafe { open(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr) }
 }
@@ -117,8 +117,8 @@ pub fn attach_tracing(program: impl AsFd, name: Option<&CStr>) -> io::Result<Own
 /// The errno of `bpf(BPF_PROG_ATTACH)`.
 pub fn attach_to(target: impl AsFd, program: impl AsFd, kind: bpf_attach_type) -> io::Result<()> {
     let mut attr = empty();
-    attr.__bindgen_anon_5.__bindgen_anon_1.target_fd = number(target);
-    attr.__bindgen_anon_5.attach_bpf_fd = number(program);
+    attr.__bindgen_anon_5.__bindgen_anon_1.target_fd = number(&target);
+    attr.__bindgen_anon_5.attach_bpf_fd = number(&program);
     attr.__bindgen_anon_5.attach_type = kind as u32;
     // SAFETY: the command reads numbers only.
     unsafe { call(bpf_cmd::BPF_PROG_ATTACH, &mut attr) }.map(drop)
@@ -235,7 +235,7 @@ pub fn time_programs() -> io::Result<OwnedFd> {
     unsafe { open(bpf_cmd::BPF_ENABLE_STATS, &mut attr) }
 }
 
-fn number(fd: impl AsFd) -> u32 {
+fn number(fd: &impl AsFd) -> u32 {
     fd.as_fd().as_raw_fd().cast_unsigned()
 }
 
