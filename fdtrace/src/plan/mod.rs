@@ -81,6 +81,7 @@ pub struct Plan {
 
 /// Why nothing can be planned.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// A structure is not what the programs expect.
     #[error(transparent)]

@@ -10,9 +10,10 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray},
     programs::{Program, ProgramError, ProgramFd},
 };
+use aya_obj::generated::bpf_prog_info;
 use fdtrace_common::counters::Counter;
 
-use super::TracerError;
+use super::{ProbeError, loaded::map};
 use crate::{
     kernel::sys::bpf,
     plan::{Hook, Hop, Kind, Plan},
@@ -93,29 +94,18 @@ fn that_nothing_has_been_lost_yet_is_no_loss() {
     assert!(!lossy.same_gaps(&counted) && lossy.any());
 }
 
-fn map(ebpf: &Ebpf) -> Result<PerCpuArray<&MapData, u64>, TracerError> {
-    let map = ebpf
-        .map("COUNTERS")
-        .ok_or(TracerError::Missing("map COUNTERS"))?;
-    PerCpuArray::try_from(map).map_err(|source| TracerError::Map {
-        name: "COUNTERS",
-        source,
-    })
-}
+/// Where the programs count.
+const COUNTERS: &str = "COUNTERS";
 
-fn value(map: &PerCpuArray<&MapData, u64>, counter: Counter) -> Result<u64, TracerError> {
-    let per_cpu = map
-        .get(&(counter as u32), 0)
-        .map_err(|source| TracerError::Map {
-            name: "COUNTERS",
-            source,
-        })?;
+fn value(map: &PerCpuArray<&MapData, u64>, counter: Counter) -> Result<u64, ProbeError> {
+    let per_cpu = map.get(&(counter as u32), 0);
+    let per_cpu = per_cpu.map_err(ProbeError::of_map(COUNTERS))?;
     Ok(per_cpu.iter().sum())
 }
 
 /// The hooks that have seen nothing so far, of those that would have counted it.
-pub(super) fn silent(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, TracerError> {
-    let map = map(ebpf)?;
+pub(super) fn silent(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, ProbeError> {
+    let map = map(ebpf, COUNTERS)?;
     let mut silent = Vec::new();
     for hook in plan.hooks() {
         if let Some(counter) = hook.fired
@@ -127,8 +117,8 @@ pub(super) fn silent(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, Tra
     Ok(silent)
 }
 
-pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
-    let map = map(ebpf)?;
+pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, ProbeError> {
+    let map = map(ebpf, COUNTERS)?;
     let mut events = Vec::new();
     for (hop, counter) in [
         (Hop::Copy, Counter::CopyLost),
@@ -162,7 +152,7 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
 
 /// Returns that the kernel passed over, of threads that have ended since. The next call of a thread
 /// would have shown it; of those that make none, what was kept for the return is here still.
-pub(super) fn passed_over(ebpf: &Ebpf, plan: &Plan) -> Result<u64, TracerError> {
+pub(super) fn passed_over(ebpf: &Ebpf, plan: &Plan) -> Result<u64, ProbeError> {
     /// The inode number of the first pid namespace (PROC_PID_INIT_INO), whose numbers the programs use.
     const FIRST_PID_NAMESPACE: u64 = 0xeffffffc;
     let numbers = std::fs::metadata("/proc/self/ns/pid").map(|pids| pids.ino());
@@ -181,10 +171,8 @@ pub(super) fn passed_over(ebpf: &Ebpf, plan: &Plan) -> Result<u64, TracerError> 
     Ok(ended)
 }
 
-fn keys<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Vec<K>, TracerError> {
-    let map = ebpf.map(name).ok_or(TracerError::Missing("a map"))?;
-    let map: HashMap<_, K, V> =
-        HashMap::try_from(map).map_err(|source| TracerError::Map { name, source })?;
+fn keys<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Vec<K>, ProbeError> {
+    let map: HashMap<_, K, V> = map(ebpf, name)?;
     // What changes while it is read is under way.
     Ok(map.keys().filter_map(Result::ok).collect())
 }
@@ -210,21 +198,10 @@ impl ProgramCost {
     }
 }
 
-pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, TracerError> {
+pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, ProbeError> {
     let mut costs = Vec::new();
     for hook in plan.hooks() {
-        let program = ebpf
-            .program(hook.program)
-            .ok_or(TracerError::Missing(hook.program))?;
-        let fd = program_fd(program).map_err(|source| TracerError::Load {
-            program: hook.program,
-            target: hook.target,
-            source: Box::new(source),
-        })?;
-        let info = bpf::program_info(fd).map_err(|source| TracerError::System {
-            action: "ask about a program",
-            source,
-        })?;
+        let info = info(ebpf, hook.program, hook.target)?;
         costs.push(ProgramCost {
             program: hook.program,
             runs: info.run_cnt,
@@ -240,18 +217,21 @@ pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, Tracer
 pub(super) fn skipped(
     ebpf: &Ebpf,
     (name, target): (&'static str, &'static str),
-) -> Result<u64, TracerError> {
-    let program = ebpf.program(name).ok_or(TracerError::Missing(name))?;
-    let fd = program_fd(program).map_err(|source| TracerError::Load {
-        program: name,
-        target,
-        source: Box::new(source),
-    })?;
-    let info = bpf::program_info(fd).map_err(|source| TracerError::System {
-        action: "ask about a program",
+) -> Result<u64, ProbeError> {
+    Ok(info(ebpf, name, target)?.recursion_misses)
+}
+
+fn info(
+    ebpf: &Ebpf,
+    name: &'static str,
+    target: &'static str,
+) -> Result<bpf_prog_info, ProbeError> {
+    let program = ebpf.program(name).ok_or(ProbeError::Missing { name })?;
+    let fd = program_fd(program).map_err(ProbeError::of_program("inspect", name, target))?;
+    bpf::program_info(fd).map_err(|source| ProbeError::System {
+        action: "ask the kernel about a program",
         source,
-    })?;
-    Ok(info.recursion_misses)
+    })
 }
 
 /// Keeps the kernel timing programs until it is dropped.
@@ -261,8 +241,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(super) fn enable() -> Result<Self, TracerError> {
-        let enabled = bpf::time_programs().map_err(|source| TracerError::System {
+    pub(super) fn enable() -> Result<Self, ProbeError> {
+        let enabled = bpf::time_programs().map_err(|source| ProbeError::System {
             action: "have the kernel time programs",
             source,
         })?;

@@ -40,7 +40,7 @@ use crate::{
     inherited,
     plan::Plan,
     trace::live::now_ns,
-    tracer::{Losses, ProgramCost, Snapshot, Tracer, TracerError},
+    tracer::{Losses, ProbeError, ProgramCost, Snapshot, Tracer},
     tracker::{Tracker, Transfer},
     unseen::{Meanwhile, Unseen},
     verdict::Verdict,
@@ -106,7 +106,7 @@ pub enum VerifyError {
     },
     /// The counters cannot be read.
     #[error(transparent)]
-    Tracer(#[from] TracerError),
+    Tracer(#[from] ProbeError),
 }
 
 /// A scenario under way.
@@ -303,7 +303,7 @@ impl Verifier {
                     None => None,
                 },
                 ready = self.tracer.readable() => {
-                    ready.map_err(|source| TracerError::System {
+                    ready.map_err(|source| ProbeError::System {
                         action: "wait for the ring buffer",
                         source,
                     })?;
