@@ -131,11 +131,11 @@ pub(super) struct Raw<T>(pub(super) T);
 
 // SAFETY: all are plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<QueuePage> {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<PathPage> {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<NamespacesPage> {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<SocketsPage> {}
 
 /// Files in flight by the address of the user for whom the kernel counts them.

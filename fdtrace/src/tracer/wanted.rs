@@ -106,7 +106,7 @@ struct Held {
 
 // SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Key {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Held {}
 
 /// Whether the message that `file` is in is of an unwanted sender of whom the kernel half had no room
