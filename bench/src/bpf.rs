@@ -6,9 +6,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_type};
+use aya_obj::generated::{bpf_attach_type, bpf_map_type, bpf_prog_type};
 use fdtrace::{
-    kernel::KernelView,
+    kernel::{
+        KernelView,
+        sys::bpf::{Program, attach_tracing, create_map, return_value},
+    },
     plan::{Hook, Kind},
 };
 
@@ -18,7 +21,7 @@ const KPROBE_KIND: &str = "/sys/bus/event_source/devices/kprobe/type";
 const RETPROBE: u64 = 1;
 
 /// `return 0`.
-pub(crate) const NOTHING: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
+pub(crate) const NOTHING: [u64; 2] = return_value(0);
 
 /// A program and what attaches it, until dropped.
 pub(crate) type Attached = [OwnedFd; 2];
@@ -51,32 +54,21 @@ fn attach_to(view: &KernelView, hook: &Hook, instructions: &[u64]) -> Result<Att
         Kind::RawTracepoint => return raw_tracepoint(hook, instructions),
         Kind::Kprobe | Kind::Kretprobe => return kprobe(hook, instructions),
     };
-    let program = load(kind, attach_type as u32, id, instructions)?;
-    // SAFETY: a C union for which all-zero is the documented start.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
-    let link = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
+    let program = load(kind, Some(attach_type), id, instructions)?;
+    let link = attach_tracing(&program, None)?;
     Ok([program, link])
 }
 
 fn raw_tracepoint(hook: &Hook, instructions: &[u64]) -> Result<Attached> {
-    let program = load(
-        bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
-        0,
-        0,
-        instructions,
-    )?;
+    let kind = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
+    let program = load(kind, None, 0, instructions)?;
     let name = std::ffi::CString::new(hook.target)?;
-    // SAFETY: a C union for which all-zero is the documented start.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    attr.raw_tracepoint.name = name.as_ptr() as u64;
-    attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
-    let link = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
+    let link = attach_tracing(&program, Some(&name))?;
     Ok([program, link])
 }
 
 fn kprobe(hook: &Hook, instructions: &[u64]) -> Result<Attached> {
-    let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, 0, 0, instructions)?;
+    let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, None, 0, instructions)?;
     let name = std::ffi::CString::new(hook.target)?;
     // `perf_event_attr` up to its first published size, as words: type and size, configuration,
     // and, in the eighth and ninth, a kprobe's function and offset.
@@ -86,9 +78,13 @@ fn kprobe(hook: &Hook, instructions: &[u64]) -> Result<Attached> {
     attr[1] = u64::from(hook.kind == Kind::Kretprobe) * RETPROBE;
     attr[7] = name.as_ptr() as u64;
     // SAFETY: the attribute is as long as it says, and the name outlives the call.
-    let event = owned(unsafe {
-        libc::syscall(libc::SYS_perf_event_open, attr.as_ptr(), -1, 0, -1, 1 << 3)
-    })?;
+    let event =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, attr.as_ptr(), -1, 0, -1, 1 << 3) };
+    if event < 0 {
+        bail!(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    let event = unsafe { OwnedFd::from_raw_fd(i32::try_from(event)?) };
     let (set, enable) = (0x4004_2408, 0x2400); // PERF_EVENT_IOC_SET_BPF, _ENABLE
     // SAFETY: both take what is given here.
     let done = unsafe {
@@ -102,44 +98,21 @@ fn kprobe(hook: &Hook, instructions: &[u64]) -> Result<Attached> {
 }
 
 /// A map: the size of its keys and its values, and how many it has room for.
-pub(crate) fn map(kind: bpf_map_type, [key, value, entries]: [u32; 3]) -> Result<OwnedFd> {
-    // SAFETY: a C union for which all-zero is the documented start.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    attr.__bindgen_anon_1.map_type = kind as u32;
-    attr.__bindgen_anon_1.key_size = key;
-    attr.__bindgen_anon_1.value_size = value;
-    attr.__bindgen_anon_1.max_entries = entries;
-    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr)
+pub(crate) fn map(kind: bpf_map_type, layout: [u32; 3]) -> Result<OwnedFd> {
+    Ok(create_map(kind, c"", layout)?)
 }
 
-fn load(kind: bpf_prog_type, attach_type: u32, id: u32, instructions: &[u64]) -> Result<OwnedFd> {
-    // SAFETY: as above.
-    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    attr.__bindgen_anon_3.prog_type = kind as u32;
-    attr.__bindgen_anon_3.insn_cnt = instructions.len() as u32;
-    attr.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
-    attr.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
-    attr.__bindgen_anon_3.expected_attach_type = attach_type;
-    attr.__bindgen_anon_3.attach_btf_id = id;
-    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> Result<OwnedFd> {
-    // SAFETY: the caller has filled in what the command reads.
-    owned(unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<bpf_attr>(),
-        )
-    })
-}
-
-fn owned(result: libc::c_long) -> Result<OwnedFd> {
-    if result < 0 {
-        bail!(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(result)?) })
+fn load(
+    kind: bpf_prog_type,
+    attach: Option<bpf_attach_type>,
+    target: u32,
+    instructions: &[u64],
+) -> Result<OwnedFd> {
+    let program = Program {
+        kind,
+        attach,
+        target,
+        instructions,
+    };
+    Ok(program.load()?)
 }

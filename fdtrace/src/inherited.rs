@@ -10,47 +10,47 @@ use nix::{
     errno::Errno,
     sys::{
         resource::{Resource, getrlimit, setrlimit},
-        signal::{SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, signal},
+        signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
     },
 };
+
+use crate::kernel::sys::set_ignored;
 
 /// What was found, to be given back.
 static FOUND: OnceLock<Found> = OnceLock::new();
 
 struct Found {
-    /// Signals that fdtrace has set another disposition for, with the one that they had.
-    dispositions: Vec<(Signal, SigHandler)>,
+    /// Signals that fdtrace has set another disposition for, and whether they were ignored.
+    dispositions: Vec<(Signal, bool)>,
     ignores_hangup: bool,
     blocked: Option<SigSet>,
     /// The soft and the hard limit of descriptors, if the former was raised.
     descriptors: Option<(u64, u64)>,
 }
 
-/// Signals that fdtrace wants to be so for itself.
-const WANTED: [(Signal, SigHandler); 2] = [
+/// Whether fdtrace itself ignores these signals. `execve` leaves no third disposition beside that and
+/// the default.
+const WANTED: [(Signal, bool); 2] = [
     // Ignored, the kernel reaps children itself, and their status is gone.
-    (Signal::SIGCHLD, SigHandler::SigDfl),
+    (Signal::SIGCHLD, false),
     // Then a file as large as RLIMIT_FSIZE allows is an error like a full disk, and not the end.
-    (Signal::SIGXFSZ, SigHandler::SigIgn),
+    (Signal::SIGXFSZ, true),
 ];
 
 /// Takes what fdtrace needs. Must be called before this process has a second thread.
 pub fn take_over() {
     let mut dispositions = Vec::new();
     for (which, wanted) in WANTED {
-        // SAFETY: neither disposition is a handler of ours.
-        if let Ok(found) = unsafe { signal(which, wanted) }
-            && is_ignoring(found) != is_ignoring(wanted)
+        if let Ok(found) = set_ignored(which, wanted)
+            && found != wanted
         {
             dispositions.push((which, found));
         }
     }
-    // SAFETY: as above; what was there is put back if it was not the default.
-    let hangup = unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) };
-    let ignores_hangup = hangup.is_ok_and(is_ignoring);
+    // What was there is put back if it was not the default.
+    let ignores_hangup = set_ignored(Signal::SIGHUP, false) == Ok(true);
     if ignores_hangup {
-        // SAFETY: as above.
-        let _ = unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) };
+        let _ = set_ignored(Signal::SIGHUP, true);
     }
     let mut blocked = SigSet::empty();
     let unblocked = pthread_sigmask(
@@ -72,11 +72,6 @@ pub fn take_over() {
     });
 }
 
-/// `execve` leaves two dispositions: this, and the default.
-fn is_ignoring(disposition: SigHandler) -> bool {
-    matches!(disposition, SigHandler::SigIgn)
-}
-
 /// Gives it back, in a process that is about to become somebody else's program. Safe between
 /// `fork` and `exec`.
 pub fn give_back() {
@@ -84,9 +79,8 @@ pub fn give_back() {
         return;
     };
     // What cannot be restored is as fdtrace had it, which every program can live with.
-    for (which, disposition) in &found.dispositions {
-        // SAFETY: an inherited disposition is no handler: `execve` leaves none.
-        let _ = unsafe { signal(*which, *disposition) };
+    for (which, ignored) in &found.dispositions {
+        let _ = set_ignored(*which, *ignored);
     }
     if let Some((soft, hard)) = found.descriptors {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);

@@ -32,7 +32,7 @@ use crate::{
     kernel::KernelError,
     plan::PlanError,
     report::{sanitize, schema},
-    tracer::TracerError,
+    tracer::ProbeError,
     verify::SelectionError,
 };
 
@@ -93,8 +93,8 @@ fn complain(error: &anyhow::Error, verbose: bool) {
         let _ = writeln!(stderr, "hint: {hint}");
     }
     let log = error
-        .downcast_ref::<TracerError>()
-        .and_then(TracerError::verifier_log);
+        .downcast_ref::<ProbeError>()
+        .and_then(ProbeError::verifier_log);
     if let (true, Some(log)) = (verbose, log) {
         const LINES: usize = 40;
         let lines: Vec<&str> = log.trim_end().lines().collect();
@@ -104,18 +104,11 @@ fn complain(error: &anyhow::Error, verbose: bool) {
     }
 }
 
-/// The causes joined, without the verifier's log, which is thousands of lines.
+/// The causes joined.
 fn one_line(error: &anyhow::Error) -> String {
-    use aya::programs::ProgramError;
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
-        let text = match cause.downcast_ref::<Box<ProgramError>>().map(Box::as_ref) {
-            Some(ProgramError::LoadError { io_error, .. }) => io_error.to_string(),
-            _ => match cause.downcast_ref::<ProgramError>() {
-                Some(ProgramError::LoadError { io_error, .. }) => io_error.to_string(),
-                _ => cause.to_string(),
-            },
-        };
+        let text = cause.to_string();
         let text = text.lines().next().unwrap_or_default().to_owned();
         // Transparent errors say the same as what they wrap.
         if parts.last() != Some(&text) {
@@ -129,7 +122,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
         if let Some(error) = cause.downcast_ref::<KernelError>() {
             error.hint()
-        } else if let Some(error) = cause.downcast_ref::<TracerError>() {
+        } else if let Some(error) = cause.downcast_ref::<ProbeError>() {
             error.hint()
         } else if let Some(PlanError::NothingToAttach { .. }) = cause.downcast_ref::<PlanError>() {
             Some("`fdtrace doctor` shows what can be watched here")

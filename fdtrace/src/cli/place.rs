@@ -10,7 +10,7 @@ use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
     io,
     os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, RawFd},
         unix::fs::{
             FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
         },
@@ -20,11 +20,14 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, FcntlArg, FdFlag, OFlag, fcntl},
+    fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl},
     sys::stat::{Mode, umask},
     unistd::{geteuid, linkat},
 };
+use rustix::fs::{StatxAttributes, StatxFlags, statx};
 use tempfile::{NamedTempFile, TempPath};
+
+use crate::kernel::sys::duplicate_inherited;
 
 /// The name of stdout and of stdin.
 pub(super) const DASH: &str = "-";
@@ -298,20 +301,12 @@ fn own_descriptor(path: &Path) -> Option<RawFd> {
 /// Another descriptor for what was open when this process began. What it has opened itself since
 /// is closed by `exec`, and not to be written to by its number.
 fn duplicate(number: RawFd) -> io::Result<File> {
-    // SAFETY: used for this call alone, which fails if it is not open.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if flags < 0 || FdFlag::from_bits_truncate(flags).contains(FdFlag::FD_CLOEXEC) {
-        return Err(Errno::EBADF.into());
-    }
-    // SAFETY: it is open, and nothing here closes what it did not open.
-    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
-    let access = OFlag::from_bits_truncate(fcntl(inherited, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+    let copy = duplicate_inherited(number)?;
+    let access = OFlag::from_bits_truncate(fcntl(&copy, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
     if access == OFlag::O_RDONLY {
         return Err(Errno::EBADF.into());
     }
-    let copy = fcntl(inherited.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(3))?;
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(File::from(unsafe { OwnedFd::from_raw_fd(copy) }))
+    Ok(File::from(copy))
 }
 
 /// Whether both are one file, into which two writers would write over each other. A device such as
@@ -327,20 +322,14 @@ fn are_one(one: io::Result<Metadata>, other: io::Result<Metadata>) -> bool {
 }
 
 fn is_mount_point(path: &Path) -> bool {
-    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()) else {
-        return false;
-    };
-    // SAFETY: all-zero is a valid start, and the kernel writes no more than the structure.
-    let seen = unsafe {
-        let mut seen: libc::statx = std::mem::zeroed();
-        let flags = libc::AT_SYMLINK_NOFOLLOW;
-        if libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, &raw mut seen) != 0 {
-            return false;
-        }
-        seen
-    };
+    let seen = statx(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        StatxFlags::empty(),
+    );
     // The kernel has the attribute since 5.8.
-    seen.stx_attributes & (libc::STATX_ATTR_MOUNT_ROOT as u64) != 0
+    seen.is_ok_and(|seen| seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 fn mask() -> u32 {

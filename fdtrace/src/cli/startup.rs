@@ -107,15 +107,6 @@ pub(super) fn unread(gaps: Result<Gaps>) -> Option<String> {
     }
 }
 
-/// Starting takes memory that tracing does not: what the allocator has kept of it goes back.
-pub(super) fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it only gives back what nobody has allocated.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 pub(super) fn check_privileges(view: &KernelView) -> Result<()> {
     if let Some(lacking) = view.capabilities.lacking_for_tracing() {
         return Err(CannotRun {

@@ -21,6 +21,7 @@ use super::{
     startup::{self, Interrupt, Started},
 };
 use crate::{
+    kernel::sys::{give_heap_back, utc_offset_s},
     model::{Losses, Pointers, Tally, UnreadQueues, Verdict},
     plan::{Plan, Price},
     recording::{End, FORMAT, Header, Writer},
@@ -214,7 +215,7 @@ async fn watch<'a>(
         types,
     } = started;
     drop(types);
-    startup::give_memory_back();
+    give_heap_back();
 
     let timing = args.stats.then(|| tracer.time_programs()).transpose()?;
     let header = Header {
@@ -359,21 +360,6 @@ pub(super) fn start_of(header: &Header) -> TraceStart<'_> {
         utc_offset_s: header.utc_offset_s,
         plan: &header.plan,
     }
-}
-
-/// What local time is ahead of UTC at this moment, seconds.
-fn utc_offset_s(unix_s: u64) -> i32 {
-    // SAFETY: both structures are this function's own, and all-zero is a valid start.
-    let offset = unsafe {
-        let mut local: libc::tm = std::mem::zeroed();
-        let time = unix_s.cast_signed();
-        if libc::localtime_r(&raw const time, &raw mut local).is_null() {
-            0
-        } else {
-            local.tm_gmtoff
-        }
-    };
-    i32::try_from(offset).unwrap_or(0)
 }
 
 /// Whose transfers to watch.

@@ -4,15 +4,19 @@
 //! snapshot taken once at start-up, of the running kernel ([`KernelView::live`]) or of a recorded
 //! one ([`KernelView::fixture`]); everything downstream asks the view and cannot tell them apart.
 //!
-//! Nothing here loads a program, attaches a hook, mounts a file system or changes a setting, and
-//! nothing here decides what to trace: that is the plan's business. It judges no kernel by its
-//! version either, only by what it contains.
+//! Taking a view loads no program that stays, mounts no file system and changes no setting. Nothing
+//! here decides what to trace: that is the plan's business. It judges no kernel by its version either,
+//! only by what it contains. [`sys`] and [`passing`] are system calls for other modules to make.
 
 mod capabilities;
 mod fixture;
 mod mechanisms;
 mod names;
+#[allow(unsafe_code)]
+pub mod passing;
 mod symbols;
+#[allow(unsafe_code)]
+pub mod sys;
 mod types;
 
 use std::{

@@ -64,6 +64,9 @@ pub struct Hook {
     pub fired: Option<Counter>,
     /// C types of the arguments that the program reads. The kernel may pass more.
     params: &'static [&'static str],
+    /// Whether its candidate can do without it. Of several with one program the first that fits is
+    /// taken.
+    pub(super) optional: bool,
 }
 
 impl Hook {
@@ -128,10 +131,10 @@ pub(super) struct Candidate {
     pub(super) hooks: &'static [Hook],
 }
 
-/// Declares candidates in order of preference; each has hooks of one or more kinds.
+/// Declares candidates in order of preference; each has hooks of one or more kinds, some optional.
 macro_rules! candidates {
     ($($mechanism:ident {
-        $($kind:ident $program:literal on $target:literal ($($param:literal),*) $($fired:ident)?;)*
+        $($kind:ident $program:literal on $target:literal ($($param:literal),*) $($fired:ident)? $(, $optional:ident)?;)*
     })*) => {{
         const CANDIDATES: &[Candidate] = &[$(Candidate {
             mechanism: Mechanism::$mechanism,
@@ -141,12 +144,15 @@ macro_rules! candidates {
                 target: $target,
                 fired: candidates!(@fired $($fired)?),
                 params: &[$($param),*],
+                optional: candidates!(@optional $($optional)?),
             }),*],
         }),*];
         CANDIDATES
     }};
     (@fired) => { None };
     (@fired $fired:ident) => { Some(Counter::$fired) };
+    (@optional) => { false };
+    (@optional optional) => { true };
 }
 
 /// What can show `hop`, best first. Why these: see ARCHITECTURE.md, "Where each hop is seen".
@@ -284,26 +290,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
             // inline unix_destruct_scm in unix_wfree.
             Trampoline {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
-                Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
-                Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
-                Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
-                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
-            }
-            Trampoline {
-                Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
-                Fentry "end_destruct_f" on "unix_wfree" ("struct sk_buff *") DestructFired;
-                Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
-                Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
-                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
-            }
-            Trampoline {
-                Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired, optional;
+                Fentry "end_destruct_f" on "unix_wfree" ("struct sk_buff *") DestructFired, optional;
                 Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
                 Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
                 Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
@@ -313,26 +301,8 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
             }
             Kprobe {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
-                Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired;
-                Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
-                Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
-                Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                Kretprobe "end_seqsent_r" on "unix_seqpacket_sendmsg" ();
-                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
-            }
-            Kprobe {
-                Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
-                Kprobe "end_destruct_k" on "unix_wfree" ("struct sk_buff *") DestructFired;
-                Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
-                Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
-                Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                Kretprobe "end_seqsent_r" on "unix_seqpacket_sendmsg" ();
-                BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
-                BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
-            }
-            Kprobe {
-                Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired, optional;
+                Kprobe "end_destruct_k" on "unix_wfree" ("struct sk_buff *") DestructFired, optional;
                 Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
                 Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
                 Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");

@@ -84,6 +84,7 @@ pub struct Plan {
 
 /// Why nothing can be planned.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// A structure is not what the programs expect.
     #[error(transparent)]
@@ -238,20 +239,21 @@ struct Fitting {
     unfit: Vec<String>,
 }
 
-/// The candidate's hooks, if there are those that it cannot do without: all of its functions, or
-/// one of its tracepoints. Hooks of other mechanisms than its own only add to it.
+/// The candidate's hooks, if there are those that it cannot do without: all of its functions but the
+/// optional ones, or one of its tracepoints. Hooks of other mechanisms than its own only add to it.
 fn fitting_hooks(
     candidate: &'static hooks::Candidate,
     view: &KernelView,
     attach: Attach,
     price: Price,
 ) -> Result<Fitting, TypeError> {
-    let mut own = Vec::new();
+    let mut own: Vec<&'static Hook> = Vec::new();
     let mut bonus = Vec::new();
     let mut unfit = Vec::new();
     for hook in candidate.hooks {
         let is_own = hook.kind.mechanism() == candidate.mechanism;
-        if !attach.allows(hook.kind.mechanism()) {
+        let is_taken = hook.optional && own.iter().any(|taken| taken.program == hook.program);
+        if is_taken || !attach.allows(hook.kind.mechanism()) {
             continue;
         }
         let unfit_here = match (hook.unfit(view)?, hook.costs()) {
@@ -261,11 +263,11 @@ fn fitting_hooks(
         match unfit_here {
             None if is_own => own.push(hook),
             None => bonus.push(hook),
-            Some(why) => unfit.push((is_own, why)),
+            Some(why) => unfit.push((is_own && !hook.optional, why)),
         }
     }
-    let own_unfit = unfit.iter().any(|(is_own, _)| *is_own);
-    let whole = !own_unfit || candidate.mechanism == Mechanism::Tracepoint;
+    let lacks = unfit.iter().any(|(is_needed, _)| *is_needed);
+    let whole = !lacks || candidate.mechanism == Mechanism::Tracepoint;
     let mut hooks = Vec::new();
     if whole && !own.is_empty() {
         hooks = own;

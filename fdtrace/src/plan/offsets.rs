@@ -7,6 +7,7 @@ pub type Fact = (&'static str, u32);
 
 /// Why an offset cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OffsetError {
     /// The member is missing, ambiguous, or not at a whole byte.
     #[error(transparent)]

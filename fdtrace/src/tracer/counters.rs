@@ -1,11 +1,7 @@
 //! The counters that the programs keep, and those that the kernel keeps about them.
 
 use std::{
-    io,
-    os::{
-        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::Path,
 };
 
@@ -14,38 +10,28 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray},
     programs::{Program, ProgramError, ProgramFd},
 };
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info, bpf_stats_type};
+use aya_obj::generated::bpf_prog_info;
 use fdtrace_common::counters::Counter;
 
-use super::TracerError;
+use super::{ProbeError, loaded::map};
 use crate::{
+    kernel::sys::bpf,
     model::{Hop, Losses, ProgramCost},
     plan::{Hook, Kind, Plan},
 };
 
-fn map(ebpf: &Ebpf) -> Result<PerCpuArray<&MapData, u64>, TracerError> {
-    let map = ebpf
-        .map("COUNTERS")
-        .ok_or(TracerError::Missing("map COUNTERS"))?;
-    PerCpuArray::try_from(map).map_err(|source| TracerError::Map {
-        name: "COUNTERS",
-        source,
-    })
-}
+/// Where the programs count.
+const COUNTERS: &str = "COUNTERS";
 
-fn value(map: &PerCpuArray<&MapData, u64>, counter: Counter) -> Result<u64, TracerError> {
-    let per_cpu = map
-        .get(&(counter as u32), 0)
-        .map_err(|source| TracerError::Map {
-            name: "COUNTERS",
-            source,
-        })?;
+fn value(map: &PerCpuArray<&MapData, u64>, counter: Counter) -> Result<u64, ProbeError> {
+    let per_cpu = map.get(&(counter as u32), 0);
+    let per_cpu = per_cpu.map_err(ProbeError::of_map(COUNTERS))?;
     Ok(per_cpu.iter().sum())
 }
 
 /// The hooks that have seen nothing so far, of those that would have counted it.
-pub(super) fn silent(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, TracerError> {
-    let map = map(ebpf)?;
+pub(super) fn silent(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, ProbeError> {
+    let map = map(ebpf, COUNTERS)?;
     let mut silent = Vec::new();
     for hook in plan.hooks() {
         if let Some(counter) = hook.fired
@@ -57,8 +43,8 @@ pub(super) fn silent(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, Tra
     Ok(silent)
 }
 
-pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
-    let map = map(ebpf)?;
+pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, ProbeError> {
+    let map = map(ebpf, COUNTERS)?;
     let mut events = Vec::new();
     for (hop, counter) in [
         (Hop::Copy, Counter::CopyLost),
@@ -92,7 +78,7 @@ pub(super) fn losses(ebpf: &Ebpf, plan: &Plan) -> Result<Losses, TracerError> {
 
 /// Returns that the kernel passed over, of threads that have ended since. The next call of a thread
 /// would have shown it; of those that make none, what was kept for the return is here still.
-pub(super) fn passed_over(ebpf: &Ebpf, plan: &Plan) -> Result<u64, TracerError> {
+pub(super) fn passed_over(ebpf: &Ebpf, plan: &Plan) -> Result<u64, ProbeError> {
     /// The inode number of the first pid namespace (PROC_PID_INIT_INO), whose numbers the programs use.
     const FIRST_PID_NAMESPACE: u64 = 0xeffffffc;
     let numbers = std::fs::metadata("/proc/self/ns/pid").map(|pids| pids.ino());
@@ -111,29 +97,16 @@ pub(super) fn passed_over(ebpf: &Ebpf, plan: &Plan) -> Result<u64, TracerError> 
     Ok(ended)
 }
 
-fn keys<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Vec<K>, TracerError> {
-    let map = ebpf.map(name).ok_or(TracerError::Missing("a map"))?;
-    let map: HashMap<_, K, V> =
-        HashMap::try_from(map).map_err(|source| TracerError::Map { name, source })?;
+fn keys<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<Vec<K>, ProbeError> {
+    let map: HashMap<_, K, V> = map(ebpf, name)?;
     // What changes while it is read is under way.
     Ok(map.keys().filter_map(Result::ok).collect())
 }
 
-pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, TracerError> {
+pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, ProbeError> {
     let mut costs = Vec::new();
     for hook in plan.hooks() {
-        let program = ebpf
-            .program(hook.program)
-            .ok_or(TracerError::Missing(hook.program))?;
-        let fd = program_fd(program).map_err(|source| TracerError::Load {
-            program: hook.program,
-            target: hook.target,
-            source: Box::new(source),
-        })?;
-        let info = program_info(fd).map_err(|source| TracerError::System {
-            action: "ask about a program",
-            source,
-        })?;
+        let info = info(ebpf, hook.program, hook.target)?;
         costs.push(ProgramCost {
             program: hook.program,
             runs: info.run_cnt,
@@ -149,29 +122,21 @@ pub(super) fn costs(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<ProgramCost>, Tracer
 pub(super) fn skipped(
     ebpf: &Ebpf,
     (name, target): (&'static str, &'static str),
-) -> Result<u64, TracerError> {
-    let program = ebpf.program(name).ok_or(TracerError::Missing(name))?;
-    let fd = program_fd(program).map_err(|source| TracerError::Load {
-        program: name,
-        target,
-        source: Box::new(source),
-    })?;
-    let info = program_info(fd).map_err(|source| TracerError::System {
-        action: "ask about a program",
-        source,
-    })?;
-    Ok(info.recursion_misses)
+) -> Result<u64, ProbeError> {
+    Ok(info(ebpf, name, target)?.recursion_misses)
 }
 
-/// `bpf_prog_info`, of which aya does not show the parts wanted here.
-fn program_info(program: &ProgramFd) -> io::Result<bpf_prog_info> {
-    // SAFETY: both are plain C structures for which all-zero is the documented start.
-    let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { std::mem::zeroed() };
-    attr.info.bpf_fd = program.as_fd().as_raw_fd().cast_unsigned();
-    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
-    attr.info.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info)
+fn info(
+    ebpf: &Ebpf,
+    name: &'static str,
+    target: &'static str,
+) -> Result<bpf_prog_info, ProbeError> {
+    let program = ebpf.program(name).ok_or(ProbeError::Missing { name })?;
+    let fd = program_fd(program).map_err(ProbeError::of_program("inspect", name, target))?;
+    bpf::program_info(fd).map_err(|source| ProbeError::System {
+        action: "ask the kernel about a program",
+        source,
+    })
 }
 
 /// Keeps the kernel timing programs until it is dropped.
@@ -181,36 +146,13 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(super) fn enable() -> Result<Self, TracerError> {
-        // SAFETY: a plain C structure for which all-zero is the documented start.
-        let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-        attr.enable_stats.type_ = bpf_stats_type::BPF_STATS_RUN_TIME as u32;
-        let fd =
-            bpf(bpf_cmd::BPF_ENABLE_STATS, &mut attr).map_err(|source| TracerError::System {
-                action: "have the kernel time programs",
-                source,
-            })?;
-        Ok(Self {
-            // SAFETY: the kernel just made it, and nobody else knows it.
-            _enabled: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+    pub(super) fn enable() -> Result<Self, ProbeError> {
+        let enabled = bpf::time_programs().map_err(|source| ProbeError::System {
+            action: "have the kernel time programs",
+            source,
+        })?;
+        Ok(Self { _enabled: enabled })
     }
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
-    // SAFETY: the attribute is as large as said, and filled in for this command by the caller.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<bpf_attr>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(result as i32)
 }
 
 fn program_fd(program: &Program) -> Result<&ProgramFd, ProgramError> {

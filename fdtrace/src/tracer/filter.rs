@@ -1,18 +1,18 @@
 //! The filter in the kernel: whose transfers are reported at all.
 
-use std::{io::Read as _, path::PathBuf};
+use std::path::PathBuf;
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap},
-    programs::{Iter, ProgramError},
+    maps::{Array, HashMap, MapData},
+    programs::RawTracePoint,
 };
 
-use super::{TracerError, type_ids};
-use crate::{
-    kernel::{Target, Types},
-    plan::Offsets,
+use super::{
+    ProbeError,
+    loaded::{Iterator, map_mut, program},
 };
+use crate::{kernel::Types, plan::Offsets};
 
 /// Maps that only a filter uses.
 pub(super) const MAPS: [&str; 8] = [
@@ -38,7 +38,10 @@ const PROGRAMS: [(&str, &str); 2] = [FORKS, ("filter_free", "sched_process_free"
 pub(super) const FORKS: (&str, &str) = ("filter_fork", "sched_process_fork");
 
 /// The program that finds who is wanted from the start, as the kernel walks through all tasks.
-const BEGIN: &str = "filter_begin";
+const BEGIN: Iterator = Iterator {
+    program: "filter_begin",
+    target: "iter/task",
+};
 
 /// TASK_COMM_LEN.
 const COMM_LEN: usize = 16;
@@ -75,9 +78,9 @@ impl Filter {
 
     /// Whether the programs can apply it here: they would take every task for one of another cgroup
     /// where they cannot tell.
-    pub(super) fn check(&self, offsets: &Offsets) -> Result<(), TracerError> {
+    pub(super) fn check(&self, offsets: &Offsets) -> Result<(), ProbeError> {
         match self.cgroup {
-            Some(_) if !offsets.show_cgroups() => Err(TracerError::NoCgroups),
+            Some(_) if !offsets.show_cgroups() => Err(ProbeError::NoCgroups),
             _ => Ok(()),
         }
     }
@@ -96,15 +99,15 @@ impl Filter {
     }
 
     /// Has the programs look at every transfer for the self-test, until [`Filter::set`].
-    pub(super) fn suspend(&self, ebpf: &mut Ebpf) -> Result<(), TracerError> {
+    pub(super) fn suspend(&self, ebpf: &mut Ebpf) -> Result<(), ProbeError> {
         suspended(ebpf, true)
     }
 
     /// Says who is wanted.
-    pub(super) fn set(&self, ebpf: &mut Ebpf, types: &Types) -> Result<(), TracerError> {
+    pub(super) fn set(&self, ebpf: &mut Ebpf, types: &Types) -> Result<(), ProbeError> {
         suspended(ebpf, false)?;
         if !self.comms.is_empty() {
-            let mut wanted = map::<[u8; COMM_LEN]>(ebpf, WANTED_COMMS)?;
+            let mut wanted: HashMap<_, [u8; COMM_LEN], u8> = map_mut(ebpf, WANTED_COMMS)?;
             for comm in &self.comms {
                 insert(&mut wanted, WANTED_COMMS, padded(comm))?;
             }
@@ -115,54 +118,23 @@ impl Filter {
         for (name, target) in PROGRAMS {
             attach(ebpf, name, target)?;
         }
-        let mut named = map::<u32>(ebpf, NAMED_PIDS)?;
+        let mut named: HashMap<_, u32, u8> = map_mut(ebpf, NAMED_PIDS)?;
         for pid in &self.pids {
             insert(&mut named, NAMED_PIDS, *pid)?;
         }
         // Whoever is forked from now on is noted by the programs. Who was there before is found by
         // walks through all tasks, from parents to children, until one finds no more.
-        let btf = type_ids(types, &[Target::Function("bpf_iter_task")])?;
-        begin(ebpf)?.load("task", &btf).map_err(refused_walk)?;
-        while finds_more(ebpf)? {}
+        BEGIN.load(ebpf, types)?;
+        while !BEGIN.read(ebpf)?.is_empty() {}
         Ok(())
     }
 }
 
-fn begin(ebpf: &mut Ebpf) -> Result<&mut Iter, TracerError> {
-    let program = ebpf.program_mut(BEGIN).ok_or(TracerError::Missing(BEGIN))?;
-    program.try_into().map_err(refused_walk)
-}
-
-fn refused_walk(source: ProgramError) -> TracerError {
-    TracerError::Load {
-        program: BEGIN,
-        target: "iter/task",
-        source: Box::new(source),
-    }
-}
-
-/// Has the kernel walk through all tasks, and says whether anybody was found.
-fn finds_more(ebpf: &mut Ebpf) -> Result<bool, TracerError> {
-    let program = begin(ebpf)?;
-    let link = program.attach().map_err(refused_walk)?;
-    let link = program.take_link(link).map_err(refused_walk)?;
-    let mut found = Vec::new();
-    link.into_file()
-        .map_err(|error| std::io::Error::other(error.to_string()))
-        .and_then(|mut walk| walk.read_to_end(&mut found))
-        .map_err(|source| TracerError::System {
-            action: "walk through all tasks",
-            source,
-        })?;
-    Ok(!found.is_empty())
-}
-
-fn suspended(ebpf: &mut Ebpf, is_suspended: bool) -> Result<(), TracerError> {
+fn suspended(ebpf: &mut Ebpf, is_suspended: bool) -> Result<(), ProbeError> {
     const NAME: &str = "SELF_TEST";
-    let failed = |source| TracerError::Map { name: NAME, source };
-    let map = ebpf.map_mut(NAME).ok_or(TracerError::Missing(NAME))?;
-    let mut switch: Array<_, u64> = Array::try_from(map).map_err(failed)?;
-    switch.set(0, u64::from(is_suspended), 0).map_err(failed)
+    let mut switch: Array<_, u64> = map_mut(ebpf, NAME)?;
+    let set = switch.set(0, u64::from(is_suspended), 0);
+    set.map_err(ProbeError::of_map(NAME))
 }
 
 /// A task's name as the kernel keeps it: cut to 15 bytes, and padded with NULs.
@@ -173,35 +145,20 @@ pub(super) fn padded(comm: &str) -> [u8; COMM_LEN] {
     padded
 }
 
-fn map<'a, K: aya::Pod>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<HashMap<&'a mut aya::maps::MapData, K, u8>, TracerError> {
-    let map = ebpf.map_mut(name).ok_or(TracerError::Missing(name))?;
-    HashMap::try_from(map).map_err(|source| TracerError::Map { name, source })
-}
-
 fn insert<K: aya::Pod>(
-    map: &mut HashMap<&mut aya::maps::MapData, K, u8>,
+    map: &mut HashMap<&mut MapData, K, u8>,
     name: &'static str,
     key: K,
-) -> Result<(), TracerError> {
-    map.insert(key, 1, 0)
-        .map_err(|source| TracerError::Map { name, source })
+) -> Result<(), ProbeError> {
+    map.insert(key, 1, 0).map_err(ProbeError::of_map(name))
 }
 
-fn attach(ebpf: &mut Ebpf, name: &'static str, target: &'static str) -> Result<(), TracerError> {
-    use aya::programs::RawTracePoint;
-
-    let refused = |source: ProgramError| TracerError::Load {
-        program: name,
-        target,
-        source: Box::new(source),
-    };
-    let program = ebpf.program_mut(name).ok_or(TracerError::Missing(name))?;
-    let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
-    program.load().map_err(refused)?;
-    program.attach(target).map_err(refused)?;
+fn attach(ebpf: &mut Ebpf, name: &'static str, target: &'static str) -> Result<(), ProbeError> {
+    let failed = |action| ProbeError::of_program(action, name, target);
+    let program = program(ebpf, name)?;
+    let program: &mut RawTracePoint = program.try_into().map_err(failed("load"))?;
+    program.load().map_err(failed("load"))?;
+    program.attach(target).map_err(failed("attach"))?;
     Ok(())
 }
 
@@ -229,10 +186,7 @@ mod tests {
             }),
             ..Filter::default()
         };
-        assert!(matches!(
-            filter.check(&offsets),
-            Err(TracerError::NoCgroups)
-        ));
+        assert!(matches!(filter.check(&offsets), Err(ProbeError::NoCgroups)));
         assert!(Filter::default().check(&offsets).is_ok());
     }
 

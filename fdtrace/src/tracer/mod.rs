@@ -3,7 +3,9 @@
 //! [`Tracer`] closes every program, map and link, as the kernel itself does when the process dies.
 
 mod counters;
+mod error;
 mod filter;
+mod loaded;
 mod object;
 #[cfg(feature = "log")]
 mod program_log;
@@ -24,24 +26,25 @@ use std::{
 };
 
 use aya::{
-    Btf, BtfError, Ebpf, EbpfError, Endianness,
-    maps::{Array, Map, MapData, MapError, RingBuf},
+    Btf, Ebpf,
+    maps::{Array, MapData, RingBuf},
     programs::{Program, ProgramError},
 };
 use fdtrace_common::wake;
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use counters::Stats;
+pub use error::ProbeError;
 pub use filter::{Cgroup, Filter};
+use loaded::{take_map, type_ids};
+pub use queues::Queues;
 use queues::Walk;
-pub use queues::{QueueError, Queues};
 pub use sockets::SocketTables;
-pub use task_files::SnapshotError;
 use task_files::TaskFiles;
 pub use wanted::WantedProcesses;
 
 use crate::{
-    kernel::{Target, TypeError, Types},
+    kernel::Types,
     model::{Losses, Pass, ProgramCost, QueuedFile, Snapshot},
     plan::{Hook, Plan},
     wire::{DecodeError, Event, decode},
@@ -101,126 +104,31 @@ pub struct StartTimes {
     pub test: Duration,
 }
 
-/// Why tracing cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum TracerError {
-    /// The object's maps cannot be made.
-    #[error("cannot load the eBPF object")]
-    Object(#[from] EbpfError),
-    /// The kernel makes no ring buffer.
-    #[error("this kernel makes no BPF ring buffer of {bytes} bytes")]
-    RingBuffer {
-        /// The size that was asked for.
-        bytes: u32,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// The verifier or the administrator refuses a program.
-    #[error("cannot load program {program} for {target}")]
-    Load {
-        /// The program.
-        program: &'static str,
-        /// What it would attach to.
-        target: &'static str,
-        /// The kernel's answer.
-        source: Box<ProgramError>,
-    },
-    /// What a hook attaches to has no BTF id.
-    #[error("cannot tell what to attach to")]
-    Types(#[from] TypeError),
-    /// The loader does not take the BTF that it is given.
-    #[error("cannot hand BTF ids to the loader")]
-    Btf(#[from] BtfError),
-    /// A filter asks for a cgroup, and the kernel's types do not lead from a task to its own.
-    #[error("this kernel's BTF does not show which cgroup a task is in")]
-    NoCgroups,
-    /// A map is not what the programs declare.
-    #[error("cannot use the map {name}")]
-    Map {
-        /// The map.
-        name: &'static str,
-        /// Why.
-        source: MapError,
-    },
-    /// The object is not the one this fdtrace was built with.
-    #[error("the eBPF object has no {0}")]
-    Missing(&'static str),
-    /// No hook fired in the self-test.
-    #[error("no hook fired when fdtrace passed a descriptor to itself")]
-    NothingFired,
-    /// A system call of fdtrace's own failed.
-    #[error("cannot {action}")]
-    System {
-        /// What failed.
-        action: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl TracerError {
-    /// What the user can do about it, where there is something to do.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        let io_error = match self {
-            Self::RingBuffer { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
-                return Some("ring buffers need Linux 5.8 or later");
-            }
-            Self::NoCgroups => return Some("choose by --pid or --comm instead"),
-            Self::RingBuffer { source, .. } => Some(source),
-            Self::Load { source, .. } => match source.as_ref() {
-                ProgramError::LoadError { io_error, .. } => Some(io_error),
-                ProgramError::SyscallError(error) => Some(&error.io_error),
-                _ => None,
-            },
-            _ => None,
-        };
-        match io_error.map(|error| (error.kind(), error.raw_os_error())) {
-            Some((io::ErrorKind::OutOfMemory, _)) => Some("a smaller --buffer may do"),
-            Some((_, Some(libc::EPERM))) => Some(
-                "the kernel's lockdown or this container's policy forbids it; `fdtrace doctor` shows what is left",
-            ),
-            Some((_, Some(libc::EACCES | libc::EINVAL | libc::E2BIG))) => Some(
-                "the kernel's verifier refuses the program: report this with the output of --verbose",
-            ),
-            _ => None,
-        }
-    }
-
-    /// What the verifier said of a program that it refused.
-    #[must_use]
-    pub fn verifier_log(&self) -> Option<String> {
-        match self {
-            Self::Load { source, .. } => match source.as_ref() {
-                ProgramError::LoadError { verifier_log, .. } => Some(verifier_log.to_string()),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-}
-
 impl Tracer {
     /// Loads and attaches every hook of the plan, passes descriptors to itself, and strikes out
     /// of the plan what did not fire. The ring buffer gets `buffer_bytes`, rounded up to a power
     /// of two.
     ///
     /// # Errors
-    /// If the object cannot be loaded, a program is refused, or nothing at all fired.
-    pub fn start(plan: Plan, buffer_bytes: u32, types: &Types) -> Result<Self, TracerError> {
+    /// [`ProbeError::Object`] or [`ProbeError::RingBuffer`] if the maps cannot be made,
+    /// [`ProbeError::Refused`] if the verifier or a policy refuses a program,
+    /// [`ProbeError::NothingFired`] if no program saw a descriptor being passed.
+    pub fn start(plan: Plan, buffer_bytes: u32, types: &Types) -> Result<Self, ProbeError> {
         Self::start_filtered(plan, buffer_bytes, types, &Filter::default())
     }
 
-    /// The same with a filter that lets no more than the wanted transfers out of the kernel.
+    /// Starts as [`Tracer::start`] does, with a filter that lets no more than the wanted transfers out
+    /// of the kernel.
     ///
     /// # Errors
-    /// As above, and if the filter cannot be set.
+    /// Those of [`Tracer::start`], [`ProbeError::NoCgroups`] if the filter asks for a cgroup and this
+    /// kernel's types do not show it, and [`ProbeError::Map`] if the filter cannot be written.
     pub fn start_filtered(
         mut plan: Plan,
         buffer_bytes: u32,
         types: &Types,
         filter: &Filter,
-    ) -> Result<Self, TracerError> {
+    ) -> Result<Self, ProbeError> {
         let begin = Instant::now();
         let mut ebpf = object::load(&plan.offsets, buffer_bytes, filter)?;
         #[cfg(feature = "log")]
@@ -229,7 +137,7 @@ impl Tracer {
         let start_times = attach_tested(&mut ebpf, &mut plan, types, begin)?;
         let ring: RingBuf<_> = take_map(&mut ebpf, object::RING)?;
         // SAFETY: the ring buffer keeps its descriptor until it is dropped.
-        let ring = unsafe { AsyncFd::register(ring) }.map_err(|source| TracerError::System {
+        let ring = unsafe { AsyncFd::register(ring) }.map_err(|source| ProbeError::System {
             action: "wait for the ring buffer",
             source: source.into(),
         })?;
@@ -261,7 +169,7 @@ impl Tracer {
     ///
     /// # Errors
     /// Those of [`Tracer::start`].
-    pub fn rehearse(mut plan: Plan, types: &Types) -> Result<Plan, TracerError> {
+    pub fn rehearse(mut plan: Plan, types: &Types) -> Result<Plan, ProbeError> {
         let begin = Instant::now();
         let mut ebpf = object::load(&plan.offsets, REHEARSAL_BYTES, &Filter::default())?;
         attach_tested(&mut ebpf, &mut plan, types, begin)?;
@@ -361,8 +269,8 @@ impl Tracer {
     /// What has been lost so far.
     ///
     /// # Errors
-    /// If the counters cannot be read.
-    pub fn losses(&self) -> Result<Losses, TracerError> {
+    /// [`ProbeError::Map`] if the counters cannot be read.
+    pub fn losses(&self) -> Result<Losses, ProbeError> {
         let mut losses = counters::losses(&self.ebpf, &self.plan)?;
         losses.filter_full += self.unheld;
         if !self.filter.pids.is_empty() {
@@ -374,8 +282,8 @@ impl Tracer {
     /// What has gone unseen as tracing ends: of some returns that shows only now.
     ///
     /// # Errors
-    /// Likewise.
-    pub fn losses_at_end(&self) -> Result<Losses, TracerError> {
+    /// [`ProbeError::Map`] if the counters cannot be read.
+    pub fn losses_at_end(&self) -> Result<Losses, ProbeError> {
         let mut losses = self.losses()?;
         losses.recursion_misses += counters::passed_over(&self.ebpf, &self.plan)?;
         Ok(losses)
@@ -385,8 +293,8 @@ impl Tracer {
     /// costs each run some 40 ns more.
     ///
     /// # Errors
-    /// If the kernel does not (it can since 5.8).
-    pub fn time_programs(&self) -> Result<Stats, TracerError> {
+    /// [`ProbeError::System`] before Linux 5.8.
+    pub fn time_programs(&self) -> Result<Stats, ProbeError> {
         Stats::enable()
     }
 
@@ -394,16 +302,16 @@ impl Tracer {
     /// kernel [count](Tracer::time_programs), and the runs that it skipped.
     ///
     /// # Errors
-    /// If the kernel does not tell.
-    pub fn costs(&self) -> Result<Vec<ProgramCost>, TracerError> {
+    /// [`ProbeError::System`] if the kernel does not say.
+    pub fn costs(&self) -> Result<Vec<ProgramCost>, ProbeError> {
         counters::costs(&self.ebpf, &self.plan)
     }
 
     /// Makes [`Tracer::snapshot`] ready.
     ///
     /// # Errors
-    /// If the kernel refuses the iterator.
-    pub fn prepare_snapshots(&mut self, types: &Types) -> Result<(), SnapshotError> {
+    /// [`ProbeError::Refused`] or [`ProbeError::Types`] if this kernel has no such iterator.
+    pub fn prepare_snapshots(&mut self, types: &Types) -> Result<(), ProbeError> {
         self.task_files = Some(TaskFiles::load(&mut self.ebpf, types)?);
         Ok(())
     }
@@ -411,12 +319,12 @@ impl Tracer {
     /// Makes [`Tracer::queued`] ready.
     ///
     /// # Errors
-    /// If the kernel refuses a program.
+    /// [`ProbeError::Refused`] or [`ProbeError::Types`] if the kernel does not take a program.
     pub fn prepare_queues(
         &mut self,
         types: &Types,
         tables: SocketTables,
-    ) -> Result<(), QueueError> {
+    ) -> Result<(), ProbeError> {
         self.queue_walk = Some(Walk::load(&mut self.ebpf, types, tables)?);
         Ok(())
     }
@@ -426,19 +334,22 @@ impl Tracer {
     /// everything attached, it may have messages whose events come too, under the same list.
     ///
     /// # Errors
-    /// If the kernel refuses to run a program, or an iterator breaks off.
-    pub fn queued(&mut self) -> Result<Pass, QueueError> {
+    /// [`ProbeError::Unprepared`] before [`Tracer::prepare_queues`]; [`ProbeError::Program`] if the
+    /// kernel does not run a program, [`ProbeError::Iterator`] if an iterator breaks off.
+    pub fn queued(&mut self) -> Result<Pass, ProbeError> {
         self.queue_walk
             .as_mut()
-            .ok_or(QueueError::Missing("walk over queues that was prepared"))?
+            .ok_or(ProbeError::Unprepared {
+                action: "walk over queues",
+            })?
             .pass(&mut self.ebpf)
     }
 
     /// Whom the filter wants at this moment; `None` if there is no filter.
     ///
     /// # Errors
-    /// If the filter cannot be read.
-    pub fn wanted_processes(&self) -> Result<Option<WantedProcesses>, TracerError> {
+    /// [`ProbeError::Map`] if the filter cannot be read.
+    pub fn wanted_processes(&self) -> Result<Option<WantedProcesses>, ProbeError> {
         let is_on = self.filter.is_on();
         is_on
             .then(|| WantedProcesses::of(&self.filter, &self.ebpf))
@@ -449,8 +360,8 @@ impl Tracer {
     /// address.
     ///
     /// # Errors
-    /// If that cannot be noted.
-    pub fn mark_list(&mut self, list: u64, t_ns: u64) -> Result<(), TracerError> {
+    /// [`ProbeError::Map`] if that cannot be noted.
+    pub fn mark_list(&mut self, list: u64, t_ns: u64) -> Result<(), ProbeError> {
         wanted::mark(&mut self.ebpf, list, t_ns)
     }
 
@@ -458,8 +369,8 @@ impl Tracer {
     /// does not want its sender. Counts a loss if it had no room for all of them.
     ///
     /// # Errors
-    /// If what it keeps cannot be read.
-    pub fn held_records(&mut self, file: &QueuedFile) -> Result<Vec<Vec<u8>>, TracerError> {
+    /// [`ProbeError::Map`] if what it keeps cannot be read.
+    pub fn held_records(&mut self, file: &QueuedFile) -> Result<Vec<Vec<u8>>, ProbeError> {
         if wanted::is_unheld(&self.ebpf, file)? {
             self.unheld += 1;
         }
@@ -470,50 +381,33 @@ impl Tracer {
     /// (`iter/task_file`).
     ///
     /// # Errors
-    /// If the kernel refuses to walk, or the walk breaks off.
-    pub fn snapshot(&mut self, processes: &[u32]) -> Result<Snapshot, SnapshotError> {
-        let task_files = self
-            .task_files
-            .as_mut()
-            .ok_or(SnapshotError::Missing("iterator that was prepared"))?;
+    /// [`ProbeError::Unprepared`] before [`Tracer::prepare_snapshots`]; [`ProbeError::Program`] or
+    /// [`ProbeError::Iterator`] if the kernel does not run the iterator, or not to its end.
+    pub fn snapshot(&mut self, processes: &[u32]) -> Result<Snapshot, ProbeError> {
+        let task_files = self.task_files.as_mut().ok_or(ProbeError::Unprepared {
+            action: "take a snapshot of descriptor tables",
+        })?;
         task_files.snapshot(&mut self.ebpf, processes)
     }
 }
 
-fn take_map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, TracerError>
-where
-    T: TryFrom<Map, Error = MapError>,
-{
-    let map = ebpf.take_map(name).ok_or(TracerError::Missing(name))?;
-    T::try_from(map).map_err(|source| TracerError::Map { name, source })
-}
-
-/// The BTF ids of `targets`, in the form in which aya wants them.
-fn type_ids(types: &Types, targets: &[Target<'_>]) -> Result<Btf, TracerError> {
-    let excerpt = types.excerpt(targets)?;
-    Ok(Btf::parse(&excerpt, Endianness::default())?)
-}
-
-fn refused(hook: &Hook, source: ProgramError) -> TracerError {
-    TracerError::Load {
-        program: hook.program,
-        target: hook.target,
-        source: Box::new(source),
-    }
+fn failed(action: &'static str, hook: &Hook) -> impl Fn(ProgramError) -> ProbeError {
+    ProbeError::of_program(action, hook.program, hook.target)
 }
 
 /// Loads the plan's programs, on all CPUs that there are: verifying them takes longer than all else.
-fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), TracerError> {
+fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), ProbeError> {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let wanted = plan.hooks().map(|hook| {
-        let program = programs.remove(hook.program);
-        Ok((hook, program.ok_or(TracerError::Missing(hook.program))?))
+        let name = hook.program;
+        let program = programs.remove(name);
+        Ok((hook, program.ok_or(ProbeError::Missing { name })?))
     });
-    let left = Mutex::new(wanted.collect::<Result<Vec<_>, TracerError>>()?.into_iter());
+    let left = Mutex::new(wanted.collect::<Result<Vec<_>, ProbeError>>()?.into_iter());
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         while let Some((hook, program)) = next() {
-            load_program(program, hook, btf).map_err(|source| refused(hook, source))?;
+            load_program(program, hook, btf).map_err(failed("load", hook))?;
         }
         Ok(())
     };
@@ -553,19 +447,16 @@ fn load_program(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<(), Pro
     Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
-    let program = ebpf
-        .program_mut(hook.program)
-        .ok_or(TracerError::Missing(hook.program))?;
-    match program {
+fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), ProbeError> {
+    match loaded::program(ebpf, hook.program)? {
         Program::BtfTracePoint(program) => program.attach().map(drop),
         Program::RawTracePoint(program) => program.attach(hook.target).map(drop),
         Program::FEntry(program) => program.attach().map(drop),
         Program::FExit(program) => program.attach().map(drop),
         Program::KProbe(program) => program.attach(hook.target, 0).map(drop),
-        _ => return Err(TracerError::Missing(hook.program)),
+        _ => Err(ProgramError::UnexpectedProgramType),
     }
-    .map_err(|source| refused(hook, source))
+    .map_err(failed("attach", hook))
 }
 
 /// Attaches every hook of the plan and strikes out of it what does not fire when fdtrace passes
@@ -575,7 +466,7 @@ fn attach_tested(
     plan: &mut Plan,
     types: &Types,
     begin: Instant,
-) -> Result<StartTimes, TracerError> {
+) -> Result<StartTimes, ProbeError> {
     let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
     load(ebpf, plan, &type_ids(types, &targets)?)?;
     let loaded = Instant::now();
@@ -596,7 +487,7 @@ fn attach_tested(
         plan.strike_out(hook, "was attached and did not fire in the self-test");
     }
     if plan.hooks().next().is_none() {
-        return Err(TracerError::NothingFired);
+        return Err(ProbeError::NothingFired);
     }
     Ok(StartTimes {
         load: loaded - begin,
@@ -605,17 +496,14 @@ fn attach_tested(
     })
 }
 
-fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), TracerError> {
-    let program = ebpf
-        .program_mut(hook.program)
-        .ok_or(TracerError::Missing(hook.program))?;
-    match program {
+fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), ProbeError> {
+    match loaded::program(ebpf, hook.program)? {
         Program::BtfTracePoint(program) => program.unload(),
         Program::RawTracePoint(program) => program.unload(),
         Program::FEntry(program) => program.unload(),
         Program::FExit(program) => program.unload(),
         Program::KProbe(program) => program.unload(),
-        _ => return Err(TracerError::Missing(hook.program)),
+        _ => Err(ProgramError::UnexpectedProgramType),
     }
-    .map_err(|source| refused(hook, source))
+    .map_err(failed("detach", hook))
 }

@@ -7,7 +7,7 @@ use aya_obj::generated::BPF_PSEUDO_KFUNC_CALL;
 use fdtrace_common::offsets::CAST_MARKER;
 
 use super::{
-    TracerError,
+    ProbeError,
     filter::{self, Filter},
 };
 use crate::plan::Offsets;
@@ -35,7 +35,7 @@ pub(super) fn load(
     offsets: &Offsets,
     buffer_bytes: u32,
     filter: &Filter,
-) -> Result<Ebpf, TracerError> {
+) -> Result<Ebpf, ProbeError> {
     filter.check(offsets)?;
     let filter_facts = filter.facts();
     let mut loader = EbpfLoader::new();
@@ -93,10 +93,10 @@ fn call(source: u8, number: u32) -> [u8; 8] {
 }
 
 /// The ring buffer is the one map that an old kernel lacks, and whose size is the user's choice.
-fn explain(error: EbpfError, bytes: u32) -> TracerError {
+fn explain(error: EbpfError, bytes: u32) -> ProbeError {
     match error {
         EbpfError::MapError(MapError::CreateError { name, io_error }) if name == RING => {
-            TracerError::RingBuffer {
+            ProbeError::RingBuffer {
                 bytes,
                 source: io_error,
             }
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(name: &str, errno: i32) -> TracerError {
+    fn refused(name: &str, errno: i32) -> ProbeError {
         let io_error = io::Error::from_raw_os_error(errno);
         let error = MapError::CreateError {
             name: name.to_owned(),
@@ -137,14 +137,14 @@ mod tests {
         let error = refused(RING, libc::EINVAL);
         assert_eq!(
             error.to_string(),
-            "this kernel makes no BPF ring buffer of 4096 bytes"
+            "cannot make a BPF ring buffer of 4096 bytes"
         );
         assert!(error.hint().is_some_and(|hint| hint.contains("5.8")));
         let error = refused(RING, libc::ENOMEM);
         assert!(error.hint().is_some_and(|hint| hint.contains("--buffer")));
         assert!(matches!(
             refused("OTHER", libc::EINVAL),
-            TracerError::Object(_)
+            ProbeError::Object(_)
         ));
     }
 }

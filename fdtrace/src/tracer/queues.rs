@@ -6,30 +6,26 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
-    io::{self, Read as _},
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, MapData, MapError},
-    programs::{
-        Iter, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, iter::IterLink,
-    },
+    maps::{Array, MapData},
 };
 use fdtrace_common::queues::{
     HolderSeen, NamespacesPage, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
     SocketsPage, UserSeen,
 };
-use zerocopy::FromBytes;
 
 use super::{
-    Filter, SnapshotError, SocketTables, TaskFiles, TracerError, object, sockets::SocketWalk,
-    type_ids,
+    Filter, ProbeError, SocketTables, TaskFiles,
+    loaded::{Iterator, load_by_hand, run_by_hand, take_map},
+    object,
+    sockets::SocketWalk,
 };
 use crate::{
-    kernel::{Target, Types},
+    kernel::Types,
     model::{FilePath, Gaps, Pass, Queue, QueuedFile, UnixSocket},
     plan::Offsets,
     wire::{self, holders},
@@ -37,8 +33,14 @@ use crate::{
 
 const QUEUE: &str = "inflight_queue";
 const PATH: &str = "inflight_path";
-const HOLDERS: &str = "inflight_holders";
-const USERS: &str = "inflight_users";
+const HOLDERS: Iterator = Iterator {
+    program: "inflight_holders",
+    target: "iter/task_file",
+};
+const USERS: Iterator = Iterator {
+    program: "inflight_users",
+    target: "iter/task",
+};
 const QUEUE_PAGE: &str = "QUEUE_PAGE";
 const PATH_PAGE: &str = "PATH_PAGE";
 
@@ -54,52 +56,6 @@ const FILES_MAX: usize = 1 << 18;
 /// A page of the ring buffer is the least there is; the walk does not use it.
 const RING_BYTES: u32 = 4096;
 
-/// Why queues cannot be walked.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// The kernel refuses a program.
-    #[error("cannot load program {name}")]
-    Load {
-        /// The program.
-        name: &'static str,
-        /// The kernel's answer.
-        source: Box<ProgramError>,
-    },
-    /// The kernel does not run a program.
-    #[error("cannot run program {name}")]
-    Run {
-        /// The program.
-        name: &'static str,
-        /// The kernel's answer.
-        source: Box<ProgramError>,
-    },
-    /// Reading an iterator failed.
-    #[error("cannot read iterator {name}")]
-    Read {
-        /// Its program.
-        name: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// A map is not what the programs declare.
-    #[error("cannot use the map {name}")]
-    Map {
-        /// The map.
-        name: &'static str,
-        /// Why.
-        source: MapError,
-    },
-    /// The object is not the one this fdtrace was built with.
-    #[error("the eBPF object has no {0}")]
-    Missing(&'static str),
-    /// The object cannot be loaded.
-    #[error(transparent)]
-    Object(#[from] TracerError),
-    /// This process's own descriptors cannot be looked up.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-}
-
 /// Walks queues, with an eBPF object of its own.
 pub struct Queues {
     ebpf: Ebpf,
@@ -111,12 +67,13 @@ impl Queues {
     /// Loads what walking takes.
     ///
     /// # Errors
-    /// If the object or a program cannot be loaded.
+    /// [`ProbeError::Object`] if the maps cannot be made, [`ProbeError::Refused`] if the kernel does
+    /// not take a program.
     pub fn open(
         offsets: &Offsets,
         types: &Types,
         tables: SocketTables,
-    ) -> Result<Self, QueueError> {
+    ) -> Result<Self, ProbeError> {
         let mut ebpf = object::load(offsets, RING_BYTES, &Filter::default())?;
         let mut walk = Walk::load(&mut ebpf, types, tables)?;
         if offsets.show_users() {
@@ -133,8 +90,9 @@ impl Queues {
     /// Walks all queues once.
     ///
     /// # Errors
-    /// If the kernel refuses to run a program, or an iterator breaks off.
-    pub fn pass(&mut self) -> Result<Pass, QueueError> {
+    /// [`ProbeError::Program`] if the kernel does not run a program, [`ProbeError::Iterator`] if an
+    /// iterator breaks off.
+    pub fn pass(&mut self) -> Result<Pass, ProbeError> {
         self.walk.pass(&mut self.ebpf)
     }
 
@@ -142,8 +100,8 @@ impl Queues {
     /// kernel did not list it.
     ///
     /// # Errors
-    /// As [`Queues::pass`].
-    pub fn locate(&mut self, fd: BorrowedFd<'_>) -> Result<Option<(u64, FilePath)>, QueueError> {
+    /// Those of [`Queues::pass`].
+    pub fn locate(&mut self, fd: BorrowedFd<'_>) -> Result<Option<(u64, FilePath)>, ProbeError> {
         let pid = std::process::id();
         let files = self.task_files.snapshot(&mut self.ebpf, &[pid])?;
         let Some(file) = files.get(&(pid, fd.as_raw_fd())) else {
@@ -173,11 +131,11 @@ pub(super) struct Raw<T>(pub(super) T);
 
 // SAFETY: all are plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<QueuePage> {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<PathPage> {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<NamespacesPage> {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<SocketsPage> {}
 
 /// Files in flight by the address of the user for whom the kernel counts them.
@@ -188,11 +146,11 @@ impl Walk {
         ebpf: &mut Ebpf,
         types: &Types,
         tables: SocketTables,
-    ) -> Result<Self, QueueError> {
-        load_iterator(ebpf, types, HOLDERS, "task_file", "bpf_iter_task_file")?;
+    ) -> Result<Self, ProbeError> {
+        HOLDERS.load(ebpf, types)?;
         Ok(Self {
-            queue_page: take(ebpf, QUEUE_PAGE)?,
-            path_page: take(ebpf, PATH_PAGE)?,
+            queue_page: take_map(ebpf, QUEUE_PAGE)?,
+            path_page: take_map(ebpf, PATH_PAGE)?,
             sockets: SocketWalk::load(ebpf, tables)?,
             reads: false,
             counts: false,
@@ -200,29 +158,28 @@ impl Walk {
     }
 
     /// From now on each pass says what the kernel itself counts by user.
-    fn count_by_user(&mut self, ebpf: &mut Ebpf, types: &Types) -> Result<(), QueueError> {
-        load_iterator(ebpf, types, USERS, "task", "bpf_iter_task")?;
+    fn count_by_user(&mut self, ebpf: &mut Ebpf, types: &Types) -> Result<(), ProbeError> {
+        USERS.load(ebpf, types)?;
         self.counts = true;
         Ok(())
     }
 
     /// Loads what reads a queue. It takes the verifier longer than all other programs together, and
     /// most of the time there is no queue with anything in it.
-    fn prepare_to_read(&mut self, ebpf: &mut Ebpf) -> Result<(), QueueError> {
+    fn prepare_to_read(&mut self, ebpf: &mut Ebpf) -> Result<(), ProbeError> {
         if self.reads {
             return Ok(());
         }
         for name in [QUEUE, PATH] {
-            load_called(ebpf, name)?;
+            load_by_hand(ebpf, name)?;
         }
         self.reads = true;
         Ok(())
     }
 
-    pub(super) fn pass(&mut self, ebpf: &mut Ebpf) -> Result<Pass, QueueError> {
+    pub(super) fn pass(&mut self, ebpf: &mut Ebpf) -> Result<Pass, ProbeError> {
         let before = self.users(ebpf)?;
-        let rows = read(ebpf, HOLDERS)?;
-        let rows: Vec<HolderSeen> = rows_of(&rows);
+        let rows: Vec<HolderSeen> = HOLDERS.rows(ebpf)?;
         let mut next: Vec<u64> = rows
             .iter()
             .filter(|row| row.queued != 0)
@@ -270,12 +227,11 @@ impl Walk {
     }
 
     /// What the kernel counts for each user that has a process.
-    fn users(&self, ebpf: &mut Ebpf) -> Result<Option<Users>, QueueError> {
+    fn users(&self, ebpf: &mut Ebpf) -> Result<Option<Users>, ProbeError> {
         if !self.counts {
             return Ok(None);
         }
-        let rows = read(ebpf, USERS)?;
-        let users = rows_of::<UserSeen>(&rows);
+        let users: Vec<UserSeen> = USERS.rows(ebpf)?;
         let users = users.into_iter().map(|row| (row.user, row.in_flight));
         let some = users.filter(|(user, in_flight)| *user != 0 && *in_flight != 0);
         Ok(Some(some.collect()))
@@ -289,7 +245,7 @@ impl Walk {
         room: usize,
         gaps: &mut Gaps,
         users: &mut Users,
-    ) -> Result<Option<Queue>, QueueError> {
+    ) -> Result<Option<Queue>, ProbeError> {
         for _ in 0..TRIES {
             match self.try_queue(ebpf, sock, room, users)? {
                 Attempt::Read(queue, cut) => {
@@ -314,12 +270,12 @@ impl Walk {
         sock: u64,
         room: usize,
         users: &mut Users,
-    ) -> Result<Attempt, QueueError> {
+    ) -> Result<Attempt, ProbeError> {
         let mut socket: Option<UnixSocket> = None;
         let mut files = Vec::new();
         let mut connections = Vec::new();
         for number in 0..PAGES_MAX {
-            run(ebpf, QUEUE, &[sock, u64::from(number > 0)])?;
+            run_by_hand(ebpf, QUEUE, &[sock, u64::from(number > 0)])?;
             let Raw(page) = entry(&self.queue_page, QUEUE_PAGE)?;
             match page.state {
                 PAGE_GONE => return Ok(Attempt::Gone),
@@ -363,7 +319,7 @@ impl Walk {
         Ok(Attempt::Changed)
     }
 
-    fn file_of(&self, ebpf: &Ebpf, item: &Queued) -> Result<Option<QueuedFile>, QueueError> {
+    fn file_of(&self, ebpf: &Ebpf, item: &Queued) -> Result<Option<QueuedFile>, ProbeError> {
         let arguments = [
             item.file.file,
             item.inode,
@@ -381,8 +337,8 @@ impl Walk {
         &self,
         ebpf: &Ebpf,
         arguments: [u64; 5],
-    ) -> Result<Option<(PathPage, FilePath)>, QueueError> {
-        if run(ebpf, PATH, &arguments)? != 0 {
+    ) -> Result<Option<(PathPage, FilePath)>, ProbeError> {
+        if run_by_hand(ebpf, PATH, &arguments)? != 0 {
             return Ok(None);
         }
         let Raw(page) = entry(&self.path_page, PATH_PAGE)?;
@@ -403,114 +359,12 @@ enum Attempt {
     Full,
 }
 
-pub(super) fn take<T>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<Array<MapData, Raw<T>>, QueueError>
-where
-    Raw<T>: Pod,
-{
-    let map = ebpf.take_map(name).ok_or(QueueError::Missing(name))?;
-    Array::try_from(map).map_err(|source| QueueError::Map { name, source })
-}
-
 pub(super) fn entry<T>(
     map: &Array<MapData, Raw<T>>,
     name: &'static str,
-) -> Result<Raw<T>, QueueError>
+) -> Result<Raw<T>, ProbeError>
 where
     Raw<T>: Pod,
 {
-    map.get(&0, 0)
-        .map_err(|source| QueueError::Map { name, source })
-}
-
-/// Loads a program that is called by hand.
-pub(super) fn load_called(ebpf: &mut Ebpf, name: &'static str) -> Result<(), QueueError> {
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(QueueError::Missing(name))?;
-    program.load().map_err(|source| QueueError::Load {
-        name,
-        source: Box::new(source),
-    })
-}
-
-fn load_iterator(
-    ebpf: &mut Ebpf,
-    types: &Types,
-    name: &'static str,
-    target: &str,
-    function: &str,
-) -> Result<(), QueueError> {
-    let btf = type_ids(types, &[Target::Function(function)])?;
-    iter(ebpf, name)?
-        .load(target, &btf)
-        .map_err(|source| QueueError::Load {
-            name,
-            source: Box::new(source),
-        })
-}
-
-/// Calls a program once; returns what it returned.
-pub(super) fn run(ebpf: &Ebpf, name: &'static str, arguments: &[u64]) -> Result<u32, QueueError> {
-    let program: &RawTracePoint = ebpf
-        .program(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(QueueError::Missing(name))?;
-    let mut options = RawTracePointRunOptions::new();
-    for (slot, argument) in options.args.iter_mut().zip(arguments) {
-        *slot = *argument;
-    }
-    let result = program
-        .test_run(options)
-        .map_err(|source| QueueError::Run {
-            name,
-            source: Box::new(source),
-        })?;
-    Ok(result.return_value)
-}
-
-/// Reads an iterator to its end.
-fn read(ebpf: &mut Ebpf, name: &'static str) -> Result<Vec<u8>, QueueError> {
-    let link = link(ebpf, name)?;
-    read_link(link).map_err(|source| QueueError::Read { name, source })
-}
-
-fn link(ebpf: &mut Ebpf, name: &'static str) -> Result<IterLink, QueueError> {
-    let failed = |source: ProgramError| QueueError::Run {
-        name,
-        source: Box::new(source),
-    };
-    let program = iter(ebpf, name)?;
-    let link = program.attach().map_err(failed)?;
-    program.take_link(link).map_err(failed)
-}
-
-fn read_link(link: IterLink) -> io::Result<Vec<u8>> {
-    let mut rows = Vec::new();
-    let mut file: File = link
-        .into_file()
-        .map_err(|error| io::Error::other(error.to_string()))?;
-    loop {
-        match file.read_to_end(&mut rows) {
-            // After a million visits without a row the kernel wants to be asked again.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return done.map(|_| rows),
-        }
-    }
-}
-
-fn rows_of<T: FromBytes>(bytes: &[u8]) -> Vec<T> {
-    bytes
-        .chunks_exact(size_of::<T>())
-        .filter_map(|row| T::read_from_bytes(row).ok())
-        .collect()
-}
-
-fn iter<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, QueueError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(QueueError::Missing(name))
+    map.get(&0, 0).map_err(ProbeError::of_map(name))
 }

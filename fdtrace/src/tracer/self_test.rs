@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use aya::Ebpf;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 
-use super::{TracerError, counters};
+use super::{ProbeError, counters};
 use crate::{
     passing,
     plan::{Hook, Plan},
@@ -16,8 +16,8 @@ use crate::{
 const TYPES: [SockType; 3] = [SockType::Stream, SockType::Datagram, SockType::SeqPacket];
 
 /// Runs the test with everything attached; returns the hooks that saw nothing.
-pub(super) fn run(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, TracerError> {
-    exercise().map_err(|source| TracerError::System {
+pub(super) fn run(ebpf: &Ebpf, plan: &Plan) -> Result<Vec<&'static Hook>, ProbeError> {
+    exercise().map_err(|source| ProbeError::System {
         action: "pass a descriptor to itself",
         source: source.into(),
     })?;

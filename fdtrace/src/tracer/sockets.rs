@@ -13,7 +13,11 @@ use fdtrace_common::queues::{
     NamespacesPage, PAGE_CHANGED, PAGE_END, PAGE_GONE, PAGE_MORE, SocketsPage,
 };
 
-use super::queues::{QueueError, Raw, TRIES, entry, load_called, run, take};
+use super::{
+    ProbeError,
+    loaded::{load_by_hand, run_by_hand, take_map},
+    queues::{Raw, TRIES, entry},
+};
 use crate::{kernel::Symbols, model::Gaps, plan::Offsets};
 
 const NAMESPACES: &str = "inflight_namespaces";
@@ -54,24 +58,24 @@ pub(super) struct SocketWalk {
 }
 
 impl SocketWalk {
-    pub(super) fn load(ebpf: &mut Ebpf, tables: SocketTables) -> Result<Self, QueueError> {
+    pub(super) fn load(ebpf: &mut Ebpf, tables: SocketTables) -> Result<Self, ProbeError> {
         match tables {
             SocketTables::ByNamespace => {
-                load_called(ebpf, NAMESPACES)?;
-                load_called(ebpf, SOCKETS)?;
+                load_by_hand(ebpf, NAMESPACES)?;
+                load_by_hand(ebpf, SOCKETS)?;
             }
-            SocketTables::Global(_) => load_called(ebpf, SOCKETS)?,
+            SocketTables::Global(_) => load_by_hand(ebpf, SOCKETS)?,
             SocketTables::Hidden => {}
         }
         Ok(Self {
-            namespaces_page: take(ebpf, NAMESPACES_PAGE)?,
-            sockets_page: take(ebpf, SOCKETS_PAGE)?,
+            namespaces_page: take_map(ebpf, NAMESPACES_PAGE)?,
+            sockets_page: take_map(ebpf, SOCKETS_PAGE)?,
             tables,
         })
     }
 
     /// Addresses of the sockets, some perhaps more than once.
-    pub(super) fn sockets(&self, ebpf: &Ebpf, gaps: &mut Gaps) -> Result<Vec<u64>, QueueError> {
+    pub(super) fn sockets(&self, ebpf: &Ebpf, gaps: &mut Gaps) -> Result<Vec<u64>, ProbeError> {
         let mut sockets = Vec::new();
         match self.tables {
             SocketTables::Hidden => gaps.unlisted = true,
@@ -93,11 +97,11 @@ impl SocketWalk {
     }
 
     /// The addresses of all network namespaces; `None` if the list changed each time it was read.
-    fn namespaces(&self, ebpf: &Ebpf) -> Result<Option<Vec<u64>>, QueueError> {
+    fn namespaces(&self, ebpf: &Ebpf) -> Result<Option<Vec<u64>>, ProbeError> {
         'tries: for _ in 0..TRIES {
             let mut found = Vec::new();
             for number in 0..PAGES_MAX {
-                run(ebpf, NAMESPACES, &[u64::from(number > 0)])?;
+                run_by_hand(ebpf, NAMESPACES, &[u64::from(number > 0)])?;
                 let Raw(page) = entry(&self.namespaces_page, NAMESPACES_PAGE)?;
                 if page.state == PAGE_CHANGED {
                     continue 'tries;
@@ -118,11 +122,11 @@ impl SocketWalk {
         namespace: u64,
         table: u64,
         sockets: &mut Vec<u64>,
-    ) -> Result<bool, QueueError> {
+    ) -> Result<bool, ProbeError> {
         let mut left = TRIES;
         let mut resume = 0;
         for _ in 0..PAGES_MAX {
-            run(ebpf, SOCKETS, &[namespace, table, resume])?;
+            run_by_hand(ebpf, SOCKETS, &[namespace, table, resume])?;
             let Raw(page) = entry(&self.sockets_page, SOCKETS_PAGE)?;
             sockets.extend(page.items.iter().take(page.len as usize));
             match page.state {

@@ -13,8 +13,9 @@ use fdtrace_common::records::{
 use zerocopy::FromBytes as _;
 
 use super::{
-    TracerError,
+    ProbeError,
     filter::{Filter, HELD, MARKED, UNHELD, WANTED_PROCESSES, padded},
+    loaded::{map, map_mut},
 };
 use crate::model::{Holder, QueuedFile};
 
@@ -31,7 +32,7 @@ pub struct WantedProcesses {
 }
 
 impl WantedProcesses {
-    pub(super) fn of(filter: &Filter, ebpf: &Ebpf) -> Result<Self, TracerError> {
+    pub(super) fn of(filter: &Filter, ebpf: &Ebpf) -> Result<Self, ProbeError> {
         let pids = match filter.pids.is_empty() {
             true => None,
             false => {
@@ -39,7 +40,7 @@ impl WantedProcesses {
                 let pids = wanted.iter().map(|entry| entry.map(|(_, pid)| pid));
                 Some(
                     pids.collect::<Result<_, _>>()
-                        .map_err(on(WANTED_PROCESSES))?,
+                        .map_err(ProbeError::of_map(WANTED_PROCESSES))?,
                 )
             }
         };
@@ -77,10 +78,11 @@ fn add_members(cgroup: &Path, members: &mut HashSet<u32>) {
 }
 
 /// Has everything reported that is done from now on with the list at this address.
-pub(super) fn mark(ebpf: &mut Ebpf, list: u64, t_ns: u64) -> Result<(), TracerError> {
-    let map = ebpf.map_mut(MARKED).ok_or(TracerError::Missing(MARKED))?;
-    let mut marked: HashMap<_, u64, u64> = HashMap::try_from(map).map_err(on(MARKED))?;
-    marked.insert(list, t_ns, 0).map_err(on(MARKED))
+pub(super) fn mark(ebpf: &mut Ebpf, list: u64, t_ns: u64) -> Result<(), ProbeError> {
+    let mut marked: HashMap<_, u64, u64> = map_mut(ebpf, MARKED)?;
+    marked
+        .insert(list, t_ns, 0)
+        .map_err(ProbeError::of_map(MARKED))
 }
 
 /// Which record of which list, as the kernel half keeps them.
@@ -104,31 +106,30 @@ struct Held {
 
 // SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Key {}
-// SAFETY: likewise.
+// SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Held {}
 
 /// Whether the message that `file` is in is of an unwanted sender of whom the kernel half had no room
 /// to keep everything.
-pub(super) fn is_unheld(ebpf: &Ebpf, file: &QueuedFile) -> Result<bool, TracerError> {
-    let map = ebpf.map(UNHELD).ok_or(TracerError::Missing(UNHELD))?;
-    let noted: HashMap<_, u64, u64> = HashMap::try_from(map).map_err(on(UNHELD))?;
+pub(super) fn is_unheld(ebpf: &Ebpf, file: &QueuedFile) -> Result<bool, ProbeError> {
+    let noted: HashMap<_, u64, u64> = map(ebpf, UNHELD)?;
     match noted.get(&file.list, 0) {
         Ok(skb) => Ok(skb == 0 || skb == file.skb),
         Err(MapError::KeyNotFound) => Ok(false),
-        Err(error) => Err(on(UNHELD)(error)),
+        Err(error) => Err(ProbeError::of_map(UNHELD)(error)),
     }
 }
 
 /// The records of an unwanted sender's message that `file` is in, in the order in which they were
 /// made. The kernel half keeps them until a receiver takes the list.
-pub(super) fn held(ebpf: &Ebpf, file: &QueuedFile) -> Result<Vec<Vec<u8>>, TracerError> {
+pub(super) fn held(ebpf: &Ebpf, file: &QueuedFile) -> Result<Vec<Vec<u8>>, ProbeError> {
     let held: HashMap<_, Key, Held> = map(ebpf, HELD)?;
-    let find = |list, kind: RecordKind, first: usize| -> Result<Option<Vec<u8>>, TracerError> {
+    let find = |list, kind: RecordKind, first: usize| -> Result<Option<Vec<u8>>, ProbeError> {
         let (kind, first) = (kind as u32, first as u32);
         match held.get(&Key { list, kind, first }, 0) {
             Ok(held) => Ok(whole(&held.record)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(on(HELD)(error)),
+            Err(error) => Err(ProbeError::of_map(HELD)(error)),
         }
     };
     // What a sender that looked too late has left is not of this list.
@@ -180,18 +181,6 @@ fn whole(bytes: &[u8]) -> Option<Vec<u8>> {
         false => usize::from(head.files) * size_of::<FileSeen>(),
     };
     bytes.get(..size_of::<Head>() + rest).map(<[u8]>::to_vec)
-}
-
-fn map<'a, K: Pod, V: Pod>(
-    ebpf: &'a Ebpf,
-    name: &'static str,
-) -> Result<HashMap<&'a aya::maps::MapData, K, V>, TracerError> {
-    let map = ebpf.map(name).ok_or(TracerError::Missing(name))?;
-    HashMap::try_from(map).map_err(on(name))
-}
-
-fn on(name: &'static str) -> impl Fn(MapError) -> TracerError {
-    move |source| TracerError::Map { name, source }
 }
 
 #[cfg(test)]

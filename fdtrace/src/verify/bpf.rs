@@ -1,47 +1,19 @@
 //! The little that scenarios need of bpf(2): a map to pass, and a security program that refuses
-//! to let a marked file in. By the system call itself, for neither has anything to do with the
-//! programs that trace; both are gone when the process that made them is.
+//! to let a marked file in. Without aya, for neither has anything to do with the programs that trace;
+//! both are gone when the process that made them is.
 
-use std::{
-    ffi::CStr,
-    fs, io, mem,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    ptr,
-};
+use std::{ffi::CStr, fs, io, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result};
 use aya_obj::generated::{
-    bpf_attach_type::BPF_LSM_MAC,
-    bpf_attr,
-    bpf_cmd::{self, BPF_MAP_CREATE, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM},
-    bpf_insn,
-    bpf_map_type::BPF_MAP_TYPE_ARRAY,
+    bpf_attach_type::BPF_LSM_MAC, bpf_map_type::BPF_MAP_TYPE_ARRAY,
     bpf_prog_type::BPF_PROG_TYPE_LSM,
 };
 
-use crate::kernel::Types;
-
-/// bpf(2).
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
-    let size = size_of::<bpf_attr>();
-    // SAFETY: the kernel reads and writes `attr` within `size`; what it points to outlives the
-    // call, which the callers see to.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attr), size) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(result as i32)
-}
-
-fn empty() -> bpf_attr {
-    // SAFETY: all zero is what the kernel takes for "not given".
-    unsafe { mem::zeroed() }
-}
-
-fn owned(fd: i32) -> OwnedFd {
-    // SAFETY: the kernel has just returned this new descriptor to us.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
+use crate::kernel::{
+    Types,
+    sys::bpf::{self, Program, instruction},
+};
 
 /// An array of one 64-bit value.
 pub(super) struct ArrayMap(OwnedFd);
@@ -52,25 +24,16 @@ impl ArrayMap {
     /// # Errors
     /// What `bpf` says.
     pub(super) fn new(name: &CStr) -> io::Result<Self> {
-        let mut attr = empty();
-        // SAFETY: the fields of BPF_MAP_CREATE.
-        let map = unsafe { &mut attr.__bindgen_anon_1 };
-        map.map_type = BPF_MAP_TYPE_ARRAY as u32;
-        map.key_size = size_of::<u32>() as u32;
-        map.value_size = size_of::<u64>() as u32;
-        map.max_entries = 1;
-        for (to, from) in map.map_name.iter_mut().zip(name.to_bytes()) {
-            *to = from.cast_signed();
-        }
-        bpf(BPF_MAP_CREATE, &mut attr).map(|fd| Self(owned(fd)))
+        let (key, value) = (size_of::<u32>() as u32, size_of::<u64>() as u32);
+        bpf::create_map(BPF_MAP_TYPE_ARRAY, name, [key, value, 1]).map(Self)
     }
 
     /// Puts a value in.
     ///
     /// # Errors
     /// What `bpf` says.
-    pub(super) fn set(&self, mut value: u64) -> io::Result<()> {
-        self.element(BPF_MAP_UPDATE_ELEM, &mut value)
+    pub(super) fn set(&self, value: u64) -> io::Result<()> {
+        bpf::update(&self.0, 0, &value.to_ne_bytes())
     }
 
     /// Takes the value out.
@@ -78,20 +41,9 @@ impl ArrayMap {
     /// # Errors
     /// What `bpf` says.
     pub(super) fn get(&self) -> io::Result<u64> {
-        let mut value = 0;
-        self.element(BPF_MAP_LOOKUP_ELEM, &mut value)?;
-        Ok(value)
-    }
-
-    fn element(&self, command: bpf_cmd, value: &mut u64) -> io::Result<()> {
-        let key = 0_u32;
-        let mut attr = empty();
-        // SAFETY: the fields of BPF_MAP_*_ELEM; key and value are as long as the map says.
-        let element = unsafe { &mut attr.__bindgen_anon_2 };
-        element.map_fd = self.0.as_raw_fd().cast_unsigned();
-        element.key = ptr::from_ref(&key) as u64;
-        element.__bindgen_anon_1.value = ptr::from_mut(value) as u64;
-        bpf(command, &mut attr).map(drop)
+        let mut value = [0; size_of::<u64>()];
+        bpf::look_up(&self.0, 0, &mut value)?;
+        Ok(u64::from_ne_bytes(value))
     }
 }
 
@@ -133,23 +85,15 @@ impl Refusal {
             .function_id(HOOK)
             .with_context(|| format!("this kernel has no {HOOK}"))?;
         let flags = types.member("file.f_flags")?;
-        let program = refuse_marked(tgid, flags.offset);
-        let licence = c"Dual MIT/GPL";
+        let instructions = refuse_marked(tgid, flags.offset);
+        let program = Program {
+            kind: BPF_PROG_TYPE_LSM,
+            attach: Some(BPF_LSM_MAC),
+            target: hook,
+            instructions: &instructions,
+        };
         let mut log = vec![0_u8; 1 << 16];
-        let mut attr = empty();
-        // SAFETY: the fields of BPF_PROG_LOAD.
-        let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = BPF_PROG_TYPE_LSM as u32;
-        load.expected_attach_type = BPF_LSM_MAC as u32;
-        load.insn_cnt = program.len() as u32;
-        load.insns = program.as_ptr() as u64;
-        load.license = licence.as_ptr() as u64;
-        load.attach_btf_id = hook;
-        load.log_buf = log.as_mut_ptr() as u64;
-        load.log_size = log.len() as u32;
-        load.log_level = 1;
-        let loaded = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned);
-        let loaded = loaded.with_context(|| {
+        let loaded = program.load_with(&mut log).with_context(|| {
             let log = String::from_utf8_lossy(&log);
             let last = log.trim_end_matches('\0').trim_end().lines().last();
             format!(
@@ -157,10 +101,7 @@ impl Refusal {
                 last.unwrap_or_default()
             )
         })?;
-        let mut attr = empty();
-        // Without a name it attaches a security program.
-        attr.raw_tracepoint.prog_fd = loaded.as_raw_fd().cast_unsigned();
-        let link = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr).map(owned);
+        let link = bpf::attach_tracing(&loaded, None);
         Ok(Self {
             _link: link.context("cannot attach a security program")?,
         })
@@ -174,7 +115,7 @@ impl Refusal {
 ///     return ret;
 /// }
 /// ```
-fn refuse_marked(tgid: u32, flags_offset: u32) -> Vec<bpf_insn> {
+fn refuse_marked(tgid: u32, flags_offset: u32) -> Vec<u64> {
     use aya_obj::generated::{
         BPF_ALU64, BPF_AND, BPF_CALL, BPF_DW, BPF_EXIT, BPF_JMP, BPF_JNE, BPF_K, BPF_LDX, BPF_MEM,
         BPF_MOV, BPF_RSH, BPF_W, BPF_X, bpf_func_id::BPF_FUNC_get_current_pid_tgid,
@@ -183,16 +124,7 @@ fn refuse_marked(tgid: u32, flags_offset: u32) -> Vec<bpf_insn> {
     const FILE: u8 = 6;
     const RET: u8 = 7;
     const VALUE: u8 = 0;
-    let insn = |code: u32, dst: u8, src: u8, off: i16, imm: i32| {
-        // SAFETY: all zero is an instruction; the fields follow.
-        let mut insn: bpf_insn = unsafe { mem::zeroed() };
-        insn.code = code as u8;
-        insn.set_dst_reg(dst);
-        insn.set_src_reg(src);
-        insn.off = off;
-        insn.imm = imm;
-        insn
-    };
+    let insn = |code, to, from, offset, immediate| instruction(code, [to, from], offset, immediate);
     let load = |size: u32, dst, src, off| insn(BPF_LDX | BPF_MEM | size, dst, src, off, 0);
     let operate = |op: u32, dst, imm| insn(BPF_ALU64 | BPF_K | op, dst, 0, 0, imm);
     let unless = |value, skip| insn(BPF_JMP | BPF_K | BPF_JNE, VALUE, 0, skip, value);

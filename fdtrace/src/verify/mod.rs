@@ -14,8 +14,10 @@ mod onlooker;
 mod release;
 mod scenarios;
 mod selection;
+#[allow(unsafe_code)]
 pub mod stage;
 mod stage_process;
+#[allow(unsafe_code)]
 mod ways;
 
 use std::{
@@ -39,7 +41,7 @@ use crate::{
     judge::{Meanwhile, Unseen},
     model::{Losses, ProgramCost, Snapshot, Transfer, Verdict},
     plan::Plan,
-    tracer::{Tracer, TracerError},
+    tracer::{ProbeError, Tracer},
     track::Tracker,
     watch::live::now_ns,
     witness::{self, Originals, Testimony, Witness},
@@ -104,7 +106,7 @@ pub enum VerifyError {
     },
     /// The counters cannot be read.
     #[error(transparent)]
-    Tracer(#[from] TracerError),
+    Tracer(#[from] ProbeError),
 }
 
 /// A scenario under way.
@@ -301,7 +303,7 @@ impl Verifier {
                     None => None,
                 },
                 ready = self.tracer.readable() => {
-                    ready.map_err(|source| TracerError::System {
+                    ready.map_err(|source| ProbeError::System {
                         action: "wait for the ring buffer",
                         source,
                     })?;

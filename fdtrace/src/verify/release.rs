@@ -1,22 +1,14 @@
 //! Release: what is left when a scenario is over. Its processes must be gone, and with them every
 //! reference to the files that its messages carried.
 
-use std::{
-    collections::HashMap,
-    io,
-    os::fd::{FromRawFd as _, OwnedFd},
-    process,
-    time::Duration,
-};
+use std::{collections::HashMap, io, os::fd::OwnedFd, process, time::Duration};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use tokio::{
-    io::unix::AsyncFd,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Fact, REAP_LIMIT, Record, Verifier};
 use crate::{
+    kernel::sys::{open_process, wait_on},
     model::Fate,
     witness::{Balance, Originals, Surplus},
 };
@@ -33,22 +25,14 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// # Errors
 /// If it is gone already, or there is no room for another descriptor.
 pub(super) fn watch(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open reads its arguments; what it returns is ours alone.
-    unsafe {
-        let pidfd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        if pidfd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(pidfd as i32))
-    }
+    open_process(pid)
 }
 
 /// Waits until these processes have given up all they had.
 pub(super) async fn all_gone(actors: Vec<OwnedFd>) {
     let deadline = Instant::now() + REAP_LIMIT;
     for actor in actors {
-        // SAFETY: the descriptor stays open for as long as it is waited for.
-        if let Ok(actor) = unsafe { AsyncFd::register(actor) } {
+        if let Ok(actor) = wait_on(actor) {
             let _ = timeout_at(deadline, actor.readable()).await;
         }
     }

@@ -4,7 +4,7 @@
 //! several words select is played once, in the catalogue's order, whatever the words' order:
 //! the same selection gives the same report.
 
-use globset::Glob;
+use fast_glob::{glob_match, validate};
 
 use super::scenarios::{Group, Scenario, all};
 
@@ -71,16 +71,20 @@ fn test(word: &str) -> Result<Test, SelectionError> {
             nearest: nearest(word),
         });
     }
-    let pattern = Glob::new(word)
-        .map_err(|error| SelectionError::Pattern {
-            word: word.to_owned(),
-            reason: error.kind().to_string(),
-        })?
-        .compile_matcher();
-    if !all().any(|scenario| pattern.is_match(scenario.name)) {
+    // An exclamation mark in front would turn the pattern's meaning round.
+    let pattern = match word.starts_with('!') {
+        true => format!("\\{word}"),
+        false => word.to_owned(),
+    };
+    validate(&pattern).map_err(|error| SelectionError::Pattern {
+        word: word.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let is_match = move |scenario: &Scenario| glob_match(&pattern, scenario.name);
+    if !all().any(&is_match) {
         return Err(SelectionError::Unmatched(word.to_owned()));
     }
-    Ok(Box::new(move |scenario| pattern.is_match(scenario.name)))
+    Ok(Box::new(is_match))
 }
 
 /// The name of a scenario or a group that is most like `word`, if one is like it at all.
@@ -125,6 +129,8 @@ mod tests {
             names(&["{stream,dgram,seqpacket}-one-fd"]),
             ["stream-one-fd", "dgram-one-fd", "seqpacket-one-fd"]
         );
+        assert_eq!(names(&["[!ds]*-of-sockets"]), ["chain-of-sockets"]);
+        assert_eq!(names(&["stream-one-f?"]), ["stream-one-fd"]);
     }
 
     #[test]
@@ -150,7 +156,10 @@ mod tests {
 
     #[test]
     fn a_pattern_that_matches_nothing_or_is_none_is_refused() {
-        assert_eq!(refusal("nothing-*"), "no scenario matches \"nothing-*\"");
+        for unmatched in ["nothing-*", "!relay*", "stream-one-f?d"] {
+            let expected = format!("no scenario matches {unmatched:?}");
+            assert_eq!(refusal(unmatched), expected);
+        }
         assert!(
             refusal("[").starts_with("\"[\" is no pattern: "),
             "{}",

@@ -9,24 +9,24 @@ use std::{
     ffi::{CString, OsString},
     fs::File,
     io::{self, Read as _, Write as _},
-    os::{
-        fd::{FromRawFd as _, OwnedFd},
-        unix::ffi::OsStringExt as _,
-    },
+    os::{fd::OwnedFd, unix::ffi::OsStringExt as _},
 };
 
 use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::{
-        signal::{SigHandler, Signal, signal},
+        signal::Signal,
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, dup2_stdout, execvp, fork, pipe2},
+    unistd::{ForkResult, Pid, dup2_stdout, execvp, pipe2},
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::inherited;
+use crate::{
+    inherited,
+    kernel::sys::{exit_now, fork, open_process, set_ignored, wait_on},
+};
 
 /// Why a command does not run.
 #[derive(Debug, thiserror::Error)]
@@ -99,8 +99,7 @@ impl Held {
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"));
         let (released, release) = pipe()?;
         let (trouble, tell) = pipe()?;
-        // SAFETY: there is one thread, so the child may do all that this process may.
-        match unsafe { fork() }.map_err(system("start a process"))? {
+        match fork().map_err(system("start a process"))? {
             ForkResult::Child => {
                 drop((release, trouble));
                 become_command(&arguments, stdout, File::from(released), File::from(tell))
@@ -124,7 +123,7 @@ impl Held {
     /// # Errors
     /// If the command cannot be executed.
     pub fn release(mut self) -> Result<Running, CommandError> {
-        let pidfd = pidfd_open(self.pid).map_err(system("watch the command"))?;
+        let pidfd = open_process(self.pid()).map_err(system("watch the command"))?;
         self.release
             .write_all(b"!")
             .map_err(system("let the command run"))?;
@@ -145,8 +144,7 @@ impl Held {
         }
         Ok(Running {
             pid: self.pid,
-            // SAFETY: a pidfd that is owned stays open until it is dropped.
-            pidfd: unsafe { AsyncFd::register(pidfd) }.map_err(system("wait for the command"))?,
+            pidfd: wait_on(pidfd).map_err(system("wait for the command"))?,
         })
     }
 }
@@ -160,9 +158,8 @@ fn become_command(
 ) -> ! {
     let mut word = [0];
     if matches!(released.read(&mut word), Ok(1)) {
-        // SAFETY: this sets no handler. Rust's runtime ignores SIGPIPE, which the command has not
-        // asked for.
-        let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+        // Rust's runtime ignores it, which the command has not asked for.
+        let _ = set_ignored(Signal::SIGPIPE, false);
         inherited::give_back();
         let aside = match stdout {
             CommandStdout::Own => Ok(()),
@@ -171,19 +168,8 @@ fn become_command(
         let Err(errno) = aside.and_then(|()| execvp(&arguments[0], arguments));
         let _ = tell.write_all(&(errno as i32).to_ne_bytes());
     }
-    // SAFETY: ends the process without running what its parent set up for its own end.
-    unsafe { libc::_exit(127) }
-}
-
-fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: takes plain numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and nobody else's; pidfds are close-on-exec.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // What its parent has set up for its own end is not to be run.
+    exit_now(127)
 }
 
 /// The command, running.

@@ -10,7 +10,7 @@ use crate::{
     kernel,
     model::Gaps,
     recording::{End, Writer},
-    tracer::{QueueError, Tracer, TracerError},
+    tracer::{ProbeError, Tracer},
     track::Symbolizer,
 };
 
@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub enum LiveError {
     /// The tracer.
     #[error(transparent)]
-    Tracer(#[from] TracerError),
+    Tracer(#[from] ProbeError),
     /// The records cannot be waited for.
     #[error("cannot wait for records")]
     Wait(#[source] io::Error),
@@ -145,7 +145,7 @@ impl Live<'_> {
     ///
     /// # Errors
     /// Likewise.
-    pub fn look_again(&mut self) -> Result<Option<Result<Gaps, QueueError>>, LiveError> {
+    pub fn look_again(&mut self) -> Result<Option<Result<Gaps, ProbeError>>, LiveError> {
         if self.session.is_full() {
             return Ok(None);
         }

@@ -10,11 +10,11 @@ use std::collections::{HashMap, HashSet};
 use super::{Session, found::Found, live::now_ns};
 use crate::{
     model::{Gaps, Pass, Queue, QueuedFile},
-    tracer::{QueueError, Tracer, WantedProcesses},
+    tracer::{ProbeError, Tracer, WantedProcesses},
 };
 
 /// What a look found, and what it could not read.
-pub type Look = Result<(Found, Gaps), QueueError>;
+pub type Look = Result<(Found, Gaps), ProbeError>;
 
 /// As a trace begins, with everything attached.
 ///
@@ -75,7 +75,7 @@ pub fn last(tracer: &mut Tracer, session: &Session<'_>) -> Option<Look> {
 ///
 /// # Errors
 /// Likewise.
-pub fn overdue(tracer: &mut Tracer, session: &Session<'_>) -> Result<Found, QueueError> {
+pub fn overdue(tracer: &mut Tracer, session: &Session<'_>) -> Result<Found, ProbeError> {
     let (pass, t_ns) = pass(tracer)?;
     let mut found = Found::at(t_ns);
     for (queue, files) in messages(&pass) {
@@ -87,7 +87,7 @@ pub fn overdue(tracer: &mut Tracer, session: &Session<'_>) -> Result<Found, Queu
 }
 
 /// What is in all queues, and when the look began.
-fn pass(tracer: &mut Tracer) -> Result<(Pass, u64), QueueError> {
+fn pass(tracer: &mut Tracer) -> Result<(Pass, u64), ProbeError> {
     let t_ns = now_ns();
     Ok((tracer.queued()?, t_ns))
 }

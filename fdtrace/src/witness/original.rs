@@ -1,20 +1,34 @@
 //! The originals of a message: what the kernel says of the sender's descriptors right before they
 //! are sent, and duplicates of them to compare with later.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-};
+use std::{io, os::fd::OwnedFd};
 
-use crate::model::Snapshot;
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+
+use crate::{kernel::sys::open_process, model::Snapshot};
 
 /// Why a descriptor of another process cannot be held.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot duplicate descriptor {fd} of process {pid}")]
-pub struct HoldError {
-    pid: u32,
-    fd: i32,
-    source: io::Error,
+#[non_exhaustive]
+pub enum HoldError {
+    /// The process is gone.
+    #[error("cannot open process {pid}")]
+    Process {
+        /// The process.
+        pid: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The descriptor is closed, or the process may not be looked at.
+    #[error("cannot duplicate descriptor {fd} of process {pid}")]
+    Descriptor {
+        /// The process.
+        pid: u32,
+        /// The descriptor.
+        fd: i32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
 }
 
 /// The sender's descriptors at the moment of sending.
@@ -42,26 +56,17 @@ impl Originals {
     /// compare with when the sender has closed its own.
     ///
     /// # Errors
-    /// If the process is gone or may not be looked at.
+    /// [`HoldError::Process`] if the process is gone, [`HoldError::Descriptor`] if it may not be looked
+    /// at or has closed the descriptor.
     pub fn hold(&mut self, pid: u32, fds: &[i32]) -> Result<(), HoldError> {
-        // SAFETY: pidfd_open reads its arguments; what it returns is ours alone.
-        let process =
-            owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map_err(|source| {
-                HoldError {
-                    pid,
-                    fd: -1,
-                    source,
-                }
-            })?;
+        let process = open_process(pid).map_err(|source| HoldError::Process { pid, source })?;
         for fd in fds {
-            // SAFETY: likewise for pidfd_getfd.
-            let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), *fd, 0) };
-            let copy = owned(copy).map_err(|source| HoldError {
+            let copy = pidfd_getfd(&process, *fd, PidfdGetfdFlags::empty());
+            self.held.push(copy.map_err(|errno| HoldError::Descriptor {
                 pid,
                 fd: *fd,
-                source,
-            })?;
-            self.held.push(copy);
+                source: errno.into(),
+            })?);
         }
         Ok(())
     }
@@ -82,13 +87,4 @@ impl Originals {
     pub fn held(&self, index: usize) -> Option<&OwnedFd> {
         self.held.get(index)
     }
-}
-
-fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
-    let fd = i32::try_from(result).unwrap_or(-1);
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just returned this new descriptor to us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,5 +1,7 @@
 //! Questions to BTF blobs of a few types, written by hand.
 
+use rustix::pipe::{SpliceFlags, splice};
+
 use super::*;
 
 const INT: u32 = 1;
@@ -426,17 +428,8 @@ fn a_page_that_is_held_elsewhere_does_not_keep_the_copy_from_being_sealed() {
     file.write_all(&[1; 4096]).unwrap();
     let (_reader, writer) = io::pipe().unwrap();
     let mut from = 0;
-    // SAFETY: both descriptors are open, and the offset outlives the call.
-    let held = unsafe {
-        libc::splice(
-            file.as_raw_fd(),
-            &raw mut from,
-            writer.as_raw_fd(),
-            std::ptr::null_mut(),
-            4096,
-            0,
-        )
-    };
+    let flags = SpliceFlags::empty();
+    let held = splice(&file, Some(&mut from), &writer, None, 4096, flags).unwrap();
     assert_eq!(held, 4096);
     // The control: it is held.
     let waits = FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE);

@@ -1,6 +1,9 @@
 //! Lifetime: what becomes of a queued list when a socket ends, and how long it can wait.
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::{
+    fd::{AsRawFd as _, OwnedFd},
+    unix::net::UnixListener,
+};
 
 use anyhow::{Result, ensure};
 use nix::{
@@ -159,9 +162,7 @@ fn embryo(stage: &Stage) -> Result<()> {
             stage.send(name, &connection).fds(&[file.as_raw_fd()])
         })?;
         role.done()?;
-        let accepted = socket::accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
-        // SAFETY: the kernel has just returned this new descriptor to us.
-        let receiver = unsafe { OwnedFd::from_raw_fd(accepted) };
+        let receiver: OwnedFd = UnixListener::from(listener).accept()?.0.into();
         stage.in_flight(&receiver, 1)?;
         let received = stage.receive(name, &receiver, 1)?;
         expect_content(&received.fds[0], CONTENT)?;

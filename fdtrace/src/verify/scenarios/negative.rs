@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::Write as _,
     net::{TcpListener, TcpStream},
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,8 +14,9 @@ use nix::{
     errno::Errno,
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
     sys::socket::{MsgFlags, SockType},
-    unistd::Pid,
+    unistd::{Pid, dup2},
 };
+use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::scenarios;
 use crate::{
@@ -106,19 +107,15 @@ fn inet_carries_none(stage: &Stage) -> Result<()> {
 
 fn reused_number(stage: &Stage) -> Result<()> {
     let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let first = stage.file("first")?;
+    let mut first = OwnedFd::from(stage.file("first")?);
     let second = stage.file("second")?;
     stage.send("m", &sender).fds(&[first.as_raw_fd()])?;
     // The number now stands for another file, while the first one is in the queue.
-    let number = first.as_raw_fd();
-    // SAFETY: `first` keeps owning the number; only the file behind it changes.
-    let reused = unsafe { libc::dup2(second.as_raw_fd(), number) };
-    ensure!(reused == number, "dup2: {}", Errno::last());
+    dup2(&second, &mut first).context("dup2")?;
     let received = stage.receive("m", &receiver, 1)?;
     expect_content(&received.fds[0], "first")?;
-    // SAFETY: as above.
-    expect_content(&unsafe { BorrowedFd::borrow_raw(number) }, "second")?;
-    stage.mistakable(number, "m", 0)
+    expect_content(&first, "second")?;
+    stage.mistakable(first.as_raw_fd(), "m", 0)
 }
 
 /// An address usually comes back at the first try; other files may take it first.
@@ -127,9 +124,8 @@ const REUSE_TRIES: usize = 50;
 /// Kernels before 6.7 free a file only after an RCU grace period: wait for one, and with it for
 /// everything that was to be freed before.
 fn wait_for_grace_period() {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    // SAFETY: takes no memory of ours. Where it is missing, addresses come back a little later.
-    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    // Where it is missing, addresses come back a little later.
+    let _ = membarrier(MembarrierCommand::Global);
 }
 
 fn reused_pointer(stage: &Stage) -> Result<()> {

@@ -10,12 +10,13 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream, UdpSocket},
     os::{
-        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::fs::OpenOptionsExt as _,
     },
 };
 
 use anyhow::{Context as _, Result, ensure};
+use io_uring::IoUring;
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl, open, openat},
@@ -36,6 +37,7 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    kernel::sys::open_process,
     passing,
     verify::{
         bpf::ArrayMap,
@@ -361,13 +363,9 @@ fn memfd(stage: &Stage) -> Result<()> {
 
 fn pidfd(stage: &Stage) -> Result<()> {
     let pid = nix::unistd::getpid();
-    // SAFETY: pidfd_open reads its arguments; what it returns is ours alone.
-    let opened = || unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
-        Errno::result(fd).map(|fd| OwnedFd::from_raw_fd(fd as i32))
-    };
-    if let Err(errno) = opened() {
-        return stage.skip(&format!("no pidfd can be had here: {errno}"));
+    let opened = || open_process(std::process::id());
+    if let Err(error) = opened() {
+        return stage.skip(&format!("no pidfd can be had here: {error}"));
     }
     pass(
         stage,
@@ -432,18 +430,9 @@ fn bpf_map(stage: &Stage) -> Result<()> {
 }
 
 fn io_uring(stage: &Stage) -> Result<()> {
-    let ring = || {
-        let mut params = [0_u32; 30];
-        // SAFETY: the kernel fills in `params`, which is as long as struct io_uring_params; what
-        // it returns is ours alone.
-        unsafe {
-            let fd = libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr());
-            Errno::result(fd).map(|fd| OwnedFd::from_raw_fd(fd as i32))
-        }
-    };
-    let ring = match ring() {
+    let ring = match IoUring::new(1) {
         Ok(ring) => ring,
-        Err(errno) => return stage.skip(&format!("no io_uring can be had here: {errno}")),
+        Err(error) => return stage.skip(&format!("no io_uring can be had here: {error}")),
     };
     let (sender, receiver) = stage.socketpair(SockType::Stream)?;
     let fds = [ring.as_raw_fd()];

@@ -27,7 +27,10 @@ use super::scenarios;
 use crate::{
     model::{Cause, Fate},
     passing,
-    verify::stage::{Baton, Stage, attempt, die_with_parent_still, expect_content},
+    verify::{
+        stage::{Baton, Stage, attempt, die_with_parent_still, expect_content},
+        ways::header,
+    },
 };
 
 scenarios! { SendErrors:
@@ -166,25 +169,10 @@ fn too_many(stage: &Stage, parts: &[usize]) -> Result<()> {
 
 fn bad_cmsg_pointer(stage: &Stage) -> Result<()> {
     let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let data = *b"m";
-    let buffer = libc::iovec {
-        iov_base: data.as_ptr().cast_mut().cast(),
-        iov_len: data.len(),
-    };
     stage
         .send("m", &sender)
         .failing_by(&[], Errno::EFAULT, || {
-            // SAFETY: the kernel reads nothing through a pointer into the page at address zero,
-            // which nobody maps; the other pointers are to what outlives the call.
-            let sent = unsafe {
-                let mut header: libc::msghdr = std::mem::zeroed();
-                header.msg_iov = (&raw const buffer).cast_mut();
-                header.msg_iovlen = 1;
-                header.msg_control = std::ptr::without_provenance_mut(size_of::<u64>());
-                header.msg_controllen = passing::space(size_of::<RawFd>());
-                libc::sendmsg(sender.as_raw_fd(), &raw const header, 0)
-            };
-            Errno::result(sent)
+            header::send_from_nowhere(sender.as_raw_fd(), b"m")
         })?;
     pass_after(stage, &sender, &receiver)
 }
@@ -308,19 +296,8 @@ const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// Sets SO_PASSRIGHTS; says false where the kernel does not know it.
 fn set_passrights(stage: &Stage, socket: RawFd, on: bool) -> Result<bool> {
-    let value = libc::c_int::from(on);
-    // SAFETY: the value outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    match Errno::result(result) {
-        Ok(_) => Ok(true),
+    match passing::set_option(socket, SO_PASSRIGHTS, i32::from(on)) {
+        Ok(()) => Ok(true),
         Err(Errno::ENOPROTOOPT) => {
             stage.skip("this kernel has no SO_PASSRIGHTS (Linux 6.16)")?;
             Ok(false)

@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::{errno::Errno, sys::socket::MsgFlags};
+use nix::sys::socket::MsgFlags;
+use rustix::pipe::{SpliceFlags, splice};
 
 use super::{Stage, is_cloexec, now_ns, whoami};
 use crate::{
@@ -163,13 +164,11 @@ impl Incoming<'_> {
     /// What `splice` says.
     pub fn splice(self, pipe: &impl AsFd) -> Result<usize> {
         let begin = now_ns()?;
-        let none = std::ptr::null_mut();
-        let (from, to) = (self.socket.as_raw_fd(), pipe.as_fd().as_raw_fd());
-        // SAFETY: no memory of ours is touched, since both offsets are null.
-        let moved = unsafe { libc::splice(from, none, to, none, self.room.data, 0) };
-        let moved = Errno::result(moved).with_context(|| format!("splice of {}", self.name))?;
+        let room = self.room.data;
+        let moved = splice(self.socket, None, pipe, None, room, SpliceFlags::empty())
+            .with_context(|| format!("splice of {}", self.name))?;
         self.without_control(begin)?;
-        Ok(moved.cast_unsigned())
+        Ok(moved)
     }
 
     /// Lets `receive` receive the message, by whatever call that is.

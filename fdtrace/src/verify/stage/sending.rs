@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use nix::{errno::Errno, sys::socket::MsgFlags};
 
 use super::{Stage, now_ns, say, whoami};
-use crate::{passing, verify::fact::Fact};
+use crate::{
+    passing,
+    verify::{fact::Fact, ways::batch},
+};
 
 /// A message on its way: its name within the scenario, and the socket to send it on.
 pub struct Outgoing<'a> {
@@ -40,43 +43,11 @@ impl Stage {
         for (name, fds) in messages {
             self.sending(name, fds, true)?;
         }
-        let mut controls: Vec<Vec<u64>> = Vec::new();
-        let mut buffers: Vec<libc::iovec> = Vec::new();
-        for (name, fds) in messages {
-            let bytes = passing::rights(&[fds]);
-            let words = bytes.as_chunks().0.iter().copied().map(u64::from_ne_bytes);
-            controls.push(words.collect());
-            buffers.push(libc::iovec {
-                iov_base: name.as_ptr().cast_mut().cast(),
-                iov_len: name.len(),
-            });
-        }
-        let mut headers: Vec<libc::mmsghdr> = Vec::new();
-        for (buffer, control) in buffers.iter_mut().zip(&mut controls) {
-            // SAFETY: all zero is an empty header.
-            let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-            header.msg_hdr.msg_iov = buffer;
-            header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = size_of_val(control.as_slice());
-            headers.push(header);
-        }
         let begin = now_ns()?;
-        // SAFETY: the headers point to buffers that outlive the call.
-        let sent = Errno::result(unsafe {
-            libc::sendmmsg(
-                socket.as_fd().as_raw_fd(),
-                headers.as_mut_ptr(),
-                headers.len() as u32,
-                0,
-            )
-        });
+        let sent = batch::send(socket.as_fd().as_raw_fd(), messages);
         let span = (begin, now_ns()?);
         let sent = sent.context("sendmmsg")?;
-        ensure!(
-            usize::try_from(sent)? == messages.len(),
-            "sendmmsg sent {sent} messages"
-        );
+        ensure!(sent == messages.len(), "sendmmsg sent {sent} messages");
         for (name, fds) in messages {
             say(&Fact::Sent {
                 actor,

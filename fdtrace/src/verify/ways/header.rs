@@ -3,6 +3,8 @@
 
 use std::os::fd::RawFd;
 
+use nix::errno::Errno;
+
 use crate::passing::{self, Received};
 
 /// Bytes of data that a receive has room for.
@@ -22,12 +24,7 @@ impl Buffers {
     /// `data` with `fds` in one control message.
     pub(super) fn outbound(data: &[u8], fds: &[RawFd]) -> Self {
         let rights = passing::rights(&[fds]);
-        let control = rights.chunks_exact(size_of::<u64>()).map(|word| {
-            let mut bytes = [0; size_of::<u64>()];
-            bytes.copy_from_slice(word);
-            u64::from_ne_bytes(bytes)
-        });
-        Self::new(data.to_vec(), control.collect(), rights.len())
+        Self::new(data.to_vec(), passing::words(&rights), rights.len())
     }
 
     /// Room for `fds` descriptors.
@@ -71,4 +68,18 @@ impl Buffers {
         received.data = self.data;
         received
     }
+}
+
+/// Sends `data` with a control message at an address that nobody has mapped.
+///
+/// # Errors
+/// EFAULT, and what else `sendmsg` says.
+pub(in crate::verify) fn send_from_nowhere(socket: RawFd, data: &[u8]) -> nix::Result<usize> {
+    let mut buffers = Buffers::outbound(data, &[socket]);
+    let mut header = buffers.header();
+    header.msg_control = std::ptr::without_provenance_mut(size_of::<u64>());
+    // SAFETY: the data is there for the call. The kernel cannot read the page at address zero, which
+    // nobody maps.
+    let sent = unsafe { libc::sendmsg(socket, &raw const header, 0) };
+    Ok(Errno::result(sent)?.cast_unsigned())
 }

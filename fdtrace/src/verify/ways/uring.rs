@@ -48,7 +48,7 @@ impl Ring {
         let mut message = Buffers::inbound(room);
         let mut header = message.header();
         let entry = opcode::RecvMsg::new(types::Fd(socket), &raw mut header).build();
-        // SAFETY: as above.
+        // SAFETY: header and buffers are there until the call has been completed.
         let bytes = unsafe { self.call(caller, entry) }?;
         // SAFETY: the header is this message's, and the call is complete.
         Ok(unsafe { message.received(&header, bytes) })

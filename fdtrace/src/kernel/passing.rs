@@ -8,7 +8,6 @@
 use std::{
     mem,
     os::fd::{FromRawFd as _, OwnedFd, RawFd},
-    ptr,
 };
 
 use nix::{errno::Errno, sys::socket::MsgFlags};
@@ -69,14 +68,30 @@ pub fn space(bytes: usize) -> usize {
     unsafe { libc::CMSG_SPACE(bytes as u32) as usize }
 }
 
+/// CMSG_LEN: what the header of a control message with `bytes` of data gives for its length.
+fn length(bytes: usize) -> usize {
+    // SAFETY: CMSG_LEN only computes.
+    unsafe { libc::CMSG_LEN(bytes as u32) as usize }
+}
+
+/// Control messages as words, for they are aligned as such; the last is filled up with zeros.
+#[must_use]
+pub fn words(control: &[u8]) -> Vec<u64> {
+    let word = |bytes: &[u8]| {
+        let mut word = [0; size_of::<u64>()];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_ne_bytes(word)
+    };
+    control.chunks(size_of::<u64>()).map(word).collect()
+}
+
 /// Control messages with these descriptors: one SCM_RIGHTS for each slice of `parts`.
 #[must_use]
 pub fn rights(parts: &[&[RawFd]]) -> Vec<u8> {
     let mut control = Vec::new();
     for fds in parts {
         let bytes = size_of_val(*fds);
-        // SAFETY: CMSG_LEN only computes.
-        let len = unsafe { libc::CMSG_LEN(bytes as u32) } as usize;
+        let len = length(bytes);
         let end = control.len() + space(bytes);
         control.extend(len.to_ne_bytes());
         control.extend(libc::SOL_SOCKET.to_ne_bytes());
@@ -92,9 +107,7 @@ pub fn rights(parts: &[&[RawFd]]) -> Vec<u8> {
 pub fn credentials(credentials: &libc::ucred) -> Vec<u8> {
     let libc::ucred { pid, uid, gid } = *credentials;
     let bytes = size_of::<libc::ucred>();
-    // SAFETY: CMSG_LEN only computes.
-    let len = unsafe { libc::CMSG_LEN(bytes as u32) } as usize;
-    let mut control = len.to_ne_bytes().to_vec();
+    let mut control = length(bytes).to_ne_bytes().to_vec();
     control.extend(libc::SOL_SOCKET.to_ne_bytes());
     control.extend(libc::SCM_CREDENTIALS.to_ne_bytes());
     control.extend(pid.to_ne_bytes());
@@ -140,12 +153,7 @@ pub fn send_with(
     control: &[u8],
     flags: MsgFlags,
 ) -> nix::Result<usize> {
-    // Words, because control messages are aligned as such.
-    let mut words = vec![0_u64; control.len().div_ceil(size_of::<u64>())];
-    // SAFETY: the words have room for the bytes.
-    unsafe {
-        ptr::copy_nonoverlapping(control.as_ptr(), words.as_mut_ptr().cast(), control.len());
-    }
+    let mut words = words(control);
     let buffer = libc::iovec {
         iov_base: data.as_ptr().cast_mut().cast(),
         iov_len: data.len(),
