@@ -1,10 +1,11 @@
 //! The scenarios there are, and how they are named on the command line.
 
-use crate::{
+use fdtrace_testkit::{
     command::{fdtrace, run},
     contract::Schema,
-    json,
 };
+
+use crate::json;
 
 /// The catalogue, group by group.
 const CATALOGUE: &[(&str, &[&str])] = &[

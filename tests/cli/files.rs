@@ -10,10 +10,9 @@ use std::{
     thread,
 };
 
+use fdtrace_testkit::command::{FDTRACE, Run, fdtrace, run, skip};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
-
-use crate::command::{FDTRACE, Run, fdtrace, run, skip};
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("there is a temporary directory")

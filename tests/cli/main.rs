@@ -1,16 +1,15 @@
 //! The command line as scripts see it: exit codes, which stream says what, and how it fails.
 //! Needs no privilege; as root, what is about a lack of privilege runs as somebody else.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod catalogue;
-#[path = "../command/mod.rs"]
-mod command;
-#[path = "../contract/mod.rs"]
-mod contract;
 mod files;
+mod labs;
 mod output;
+mod page;
 mod privileges;
 
-use command::{Run, fdtrace, run};
+use fdtrace_testkit::command::{Run, fdtrace, run};
 use serde_json::Value;
 
 /// clap's way to refuse: exit code 2, nothing on stdout, and what was wrong on stderr.
