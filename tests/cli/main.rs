@@ -4,7 +4,6 @@
 
 mod catalogue;
 mod files;
-mod labs;
 mod output;
 mod page;
 mod privileges;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod inflight_live;
+mod labs;
 mod programs;
 mod trace_live;
 mod verify_live;

@@ -172,7 +172,7 @@ const UPDATE: &str = "FDTRACE_UPDATE_DOCS";
 #[test]
 fn the_page_on_the_path_says_what_the_plans_say() {
     const MARKS: [&str; 2] = [
-        "<!-- plans: written by tests/plan -->\n\n",
+        "<!-- plans: written by tests/pure/plan -->\n\n",
         "<!-- end of plans -->",
     ];
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/kernel-path.md");

@@ -106,7 +106,9 @@ macro_rules! take_turn {
     ($obstacle:ident) => {{
         fn here() {}
         let path = std::any::type_name_of_val(&here);
-        let test = path.rsplit("::").nth(1).unwrap_or(path);
+        // Without the test program, and without what was made up for this.
+        let path = path.strip_suffix("::here").unwrap_or(path);
+        let test = path.split_once("::").map_or(path, |(_, test)| test);
         match $crate::turn::turn(test, $crate::turn::$obstacle) {
             Some(turn) => turn,
             None => return,
