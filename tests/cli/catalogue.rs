@@ -202,14 +202,6 @@ fn list_is_a_line_of_json_too() {
 }
 
 #[test]
-fn a_list_is_no_report() {
-    for format in ["junit", "tap"] {
-        let refused = run(&mut fdtrace(&["verify", "--list", "--format", format]));
-        refused.assert_complaint("a list is no report", Some("text and json"));
-    }
-}
-
-#[test]
 fn groups_and_patterns_select_what_they_say_in_the_catalogues_order() {
     let list = |words: &[&str]| {
         let list = run(fdtrace(&["verify", "--list", "--format", "json"]).args(words));

@@ -242,15 +242,3 @@ fn a_recording_comes_from_stdin() {
     run(&mut fdtrace(&["replay", "-"]))
         .assert_complaint("stdin: this is no fdtrace recording", None);
 }
-
-#[test]
-fn record_has_no_other_output() {
-    let refused = run(&mut fdtrace(&["record", "a", "-o", "b"]));
-    refused.assert_complaint("record has no output", Some("fdtrace replay"));
-}
-
-#[test]
-fn the_ready_file_and_the_data_cannot_both_be_stdout() {
-    let refused = run(&mut fdtrace(&["trace", "--ready-file", "-"]));
-    refused.assert_complaint("the ready file cannot be stdout", Some("/dev/fd/3"));
-}
