@@ -8,8 +8,6 @@
 //! passes with each mechanism. Plays are small courses of events beside them, once for each 3000.
 
 mod check;
-#[path = "../command/mod.rs"]
-mod command;
 mod control;
 mod plays;
 mod session;

@@ -24,11 +24,11 @@ use libtest_mimic::Failed;
 use crate::{
     WORKLOAD,
     check::{Tally, Truth, Wrong},
-    command::skip,
     control::Control,
     truth::Fact,
     workload::ROUND_IS_OVER,
 };
+use fdtrace_testkit::command::skip;
 
 /// Transfers between two looks at what the trace says of them.
 const ROUND: usize = 3000;

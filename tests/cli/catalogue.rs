@@ -1,10 +1,11 @@
 //! The scenarios there are, and how they are named on the command line.
 
-use crate::{
+use fdtrace_testkit::{
     command::{fdtrace, run},
     contract::Schema,
-    json,
 };
+
+use crate::json;
 
 /// The catalogue, group by group.
 const CATALOGUE: &[(&str, &[&str])] = &[
@@ -198,14 +199,6 @@ fn list_is_a_line_of_json_too() {
         find("relay").expect("it is listed")["needs"].as_array(),
         Some(&vec![])
     );
-}
-
-#[test]
-fn a_list_is_no_report() {
-    for format in ["junit", "tap"] {
-        let refused = run(&mut fdtrace(&["verify", "--list", "--format", format]));
-        refused.assert_complaint("a list is no report", Some("text and json"));
-    }
 }
 
 #[test]

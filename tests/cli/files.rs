@@ -10,10 +10,9 @@ use std::{
     thread,
 };
 
+use fdtrace_testkit::command::{FDTRACE, Run, fdtrace, run, skip};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
-
-use crate::command::{FDTRACE, Run, fdtrace, run, skip};
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("there is a temporary directory")
@@ -242,16 +241,4 @@ fn a_recording_comes_from_stdin() {
     // Its name is told where it cannot be read.
     run(&mut fdtrace(&["replay", "-"]))
         .assert_complaint("stdin: this is no fdtrace recording", None);
-}
-
-#[test]
-fn record_has_no_other_output() {
-    let refused = run(&mut fdtrace(&["record", "a", "-o", "b"]));
-    refused.assert_complaint("record has no output", Some("fdtrace replay"));
-}
-
-#[test]
-fn the_ready_file_and_the_data_cannot_both_be_stdout() {
-    let refused = run(&mut fdtrace(&["trace", "--ready-file", "-"]));
-    refused.assert_complaint("the ready file cannot be stdout", Some("/dev/fd/3"));
 }

@@ -8,12 +8,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{
-    assert_usage_error,
+use fdtrace_testkit::{
     command::{FDTRACE, Run, fdtrace, run},
     contract::{PROMISED, Schema},
-    json,
 };
+
+use crate::{assert_usage_error, json};
 
 #[test]
 fn a_report_names_its_format_and_a_file_of_its_own() {

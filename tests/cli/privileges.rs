@@ -7,13 +7,11 @@ use std::{
     process::Command,
 };
 
+use fdtrace_testkit::command::{FDTRACE, at, fdtrace, run, skip};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
-use crate::{
-    command::{FDTRACE, at, fdtrace, run, skip},
-    json,
-};
+use crate::json;
 
 /// fdtrace in a place where anybody may run it.
 struct Unprivileged {

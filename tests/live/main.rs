@@ -1,26 +1,12 @@
-//! fdtrace on the kernel at hand: every scenario, and every way in which a run can end.
+//! fdtrace on the kernel at hand. Needs root, and skips what this kernel cannot show.
 //!
-//! Needs root. One test at a time has its turn, because what they measure (time, lost records,
-//! programs in the kernel) is the machine's; others may trace meanwhile, so that what a test finds
-//! left over is told apart by what only its own fdtrace has: the ids of its programs, and a mark
-//! in its environment that its stages inherit.
+//! One test at a time has its turn (`fdtrace_testkit::turn`), because what they measure (time, lost
+//! records, programs in the kernel) is the machine's, and because they are threads of one process,
+//! which some of them trace. Others may trace meanwhile, so that a test judges only what it started.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
-#[path = "../command/mod.rs"]
-mod command;
-#[path = "../contract/mod.rs"]
-mod contract;
-
-#[macro_use]
-mod turn;
-
-mod bounds;
-mod endings;
-mod explain;
-mod hops;
-mod identity;
-mod loss;
-mod object;
-mod programme;
-mod run;
-mod self_test;
-mod session;
+mod inflight_live;
+mod labs;
+mod programs;
+mod trace_live;
+mod verify_live;

@@ -1,4 +1,4 @@
-//! Reads what `cargo test` prints and adds up the results of all test binaries.
+//! Reads what `cargo test` and nextest print, and adds up the results of all tests.
 
 use std::fmt;
 
@@ -13,17 +13,24 @@ pub(crate) struct Totals {
 impl Totals {
     /// Adds one line of output; lines that are not a binary's summary change nothing.
     pub(crate) fn read(&mut self, line: &str) {
-        let Some(counts) = line.trim().strip_prefix("test result: ") else {
+        let line = line.trim();
+        let counts = if let Some(counts) = line.strip_prefix("test result: ") {
+            // "ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s"
+            counts.split_once(". ").map_or(counts, |(_, counts)| counts)
+        } else if let Some(summary) = line.strip_prefix("Summary [") {
+            // "   0.013s] 6 tests run: 3 passed (1 slow), 2 failed, 1 timed out, 9 skipped", where
+            // skipped is what was not asked for.
+            let counts = summary.split_once(" run: ").map(|(_, counts)| counts);
+            counts.unwrap_or_default()
+        } else {
             return;
         };
-        // "ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s"
-        let counts = counts.split_once(". ").map_or(counts, |(_, counts)| counts);
-        for count in counts.split(';') {
+        for count in counts.split([';', ',']) {
             let mut words = count.split_whitespace();
             let number = words.next().and_then(|number| number.parse::<usize>().ok());
             match (number, words.next()) {
                 (Some(number), Some("passed")) => self.passed += number,
-                (Some(number), Some("failed")) => self.failed += number,
+                (Some(number), Some("failed" | "timed" | "exec")) => self.failed += number,
                 (Some(number), Some("ignored")) => self.skipped += number,
                 _ => {}
             }
@@ -66,7 +73,7 @@ mod tests {
 running 2 tests
 test tests::a ... ok
 test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
-     Running tests/live/main.rs (target/debug/deps/live-0123)
+     Running ../tests/live/main.rs (target/debug/deps/live-0123)
 test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 3 filtered out; finished in 1.00s
 ";
 
@@ -79,6 +86,14 @@ test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 3 filtered out; 
     #[test]
     fn every_binary_counts() {
         assert_eq!(totals(OUTPUT).to_string(), "16 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn nextest_counts_too() {
+        let line = "     Summary [   0.013s] 6 tests run: 3 passed (1 slow), 2 failed, 1 timed out, 9 skipped\n";
+        assert_eq!(totals(line).to_string(), "3 passed, 3 failed, 0 skipped");
+        let line = "     Summary [   0.013s] 1 test run: 1 passed, 0 skipped\n";
+        assert_eq!(totals(line).to_string(), "1 passed, 0 failed, 0 skipped");
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! `cargo xtask test`: every check and test that this machine can run, in one command.
 //!
 //! A failing check does not stop the ones after it. What cannot run is skipped with its reason,
-//! never silently. `cargo test` comes last, so that the output ends with the tests' own results.
+//! never silently. The tests come last, so that the output ends with their own results, after what
+//! each check took.
 
 use std::{
     env,
     ffi::OsString,
     fs,
-    io::{BufRead as _, BufReader},
-    path::Path,
+    io::{self, BufRead as _, BufReader},
     process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -48,12 +49,16 @@ use Outcome::{Passed, Skipped};
 struct Checks {
     failed: Vec<String>,
     skipped: Vec<String>,
+    took: Vec<(&'static str, Duration)>,
 }
 
 impl Checks {
-    fn run(&mut self, name: &str, check: impl FnOnce() -> Result<Outcome>) {
+    fn run(&mut self, name: &'static str, check: impl FnOnce() -> Result<Outcome>) {
         println!("\n==> {name}");
-        match check() {
+        let begin = Instant::now();
+        let outcome = check();
+        self.took.push((name, begin.elapsed()));
+        match outcome {
             Ok(Passed(how)) => println!("ok: {how}"),
             Ok(Skipped(why)) => {
                 println!("skipped: {why}");
@@ -102,9 +107,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     checks.run("real programs on another kernel", vm::test);
 
     println!("\n==> tests");
+    let begin = Instant::now();
     let totals = tests(&args.args, &mut checks)?;
+    checks.took.push(("tests", begin.elapsed()));
 
     println!();
+    for (name, took) in &checks.took {
+        println!("{:>4} s  {name}", took.as_secs());
+    }
     for skipped in &checks.skipped {
         println!("skipped check: {skipped}");
     }
@@ -239,14 +249,22 @@ fn fresh_build(no_install: bool) -> Result<Outcome> {
     )))
 }
 
-/// Runs `cargo test` with `args`, as root where that is possible, and adds up its results.
+/// Runs the tests, as root where that is possible, and adds up their results. With `args`, which are
+/// those of `cargo test`, that runs them all.
 fn tests(args: &[OsString], checks: &mut Checks) -> Result<Totals> {
     let log = workspace::target().join("skipped-tests.log");
     fs::create_dir_all(workspace::target()).context("cannot make the target directory")?;
     // It must exist already, for tests under sudo would create it as root's.
     fs::write(&log, "").context("cannot empty the log of skipped tests")?;
 
-    let mut cargo = cargo_test(args, &log);
+    let mut runs = if args.is_empty() && has_nextest() {
+        vec![
+            (Runner::Nextest, nextest()),
+            (Runner::Cargo, machines_tests()),
+        ]
+    } else {
+        vec![(Runner::Cargo, cargo_test(args))]
+    };
     if !process::is_root() {
         if process::sudo_works() {
             // Only the tests become root, not the compiler.
@@ -255,35 +273,23 @@ fn tests(args: &[OsString], checks: &mut Checks) -> Result<Totals> {
                 .take_while(|arg| *arg != "--")
                 .cloned()
                 .collect();
-            if let Err(error) = process::run(cargo_test(&build, &log).arg("--no-run")) {
+            if let Err(error) = process::run(cargo_test(&build).arg("--no-run")) {
                 checks.failed.push(format!("tests: {error:#}"));
                 return Ok(Totals::default());
             }
-            cargo.env(runner_variable()?, "sudo -E");
+            let variable = runner_variable()?;
+            for (_, run) in &mut runs {
+                run.env(&variable, "sudo -E");
+            }
         } else {
             println!("not root and no sudo: tests that need root skip themselves");
         }
     }
-
-    eprintln!("$ {}", process::shown(&cargo));
-    let mut child = cargo
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo test")?;
     let mut totals = Totals::default();
-    for line in
-        BufReader::new(child.stdout.take().context("cargo test has no stdout")?).split(b'\n')
-    {
-        let line = line.context("cannot read what cargo test prints")?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        totals.read(&line);
-    }
-    let status = child.wait().context("cannot wait for cargo test")?;
-    if !status.success() {
-        checks
-            .failed
-            .push(format!("tests: cargo test ended with {status}"));
+    for (run_by, run) in &mut runs {
+        if let Err(error) = read(*run_by, run.env(SKIP_LOG, &log), &mut totals) {
+            checks.failed.push(format!("tests: {error:#}"));
+        }
     }
 
     let log = fs::read(&log).context("cannot read the log of skipped tests")?;
@@ -294,12 +300,70 @@ fn tests(args: &[OsString], checks: &mut Checks) -> Result<Totals> {
     Ok(totals)
 }
 
-fn cargo_test(args: &[OsString], log: &Path) -> Command {
+/// Who runs tests, and reports on them.
+#[derive(Clone, Copy)]
+enum Runner {
+    /// `cargo test`, on stdout.
+    Cargo,
+    /// `cargo nextest`, on stderr.
+    Nextest,
+}
+
+/// Runs tests, passes on what they print, and adds up what it says of their results.
+fn read(run_by: Runner, run: &mut Command, totals: &mut Totals) -> Result<()> {
+    eprintln!("$ {}", process::shown(run));
+    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+    match run_by {
+        Runner::Nextest => run.stderr(writer),
+        Runner::Cargo => run.stdout(writer),
+    };
+    let mut child = run.spawn().context("cannot run cargo")?;
+    // The pipe's other end is the child's alone, or there would be no end to what is read.
+    run.stdout(Stdio::null()).stderr(Stdio::null());
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.context("cannot read what the tests print")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        totals.read(&line);
+    }
+    let status = child.wait().context("cannot wait for the tests")?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", process::shown(run));
+    }
+    Ok(())
+}
+
+fn has_nextest() -> bool {
+    process::succeeds(process::cargo().args(["nextest", "--version"]))
+}
+
+/// Test programs whose tests wait for each other, and ask the machine once what it can do: nextest,
+/// which starts a process for each test, gains nothing there and asks every time.
+const MACHINES: [&str; 2] = ["live", "adversaries"];
+
+/// All tests but those of [`MACHINES`].
+fn nextest() -> Command {
+    let mut cargo = process::cargo();
+    let machines = MACHINES.map(|name| format!("binary(={name})")).join(" | ");
+    cargo.args(["nextest", "run", "--workspace", "--tests", "--no-fail-fast"]);
+    cargo.args(["-E", &format!("not ({machines})")]);
+    cargo
+}
+
+/// The tests of [`MACHINES`].
+fn machines_tests() -> Command {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    for name in MACHINES {
+        cargo.args(["--test", name]);
+    }
+    cargo
+}
+
+fn cargo_test(args: &[OsString]) -> Command {
     let mut cargo = process::cargo();
     // --tests is all but examples and doc tests: the last summary must not be an empty one.
-    cargo
-        .args(["test", "--no-fail-fast", "--tests"])
-        .env(SKIP_LOG, log);
+    cargo.args(["test", "--no-fail-fast", "--tests"]);
     let chosen = args.iter().take_while(|arg| *arg != "--").any(|arg| {
         let arg = arg.to_string_lossy();
         arg.starts_with("-p") || arg.starts_with("--package")

@@ -38,7 +38,8 @@ use nix::{
     unistd::{ForkResult, alarm, fork},
 };
 
-use crate::{MECHANISMS, command::skip};
+use crate::MECHANISMS;
+use fdtrace_testkit::command::skip;
 use show::Show;
 use stage::Played;
 use truth::{Line, tell};

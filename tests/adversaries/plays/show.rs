@@ -16,10 +16,8 @@ use super::{
     agreement::{Missed, Tally, Told, check, overlooked},
     truth::{Line, Pass, TRUTH},
 };
-use crate::{
-    command::{fdtrace, run},
-    session,
-};
+use crate::session;
+use fdtrace_testkit::command::{fdtrace, run};
 
 /// What came of the plays.
 pub(super) struct Show {

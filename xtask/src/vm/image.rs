@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    fs,
+    fmt, fs,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -67,15 +67,60 @@ impl Program {
     }
 }
 
-/// Builds fdtrace, init, the benchmark if that is wanted, and the integration tests called `tests`,
-/// all static.
-pub(crate) fn build(bench: bool, tests: &[String]) -> Result<Vec<Program>> {
+/// One of fdtrace's test programs, or those of its tests that a module has.
+#[derive(Clone, Debug)]
+pub(crate) struct Tests {
+    program: String,
+    module: Option<String>,
+}
+
+impl fmt::Display for Tests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.program)?;
+        self.module
+            .as_ref()
+            .map_or(Ok(()), |module| write!(f, "::{module}"))
+    }
+}
+
+impl From<&str> for Tests {
+    /// Of `PROGRAM`, or `PROGRAM::MODULE`.
+    fn from(text: &str) -> Self {
+        let (program, module) = match text.split_once("::") {
+            Some((program, module)) => (program, Some(module.to_owned())),
+            None => (text, None),
+        };
+        Self {
+            program: program.to_owned(),
+            module,
+        }
+    }
+}
+
+impl Tests {
+    /// Runs them one after the other: what they measure is the machine's.
+    pub(crate) fn command(&self) -> Vec<OsString> {
+        let module = self.module.as_ref().map(|module| format!("{module}::"));
+        [self.program.clone(), "--test-threads=1".to_owned()]
+            .into_iter()
+            .chain(module)
+            .map(OsString::from)
+            .collect()
+    }
+}
+
+/// Builds fdtrace, init, the benchmark if that is wanted, and the programs of `tests`, all static.
+pub(crate) fn build(bench: bool, tests: &[Tests]) -> Result<Vec<Program>> {
     let mut names = vec!["fdtrace", "vm-init"];
     names.extend(bench.then_some("fdtrace-bench"));
     let packages = names.iter().flat_map(|name| ["-p", name]);
     process::run(cargo("build").args(packages))?;
     let mut programs: Vec<Program> = names.into_iter().map(built).collect();
-    for name in tests {
+    for name in tests
+        .iter()
+        .map(|tests| &tests.program)
+        .collect::<BTreeSet<_>>()
+    {
         programs.push(Program::new(name, build_test(name)?));
     }
     Ok(programs)
@@ -213,6 +258,16 @@ mod tests {
         );
         assert!(Program::parse("a/b=c").is_err());
         assert!(Program::parse("/").is_err());
+    }
+
+    #[test]
+    fn a_module_of_a_test_program_is_run_alone() {
+        let command = |text: &str| Tests::from(text).command();
+        assert_eq!(command("live"), ["live", "--test-threads=1"]);
+        let module = command("live::trace_live");
+        assert_eq!(module, ["live", "--test-threads=1", "trace_live::"]);
+        let named = Tests::from("live::trace_live");
+        assert_eq!(named.to_string(), "live::trace_live");
     }
 
     #[test]

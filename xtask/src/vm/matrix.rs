@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use super::{
     Session,
     cell::{self, Cell, Ended},
+    image::Tests,
     kernel::Choice,
     machine::Up,
     page,
@@ -36,10 +37,10 @@ const FILTERED: [(&str, &str); 3] = [
 
 /// What runs on every kernel.
 pub(crate) enum Columns {
-    /// `fdtrace verify`, once for each mechanism, a trace with filters likewise, and then the tests of
-    /// these names.
+    /// `fdtrace verify`, once for each mechanism, a trace with filters likewise, and then these
+    /// tests.
     Verify {
-        tests: Vec<String>,
+        tests: Vec<Tests>,
     },
     Command(Vec<OsString>),
 }
@@ -59,13 +60,11 @@ impl Columns {
         };
         match self {
             Self::Verify { tests } => {
-                // What they measure is the machine's.
-                let test = |name: &String| vec![name.into(), "--test-threads=1".into()];
                 let verify = MECHANISMS.map(verify).into_iter();
                 let filtered = FILTERED.map(filtered).into_iter();
                 verify
                     .chain(filtered)
-                    .chain(tests.iter().map(test))
+                    .chain(tests.iter().map(Tests::command))
                     .collect()
             }
             Self::Command(command) => vec![command.clone()],
@@ -79,7 +78,7 @@ impl Columns {
                 let filtered = FILTERED.map(|(name, _)| name.to_owned()).into_iter();
                 mechanisms
                     .chain(filtered)
-                    .chain(tests.iter().cloned())
+                    .chain(tests.iter().map(ToString::to_string))
                     .collect()
             }
             Self::Command(command) => {

@@ -42,7 +42,7 @@ pub(crate) use programs::test;
 
 use crate::workspace;
 use cell::Ended;
-use image::Program;
+use image::{Program, Tests};
 pub(crate) use kernel::Choice;
 use machine::{Machine, Then, Up};
 use matrix::Columns;
@@ -74,9 +74,9 @@ Examples:
   cargo xtask vm --kernel 7.3 -- fdtrace doctor
   cargo xtask vm --kernel path/to/bzImage --append lsm=bpf
   cargo xtask vm --all
-  cargo xtask vm --all --tools --timeout 1800 --test trace_live
+  cargo xtask vm --all --tools --timeout 1800 --test live::trace_live
   cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::
-  cargo xtask vm --tools --timeout 900 --test labs -- labs")]
+  cargo xtask vm --tools --timeout 900 --test live -- live labs::")]
 pub(crate) struct Args {
     /// A kernel series that Debian has, or the path of a bzImage; with --all, more than one.
     #[arg(long, value_name = "SERIES|PATH")]
@@ -96,10 +96,10 @@ pub(crate) struct Args {
     /// Put a program, with the libraries that it needs, or a script into the VM's /bin.
     #[arg(long, value_name = "[NAME=]FILE", value_parser = Program::parse)]
     with: Vec<Program>,
-    /// Build one of fdtrace's integration tests and put it into the VM's /bin; with --all and no
-    /// command, run it too.
-    #[arg(long, value_name = "NAME")]
-    test: Vec<String>,
+    /// Build one of fdtrace's test programs and put it into the VM's /bin; with --all and no command,
+    /// run it too, or one of its modules.
+    #[arg(long, value_name = "PROGRAM[::MODULE]")]
+    test: Vec<Tests>,
     /// Build the benchmark, fdtrace-bench, and put it into the VM's /bin.
     #[arg(long)]
     bench: bool,

@@ -1,6 +1,6 @@
 //! Real programs on another kernel than this machine's: the part of `cargo xtask test` that boots
-//! a VM. They are those of the integration test `programs` that are small enough to carry, and need
-//! no files beside themselves: tmux wants a locale.
+//! a VM. They are those of `tests/live/programs` that are small enough to carry, and need no
+//! files beside themselves: tmux wants a locale.
 
 use std::{
     io::{self, Write as _},
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     DEFAULT_KERNEL, Session,
     cell::{self, Cell, Ended},
-    image::{self, Program},
+    image::{self, Program, Tests},
     kernel::Choice,
     qemu::{self, Qemu},
 };
@@ -21,10 +21,11 @@ use crate::{
     test::Outcome::{self, Passed, Skipped},
 };
 
-const TEST: &str = "programs";
+/// The test program, and the module of it that has their tests.
+const TESTS: (&str, &str) = ("live", "programs");
 /// What they are held to.
 const RECORDER: &str = "strace";
-/// Each is in the name of its test.
+/// What they trace: the names of their tests begin with it.
 const TRACED: [&str; 1] = ["nginx"];
 
 /// It takes some 30 s under TCG where nothing else runs.
@@ -50,10 +51,12 @@ pub(crate) fn test() -> Result<Outcome> {
     if let Err(error) = kernel.kernel(&session.cache, session.refresh) {
         return Ok(Skipped(format!("no kernel to boot: {error:#}")));
     }
-    session.programs = image::build(false, &[TEST.to_owned()])?;
+    let (program, module) = TESTS;
+    session.programs = image::build(false, &[Tests::from(program)])?;
     session.programs.extend(carried);
-    let command = [TEST, "--test-threads=1"].iter().chain(&TRACED);
-    session.job.commands = vec![command.map(Into::into).collect()];
+    let mut command = Tests::from(program).command();
+    command.extend(TRACED.map(|name| format!("{module}::{name}").into()));
+    session.job.commands = vec![command];
 
     let mut last = None;
     let (up, ran) = session.run_each(&kernel, |ended| last = Some(ended));

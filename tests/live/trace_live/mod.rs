@@ -1,0 +1,21 @@
+//! `fdtrace trace`, `record` and `replay` on the running kernel, beside processes of the tests'
+//! own: what these passed, under which numbers, they know themselves.
+
+mod before;
+mod calls;
+mod causes;
+mod children;
+mod commands;
+mod costs;
+mod crowds;
+mod files;
+mod filters;
+mod flood;
+mod killed;
+mod marks;
+mod memory;
+mod names;
+mod queued;
+mod recordings;
+mod sharing;
+mod tracing;

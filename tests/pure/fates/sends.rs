@@ -1,0 +1,544 @@
+//! Sends whose list did not get into a queue, or was not seen to.
+
+use fdtrace::{
+    model::{Cause, CauseMissing, Chain, Fate, Transfer},
+    wire::Event,
+};
+use fdtrace_common::records::FLAG_NO_RIGHTS;
+use fdtrace_testkit::{Passing, head_mut, track, tracker};
+
+use super::{DELIVERED, discarded, failed, fates, three};
+
+#[test]
+fn what_a_send_returns_says_why_its_list_did_not_get_into_a_queue() {
+    let message = Passing::one();
+    let released = |result| {
+        fates(&[
+            message.copied(10),
+            message.released(20, 100, 46),
+            message.send_returned(30, 10, result),
+        ])
+    };
+    assert_eq!(released(-libc::EPIPE), [failed(libc::EPIPE)]);
+    assert_eq!(released(-libc::ETOOMANYREFS), [failed(libc::ETOOMANYREFS)]);
+    assert_eq!(released(-libc::EPERM), [failed(libc::EPERM)]);
+    // A stream message without data is none.
+    assert_eq!(released(0), [discarded(Cause::ZeroLength)]);
+    // The receiver is asked when the list is on its skb.
+    let attached = |result| {
+        fates(&[
+            message.copied(10),
+            message.attached(15, 0),
+            message.called(&["unix_stream_sendmsg"]),
+            message.destroyed(20, 0, 100),
+            message.send_returned(30, 10, result),
+        ])
+    };
+    assert_eq!(attached(-libc::EPIPE), [failed(libc::EPIPE)]);
+    // A datagram's receiver that is connected to somebody else says so with the same errno.
+    assert_eq!(attached(-libc::EPERM), [failed(libc::EPERM)]);
+}
+
+/// The send found that its receiver takes messages from it, but no descriptors.
+fn without_rights(mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        head_mut(event).flags |= FLAG_NO_RIGHTS;
+    }
+    events
+}
+
+#[test]
+fn a_receiver_that_takes_no_descriptors_is_why_a_send_got_eperm() {
+    let message = Passing::one();
+    let attached = [
+        message.copied(10),
+        message.attached(15, 0),
+        message.called(&["unix_stream_sendmsg"]),
+        message.destroyed(20, 0, 100),
+    ]
+    .concat();
+    let returned = |result| without_rights(message.send_returned(30, 10, result));
+    let passrights = (Fate::Failed, Some(Cause::Passrights));
+    assert_eq!(
+        fates(&[attached.clone(), returned(-libc::EPERM)]),
+        [passrights]
+    );
+    // It is not why another errno came, nor one that came before the receiver was asked.
+    assert_eq!(
+        fates(&[attached, returned(-libc::EPIPE)]),
+        [failed(libc::EPIPE)]
+    );
+    let early = [message.copied(10), message.released(20, 100, 46)];
+    assert_eq!(
+        fates(&[early.concat(), returned(-libc::EPERM)]),
+        [failed(libc::EPERM)]
+    );
+}
+
+#[test]
+fn a_send_whose_return_was_not_seen_has_failed_only_if_its_skb_was_freed() {
+    let message = Passing::one();
+    let other = Passing {
+        list: 0xb0,
+        ..Passing::one()
+    };
+    let not_sent = (Fate::Unknown, None);
+    let lost = [message.copied(10), message.released(20, 100, 46)];
+    assert_eq!(fates(&lost), [not_sent]);
+    let freed = [
+        message.copied(10),
+        message.attached(15, 0),
+        message.called(&["unix_stream_sendmsg"]),
+        message.destroyed(20, 0, 100),
+    ];
+    let transfers = track(freed.concat());
+    assert_eq!(
+        (transfers[0].fate, transfers[0].cause),
+        (Fate::Failed, None)
+    );
+    assert_eq!(transfers[0].cause_missing, Some(CauseMissing::NotWatched));
+    // The return of another send of the same thread is not this one's.
+    let events = [
+        lost.concat(),
+        other.copied(40),
+        other.released(50, 100, 46),
+        other.send_returned(60, 40, -libc::EPIPE),
+    ];
+    assert_eq!(fates(&events), [not_sent, failed(libc::EPIPE)]);
+    let stranger = [lost.concat(), message.send_returned(30, 9, -libc::EPIPE)];
+    assert_eq!(fates(&stranger), [not_sent]);
+}
+
+#[test]
+fn a_list_may_be_queued_whose_sends_return_should_have_been_seen() {
+    // The kernel has room for so many returns at a time alone, and does not tell which it skipped.
+    let message = Passing::one();
+    let lost = [message.copied(10), message.released(20, 100, 46)];
+    let ends = |then: Vec<Event>| {
+        let mut tracker = tracker().seeing_failed_sends(true);
+        for event in [lost.concat(), then].concat() {
+            tracker.apply(event);
+        }
+        tracker.close_open();
+        let closed = tracker.take_closed();
+        (closed[0].fate, closed[0].cause)
+    };
+    let unknown = (Fate::Unknown, None);
+    assert_eq!(ends(Vec::new()), unknown);
+    let next = Passing {
+        list: 0xb0,
+        ..Passing::one()
+    };
+    assert_eq!(ends(next.copied(40)), unknown);
+    // It sent something, so the list was queued, unseen.
+    assert_eq!(ends(message.send_returned(30, 10, 1)), unknown);
+    // The controls: it failed, or there was nothing to send.
+    let returned = |result| ends(message.send_returned(30, 10, result));
+    assert_eq!(returned(-libc::EPIPE), failed(libc::EPIPE));
+    assert_eq!(returned(0), discarded(Cause::ZeroLength));
+}
+
+#[test]
+fn up_to_6_9_the_senders_own_list_is_given_back_after_every_send() {
+    let original = Passing::one();
+    let duplicate = Passing {
+        list: 0xd0,
+        ..Passing::one()
+    };
+    let events = [
+        original.copied(10),
+        duplicate.duplicated(15, original.list),
+        duplicate.attached(20, original.list),
+        duplicate.edged(30),
+        original.released(40, 100, 46),
+        original.send_returned(50, 10, 5),
+        duplicate.dequeued(60),
+        duplicate.detached(70),
+        duplicate.installed(80, 0, 9),
+        duplicate.released(90, 200, 47),
+    ];
+    assert_eq!(fates(&events), [DELIVERED]);
+}
+
+#[test]
+fn a_duplicate_that_the_sender_made_is_no_peek_though_nothing_shows_it_on_an_skb() {
+    let original = Passing::one();
+    let duplicate = Passing {
+        list: 0xd0,
+        ..Passing::one()
+    };
+    let received = [
+        duplicate.dequeued(60),
+        duplicate.detached(70),
+        duplicate.installed(80, 0, 9),
+        duplicate.released(90, 200, 47),
+    ];
+    let sent = [
+        original.copied(10),
+        duplicate.duplicated(15, original.list),
+        original.released(40, 100, 46),
+        original.send_returned(50, 10, 5),
+    ];
+    assert_eq!(fates(&[sent, received.clone()].concat()), [DELIVERED]);
+    // The next message at the address of one that was not seen has nothing to do with it.
+    let unseen = [
+        duplicate.duplicated(15, original.list),
+        original.copied(55),
+        original.attached(56, 0),
+    ];
+    let ends = fates(&[&unseen[..], &received[..]].concat());
+    assert!(
+        ends.iter().all(|(fate, _)| *fate != Fate::Peeked),
+        "{ends:?}"
+    );
+}
+
+#[test]
+fn a_send_that_never_had_a_list_tells_its_numbers_itself() {
+    let message = three();
+    let transfers = track(message.send_failed(10, -libc::EBADF));
+    assert_eq!(transfers.len(), 3);
+    for (index, transfer) in transfers.iter().enumerate() {
+        assert_eq!((transfer.fate, transfer.cause), failed(libc::EBADF));
+        let sender = transfer.sender.as_ref().unwrap();
+        assert_eq!((sender.pid, sender.fd), (100, Some(4 + index as i32)));
+        assert_eq!((transfer.count, usize::from(transfer.index)), (3, index));
+        assert!(transfer.hops.is_empty() && transfer.receiver.is_none());
+        assert_ne!(transfer.chain, Chain::Whole);
+    }
+    assert_eq!(
+        fates(&[three().send_failed(10, 0)]),
+        [discarded(Cause::ZeroLength); 3]
+    );
+    let many = Passing {
+        files: (1..=253).map(|file| file << 12).collect(),
+        ..Passing::one()
+    };
+    // 254 numbers, of which a list's worth is told.
+    let mut events = many.send_failed(10, -libc::EINVAL);
+    for event in &mut events {
+        head_mut(event).count = 254;
+    }
+    let too_many = (Fate::Failed, Some(Cause::TooManyFds));
+    assert_eq!(fates(&[events]), [too_many; 253]);
+    let as_many = many.send_failed(10, -libc::EINVAL);
+    assert_eq!(fates(&[as_many]), [failed(libc::EINVAL); 253]);
+}
+
+#[test]
+fn an_skb_that_its_sender_freed_belongs_to_the_send_that_says_its_numbers() {
+    let message = Passing::one();
+    let freed = [
+        message.called(&["unix_dgram_sendmsg"]),
+        message.destroyed(10, 0, 100),
+    ]
+    .concat();
+    let passrights = (Fate::Failed, Some(Cause::Passrights));
+    let eperm = || message.send_failed(20, -libc::EPERM);
+    let refused = [freed.clone(), without_rights(eperm())];
+    assert_eq!(fates(&refused), [passrights]);
+    let elsewhere = [freed.clone(), eperm()];
+    assert_eq!(fates(&elsewhere), [failed(libc::EPERM)]);
+    let full = [freed, message.send_failed(20, -libc::EAGAIN)];
+    assert_eq!(fates(&full), [failed(libc::EAGAIN)]);
+    // Without an skb nobody was asked.
+    assert_eq!(fates(&[without_rights(eperm())]), [failed(libc::EPERM)]);
+}
+
+const ERESTARTSYS: i32 = 512;
+
+/// A send that a signal interrupted at `t_ns`, as each mechanism shows it.
+fn interrupted(message: &Passing, by_functions: bool, t_ns: u64) -> Vec<Event> {
+    match by_functions {
+        true => [
+            message.copied(t_ns),
+            message.released(t_ns + 1, message.sender, 46),
+            message.send_returned(t_ns + 2, t_ns, -ERESTARTSYS),
+        ]
+        .concat(),
+        false => message.send_failed(t_ns, -ERESTARTSYS),
+    }
+}
+
+fn queued_by(message: &Passing, by_functions: bool, t_ns: u64) -> Vec<Event> {
+    match by_functions {
+        true => [
+            message.copied(t_ns),
+            message.attached(t_ns + 1, 0),
+            message.edged(t_ns + 2),
+        ]
+        .concat(),
+        false => message.queued(t_ns),
+    }
+}
+
+#[test]
+fn a_send_that_is_restarted_after_signals_is_one() {
+    let message = three();
+    let delivered = |by_functions| {
+        let read = message.dequeued(60);
+        match by_functions {
+            true => [
+                read,
+                message.detached(61),
+                message.installed(62, 0, 9),
+                message.installed(64, 1, 10),
+                message.installed(66, 2, 11),
+                message.released(68, 200, 47),
+            ]
+            .concat(),
+            false => [read, message.returned(70, 3)].concat(),
+        }
+    };
+    for by_functions in [true, false] {
+        let events = [
+            interrupted(&message, by_functions, 10),
+            interrupted(&message, by_functions, 20),
+            interrupted(&message, by_functions, 30),
+            queued_by(&message, by_functions, 40),
+            delivered(by_functions),
+        ];
+        assert_eq!(fates(&events), [DELIVERED; 3]);
+        // A signal's handler may send something itself before that.
+        let other = Passing {
+            list: 0xb0,
+            skb: 0xb1,
+            sender_fd: 40,
+            files: vec![0x9000],
+            ..Passing::one()
+        };
+        let events = [
+            interrupted(&message, by_functions, 10),
+            queued_by(&other, by_functions, 20),
+            queued_by(&message, by_functions, 40),
+        ];
+        assert_eq!(fates(&events), [(Fate::Queued, None); 4]);
+        // It may fail then.
+        let events = match by_functions {
+            true => [
+                interrupted(&message, true, 10),
+                message.copied(20),
+                message.released(21, 100, 46),
+                message.send_returned(22, 20, -libc::EPIPE),
+            ]
+            .concat(),
+            false => [
+                interrupted(&message, false, 10),
+                message.send_failed(20, -libc::EPIPE),
+            ]
+            .concat(),
+        };
+        assert_eq!(fates(&[events]), [failed(libc::EPIPE); 3]);
+    }
+}
+
+#[test]
+fn a_send_that_does_not_come_back_after_a_signal_has_failed_for_no_known_cause() {
+    let message = Passing::one();
+    for by_functions in [true, false] {
+        let ended = |then: Vec<Event>| {
+            let events = [interrupted(&message, by_functions, 10), then].concat();
+            let transfers = track(events);
+            let it = |transfer: &&Transfer| {
+                let sender = transfer.sender.as_ref();
+                sender.is_some_and(|sender| sender.fd == Some(4))
+            };
+            let interrupted = transfers.iter().find(it).unwrap();
+            (
+                interrupted.fate,
+                interrupted.cause,
+                interrupted.cause_missing,
+            )
+        };
+        let not_known = (Fate::Failed, None, Some(CauseMissing::Interrupted));
+        assert_eq!(ended(Vec::new()), not_known);
+        // The same number is another file's by then, or another thread's.
+        let other = Passing {
+            list: 0xb0,
+            files: vec![0x9000],
+            sender_fd: 5,
+            ..Passing::one()
+        };
+        assert_eq!(ended(queued_by(&other, by_functions, 20)), not_known);
+        // The control: its coming back may be among what was lost.
+        let mut later = Passing {
+            list: 0xb0,
+            sender: 300,
+            sender_fd: 9,
+            ..Passing::one()
+        }
+        .queued(90);
+        head_mut(&mut later[0]).epoch = 50;
+        assert_eq!(ended(later), (Fate::Unknown, None, None));
+    }
+}
+
+#[test]
+fn an_interrupted_send_is_told_of_soon_after_its_thread_has_gone_on() {
+    const SECOND: u64 = 1_000_000_000;
+    let message = Passing::one();
+    let other = Passing {
+        list: 0xb0,
+        sender_fd: 9,
+        files: vec![0x9000],
+        ..Passing::one()
+    };
+    let told = |goes_on: bool, until: u64| {
+        let mut tracker = tracker();
+        let then = if goes_on {
+            other.queued(20)
+        } else {
+            Vec::new()
+        };
+        for event in [interrupted(&message, false, 10), then].concat() {
+            tracker.apply(event);
+        }
+        tracker.settle(until);
+        tracker.take_closed().len()
+    };
+    assert_eq!(told(true, 3 * SECOND), 1);
+    // A handler may have sent it, or the process may stand still.
+    assert_eq!(told(true, SECOND / 2), 0);
+    assert_eq!(told(false, 3 * SECOND), 0);
+}
+
+#[test]
+fn too_many_interrupted_sends_are_forgotten_and_not_called_failed() {
+    const SENDS: u32 = 9000;
+    let mut tracker = tracker();
+    for sender in 1..=SENDS {
+        let message = Passing {
+            sender,
+            ..Passing::one()
+        };
+        for event in interrupted(&message, false, sender.into()) {
+            tracker.apply(event);
+        }
+    }
+    let gone = tracker.take_closed();
+    assert!(gone.iter().all(|transfer| transfer.fate == Fate::Unknown));
+    assert_eq!(tracker.forgotten(), gone.len() as u64);
+    assert!(!gone.is_empty());
+    tracker.close_open();
+    let kept = tracker.take_closed();
+    assert_eq!(gone.len() + kept.len(), SENDS as usize);
+    // As after a loss, nothing is proved across that moment.
+    assert!(kept.iter().all(|transfer| transfer.receiver.is_none()));
+}
+
+/// A send that found no room, in these functions.
+fn without_room(message: &Passing, t_ns: u64, called: &str) -> Vec<Event> {
+    let mut called = message.called(&["unix_dgram_sendmsg", called]);
+    let head = head_mut(&mut called[0]);
+    (head.list, head.tid) = (0, message.sender);
+    [
+        message.copied(t_ns),
+        message.released(t_ns + 1, message.sender, 426),
+        called,
+        message.send_returned(t_ns + 2, t_ns, -libc::EAGAIN),
+    ]
+    .concat()
+}
+
+#[test]
+fn what_io_uring_tries_again_has_not_failed() {
+    let message = Passing::one();
+    let again = Passing {
+        list: 0xc0,
+        skb: 0xc1,
+        ..Passing::one()
+    };
+    let queued = (Fate::Queued, None);
+    // Its worker has another thread's number.
+    let mut by_worker = queued_by(&again, true, 90);
+    for event in &mut by_worker {
+        head_mut(event).tid += 1;
+    }
+    let first = without_room(&message, 10, "io_sendmsg");
+    assert_eq!(fates(&[first.clone(), by_worker.clone()]), [queued]);
+    // One that does not come back is not in a queue.
+    let transfers = track(first);
+    assert_eq!(transfers[0].fate, Fate::Failed);
+    assert_eq!(transfers[0].cause_missing, Some(CauseMissing::Interrupted));
+    // The control: a call that does not wait has failed.
+    let call = without_room(&message, 10, "io_recvmsg");
+    assert_eq!(fates(&[call]), [failed(libc::EAGAIN)]);
+}
+
+#[test]
+fn what_io_uring_sends_within_a_call_is_not_that_calls() {
+    let message = Passing::one();
+    let mut called = message.called(&["unix_stream_sendmsg", "io_sendmsg"]);
+    let head = head_mut(&mut called[0]);
+    (head.list, head.tid) = (0, message.sender);
+    let failed_by_uring = [called, message.send_failed(20, -libc::EPIPE)].concat();
+    let queued = [(Fate::Queued, None)];
+    assert_eq!(
+        fates(&[failed_by_uring.clone(), message.queued(30)]),
+        queued
+    );
+    // The control: its own failure is.
+    assert_eq!(
+        fates(&[message.send_failed(20, -libc::EPIPE)]),
+        [failed(libc::EPIPE)]
+    );
+}
+
+#[test]
+fn an_errno_has_its_name_and_what_has_none_its_number() {
+    for (errno, name) in [
+        (libc::ENOTDIR, "enotdir"),
+        (libc::ELOOP, "eloop"),
+        (libc::ENAMETOOLONG, "enametoolong"),
+        (libc::EIO, "eio"),
+        (libc::EAGAIN, "eagain"),
+        (libc::EHWPOISON, "ehwpoison"),
+        (41, "errno-41"),
+        (4095, "errno-4095"),
+        (i32::MAX, "no-errno"),
+    ] {
+        assert_eq!(Cause::Errno(errno).name(), name);
+        assert_eq!(
+            fates(&[Passing::one().send_failed(10, -errno)]),
+            [failed(errno)]
+        );
+    }
+}
+
+#[test]
+fn sends_that_fail_are_messages_of_their_own() {
+    let message = three();
+    let events = [
+        message.send_failed(10, -libc::EBADF),
+        message.send_failed(20, -libc::EBADF),
+    ];
+    let numbers: Vec<u64> = track(events.concat())
+        .iter()
+        .map(|transfer| transfer.message)
+        .collect();
+    assert_eq!(numbers, [1, 1, 1, 2, 2, 2]);
+}
+
+#[test]
+fn half_of_a_failed_send_is_forgotten_when_a_trace_ends() {
+    let message = Passing {
+        files: (1..=40).map(|file| file << 8).collect(),
+        ..Passing::one()
+    };
+    let mut records = message.send_failed(10, -libc::EBADF);
+    let last = records.pop().unwrap();
+    let told = |ends_between: bool| {
+        let mut tracker = tracker();
+        for event in records.clone() {
+            tracker.apply(event);
+        }
+        if ends_between {
+            tracker.close_open();
+        }
+        tracker.apply(last.clone());
+        tracker.close_open();
+        tracker.take_closed().len()
+    };
+    assert_eq!(told(false), 40);
+    assert_eq!(told(true), 0);
+}

@@ -1,0 +1,113 @@
+//! Recordings that an earlier fdtrace made: every later one of the same major version reads them,
+//! and says the same of them in every format.
+//!
+//! They are of real kernels: `reload` is HAProxy handing over its listeners, and `tracepoints` an
+//! acceptor whose workers lose descriptors, both on a 6.18 that has tracepoints alone;
+//! `trampolines` is `fdtrace verify` with scenarios of every fate, on Debian's 6.12. A recording is
+//! never made anew for a later version, only added. Of files they have the names that were told with the
+//! same message: earlier versions told each about once a second, and took it for later messages' too.
+
+use std::{fs, path::PathBuf};
+
+use fdtrace::recording::{Item, Reader};
+use fdtrace_testkit::{
+    command::{fdtrace, run},
+    contract::Schema,
+};
+
+const RECORDINGS: [&str; 3] = ["reload", "tracepoints", "trampolines"];
+
+fn path(recording: &str) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/recordings");
+    PathBuf::from(folder).join(format!("{recording}.fdt"))
+}
+
+/// What replay says; that the recording is whole, and every answer there is.
+fn replay(recording: &str, args: &[&str]) -> String {
+    let path = path(recording);
+    let run = run(fdtrace(&["replay", path.to_str().unwrap()]).args(args));
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+    run.stdout
+}
+
+#[test]
+fn text_says_what_it_said() {
+    for recording in RECORDINGS {
+        insta::assert_snapshot!(format!("{recording}_text"), replay(recording, &[]));
+    }
+}
+
+#[test]
+fn hops_are_what_they_were() {
+    let args = ["--hops", "--pointers", "alias"];
+    insta::assert_snapshot!("trampolines_hops", replay("trampolines", &args));
+}
+
+#[test]
+fn json_is_what_it_was_and_keeps_its_contract() {
+    let schema = Schema::parse(&run(&mut fdtrace(&["schema"])).stdout);
+    for recording in RECORDINGS {
+        let json = replay(recording, &["--format", "json", "--hops"]);
+        schema.assert_lines(&json);
+        let transfers = json
+            .lines()
+            .filter(|line| line.contains(r#""type":"transfer""#));
+        let lines: Vec<&str> = transfers.collect();
+        insta::assert_snapshot!(format!("{recording}_json"), lines.join("\n"));
+    }
+}
+
+#[test]
+fn other_tools_get_what_they_got() {
+    for format in ["dot", "mermaid", "perfetto"] {
+        let args = ["--format", format];
+        insta::assert_snapshot!(
+            format!("tracepoints_{format}"),
+            replay("tracepoints", &args)
+        );
+    }
+}
+
+#[test]
+fn a_page_is_made_of_each() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for recording in RECORDINGS {
+        let page = folder.path().join("page.html");
+        let (from, to) = (path(recording), page.to_str().unwrap());
+        let run = run(&mut fdtrace(&["report", from.to_str().unwrap(), "-o", to]));
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+        let page = fs::read_to_string(page).unwrap();
+        assert!(page.contains("transfers") && page.trim_end().ends_with("</html>"));
+    }
+}
+
+#[test]
+fn each_is_read_up_to_where_it_is_cut_or_damaged() {
+    for recording in RECORDINGS {
+        let bytes = fs::read(path(recording)).unwrap();
+        let items = |bytes: &[u8]| -> (Vec<Item>, bool) {
+            let Ok(mut reader) = Reader::new(bytes) else {
+                return (Vec::new(), false);
+            };
+            let mut items = Vec::new();
+            loop {
+                match reader.next_item() {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) => return (items, true),
+                    Err(_) => return (items, false),
+                }
+            }
+        };
+        let (all, whole) = items(&bytes);
+        assert!(whole, "{recording}");
+        for at in (0..bytes.len()).step_by(97) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            for part in [&bytes[..at], &damaged] {
+                let (some, whole) = items(part);
+                assert!(!whole, "{recording} at {at}");
+                assert!(all.starts_with(&some), "{recording} at {at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What fdtrace makes of records, types and symbols, without a kernel and without privileges: the
+//! same input gives the same output on every machine.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
+mod ci_report;
+mod confusion;
+mod explain;
+mod fates;
+mod found;
+mod golden;
+mod inflight;
+mod kernel;
+mod memory;
+mod plan;
+mod recording;
+mod report;
+mod tracker;
+mod verdict;

@@ -1,0 +1,352 @@
+//! Made-up outcomes: nothing here comes from a kernel, so every oddity that one could produce can
+//! be put in.
+
+use std::time::Duration;
+
+use fdtrace::{
+    model::{
+        Cause, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Judged, Losses, Receiver, Sender,
+        Socket, SocketType, Transfer, Verdict,
+    },
+    plan::Attach,
+    report::{Report, Start, Summary},
+    verify::{Group, Outcome, ScenarioResult, WitnessReport},
+    witness::Witness,
+};
+
+use crate::kernels::plan_of;
+
+/// Where the files here have their `struct file`, or a multiple of 0x100 behind it.
+pub const FILE: u64 = 0xffff_8881_0427_0780;
+
+/// A sighting of `file` at `hop`: by the sender at `queue`, else by the receiver.
+pub fn hop(hop: Hop, t_ns: u64, file: u64, refs: Option<i64>) -> HopSeen {
+    let (pid, comm) = match hop {
+        Hop::Queue => (100, "stage"),
+        _ => (200, "receiver"),
+    };
+    HopSeen {
+        hop,
+        t_ns,
+        cpu: 1,
+        pid,
+        tid: pid + 1,
+        comm: comm.to_owned(),
+        file,
+        skb: 0xffff_8881_4e9e_6d00,
+        list: 0xffff_8881_5337_7000,
+        sender_sock: 0,
+        receiver_sock: 0,
+        refs,
+    }
+}
+
+/// A regular file that went its way and was delivered.
+pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
+    let file = FILE + 0x100 * u64::from(index);
+    let begin = 1_000_000_000 + 10_000_000 * id;
+    Judged {
+        transfer: Transfer {
+            id,
+            message: 1,
+            index,
+            count,
+            file: FileIdentity {
+                ptr: file,
+                ino: 4711,
+                dev: 254 << 20 | 1,
+                rdev: 0,
+                mode: 0o100_644,
+                flags: 0o2,
+                magic: 0xef53,
+                label: None,
+            },
+            sender: Some(Sender {
+                pid: 100,
+                tid: Some(101),
+                comm: "stage".to_owned(),
+                fd: Some(9 + i32::from(index)),
+                socket_fd: Some(3),
+                t_ns: 1_000,
+            }),
+            receiver: Some(Receiver {
+                pid: 200,
+                tid: 201,
+                comm: "receiver".to_owned(),
+                fd: Some(20 + i32::from(index)),
+                cloexec: Some(false),
+                fd_inferred: false,
+            }),
+            socket: Socket {
+                kind: Some(SocketType::Stream),
+                path: None,
+                sender_ino: Some(31),
+                receiver_ino: Some(32),
+            },
+            fate: Fate::Delivered,
+            cause: None,
+            cause_missing: None,
+            chain: Chain::Whole,
+            doubt: None,
+            wanted: false,
+            peek: false,
+            overdue: false,
+            found_ns: None,
+            context: Context::default(),
+            queued_ns: Some(41_250),
+            total_ns: None,
+            since_ns: None,
+            hops: vec![
+                hop(Hop::Queue, begin, file, Some(2)),
+                hop(Hop::Dequeue, begin + 41_250, file, Some(2)),
+                hop(Hop::Install, begin + 50_000, file, Some(3)),
+            ],
+        },
+        verdict: Some(Verdict::Same),
+    }
+}
+
+/// What a witness says.
+pub fn witness(witness: Witness, verdict: Verdict, mistakable: bool) -> WitnessReport {
+    WitnessReport {
+        witness,
+        verdict,
+        mistakable,
+    }
+}
+
+/// A scenario that came to `result`, and of which nothing else is known.
+pub fn outcome(name: &'static str, result: ScenarioResult) -> Outcome {
+    Outcome {
+        name,
+        group: Group::Identity,
+        round: 1,
+        result,
+        reason: None,
+        lossy: false,
+        retried: Vec::new(),
+        transfers: Vec::new(),
+        witnesses: Vec::new(),
+        mistakable: Vec::new(),
+        elapsed: Duration::from_micros(6100),
+        story: None,
+    }
+}
+
+/// Three files arrived, and every witness says so.
+pub fn passed() -> Outcome {
+    Outcome {
+        transfers: vec![delivered(1, 0, 3), delivered(2, 1, 3), delivered(3, 2, 3)],
+        witnesses: vec![
+            witness(Witness::TaskFile, Verdict::Same, false),
+            witness(Witness::Kcmp, Verdict::Same, false),
+            witness(Witness::Offset, Verdict::Same, false),
+            witness(Witness::ScmFds, Verdict::Same, false),
+        ],
+        ..outcome("three-fds", ScenarioResult::Pass)
+    }
+}
+
+/// What passed when it was played for the third time.
+pub fn retried() -> Outcome {
+    Outcome {
+        retried: vec![
+            "m's 10 → 21 not in the trace from end to end".to_owned(),
+            "the trace says unknown of m's 11 where delivered is true".to_owned(),
+        ],
+        transfers: vec![delivered(14, 0, 1)],
+        witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
+        ..outcome("relay", ScenarioResult::Pass)
+    }
+}
+
+/// One file is told from another that looks like it.
+pub fn told_apart() -> Outcome {
+    Outcome {
+        transfers: vec![delivered(4, 0, 1)],
+        witnesses: vec![
+            witness(Witness::TaskFile, Verdict::Same, false),
+            witness(Witness::TaskFile, Verdict::Different, true),
+            witness(Witness::Kcmp, Verdict::Different, true),
+        ],
+        mistakable: vec![Verdict::Different],
+        ..outcome("reopened-path", ScenarioResult::Pass)
+    }
+}
+
+/// The file that arrived is another one than was sent.
+pub fn failed() -> Outcome {
+    let mut different = delivered(5, 0, 1);
+    different.verdict = Some(Verdict::Different);
+    different.transfer.chain = Chain::Differs { hop: Hop::Install };
+    different.transfer.hops[2].file = FILE + 0x4000;
+    Outcome {
+        reason: Some("the trace, of m, says different where same is true".to_owned()),
+        transfers: vec![different],
+        witnesses: vec![
+            witness(Witness::TaskFile, Verdict::Same, false),
+            witness(Witness::Kcmp, Verdict::Unverified, false),
+        ],
+        ..outcome("stream-one-fd", ScenarioResult::Fail)
+    }
+}
+
+/// A scenario that cannot be played here.
+pub fn skipped() -> Outcome {
+    Outcome {
+        reason: Some("a pid namespace cannot be made here: EPERM".to_owned()),
+        ..outcome("pid-namespace", ScenarioResult::Skip)
+    }
+}
+
+/// Two of three transfers broke off where records were lost; of one not even the sender is known.
+pub fn inconclusive() -> Outcome {
+    let mut transfers = vec![delivered(6, 0, 3), delivered(7, 1, 3), delivered(8, 2, 3)];
+    for judged in &mut transfers[1..] {
+        judged.verdict = Some(Verdict::Lost);
+        judged.transfer.fate = Fate::Unknown;
+        judged.transfer.chain = Chain::LossBetween;
+        judged.transfer.hops.truncate(2);
+        let receiver = judged.transfer.receiver.as_mut().expect("it has one");
+        (receiver.fd, receiver.cloexec) = (None, None);
+    }
+    transfers[2].transfer.sender = None;
+    transfers[2].transfer.queued_ns = None;
+    transfers[2].transfer.socket = Socket::default();
+    transfers[2].transfer.hops.remove(0);
+    Outcome {
+        reason: Some(
+            "m's 10 → 21 and 1 more of its descriptors not in the trace from end to end".to_owned(),
+        ),
+        transfers,
+        witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
+        ..outcome("max-fds", ScenarioResult::Inconclusive)
+    }
+}
+
+/// A peek, a file without room, one still queued, and one that died with its socket.
+pub fn other_fates() -> Outcome {
+    let mut peeked = delivered(9, 0, 1);
+    peeked.transfer.fate = Fate::Peeked;
+    let receiver = peeked.transfer.receiver.as_mut().expect("it has one");
+    (receiver.fd_inferred, receiver.cloexec) = (true, Some(true));
+
+    let mut truncated = delivered(10, 1, 2);
+    truncated.verdict = None;
+    truncated.transfer.fate = Fate::Truncated;
+    truncated.transfer.cause = Some(Cause::NoControlRoom);
+    truncated.transfer.hops.truncate(2);
+    let receiver = truncated.transfer.receiver.as_mut().expect("it has one");
+    (receiver.fd, receiver.cloexec) = (None, None);
+
+    let mut queued = delivered(11, 0, 1);
+    queued.verdict = None;
+    queued.transfer.fate = Fate::Queued;
+    queued.transfer.receiver = None;
+    queued.transfer.queued_ns = None;
+    queued.transfer.hops.truncate(1);
+
+    let mut dropped = delivered(12, 0, 1);
+    dropped.verdict = None;
+    dropped.transfer.fate = Fate::Discarded;
+    dropped.transfer.cause = Some(Cause::ReceiverClosed);
+    dropped.transfer.receiver = None;
+    dropped.transfer.queued_ns = None;
+    dropped.transfer.hops.truncate(1);
+    dropped
+        .transfer
+        .hops
+        .push(hop(Hop::End, 1_130_000_000, FILE, None));
+    Outcome {
+        transfers: vec![peeked, truncated, queued, dropped],
+        ..outcome("peek", ScenarioResult::Pass)
+    }
+}
+
+/// One of each kind.
+pub fn all_outcomes() -> Vec<Outcome> {
+    vec![
+        passed(),
+        told_apart(),
+        failed(),
+        skipped(),
+        inconclusive(),
+        other_fates(),
+        retried(),
+    ]
+}
+
+/// Some of everything that can be lost.
+pub fn losses() -> Losses {
+    Losses {
+        events: vec![
+            (Hop::Queue, 13),
+            (Hop::Dequeue, 0),
+            (Hop::Install, 16),
+            (Hop::End, 0),
+        ],
+        recursion_misses: 2,
+        raced: 1,
+        unread_sends: 0,
+        window_full: 3,
+        filter_full: 0,
+        descriptions: 0,
+        read_ns: 0,
+    }
+}
+
+/// Has `report` tell of a whole run on a recorded kernel.
+pub fn write(mut report: impl Report, kernel: &str, outcomes: &[Outcome], losses: Losses) {
+    let plan = plan_of(kernel, Attach::Tracepoint);
+    let start = Start {
+        version: "0.0.0",
+        wall_ns: 1_700_000_000_000_000_000,
+        plan,
+    };
+    report.start(&start).expect("memory takes it");
+    let mut summary = Summary {
+        losses,
+        elapsed_ns: 174_000_000,
+        exit_code: 1,
+        ..Summary::default()
+    };
+    for outcome in outcomes {
+        summary.add(outcome);
+        report.scenario(outcome).expect("memory takes it");
+    }
+    report.summary(&summary).expect("memory takes it");
+}
+
+/// Everything that a traced process can choose, chosen to harm: it ends lines, moves the cursor,
+/// sets the terminal's title, looks like a style of ours, and turns the direction of writing.
+pub const HOSTILE: &str =
+    "\x1b[31m\x1b[2J\x1b]0;t\x07\r\n\t\u{9b}1m\u{7f}\u{202e}\u{2066}\u{61c}\u{200f}\u{2028}\0x";
+
+/// An outcome in which whatever can be named is called [`HOSTILE`].
+pub fn hostile() -> Outcome {
+    let mut judged = delivered(13, 0, 1);
+    let transfer = &mut judged.transfer;
+    for seen in &mut transfer.hops {
+        seen.comm = HOSTILE.to_owned();
+    }
+    transfer.sender.as_mut().expect("it has one").comm = HOSTILE.to_owned();
+    transfer.receiver.as_mut().expect("it has one").comm = HOSTILE.to_owned();
+    transfer.socket.path = Some(format!("@{HOSTILE}"));
+    Outcome {
+        reason: Some(format!("an actor said {HOSTILE}")),
+        retried: vec![format!("it had said {HOSTILE}")],
+        transfers: vec![judged],
+        ..outcome("stream-one-fd", ScenarioResult::Fail)
+    }
+}
+
+/// The outcome of [`hostile`] with harmless names.
+pub fn harmless() -> Outcome {
+    let mut harmless = hostile();
+    for seen in &mut harmless.transfers[0].transfer.hops {
+        seen.comm = "x".to_owned();
+    }
+    harmless.reason = Some("an actor said x".to_owned());
+    harmless.retried = vec!["it had said x".to_owned()];
+    harmless
+}
