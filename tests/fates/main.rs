@@ -432,6 +432,30 @@ fn in_the_receivers_table_room_and_limit_are_told_and_nothing_is_guessed() {
 }
 
 #[test]
+fn after_several_numbers_the_room_is_what_they_took_and_what_is_left() {
+    let message = Passing {
+        files: (1..=8).map(|file| file << 12).collect(),
+        ..Passing::one()
+    };
+    let rest = |ended: &[(usize, Ended)]| {
+        let rest = ended.iter().flat_map(|(many, how)| vec![*how; *many]);
+        [DELIVERED; 3].into_iter().chain(rest).collect::<Vec<_>>()
+    };
+    let room = truncated(Cause::NoControlRoom);
+    let rlimit = truncated(Cause::RlimitNofile);
+    // Three take 32 bytes with their padding. There were 40, which hold six.
+    assert_eq!(
+        in_table(&message, 3, 8, FLAG_TABLE_FULL),
+        rest(&[(3, rlimit), (2, room)])
+    );
+    // All the room that is left may be all that there was, if the header could not be written.
+    assert_eq!(
+        in_table(&message, 3, 16 + 3 * 4, FLAG_TABLE_FULL),
+        rest(&[(5, UNEXPLAINED)])
+    );
+}
+
+#[test]
 fn where_the_padding_ends_the_buffer_only_its_beginning_tells_the_room() {
     let message = Passing {
         files: vec![0x10, 0x20],
