@@ -7,6 +7,7 @@ use fdtrace::{
 };
 use fdtrace_common::records::{
     FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_SHARED, FileSeen, NO_CONTROL, NOT_TOLD,
+    ROOM_UNKNOWN,
 };
 
 use crate::{
@@ -148,6 +149,11 @@ fn in_a_table_that_others_use_a_number_is_given_where_nothing_speaks_against_it(
         course(&[FILE], &[(FILE, 8)], &[8], 0),
         [(Fate::Delivered, Some(8))]
     );
+    // Zero is a number, where standard input is closed.
+    assert_eq!(
+        course(&[FILE], &[(FILE, 0)], &[0], 0),
+        [(Fate::Delivered, Some(0))]
+    );
     assert_eq!(
         course(&[FILE, FILE], &[(FILE, 8), (FILE, 9)], &[8, 9], 0),
         [(Fate::Delivered, Some(8)), (Fate::Delivered, Some(9))]
@@ -174,6 +180,45 @@ fn in_a_table_that_others_use_a_number_is_given_where_nothing_speaks_against_it(
     let refused = [-libc::EPERM];
     assert_eq!(course(&[FILE], &[(FILE, 8)], &refused, 0), [unknown]);
     assert_eq!(course(&[FILE], &[], &refused, 0), [unknown]);
+}
+
+#[test]
+fn in_a_table_that_others_use_what_has_no_number_had_no_room_if_all_numbers_are_accounted_for() {
+    let message = Passing {
+        files: vec![0x10_000, 0x20_000],
+        ..Passing::one()
+    };
+    // What became of both where the table gained the first, or nothing.
+    let ended = |gained: bool, told: i32, ends: u16| {
+        let read = [message.queued(10), message.dequeued(20)].concat();
+        let row = FileSeen {
+            file: if gained { message.files[0] } else { 0 },
+            told,
+            ..message.gained(0)
+        };
+        let left = (0, libc::MSG_CTRUNC);
+        let mut returned = message.returned_leaving(left, SYS_RECVMSG, vec![row]);
+        let head = head_mut(&mut returned[0]);
+        head.flags |= FLAG_TABLE_SHARED;
+        head.room = ends;
+        let transfers = track([read, returned].concat());
+        [0, 1].map(|index| (transfers[index].fate, transfers[index].cause))
+    };
+    let number = message.receiver_fd;
+    let delivered = (Fate::Delivered, None);
+    let truncated = (Fate::Truncated, Some(Cause::NoControlRoom));
+    let unknown = (Fate::Unknown, None);
+    // 20 bytes hold one number, and the receiver was told of one.
+    assert_eq!(ended(true, number, 4), [delivered, truncated]);
+    // It may have been told of more.
+    assert_eq!(ended(true, number, ROOM_UNKNOWN), [delivered, unknown]);
+    // Something was written, and another thread has written over it, or closed the number too.
+    for ends in [0, 4] {
+        assert_eq!(ended(true, NOT_TOLD, ends), [unknown; 2]);
+    }
+    assert_eq!(ended(false, NOT_TOLD, 4), [unknown; 2]);
+    // Nothing was.
+    assert_eq!(ended(false, NOT_TOLD, 0), [truncated; 2]);
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Message {
         let control = Control::of(returned);
         // Everything was installed, or had an errno put in its place.
         let complete = shared && control.is_some_and(|control| !control.truncated);
+        let mut all_told = true;
         for (index, file) in self.files.iter_mut().enumerate() {
             let told = told.get(index).copied();
             let found = places[index].map(|at| new[at]);
@@ -66,6 +67,8 @@ impl Message {
                         == 1
                     && !is_doubtful(&found, returned, &listed, &new);
                 if !complete && !likely {
+                    // The memory that tells the numbers says nothing of it, or another thread made it.
+                    all_told = false;
                     continue;
                 }
                 (file.inferred, file.numberless) = (true, true);
@@ -76,7 +79,11 @@ impl Message {
                 file: found,
             });
         }
-        self.counted = !shared || told.len() == self.installed() && returned.room != ROOM_UNKNOWN;
+        // Nothing is told where nothing was written, or where it is not there any more.
+        self.counted = all_told
+            && told.len() == self.installed()
+            && returned.room != ROOM_UNKNOWN
+            && (returned.room == 0 || !told.is_empty());
     }
 
     /// Files of its list that got a number, from the first one on.
