@@ -39,6 +39,7 @@ pub(super) const PLAYS: &[Play] = plays![
     number_closed_before_the_receive_returns,
     number_replaced_before_the_receive_returns,
     file_gone_before_the_receive_returns,
+    control_message_overwritten_before_the_receive_returns,
     hole_made_while_recvmsg_copies_data,
     hole_made_while_recvmmsg_copies_data,
     hole_made_while_a_ring_copies_data,
@@ -288,6 +289,29 @@ fn number_replaced_before_the_receive_returns() -> Played {
 
 fn file_gone_before_the_receive_returns() -> Played {
     stand_still_after_the_number(|slot| close(slot.get()))
+}
+
+/// With room for one of two, the control message's length is written last, and by then the message has
+/// become another kind's: the buffer tells of no number.
+fn control_message_overwritten_before_the_receive_returns() -> Played {
+    let (pair, one, two) = (Pair::stream(), file(), file());
+    let pages = Pages::new(2);
+    pages.touch(1);
+    let watch = Watch::on(pages.at(0), 1)?;
+    let sent = [one, two].map(Sent::under);
+    pair.send_all(&[one, two]);
+    let letter = Letter::room(0);
+    letter.set_control_at(pages.at(PAGE - 8), 20);
+    let receiving = Call::begin(move || letter.receive(pair.receiver, 0));
+    watch.wait();
+    let number = Slot::of(pages.at(PAGE + 8)).get();
+    Slot::of(pages.at(PAGE + 4)).set(0);
+    watch.release(pages.at(0));
+    receiving.end().expect("it comes");
+    let [one, two] = sent;
+    one.delivered(number);
+    two.ended("truncated", &["no-control-room"]);
+    Ok(())
 }
 
 /// A receive that stands still after it took the message, for its data goes to a page that is not
