@@ -168,6 +168,16 @@ fn in_a_table_that_others_use_a_number_is_given_where_nothing_speaks_against_it(
         course(&[FILE], &[(FILE, 8), (FILE, 13)], &[13], 0),
         [unknown]
     );
+    const LAST: u64 = 0x30_000;
+    let gained = [(FILE, 8), (OTHER, 9), (LAST, 10), (FILE, 13)];
+    assert_eq!(
+        course(&[FILE, OTHER, LAST], &gained, &[8, 9, 10], 0),
+        [
+            unknown,
+            (Fate::Delivered, Some(9)),
+            (Fate::Delivered, Some(10))
+        ]
+    );
     assert_eq!(course(&[FILE], &[(FILE, 13)], &[13], FLAG_HOLE), [unknown]);
     assert_eq!(
         course(&[FILE], &[(OTHER, 8), (FILE, 13)], &[13], 0),

@@ -410,6 +410,12 @@ fn in_the_receivers_table_room_and_limit_are_told_and_nothing_is_guessed() {
         in_table(&message, 2, 4, 0),
         [DELIVERED, DELIVERED, UNEXPLAINED]
     );
+    // One file twice is two of them.
+    let twice = Passing {
+        files: vec![0x1000, 0x1000, 0x2000],
+        ..Passing::one()
+    };
+    assert_eq!(in_table(&twice, 2, 0, 0), [DELIVERED, DELIVERED, room]);
     // Nothing was written: a header alone has no number.
     assert_eq!(in_table(&message, 0, 19, 0), [room; 3]);
     assert_eq!(in_table(&message, 0, NO_CONTROL, 0), [room; 3]);
