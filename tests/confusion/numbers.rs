@@ -6,8 +6,8 @@ use fdtrace::{
     verdict::Verdict,
 };
 use fdtrace_common::records::{
-    FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_SHARED, FileSeen, NO_CONTROL, NOT_TOLD,
-    ROOM_UNKNOWN,
+    FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FileSeen,
+    NO_CONTROL, NOT_TOLD, ROOM_UNKNOWN,
 };
 
 use crate::{
@@ -199,21 +199,23 @@ fn in_a_table_that_others_use_what_has_no_number_had_no_room_if_all_numbers_are_
         ..Passing::one()
     };
     // What became of both where the table gained the first, or nothing.
-    let ended = |gained: bool, told: i32, ends: u16| {
+    let ended_with = |flags: u16, gained: bool, told: i32, ends: u16| {
         let read = [message.queued(10), message.dequeued(20)].concat();
         let row = FileSeen {
             file: if gained { message.files[0] } else { 0 },
             told,
             ..message.gained(0)
         };
-        let left = (0, libc::MSG_CTRUNC);
+        let left = if flags == 0 { 0 } else { 24 };
+        let left = (left, libc::MSG_CTRUNC);
         let mut returned = message.returned_leaving(left, SYS_RECVMSG, vec![row]);
         let head = head_mut(&mut returned[0]);
-        head.flags |= FLAG_TABLE_SHARED;
+        head.flags |= FLAG_TABLE_SHARED | flags;
         head.room = ends;
         let transfers = track([read, returned].concat());
         [0, 1].map(|index| (transfers[index].fate, transfers[index].cause))
     };
+    let ended = |gained, told, ends| ended_with(0, gained, told, ends);
     let number = message.receiver_fd;
     let delivered = (Fate::Delivered, None);
     let truncated = (Fate::Truncated, Some(Cause::NoControlRoom));
@@ -226,9 +228,14 @@ fn in_a_table_that_others_use_what_has_no_number_had_no_room_if_all_numbers_are_
     for ends in [0, 4] {
         assert_eq!(ended(true, NOT_TOLD, ends), [unknown; 2]);
     }
-    assert_eq!(ended(false, NOT_TOLD, 4), [unknown; 2]);
-    // Nothing was.
-    assert_eq!(ended(false, NOT_TOLD, 0), [truncated; 2]);
+    for ends in [0, 4] {
+        assert_eq!(ended(false, NOT_TOLD, ends), [unknown; 2]);
+    }
+    // A number would have had to be free for that.
+    let rlimit = (Fate::Truncated, Some(Cause::RlimitNofile));
+    let full = |gained| ended_with(FLAG_TABLE_FULL, gained, NOT_TOLD, 0);
+    assert_eq!(full(false), [rlimit; 2]);
+    assert_eq!(full(true), [unknown; 2]);
 }
 
 #[test]

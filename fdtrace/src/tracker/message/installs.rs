@@ -79,11 +79,13 @@ impl Message {
                 file: found,
             });
         }
-        // Nothing is told where nothing was written, or where it is not there any more.
+        // Memory that tells no number may have been written over. A full table that gained nothing
+        // says by itself that nothing was installed.
+        let stayed_full = returned.flags & FLAG_TABLE_FULL != 0 && new.is_empty();
         self.counted = all_told
             && told.len() == self.installed()
             && returned.room != ROOM_UNKNOWN
-            && (returned.room == 0 || !told.is_empty());
+            && (stayed_full || !told.is_empty());
     }
 
     /// Files of its list that got a number, from the first one on.
