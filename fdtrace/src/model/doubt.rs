@@ -88,3 +88,23 @@ impl fmt::Display for Doubt {
         f.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Doubt;
+
+    #[test]
+    fn each_doubt_has_one_name_and_words_of_its_own() {
+        let mut words = BTreeSet::new();
+        for doubt in Doubt::ALL {
+            let in_json = serde_json::to_value(doubt).unwrap();
+            assert_eq!(in_json, doubt.name());
+            assert_eq!(doubt.to_string(), doubt.name());
+            assert!(doubt.words().contains(' '), "{doubt}");
+            words.insert(doubt.words());
+        }
+        assert_eq!(words.len(), Doubt::ALL.len());
+    }
+}

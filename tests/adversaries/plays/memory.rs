@@ -39,6 +39,8 @@ pub(super) const PLAYS: &[Play] = plays![
     number_closed_before_the_receive_returns,
     number_replaced_before_the_receive_returns,
     file_gone_before_the_receive_returns,
+    control_message_overwritten_before_the_receive_returns,
+    control_message_and_numbers_gone_before_the_receive_returns,
     hole_made_while_recvmsg_copies_data,
     hole_made_while_recvmmsg_copies_data,
     hole_made_while_a_ring_copies_data,
@@ -288,6 +290,42 @@ fn number_replaced_before_the_receive_returns() -> Played {
 
 fn file_gone_before_the_receive_returns() -> Played {
     stand_still_after_the_number(|slot| close(slot.get()))
+}
+
+/// A receive of so many files and one more, for which there is no room. The control message's length is
+/// written last, and by then the message has become another kind's: the buffer tells of no number.
+/// `meanwhile` gets those that were.
+fn overwrite_the_control_message(room: usize, meanwhile: impl Fn(i32)) -> Played {
+    let (pair, files) = (Pair::stream(), files(room + 1));
+    let pages = Pages::new(2);
+    pages.touch(1);
+    let watch = Watch::on(pages.at(0), 1)?;
+    let mut sent: Vec<Sent> = files.iter().copied().map(Sent::under).collect();
+    pair.send_all(&files);
+    let letter = Letter::room(0);
+    letter.set_control_at(pages.at(PAGE - 8), 16 + 4 * room);
+    let receiving = Call::begin(move || letter.receive(pair.receiver, 0));
+    watch.wait();
+    let numbers = (0..room).map(|index| Slot::of(pages.at(PAGE + 8 + 4 * index)).get());
+    let numbers: Vec<i32> = numbers.collect();
+    Slot::of(pages.at(PAGE + 4)).set(0);
+    numbers.iter().copied().for_each(meanwhile);
+    watch.release(pages.at(0));
+    receiving.end().expect("it comes");
+    let last = sent.pop().expect("one more");
+    last.ended("truncated", &["no-control-room"]);
+    for (sent, number) in sent.into_iter().zip(numbers) {
+        sent.delivered(number);
+    }
+    Ok(())
+}
+
+fn control_message_overwritten_before_the_receive_returns() -> Played {
+    overwrite_the_control_message(1, |_| {})
+}
+
+fn control_message_and_numbers_gone_before_the_receive_returns() -> Played {
+    overwrite_the_control_message(2, close)
 }
 
 /// A receive that stands still after it took the message, for its data goes to a page that is not

@@ -1,20 +1,21 @@
 //! Real programs, traced while they pass descriptors, and held to an independent record of the
 //! same run: what strace saw at both ends. Every descriptor that it saw come out must be in the
-//! trace, under the same numbers, in the same threads; and nothing else may be.
+//! trace, under the same numbers, in the same processes; and nothing else may be. Where the trace says
+//! which thread it was, it is that thread, and where it does not, it says why.
 //!
 //! Each test starts its program itself, in a folder of its own, below strace, below fdtrace. A
 //! program that this machine lacks is a skip that names it.
 
 mod strace;
 
-use std::{fs, net::TcpListener, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, process::Command};
 
 use fdtrace_testkit::{
     command::{fdtrace, run},
     turn::{attaching, turn},
 };
 use serde_json::Value;
-use strace::Passed;
+use strace::{Details, Passed};
 use tempfile::TempDir;
 
 /// Why nothing here can run, or what `programs` lacks; `None` if it can.
@@ -41,6 +42,8 @@ fn obstacle(programs: &[&str]) -> Option<String> {
 struct Traced {
     transfers: Vec<Value>,
     passed: Vec<Passed>,
+    /// Of each that passed.
+    details: Vec<Details>,
 }
 
 /// Runs a shell script with `$D`, an empty folder, below strace, below fdtrace; holds the trace to
@@ -74,7 +77,7 @@ fn trace(test: &str, programs: &[&str], script: &str) -> Option<Traced> {
     assert_eq!(summary["command_status"], 0, "{run:?}");
 
     let (named, unreceived) = strace::passed(&fs::read_to_string(&log).unwrap());
-    let (passed, names): (Vec<Passed>, Vec<String>) = named.into_iter().unzip();
+    let (passed, details): (Vec<Passed>, Vec<Details>) = named.into_iter().unzip();
     let transfers: Vec<Value> = lines
         .into_iter()
         .filter(|line| line["type"] == "transfer")
@@ -84,9 +87,9 @@ fn trace(test: &str, programs: &[&str], script: &str) -> Option<Traced> {
         .filter(|transfer| transfer["fate"] == "delivered")
         .map(|transfer| {
             let passed = Passed {
-                sender: transfer["sender"]["tid"].as_u64().unwrap(),
+                sender: transfer["sender"]["pid"].as_u64().unwrap(),
                 sender_fd: transfer["sender"]["fd"].as_i64().unwrap(),
-                receiver: transfer["receiver"]["tid"].as_u64().unwrap(),
+                receiver: transfer["receiver"]["pid"].as_u64().unwrap(),
                 receiver_fd: transfer["receiver"]["fd"].as_i64().unwrap(),
             };
             (passed, transfer)
@@ -100,11 +103,24 @@ fn trace(test: &str, programs: &[&str], script: &str) -> Option<Traced> {
         unreceived,
         "{transfers:#?}"
     );
-    for (transfer, name) in delivered.into_iter().zip(&names) {
+    for (transfer, details) in delivered.into_iter().zip(&details) {
         assert_eq!(transfer["verdict"], "same", "{transfer}");
-        assert!(strace::agrees(name, transfer), "{name}: {transfer}");
+        assert!(
+            strace::agrees(&details.name, transfer),
+            "{details:?}: {transfer}"
+        );
+        let thread = |end: &str| transfer[end]["tid"].as_u64();
+        match thread("sender") {
+            Some(sender) => assert_eq!(sender, details.sender, "{transfer}"),
+            None => assert_eq!(transfer["doubt"], "two-threads-send", "{transfer}"),
+        }
+        assert_eq!(thread("receiver"), Some(details.receiver), "{transfer}");
     }
-    Some(Traced { transfers, passed })
+    Some(Traced {
+        transfers,
+        passed,
+        details,
+    })
 }
 
 #[test]
@@ -210,6 +226,27 @@ fn python_sends_handles_between_processes() {
     assert_eq!(traced.passed.len(), 3);
     for transfer in &traced.transfers {
         assert_eq!(transfer["file"]["path"], "/etc/passwd");
+    }
+}
+
+#[test]
+fn go_routines_send_on_one_socket() {
+    let script = format!(
+        "export GOCACHE=$D/cache GOFLAGS=-mod=mod\n\
+         cat > $D/threads.go <<'END'\n{}END\n\
+         go build -o $D/threads $D/threads.go\n\
+         exec $D/threads",
+        include_str!("scripts/threads.go")
+    );
+    let Some(traced) = trace("go_routines_send_on_one_socket", &["go"], &script) else {
+        return;
+    };
+    // Each of four threads passes its file 25 times.
+    assert_eq!(traced.passed.len(), 100);
+    let threads: BTreeSet<u64> = traced.details.iter().map(|it| it.sender).collect();
+    assert!(threads.len() >= 4, "{threads:?}");
+    for transfer in &traced.transfers {
+        assert_eq!(transfer["sender"]["comm"], "threads");
     }
 }
 

@@ -5,17 +5,26 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// The calls that pass descriptors, and those that connect what they are passed through.
+/// The calls that pass descriptors, those that connect what they are passed through, and those that
+/// make threads.
 pub(crate) const CALLS: &str = "trace=sendmsg,recvmsg,sendmmsg,recvmmsg,\
-    socketpair,bind,rename,connect,accept,accept4";
+    socketpair,bind,rename,connect,accept,accept4,clone,clone3";
 
-/// One descriptor that came out: threads and numbers.
+/// One descriptor that came out: processes and numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Passed {
     pub(crate) sender: u64,
     pub(crate) sender_fd: i64,
     pub(crate) receiver: u64,
     pub(crate) receiver_fd: i64,
+}
+
+/// Which threads passed it, and what strace calls the file.
+#[derive(Debug)]
+pub(crate) struct Details {
+    pub(crate) sender: u64,
+    pub(crate) receiver: u64,
+    pub(crate) name: String,
 }
 
 /// One message with descriptors, as one side has it.
@@ -28,15 +37,16 @@ struct Side {
 /// A number and what strace calls the file behind it.
 type Named = (i64, String);
 
-/// Everything that was sent and received, with what came out, as strace calls it; what was sent and
-/// not received is in the second part.
-pub(crate) fn passed(log: &str) -> (Vec<(Passed, String)>, usize) {
+/// Everything that was sent and received; how much was sent and not received is in the second part.
+pub(crate) fn passed(log: &str) -> (Vec<(Passed, Details)>, usize) {
     // In the order of the log, by the receiving socket.
     let mut sent: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
     let mut received: BTreeMap<u64, VecDeque<Side>> = BTreeMap::new();
     let mut calls = calls(log);
     calls.retain(|(_, call)| result(call).is_some_and(|result| result >= 0));
     let peers = peers(calls.iter().map(|(_, call)| call.as_str()));
+    let leaders = leaders(&calls);
+    let process = |thread: u64| leaders.get(&thread).copied().unwrap_or(thread);
     for (thread, call) in calls {
         for fds in lists(&call) {
             let side = Side { thread, fds };
@@ -58,28 +68,54 @@ pub(crate) fn passed(log: &str) -> (Vec<(Passed, String)>, usize) {
     let mut passed = Vec::new();
     let mut unreceived = 0;
     for (receiver, messages) in sent {
-        let mut came = received.remove(&receiver).unwrap_or_default();
-        for from in messages {
-            let Some(to) = came.pop_front() else {
-                unreceived += from.fds.len();
-                continue;
-            };
+        let mut messages = messages;
+        for to in received.remove(&receiver).unwrap_or_default() {
+            let from = messages.remove(first_alike(&messages, &to));
+            let from = from.unwrap_or_else(|| panic!("{to:?} was never sent"));
             assert!(to.fds.len() <= from.fds.len(), "{from:?} became {to:?}");
             for ((sender_fd, _), (receiver_fd, name)) in from.fds.iter().zip(to.fds) {
                 let passed_one = Passed {
-                    sender: from.thread,
+                    sender: process(from.thread),
                     sender_fd: *sender_fd,
-                    receiver: to.thread,
+                    receiver: process(to.thread),
                     receiver_fd,
                 };
-                passed.push((passed_one, name));
+                let details = Details {
+                    sender: from.thread,
+                    receiver: to.thread,
+                    name,
+                };
+                passed.push((passed_one, details));
             }
         }
-        assert!(came.is_empty(), "{came:?} was never sent");
+        unreceived += messages.iter().map(|from| from.fds.len()).sum::<usize>();
     }
     assert!(received.is_empty(), "{received:?} was never sent");
     passed.sort_by_key(|(passed, _)| *passed);
     (passed, unreceived)
+}
+
+/// The first of the messages that has the files of the one that came. Where threads send at once, the
+/// log has the ends of their calls in another order than the queue.
+fn first_alike(messages: &VecDeque<Side>, came: &Side) -> usize {
+    let names = |side: &Side| -> Vec<String> {
+        let names = side.fds.iter().map(|(_, name)| name.clone());
+        names.take(came.fds.len()).collect()
+    };
+    let alike = |from: &Side| names(from) == names(came);
+    messages.iter().position(alike).unwrap_or(0)
+}
+
+/// The process of each thread that is not its process's first.
+fn leaders(calls: &[(u64, String)]) -> HashMap<u64, u64> {
+    let mut leaders = HashMap::new();
+    for (thread, call) in calls {
+        if call.starts_with("clone") && call.contains("CLONE_THREAD") {
+            let thread: u64 = *leaders.get(thread).unwrap_or(thread);
+            leaders.extend(result(call).map(|made| (made.unsigned_abs(), thread)));
+        }
+    }
+    leaders
 }
 
 /// Whole calls with their threads, those that strace split joined again.
@@ -327,9 +363,30 @@ fn what_strace_splits_is_joined_and_paired() {
         .map(|(it, _)| (it.sender, it.sender_fd, it.receiver, it.receiver_fd))
         .collect();
     assert_eq!(numbers, [(10, 3, 20, 13), (10, 6, 20, 11), (10, 9, 20, 12)]);
-    let names: Vec<&str> = passed.iter().map(|(_, name)| name.as_str()).collect();
+    let names: Vec<&str> = passed.iter().map(|(_, it)| it.name.as_str()).collect();
     assert_eq!(names, ["/c", "/a", "x->y"]);
     assert_eq!(unreceived, 0);
+}
+
+#[test]
+fn threads_are_their_process_and_overtake_each_other() {
+    let log = r#"
+10 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[11]}, 88) = 11
+10 clone(child_stack=NULL, flags=CLONE_CHILD_SETTID|SIGCHLD) = 20
+11 clone(child_stack=0xc0, flags=CLONE_VM|CLONE_THREAD <unfinished ...>
+11 <... clone resumed>) = 12
+10 sendmsg(7<UNIX-STREAM:[54->55]>, {msg_name=NULL, msg_control=[{cmsg_type=SCM_RIGHTS, cmsg_data=[3</a>]}]}, 0) = 1
+12 sendmsg(7<UNIX-STREAM:[54->55]>, {msg_name=NULL, msg_control=[{cmsg_type=SCM_RIGHTS, cmsg_data=[4</b>]}]}, 0) = 1
+20 recvmsg(8<UNIX-STREAM:[55->54]>, {msg_name=NULL, msg_control=[{cmsg_type=SCM_RIGHTS, cmsg_data=[8</b>]}]}, 0) = 1
+"#;
+    let (passed, unreceived) = passed(log);
+    let [(passed, details)] = &passed[..] else {
+        panic!("one descriptor: {passed:?}");
+    };
+    assert_eq!((passed.sender, passed.sender_fd), (10, 4));
+    assert_eq!((passed.receiver, passed.receiver_fd), (20, 8));
+    assert_eq!((details.sender, details.receiver), (12, 20));
+    assert_eq!(unreceived, 1);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use fdtrace::model::{Cause, Chain, Fate, Hop, Transfer, Verdict};
 use fdtrace_common::records::{
-    FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_SHARED, FileSeen, NO_CONTROL, NOT_TOLD,
+    FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FileSeen,
+    NO_CONTROL, NOT_TOLD, ROOM_UNKNOWN,
 };
 use fdtrace_testkit::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut};
 
@@ -141,6 +142,11 @@ fn in_a_table_that_others_use_a_number_is_given_where_nothing_speaks_against_it(
         course(&[FILE], &[(FILE, 8)], &[8], 0),
         [(Fate::Delivered, Some(8))]
     );
+    // Zero is a number, where standard input is closed.
+    assert_eq!(
+        course(&[FILE], &[(FILE, 0)], &[0], 0),
+        [(Fate::Delivered, Some(0))]
+    );
     assert_eq!(
         course(&[FILE, FILE], &[(FILE, 8), (FILE, 9)], &[8, 9], 0),
         [(Fate::Delivered, Some(8)), (Fate::Delivered, Some(9))]
@@ -155,6 +161,16 @@ fn in_a_table_that_others_use_a_number_is_given_where_nothing_speaks_against_it(
         course(&[FILE], &[(FILE, 8), (FILE, 13)], &[13], 0),
         [unknown]
     );
+    const LAST: u64 = 0x30_000;
+    let gained = [(FILE, 8), (OTHER, 9), (LAST, 10), (FILE, 13)];
+    assert_eq!(
+        course(&[FILE, OTHER, LAST], &gained, &[8, 9, 10], 0),
+        [
+            unknown,
+            (Fate::Delivered, Some(9)),
+            (Fate::Delivered, Some(10))
+        ]
+    );
     assert_eq!(course(&[FILE], &[(FILE, 13)], &[13], FLAG_HOLE), [unknown]);
     assert_eq!(
         course(&[FILE], &[(OTHER, 8), (FILE, 13)], &[13], 0),
@@ -167,6 +183,52 @@ fn in_a_table_that_others_use_a_number_is_given_where_nothing_speaks_against_it(
     let refused = [-libc::EPERM];
     assert_eq!(course(&[FILE], &[(FILE, 8)], &refused, 0), [unknown]);
     assert_eq!(course(&[FILE], &[], &refused, 0), [unknown]);
+}
+
+#[test]
+fn in_a_table_that_others_use_what_has_no_number_had_no_room_if_all_numbers_are_accounted_for() {
+    let message = Passing {
+        files: vec![0x10_000, 0x20_000],
+        ..Passing::one()
+    };
+    // What became of both where the table gained the first, or nothing.
+    let ended_with = |flags: u16, gained: bool, told: i32, ends: u16| {
+        let read = [message.queued(10), message.dequeued(20)].concat();
+        let row = FileSeen {
+            file: if gained { message.files[0] } else { 0 },
+            told,
+            ..message.gained(0)
+        };
+        let left = if flags == 0 { 0 } else { 24 };
+        let left = (left, libc::MSG_CTRUNC);
+        let mut returned = message.returned_leaving(left, SYS_RECVMSG, vec![row]);
+        let head = head_mut(&mut returned[0]);
+        head.flags |= FLAG_TABLE_SHARED | flags;
+        head.room = ends;
+        let transfers = track([read, returned].concat());
+        [0, 1].map(|index| (transfers[index].fate, transfers[index].cause))
+    };
+    let ended = |gained, told, ends| ended_with(0, gained, told, ends);
+    let number = message.receiver_fd;
+    let delivered = (Fate::Delivered, None);
+    let truncated = (Fate::Truncated, Some(Cause::NoControlRoom));
+    let unknown = (Fate::Unknown, None);
+    // 20 bytes hold one number, and the receiver was told of one.
+    assert_eq!(ended(true, number, 4), [delivered, truncated]);
+    // It may have been told of more.
+    assert_eq!(ended(true, number, ROOM_UNKNOWN), [delivered, unknown]);
+    // Something was written, and another thread has written over it, or closed the number too.
+    for ends in [0, 4] {
+        assert_eq!(ended(true, NOT_TOLD, ends), [unknown; 2]);
+    }
+    for ends in [0, 4] {
+        assert_eq!(ended(false, NOT_TOLD, ends), [unknown; 2]);
+    }
+    // A number would have had to be free for that.
+    let rlimit = (Fate::Truncated, Some(Cause::RlimitNofile));
+    let full = |gained| ended_with(FLAG_TABLE_FULL, gained, NOT_TOLD, 0);
+    assert_eq!(full(false), [rlimit; 2]);
+    assert_eq!(full(true), [unknown; 2]);
 }
 
 #[test]

@@ -407,6 +407,12 @@ fn in_the_receivers_table_room_and_limit_are_told_and_nothing_is_guessed() {
         in_table(&message, 2, 4, 0),
         [DELIVERED, DELIVERED, UNEXPLAINED]
     );
+    // One file twice is two of them.
+    let twice = Passing {
+        files: vec![0x1000, 0x1000, 0x2000],
+        ..Passing::one()
+    };
+    assert_eq!(in_table(&twice, 2, 0, 0), [DELIVERED, DELIVERED, room]);
     // Nothing was written: a header alone has no number.
     assert_eq!(in_table(&message, 0, 19, 0), [room; 3]);
     assert_eq!(in_table(&message, 0, NO_CONTROL, 0), [room; 3]);
@@ -425,6 +431,30 @@ fn in_the_receivers_table_room_and_limit_are_told_and_nothing_is_guessed() {
     assert_eq!(
         in_table(&message, 1, 8, 0),
         [DELIVERED, UNEXPLAINED, UNEXPLAINED]
+    );
+}
+
+#[test]
+fn after_several_numbers_the_room_is_what_they_took_and_what_is_left() {
+    let message = Passing {
+        files: (1..=8).map(|file| file << 12).collect(),
+        ..Passing::one()
+    };
+    let rest = |ended: &[(usize, Ended)]| {
+        let rest = ended.iter().flat_map(|(many, how)| vec![*how; *many]);
+        [DELIVERED; 3].into_iter().chain(rest).collect::<Vec<_>>()
+    };
+    let room = truncated(Cause::NoControlRoom);
+    let rlimit = truncated(Cause::RlimitNofile);
+    // Three take 32 bytes with their padding. There were 40, which hold six.
+    assert_eq!(
+        in_table(&message, 3, 8, FLAG_TABLE_FULL),
+        rest(&[(3, rlimit), (2, room)])
+    );
+    // All the room that is left may be all that there was, if the header could not be written.
+    assert_eq!(
+        in_table(&message, 3, 16 + 3 * 4, FLAG_TABLE_FULL),
+        rest(&[(5, UNEXPLAINED)])
     );
 }
 

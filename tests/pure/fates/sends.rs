@@ -4,7 +4,7 @@ use fdtrace::{
     model::{Cause, CauseMissing, Chain, Fate, Transfer},
     wire::Event,
 };
-use fdtrace_common::records::FLAG_NO_RIGHTS;
+use fdtrace_common::records::{FLAG_NO_RIGHTS, Head};
 use fdtrace_testkit::{Passing, head_mut, track, tracker};
 
 use super::{DELIVERED, discarded, failed, fates, three};
@@ -374,6 +374,50 @@ fn a_send_that_does_not_come_back_after_a_signal_has_failed_for_no_known_cause()
 }
 
 #[test]
+fn a_send_comes_back_only_with_the_same_files_and_numbers_through_the_same_socket() {
+    let message = Passing {
+        files: vec![0x1000, 0x2000],
+        ..Passing::one()
+    };
+    let came_back = |by_functions, other: Passing, change: fn(&mut Head)| {
+        let again = Passing {
+            list: 0xb0,
+            ..other
+        };
+        let mut again = queued_by(&again, by_functions, 20);
+        again.iter_mut().for_each(|event| change(head_mut(event)));
+        let events = [interrupted(&message, by_functions, 10), again];
+        let failed = track(events.concat())
+            .iter()
+            .filter(|transfer| transfer.fate == Fate::Failed)
+            .count();
+        assert!([0, 2].contains(&failed), "all of a send, or nothing");
+        failed == 0
+    };
+    let with = |files: &[u64], sender_fd| Passing {
+        files: files.to_vec(),
+        sender_fd,
+        ..Passing::one()
+    };
+    for by_functions in [true, false] {
+        let same = || with(&[0x1000, 0x2000], 4);
+        assert!(came_back(by_functions, same(), |_| {}));
+        // Other numbers, another first or second file, fewer or more of them.
+        for other in [
+            with(&[0x1000, 0x2000], 5),
+            with(&[0x3000, 0x2000], 4),
+            with(&[0x1000, 0x3000], 4),
+            with(&[0x1000], 4),
+            with(&[0x1000, 0x2000, 0x3000], 4),
+        ] {
+            assert!(!came_back(by_functions, other.clone(), |_| {}), "{other:?}");
+        }
+        // Another socket.
+        assert!(!came_back(by_functions, same(), |head| head.sender_sock += 64));
+    }
+}
+
+#[test]
 fn an_interrupted_send_is_told_of_soon_after_its_thread_has_gone_on() {
     const SECOND: u64 = 1_000_000_000;
     let message = Passing::one();
@@ -399,6 +443,7 @@ fn an_interrupted_send_is_told_of_soon_after_its_thread_has_gone_on() {
     assert_eq!(told(true, 3 * SECOND), 1);
     // A handler may have sent it, or the process may stand still.
     assert_eq!(told(true, SECOND / 2), 0);
+    assert_eq!(told(true, SECOND + 20), 0);
     assert_eq!(told(false, 3 * SECOND), 0);
 }
 

@@ -1,7 +1,7 @@
 //! What files are called: what was told ahead of a hop is of that hop's files, and of no others.
 
 use fdtrace::{
-    model::{DescriptionMissing, Fate, FileDescription, Transfer},
+    model::{DescriptionMissing, Fate, FileDescription, Task, Transfer},
     wire::{Described, Event},
 };
 use fdtrace_common::records::{FLAG_DESCRIBED, FLAG_PEEK, FileSeen, Head, LIST_MAX};
@@ -141,6 +141,55 @@ fn a_name_is_not_inherited_from_an_earlier_message() {
 }
 
 #[test]
+fn a_name_is_kept_until_the_last_of_its_hops_records_and_no_longer() {
+    let message = full();
+    let twice = ["/first", "/second"].map(|folder| {
+        [
+            message.queued(1),
+            described(message.dequeued(10), folder),
+            message.returned(20, LIST_MAX),
+        ]
+    });
+    // The same place and time again, which no hop has: only what was kept could answer for it.
+    let transfers = track(twice.concat().concat());
+    let named = names(&transfers);
+    for (folder, named) in ["/first", "/second"].iter().zip(named.chunks(LIST_MAX)) {
+        for (index, name) in named.iter().enumerate() {
+            assert_eq!(*name, called(&format!("{folder}/{index}")));
+        }
+    }
+}
+
+#[test]
+fn a_task_is_what_was_told_of_it_last() {
+    let message = Passing::one();
+    let told = |tid, uid| {
+        let mut head = *head_mut(&mut message.queued(1)[0]);
+        head.tid = tid;
+        let task = Task {
+            uid,
+            ..Task::default()
+        };
+        vec![Event::TaskDescribed { head, task }]
+    };
+    let events = [
+        told(message.sender, 1),
+        told(message.sender, 2),
+        told(message.receiver, 3),
+        message.delivered(1),
+    ];
+    let transfers = track(events.concat());
+    let context = &transfers[0].context;
+    let uid = |task: Option<Task>| task.map(|task| task.uid);
+    assert_eq!(
+        (uid(context.sender), uid(context.receiver)),
+        (Some(2), Some(3))
+    );
+    let untold = track(message.delivered(1));
+    assert_eq!(uid(untold[0].context.sender), None);
+}
+
+#[test]
 fn what_is_read_again_is_told_again() {
     let message = Passing::one();
     let peeked = |message: &Passing| {
@@ -205,6 +254,9 @@ fn a_message_that_nobody_was_seen_to_read_has_a_reason() {
         names(&track(queued.clone())),
         [missing(DescriptionMissing::NotSeen)]
     );
+    // A hop that announces no description has lost none.
+    let read = Passing::one().delivered(1);
+    assert_eq!(names(&track(read)), [missing(DescriptionMissing::NotSeen)]);
     // A look at its queue tells.
     let found = [
         queued.clone(),
@@ -291,6 +343,8 @@ fn an_earlier_version_told_of_the_one_file_with_an_inode() {
     };
     let other = || Err(None);
     assert_eq!(old(vec![0x1000, 0x2000]), [other(), called("/old/0")]);
+    let three = vec![0x1000, 0x2000, 0x3000];
+    assert_eq!(old(three), [other(), called("/old/0"), other()]);
     // Two links of one inode, or two that share an anonymous one: it may be either's.
     assert_eq!(old(vec![0x2001, 0x2002]), [other(), other()]);
 }

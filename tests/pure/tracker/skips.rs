@@ -69,6 +69,7 @@ fn a_run_is_counted_where_it_was_skipped_while_a_transfer_was_on_its_way() {
     assert_eq!(unseen.meanwhile(&transfer), Meanwhile::AllSeen);
     // Since, by the reading that came after its end.
     assert!(unseen.read(&counted(2), 61));
+    assert_eq!(unseen.losses().recursion_misses, 2);
     assert_eq!(unseen.meanwhile(&transfer), Meanwhile::RunsSkipped);
     // What was counted while the counters were read may have happened later than they were asked.
     let mut unseen = Unseen::default();

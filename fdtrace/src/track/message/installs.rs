@@ -42,6 +42,7 @@ impl Message {
         let control = Control::of(returned);
         // Everything was installed, or had an errno put in its place.
         let complete = shared && control.is_some_and(|control| !control.truncated);
+        let mut all_told = true;
         for (index, file) in self.files.iter_mut().enumerate() {
             let told = told.get(index).copied();
             let found = places[index].map(|at| new[at]);
@@ -63,6 +64,8 @@ impl Message {
                         == 1
                     && !is_doubtful(&found, returned, &listed, &new);
                 if !complete && !likely {
+                    // The memory that tells the numbers says nothing of it, or another thread made it.
+                    all_told = false;
                     continue;
                 }
                 (file.inferred, file.numberless) = (true, true);
@@ -73,7 +76,13 @@ impl Message {
                 file: found,
             });
         }
-        self.counted = !shared || told.len() == self.installed() && returned.room != ROOM_UNKNOWN;
+        // Memory that tells no number may have been written over. A full table that gained nothing
+        // says by itself that nothing was installed.
+        let stayed_full = returned.flags & FLAG_TABLE_FULL != 0 && new.is_empty();
+        self.counted = all_told
+            && told.len() == self.installed()
+            && returned.room != ROOM_UNKNOWN
+            && (stayed_full || !told.is_empty());
     }
 
     /// Files of its list that got a number, from the first one on.
