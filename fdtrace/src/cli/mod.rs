@@ -28,8 +28,7 @@ use args::{Args, Command};
 pub use output::Output;
 
 use crate::{
-    inherited,
-    kernel::KernelError,
+    kernel::{KernelError, inherited},
     plan::PlanError,
     report::{sanitize, schema},
     tracer::TracerError,

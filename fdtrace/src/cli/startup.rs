@@ -8,8 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CannotRun, args::Common};
 use crate::{
-    inherited,
-    kernel::{KernelView, Symbols, Types},
+    kernel::{KernelView, Symbols, Types, inherited},
     model::Gaps,
     plan::{Price, plan_at},
     tracer::{Filter, SocketTables, Tracer},

@@ -16,8 +16,8 @@ use super::{
     startup::{self, Interrupt, Started},
 };
 use crate::{
-    explain, inherited,
-    kernel::KernelView,
+    explain,
+    kernel::{KernelView, inherited},
     model::Pointers,
     plan::Price,
     report::{self, Report as _, Start, Summary},

@@ -4,14 +4,19 @@
 //! snapshot taken once at start-up, of the running kernel ([`KernelView::live`]) or of a recorded
 //! one ([`KernelView::fixture`]); everything downstream asks the view and cannot tell them apart.
 //!
-//! Nothing here loads a program, attaches a hook, mounts a file system or changes a setting, and
-//! nothing here decides what to trace: that is the plan's business. It judges no kernel by its
-//! version either, only by what it contains.
+//! Nothing here loads a program, attaches a hook, mounts a file system or changes a setting of the
+//! kernel, and nothing here decides what to trace: that is the plan's business. It judges no kernel by
+//! its version either, only by what it contains.
+//!
+//! Two modules are about this process and its kernel: [`inherited`] has what the process was started
+//! with, and [`passing`] the system calls that pass descriptors.
 
 mod capabilities;
 mod fixture;
+pub mod inherited;
 mod mechanisms;
 mod names;
+pub mod passing;
 mod symbols;
 mod types;
 

@@ -35,8 +35,8 @@ pub use selection::{SelectionError, select};
 use stage_process::{Said, StageProcess};
 
 use crate::{
-    inherited,
     judge::{Meanwhile, Unseen},
+    kernel::inherited,
     model::{Losses, ProgramCost, Snapshot, Transfer, Verdict},
     plan::Plan,
     tracer::{Tracer, TracerError},

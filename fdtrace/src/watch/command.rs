@@ -26,7 +26,7 @@ use nix::{
 };
 use tokio::io::unix::AsyncFd;
 
-use crate::inherited;
+use crate::kernel::inherited;
 
 /// Why a command does not run.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use nix::{
 
 use super::scenarios;
 use crate::{
-    passing,
+    kernel::passing,
     verify::stage::{Stage, expect_content},
 };
 

@@ -36,7 +36,7 @@ use nix::{
 
 use super::scenarios;
 use crate::{
-    passing,
+    kernel::passing,
     verify::{
         bpf::ArrayMap,
         stage::{Stage, expect_content},

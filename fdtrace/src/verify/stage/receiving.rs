@@ -7,7 +7,7 @@ use nix::{errno::Errno, sys::socket::MsgFlags};
 
 use super::{Stage, is_cloexec, now_ns, whoami};
 use crate::{
-    passing::{self, Received, Room},
+    kernel::passing::{self, Received, Room},
     verify::fact::Fact,
 };
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::{errno::Errno, sys::socket::MsgFlags};
 
 use super::{Stage, now_ns, say, whoami};
-use crate::{passing, verify::fact::Fact};
+use crate::{kernel::passing, verify::fact::Fact};
 
 /// A message on its way: its name within the scenario, and the socket to send it on.
 pub struct Outgoing<'a> {

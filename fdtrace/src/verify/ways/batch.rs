@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::header::Buffers;
-use crate::passing::Received;
+use crate::kernel::passing::Received;
 
 /// Receives up to `count` messages with room for one descriptor each in one call.
 pub(in crate::verify) fn receive(socket: RawFd, count: usize) -> nix::Result<Vec<Received>> {
