@@ -11,7 +11,7 @@ use std::{fs, path::Path, process::Command};
 use browser::Browser;
 use command::{fdtrace, run, skip};
 use fdtrace::{
-    model::{Losses, PlanEntry},
+    model::{Coverage, Hop, Losses, PlanEntry},
     recording::{End, FORMAT, Header, Writer},
     wire::{Event, Sighting},
 };
@@ -40,7 +40,7 @@ fn header() -> Header {
         utc_offset_s: 0,
         kptr_restrict: 2,
         filtered: false,
-        described: false,
+        coverage: Coverage::of([Hop::Queue, Hop::Dequeue, Hop::Install, Hop::End]),
         unread_at_start: None,
         plan: [
             ("queue", "sk_data_ready"),

@@ -13,7 +13,7 @@ use std::{fs, path::Path};
 use command::{fdtrace, run};
 use contract::Schema;
 use fdtrace::{
-    model::{Losses, PlanEntry},
+    model::{Coverage, Hop, Losses, PlanEntry},
     recording::{End, FORMAT, Header, Item, ReadError, Reader, Writer},
     wire::{Event, Sighting},
 };
@@ -40,7 +40,7 @@ fn header() -> Header {
         utc_offset_s: 3600,
         kptr_restrict: 2,
         filtered: false,
-        described: false,
+        coverage: Coverage::of([Hop::Queue, Hop::Dequeue, Hop::Install, Hop::End]),
         unread_at_start: Some("1 queue was too long".to_owned()),
         plan: vec![
             hop("queue", "sk_data_ready"),

@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     model::{Losses, Pointers, UnreadQueues},
-    plan::{show_every_end, show_failed_sends},
     recording::{End, Item, Reader},
     report::{Dot, Html, Json, Lines, Mermaid, Perfetto, sanitize},
     track::Tracker,
@@ -73,16 +72,12 @@ fn play(
 
     let names = Rc::new(RefCell::new(HashMap::new()));
     let known = Rc::clone(&names);
-    let targets = || {
-        let hooks = header.plan.iter();
-        hooks.filter_map(|entry| entry.target.as_deref())
-    };
     let tracker = Tracker::new(Box::new(move |address| {
         known.borrow().get(&address).cloned()
     }))
-    .seeing_every_end(show_every_end(targets()))
-    .seeing_failed_sends(show_failed_sends(targets()))
-    .seeing_descriptions(header.described);
+    .seeing_every_end(header.coverage.every_end)
+    .seeing_failed_sends(header.coverage.failed_sends)
+    .seeing_descriptions(header.coverage.descriptions);
     let mut out = Output::open(common.output.as_deref())?;
     let pointers = Pointers::new(common.pointers, header.kptr_restrict);
     let mut session = Session::begin(

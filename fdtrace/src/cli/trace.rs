@@ -22,10 +22,10 @@ use super::{
 };
 use crate::{
     model::{Losses, Pointers, Tally, UnreadQueues, Verdict},
-    plan::{Plan, Price},
+    plan::Price,
     recording::{End, FORMAT, Header, Writer},
-    report::{Json, Lines, plan_entries},
-    tracer::{Cgroup, Filter},
+    report::{Json, Lines},
+    tracer::{Cgroup, Filter, Tracer},
     track::Tracker,
     watch::{
         Limits, Selection, Session, TraceEnd, TraceReport, TraceStart,
@@ -220,7 +220,7 @@ async fn watch<'a>(
     let header = Header {
         filtered: filter.is_on(),
         unread_at_start,
-        ..header(tracer.plan(), kptr_restrict)?
+        ..header(&tracer, kptr_restrict)?
     };
     let cannot_record = "cannot write the recording";
     let begun = match &recording {
@@ -327,7 +327,7 @@ fn exit_code(tally: &Tally, losses: &Losses, incomplete: bool) -> u8 {
     }
 }
 
-fn header(plan: &Plan, kptr_restrict: u8) -> Result<Header> {
+fn header(tracer: &Tracer, kptr_restrict: u8) -> Result<Header> {
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -335,14 +335,14 @@ fn header(plan: &Plan, kptr_restrict: u8) -> Result<Header> {
     Ok(Header {
         format: FORMAT,
         fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: plan.release.clone(),
+        kernel: tracer.plan().release.clone(),
         wall_ns: u64::try_from(wall.as_nanos())?,
         t_ns: now_ns(),
         utc_offset_s: utc_offset_s(wall.as_secs()),
         kptr_restrict,
-        plan: plan_entries(plan),
+        plan: tracer.plan().entries(),
+        coverage: tracer.coverage(),
         filtered: false,
-        described: true,
         unread_at_start: None,
         head_bytes,
         file_bytes,

@@ -42,7 +42,7 @@ pub use wanted::WantedProcesses;
 
 use crate::{
     kernel::{Target, TypeError, Types},
-    model::{Losses, Pass, ProgramCost, QueuedFile, Snapshot},
+    model::{Coverage, Losses, Pass, ProgramCost, QueuedFile, Snapshot},
     plan::{Hook, Plan},
     wire::{DecodeError, Event, decode},
 };
@@ -272,6 +272,14 @@ impl Tracer {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// What the events of that plan show.
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = self.plan.coverage();
+        coverage.descriptions = self.filter.describe;
+        coverage
     }
 
     /// What starting took.
