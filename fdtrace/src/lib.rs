@@ -5,6 +5,8 @@ pub mod explain;
 pub mod inflight;
 pub mod judge;
 pub mod kernel;
+#[cfg(test)]
+mod layers;
 pub mod model;
 pub mod plan;
 pub mod recording;

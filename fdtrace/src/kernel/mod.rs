@@ -8,10 +8,11 @@
 //! kernel, and nothing here decides what to trace: that is the plan's business. It judges no kernel by
 //! its version either, only by what it contains.
 //!
-//! Two modules are about this process and its kernel: [`inherited`] has what the process was started
-//! with, and [`passing`] the system calls that pass descriptors.
+//! Three modules are about this process and its kernel: [`inherited`] has what the process was
+//! started with, [`clock`] the time, and [`passing`] the system calls that pass descriptors.
 
 mod capabilities;
+pub mod clock;
 mod fixture;
 pub mod inherited;
 mod mechanisms;
@@ -111,8 +112,7 @@ impl KernelView {
                 .and_then(|level| level.trim().parse().ok())
                 .unwrap_or(2),
             lockdown: read(LOCKDOWN).ok().as_deref().and_then(selected_mode),
-            init_pid_namespace: fs::metadata(PID_NAMESPACE)
-                .is_ok_and(|namespace| namespace.ino() == INIT_PID_NAMESPACE),
+            init_pid_namespace: is_in_init_pid_namespace(),
         })
     }
 
@@ -177,6 +177,22 @@ impl KernelError {
             Self::Capabilities(_) => Some("run fdtrace where /proc is mounted"),
             Self::Fixture { .. } => Some("write the fixture again with `cargo xtask fixture`"),
         }
+    }
+}
+
+/// Whether process ids here are the ones that the kernel's programs see.
+#[must_use]
+pub fn is_in_init_pid_namespace() -> bool {
+    fs::metadata(PID_NAMESPACE).is_ok_and(|namespace| namespace.ino() == INIT_PID_NAMESPACE)
+}
+
+/// Reading a kernel's types takes memory that tracing does not: what the allocator has kept of it goes
+/// back to the kernel.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only gives back what nobody has allocated.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

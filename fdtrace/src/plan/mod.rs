@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Which mechanism the user asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
     /// The best that this kernel allows, hop by hop.
     Auto,
