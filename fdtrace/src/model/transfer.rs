@@ -1,10 +1,10 @@
 //! Transfer: one file's way in one message.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Cause, CauseMissing, DescriptionMissing, Doubt, Fate, FileDescription, FileIdentity, Hop,
-    Receiver, Sender, Socket, Task,
+    Receiver, Sender, Socket, SocketDescription, Task,
 };
 
 /// One file's way in one message.
@@ -66,6 +66,23 @@ impl Transfer {
         let hops = self.hops.iter().map(|seen| seen.t_ns);
         let sent = self.sender.iter().map(|sender| sender.t_ns);
         hops.chain(sent).chain(self.since_ns).min()
+    }
+
+    /// The path of its file, where it is in a tree and was described.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        let path = self.context.file.as_ref()?.path()?;
+        Some(path.text.as_str())
+    }
+
+    /// Whether its file is a socket that waits for connections at this address, and was seen to be.
+    #[must_use]
+    pub fn is_listening_on(&self, address: SocketAddr) -> bool {
+        matches!(
+            self.context.file.as_deref(),
+            Some(FileDescription::Socket(SocketDescription::Inet { local, listens: true, .. }))
+                if *local == address
+        )
     }
 
     /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
