@@ -89,7 +89,7 @@ pub use model::{
     Socket, SocketDescription, SocketType, Task, Transfer, Verdict, VsockAddr,
 };
 #[doc(inline)]
-pub use plan::Attach;
+pub use plan::{Attach, UnknownAttach};
 #[doc(inline)]
 pub use recording::ReadError;
 #[doc(inline)]

@@ -96,6 +96,7 @@ impl Transfer {
 
 /// Whether a transfer was followed, without a gap, from the sender's number to the receiver's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Chain {
     /// One pointer at every hop, from the sender's table to the receiver's.
     Whole,

@@ -8,7 +8,7 @@
 mod hooks;
 mod offsets;
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 pub use hooks::{Hook, Kind};
 pub use offsets::{Fact, OffsetError, Offsets};
@@ -372,3 +372,18 @@ impl fmt::Display for Attach {
         })
     }
 }
+
+impl FromStr for Attach {
+    type Err = UnknownAttach;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAttach> {
+        let all = [Self::Auto, Self::Trampoline, Self::Kprobe, Self::Tracepoint];
+        let found = all.into_iter().find(|attach| attach.to_string() == name);
+        found.ok_or(UnknownAttach)
+    }
+}
+
+/// A word that names no mechanism.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it is one of auto, trampoline, kprobe and tracepoint")]
+pub struct UnknownAttach;

@@ -17,8 +17,8 @@
 //! The first chunk is a [`Header`]. Its `format` changes only when older readers would go wrong;
 //! chunks of a kind that a reader does not know are skipped. Records only ever grow at the end of
 //! their parts (`Head`, `FileSeen`), and the header has the parts' sizes, so that records of
-//! another version are [brought to this one's form](layout): what they lack is zero. A header that has
-//! no coverage gets [one that its plan shows](earlier).
+//! another version are brought to this one's form (`layout.rs`): what they lack is zero. A header that has
+//! no coverage gets one that its plan shows (`earlier.rs`).
 
 mod earlier;
 mod layout;

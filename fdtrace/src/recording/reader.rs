@@ -42,6 +42,7 @@ pub enum Item {
 
 /// Why a recording cannot be read, or no further.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// Another kind of file.
     #[error("this is no fdtrace recording")]
