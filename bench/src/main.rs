@@ -37,7 +37,7 @@ struct Args {
     #[arg(long, value_name = "FILE", default_value = "fdtrace")]
     fdtrace: PathBuf,
     /// How fdtrace and the floor attach.
-    #[arg(long, value_enum, default_value_t = Attach::Auto)]
+    #[arg(long, default_value_t = Attach::Auto)]
     attach: Attach,
     /// Workloads to measure [default: all]
     #[arg(long, value_enum, value_name = "NAME")]

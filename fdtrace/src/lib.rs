@@ -1,73 +1,100 @@
-//! Follows open files through Unix sockets, hop by hop. Each module is one phase of the data's way.
+//! Follows open files through Unix sockets, hop by hop, and says what came out.
+//!
+//! A process can pass an open file to another through a Unix socket (`SCM_RIGHTS`). This crate watches
+//! the kernel do that, by eBPF: who sent which descriptor, who got it, under which number, and whether
+//! both are one `struct file`. Watching needs Linux 5.10 or later with BTF, and CAP_BPF, CAP_PERFMON and
+//! CAP_SYS_PTRACE; root has them.
+//!
+//! | to | use |
+//! |---|---|
+//! | assert in a test what is handed over | [`Watch`], [`require_privileges!`] |
+//! | trace in a program that goes on | [`Trace`] |
+//! | read what `fdtrace record` wrote | [`Recording`] |
+//!
+//! All three give [`Judged`] transfers. A transfer is one file in one message: it has a [`Fate`], a
+//! [`Cause`] where the fate has one and it was seen, and a [`Verdict`] on whether what came out is what
+//! went in. What is not known is `None`, and says why where it can: [`CauseMissing`], [`Doubt`].
+//!
+//! # In a test
+//!
+//! ```no_run
+//! use fdtrace::{Fate, Watch};
+//!
+//! # struct Proxy; impl Proxy { fn id(&self) -> u32 { 1 } fn reload(&self) {} }
+//! fn reload_hands_the_listener_over() -> Result<(), fdtrace::Error> {
+//!     fdtrace::require_privileges!(); // returns, and says so, where this process may not trace
+//!     # let (proxy, address) = (Proxy, ([127, 0, 0, 1], 8080).into());
+//!     let watch = Watch::descendants_of(proxy.id()).start()?; // returns when all is attached
+//!     proxy.reload();
+//!     let seen = watch.finish()?;
+//!     seen.one(|t| t.is_listening_on(address) && t.fate == Fate::Delivered)?
+//!         .same_object()?
+//!         .cloexec()?;
+//!     seen.nothing_lost()
+//! }
+//! # reload_hands_the_listener_over().unwrap();
+//! ```
+//!
+//! # Stability
+//!
+//! What is documented here is the interface. The crate's modules are public for the command, the tests
+//! and the benchmarks in its repository, and change as they must.
 
 // What needs `unsafe` is in the modules that allow it, and nowhere else.
 #![deny(unsafe_code)]
+#![warn(rustdoc::broken_intra_doc_links)]
 
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod explain;
+#[doc(hidden)]
 pub mod inflight;
-pub mod inherited;
+#[doc(hidden)]
 pub mod judge;
+#[doc(hidden)]
 pub mod kernel;
+#[cfg(test)]
+mod layers;
+mod library;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod plan;
+#[doc(hidden)]
 pub mod recording;
+#[doc(hidden)]
 pub mod report;
+#[doc(hidden)]
 #[allow(unsafe_code)]
 pub mod tracer;
+#[doc(hidden)]
 pub mod track;
+#[doc(hidden)]
 pub mod verify;
+#[doc(hidden)]
 pub mod watch;
+#[doc(hidden)]
 pub mod wire;
+#[doc(hidden)]
 #[allow(unsafe_code)]
 pub mod witness;
 
+#[doc(hidden)]
 pub use kernel::passing;
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        path::{Path, PathBuf},
-    };
-
-    fn sources(folder: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).unwrap();
-        let paths = entries.map(|entry| entry.unwrap().path());
-        paths
-            .flat_map(|path| match path.is_dir() {
-                true => sources(&path),
-                false => vec![path],
-            })
-            .collect()
-    }
-
-    #[test]
-    fn unsafe_blocks_are_only_where_the_system_or_programs_are_called() {
-        // Not in one piece, for this file is one of them.
-        const LINT: &str = concat!("unsafe", "_code");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut modules = Vec::new();
-        for path in sources(&root) {
-            let text = fs::read_to_string(&path).unwrap();
-            let folder = path.parent().unwrap().strip_prefix(&root).unwrap();
-            let lines = text.lines().zip(text.lines().skip(1));
-            for (_, declared) in
-                lines.filter(|(line, _)| line.contains(LINT) && !line.starts_with("#![deny("))
-            {
-                let name = declared.trim_end_matches(';').rsplit(' ').next().unwrap();
-                modules.push(folder.join(name).display().to_string());
-            }
-        }
-        modules.sort();
-        let expected = [
-            "kernel/passing",
-            "kernel/sys",
-            "tracer",
-            "verify/stage",
-            "verify/ways",
-            "witness",
-        ];
-        assert_eq!(modules, expected);
-    }
-}
+pub use library::{
+    AssertionError, Error, Handover, Item, Recording, Seen, Skipped, Trace, TraceBuilder,
+    Transfers, Watch, Watching, check_privileges, note_skipped,
+};
+#[doc(inline)]
+pub use model::{
+    Cause, CauseMissing, Chain, Context, Coverage, DescriptionMissing, Doubt, Fate,
+    FileDescription, FileIdentity, FilePath, Hop, HopSeen, Judged, Losses, Receiver, Sender,
+    Socket, SocketDescription, SocketType, Task, Transfer, Verdict, VsockAddr,
+};
+#[doc(inline)]
+pub use plan::{Attach, UnknownAttach};
+#[doc(inline)]
+pub use recording::ReadError;
+#[doc(inline)]
+pub use watch::{LiveError, StartError};

@@ -11,13 +11,11 @@ use std::{
 };
 
 use fdtrace::{
-    judge::{Meanwhile, Unseen},
+    judge::Meanwhile,
     kernel::KernelView,
     model::{Hop, Losses, Transfer, Verdict},
     plan::{Attach, Plan, PlanError, plan},
-    tracer::Tracer,
-    track::Tracker,
-    watch::live::now_ns,
+    watch::{Live, Options},
 };
 use libtest_mimic::Failed;
 
@@ -48,8 +46,8 @@ pub(crate) fn run(
         .enable_all()
         .build()?;
     let _guard = runtime.enter();
-    let mut tracer = match start(attach)? {
-        Ok(tracer) => tracer,
+    let mut live = match start(attach)? {
+        Ok(live) => live,
         Err(why) => {
             skip(test, &why);
             return Ok(());
@@ -62,24 +60,19 @@ pub(crate) fn run(
     let mut control = None;
     let rounds = transfers.div_ceil(ROUND);
     for _ in 0..rounds {
-        let mut tracker = Tracker::new(Box::new(|_| None))
-            .seeing_every_end(tracer.plan().sees_every_end())
-            .seeing_failed_sends(tracer.plan().sees_failed_sends());
-        let before = tracer.losses()?;
-        let mut unseen = Unseen::default();
-        unseen.read(&before, now_ns());
+        live.begin_anew();
+        live.read_losses()?;
+        let before = live.losses().clone();
         let mut closed = Vec::new();
         let begin = Instant::now();
-        let facts = workload.round(transfers / rounds, || {
-            drain(&mut tracer, &mut tracker);
-            take_closed(&tracer, &mut tracker, &mut unseen, &mut closed)
-        })?;
+        let facts = workload.round(transfers / rounds, || take_in(&mut live, &mut closed))?;
         took += begin.elapsed();
-        drain(&mut tracer, &mut tracker);
-        tracker.close_open();
-        take_closed(&tracer, &mut tracker, &mut unseen, &mut closed)?;
-        let losses = tracer.losses()?;
-        gaps.add(&before, &losses);
+        take_in(&mut live, &mut closed)?;
+        live.pipeline_mut().end();
+        take_in(&mut live, &mut closed)?;
+        live.read_losses()?;
+        let losses = live.losses();
+        gaps.add(&before, losses);
         if !losses.same_gaps(&before) {
             for (_, meanwhile) in &mut closed {
                 if *meanwhile == Meanwhile::AllSeen {
@@ -89,8 +82,9 @@ pub(crate) fn run(
         }
         let truth = Truth::of(facts);
         closed.retain(|(transfer, _)| truth.concerns(transfer));
-        tally.add(truth.check(&closed, tracer.plan()));
-        control = control.or_else(|| Control::with(&truth, &closed, tracer.plan()));
+        let plan = live.tracer().plan();
+        tally.add(truth.check(&closed, plan));
+        control = control.or_else(|| Control::with(&truth, &closed, plan));
     }
     workload.end()?;
     report(test, &tally, &gaps, took);
@@ -116,25 +110,14 @@ pub(crate) fn run(
     }
 }
 
-fn drain(tracer: &mut Tracer, tracker: &mut Tracker) {
-    tracer.drain(|event| tracker.apply(event.expect("records are whole")));
-}
-
 /// Takes over what has ended, with what was seen while it was on its way.
-fn take_closed(
-    tracer: &Tracer,
-    tracker: &mut Tracker,
-    unseen: &mut Unseen,
-    closed: &mut Vec<(Transfer, Meanwhile)>,
-) -> Result<(), Failed> {
-    let ended = tracker.take_closed();
-    if !ended.is_empty() {
-        unseen.read(&tracer.losses()?, now_ns());
+fn take_in(live: &mut Live, closed: &mut Vec<(Transfer, Meanwhile)>) -> Result<(), Failed> {
+    live.take_in(&mut |_| ())?;
+    if live.pipeline().asks_for_losses() {
+        live.read_losses()?;
     }
-    closed.extend(ended.into_iter().map(|transfer| {
-        let meanwhile = unseen.meanwhile(&transfer);
-        (transfer, meanwhile)
-    }));
+    assert_eq!(live.pipeline().undecodable(), 0, "records are whole");
+    closed.extend(live.pipeline_mut().take_ended());
     Ok(())
 }
 
@@ -188,9 +171,16 @@ fn report(test: &str, tally: &Tally, gaps: &Gaps, took: Duration) {
 }
 
 /// Attaches by this mechanism alone, or says why that shows nothing here.
-fn start(attach: Attach) -> Result<Result<Tracer, String>, Failed> {
+fn start(attach: Attach) -> Result<Result<Live, String>, Failed> {
     Ok(match planned(attach)? {
-        Ok((view, planned)) => Ok(Tracer::start(planned, BUFFER, &view.types)?),
+        Ok(_) => {
+            let options = Options {
+                attach,
+                buffer_bytes: BUFFER,
+                ..Options::default()
+            };
+            Ok(options.start()?)
+        }
         Err(why) => Err(why),
     })
 }

@@ -1,16 +1,17 @@
 //! The arguments, as typed.
 
+mod choices;
 mod inflight;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
+pub(super) use choices::{Attach, Order, PointerStyle};
 pub(super) use inflight::InFlight;
 
 use crate::{
-    model::{Fate, FileIdentity, PointerStyle},
-    plan::Attach,
+    model::{Fate, FileIdentity, Pointers},
     watch::{Limits, Selection},
 };
 
@@ -61,7 +62,7 @@ pub(super) struct Common {
     pub(super) attach: Attach,
     /// How to show kernel addresses; `auto` shows them unless kernel.kptr_restrict is 2.
     #[arg(long, value_enum, default_value_t = PointerStyle::Auto, global = true)]
-    pub(super) pointers: PointerStyle,
+    pointers: PointerStyle,
     /// When to use colour.
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
     pub(super) color: Color,
@@ -71,6 +72,13 @@ pub(super) struct Common {
     /// Say on stderr how long starting took.
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
+}
+
+impl Common {
+    /// Shows kernel addresses as is asked for, on a kernel with this `kernel.kptr_restrict`.
+    pub(super) fn pointers(&self, kptr_restrict: u8) -> Pointers {
+        Pointers::new(self.pointers.into(), kptr_restrict)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -328,14 +336,12 @@ impl Show {
         }
     }
 
-    /// Which of the transfers that there are to show; with a filter, those that it wants.
-    pub(super) fn selection(&self, wanted: bool) -> Selection {
+    /// Which of the transfers that there are to show.
+    pub(super) fn selection(&self) -> Selection {
         Selection {
-            wanted,
-            pids: Vec::new(),
-            comms: Vec::new(),
             fates: self.fate.clone(),
             kinds: self.kind.clone(),
+            ..Selection::default()
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
     let view = KernelView::live()?;
-    let mut plan = plan(&view, common.attach)?;
+    let mut plan = plan(&view, common.attach.into())?;
     let mut obstacles = Vec::new();
     if let Some(lacking) = view.capabilities.lacking_for_tracing() {
         obstacles.push(format!("this process lacks {lacking}"));
@@ -43,7 +43,7 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                 schema_version: schema::SCHEMA_VERSION,
                 fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
                 kernel: view.release.clone(),
-                plan: report::plan_entries(&plan),
+                plan: plan.entries(),
                 tested,
                 offsets: plan
                     .offsets

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     explain::{Path, Recorder, Recording, Story, Teller},
-    kernel::{KernelView, Symbols},
+    kernel::KernelView,
     model::{Pointers, Transfer},
     plan::{Plan, Price},
     report::{self, schema, write_json},
-    tracer::{Filter, Tracer},
-    track::Tracker,
+    tracer::Tracer,
     verify::{self, Onlooker, Outcome, Scenario, Verifier, fact::Fact},
+    watch::Options,
 };
 
 /// Room for the records of one scenario.
@@ -86,28 +86,21 @@ struct Theatre {
     verifier: Verifier,
     path: Path,
     pointers: Pointers,
-    symbols: Rc<Symbols>,
-    kptr_restrict: u8,
 }
 
 impl Theatre {
     fn open(common: &Common, limit: Duration) -> Result<Self> {
         let path = Path::of(&KernelView::live()?)?;
-        let mut started = startup::start(common, BUFFER_KIB, &Filter::default(), Price::Any)?;
-        started.prepare_snapshots()?;
-        let symbols = Rc::new(started.symbols);
-        let known = Rc::clone(&symbols);
-        let tracker = Tracker::new(Box::new(move |address| {
-            known.symbolize(address).map(|(name, _)| name.to_owned())
-        }))
-        .seeing_every_end(started.tracer.plan().sees_every_end())
-        .seeing_failed_sends(started.tracer.plan().sees_failed_sends());
+        let options = Options {
+            price: Price::Any,
+            snapshots: true,
+            ..startup::options(common, BUFFER_KIB)
+        };
+        let live = startup::start(&options, common)?;
         Ok(Self {
-            verifier: Verifier::new(started.tracer, tracker, limit),
             path,
-            pointers: Pointers::new(common.pointers, started.kptr_restrict),
-            symbols,
-            kptr_restrict: started.kptr_restrict,
+            pointers: common.pointers(live.header().kptr_restrict),
+            verifier: Verifier::new(live, limit),
         })
     }
 
@@ -141,13 +134,14 @@ impl Theatre {
         out: Output,
         common: &Common,
     ) -> Result<Output> {
+        let live = self.verifier.live();
         let stepper = Rc::new(RefCell::new(Stepper {
             out,
             scenario,
             plan: self.verifier.plan().clone(),
             path: self.path.clone(),
-            pointers: Pointers::new(common.pointers, self.kptr_restrict),
-            symbols: Rc::clone(&self.symbols),
+            pointers: common.pointers(live.header().kptr_restrict),
+            symbolize: Rc::from(live.symbolizer()),
             told: 0,
             at_end_of_input: false,
         }));

@@ -14,15 +14,15 @@ use nix::time::{ClockId, clock_gettime};
 use super::{
     CannotRun, EXIT_FAILED, EXIT_OK, Output,
     args::{Common, Format, InFlight},
-    startup::{Interrupt, block_on, check_privileges},
+    startup::{Interrupt, block_on},
 };
 use crate::{
     inflight::{Census, PathFilter, Sightings, Wanted, select},
     kernel::KernelView,
-    model::Pointers,
     plan::Offsets,
     report::{InFlightJson, InFlightReport, InFlightText, Round},
     tracer::{Queues, SocketTables},
+    watch::check_privileges,
 };
 
 /// Something matches.
@@ -44,7 +44,7 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     }
     let view = KernelView::live()?;
     check_privileges(&view)?;
-    let pointers = Pointers::new(common.pointers, view.kptr_restrict);
+    let pointers = common.pointers(view.kptr_restrict);
     let offsets = Offsets::resolve(&view)?;
     let tables = SocketTables::of(&offsets, &view.symbols);
     let mut queues = Queues::open(&offsets, &view.types, tables)?;
@@ -89,7 +89,7 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
             socket: args.socket.clone(),
             deleted: args.deleted,
         };
-        let selection = select(&census, &wanted, args.sort, &sightings);
+        let selection = select(&census, &wanted, args.sort.into(), &sightings);
         let exit_code = if selection.matched > 0 {
             EXIT_MATCH
         } else {

@@ -28,12 +28,12 @@ use args::{Args, Command};
 pub use output::Output;
 
 use crate::{
-    inherited,
-    kernel::KernelError,
+    kernel::{KernelError, inherited},
     plan::PlanError,
     report::{sanitize, schema},
     tracer::ProbeError,
     verify::SelectionError,
+    watch::StartError,
 };
 
 /// Every check passed, or nothing contradicted.
@@ -93,8 +93,8 @@ fn complain(error: &anyhow::Error, verbose: bool) {
         let _ = writeln!(stderr, "hint: {hint}");
     }
     let log = error
-        .downcast_ref::<ProbeError>()
-        .and_then(ProbeError::verifier_log);
+        .downcast_ref::<StartError>()
+        .and_then(StartError::verifier_log);
     if let (true, Some(log)) = (verbose, log) {
         const LINES: usize = 40;
         let lines: Vec<&str> = log.trim_end().lines().collect();
@@ -120,7 +120,9 @@ fn one_line(error: &anyhow::Error) -> String {
 
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
-        if let Some(error) = cause.downcast_ref::<KernelError>() {
+        if let Some(error) = cause.downcast_ref::<StartError>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<KernelError>() {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<ProbeError>() {
             error.hint()

@@ -1,30 +1,27 @@
 //! `fdtrace replay` and `fdtrace report`: a recorded trace, shown as it would have been live, for
 //! other tools, or as a page.
 
-use std::{cell::RefCell, collections::HashMap, io::BufReader, path::Path, rc::Rc};
+use std::{io::BufReader, path::Path};
 
 use anyhow::{Context as _, Result};
 
 use super::{
     Output,
-    args::{Common, Page, Replay, ReplayFormat},
+    args::{Common, Page, Replay as ReplayArgs, ReplayFormat},
     place::{DASH, open_for_reading},
-    trace::{block, finish, start_of},
+    trace::{block, exit_code},
 };
 use crate::{
-    model::{Losses, Pointers, UnreadQueues},
-    plan::{show_every_end, show_failed_sends},
-    recording::{End, Item, Reader},
+    model::Pointers,
     report::{Dot, Html, Json, Lines, Mermaid, Perfetto, sanitize},
-    track::Tracker,
-    watch::{Limits, Selection, Session, TraceEnd, TraceReport},
+    watch::{Limits, Replay, Selection, Session, TraceReport},
 };
 
-pub(super) fn run(args: &Replay, common: &Common) -> Result<u8> {
+pub(super) fn run(args: &ReplayArgs, common: &Common) -> Result<u8> {
     let selection = Selection {
         pids: args.ends.pid.clone(),
         comms: args.ends.comm.clone(),
-        ..args.show.selection(false)
+        ..args.show.selection()
     };
     play(
         &args.recording,
@@ -68,93 +65,22 @@ fn play(
         false => recording.display().to_string(),
     };
     let file = open_for_reading(recording).with_context(|| format!("cannot read {path}"))?;
-    let mut reader = Reader::new(BufReader::new(file)).with_context(|| path.clone())?;
-    let header = reader.header().clone();
-
-    let names = Rc::new(RefCell::new(HashMap::new()));
-    let known = Rc::clone(&names);
-    let targets = || {
-        let hooks = header.plan.iter();
-        hooks.filter_map(|entry| entry.target.as_deref())
-    };
-    let tracker = Tracker::new(Box::new(move |address| {
-        known.borrow().get(&address).cloned()
-    }))
-    .seeing_every_end(show_every_end(targets()))
-    .seeing_failed_sends(show_failed_sends(targets()))
-    .seeing_descriptions(header.described);
+    let mut replay = Replay::new(BufReader::new(file)).with_context(|| path.clone())?;
+    replay.tell_overdue(limits.overdue_ns);
     let mut out = Output::open(common.output.as_deref())?;
-    let pointers = Pointers::new(common.pointers, header.kptr_restrict);
-    let mut session = Session::begin(
-        tracker,
-        Selection {
-            // A filtered trace has more in it than it was to show.
-            wanted: header.filtered,
-            ..selection
-        },
-        report(&mut out, pointers),
-        &start_of(&header),
-        limits,
-    )?;
-
-    let mut end = None;
-    let mut trouble = None;
-    let mut losses: Option<Losses> = None;
-    let mut last_ns = header.t_ns;
-    while !session.is_full() {
-        match reader.next_item() {
-            Ok(Some(Item::Event(record))) => session.record(&record),
-            Ok(Some(Item::Symbol { address, name })) => {
-                names.borrow_mut().insert(address, name);
-            }
-            Ok(Some(Item::Losses(now))) => losses = Some(now),
-            Ok(Some(Item::Pause { t_ns })) => {
-                last_ns = t_ns;
-                if let Some(losses) = losses.take() {
-                    session.lost(&losses, t_ns);
-                }
-                session.settle(t_ns);
-                session.pause(t_ns)?;
-            }
-            Ok(Some(Item::End(ended))) => end = Some(ended),
-            Ok(None) => break,
-            Err(error) => {
-                trouble = Some(error.to_string());
-                break;
-            }
-        }
+    let pointers = common.pointers(replay.header().kptr_restrict);
+    let report = report(&mut out, pointers);
+    let mut session = Session::begin(selection, limits, report, replay.header())?;
+    while !session.is_full()
+        && let Some(batch) = replay.next_batch()
+    {
+        session.show(&batch)?;
     }
-    let End {
-        t_ns,
-        command_status,
-        losses,
-        unread_at_end,
-    } = end.unwrap_or_else(|| End {
-        t_ns: last_ns,
-        losses: session.losses().clone(),
-        ..End::default()
-    });
-    session.lost(&losses, t_ns);
-    let unknown = session.undecodable();
-    if unknown > 0 {
-        trouble.get_or_insert(format!(
-            "{unknown} records are of kinds that only a later fdtrace knows"
-        ));
-    }
-    if let Some(trouble) = trouble.as_ref().filter(|_| !common.quiet) {
+    let ended = replay.end();
+    if let Some(trouble) = ended.incomplete.as_ref().filter(|_| !common.quiet) {
         eprintln!("fdtrace: {}: {}", sanitize(&path), sanitize(trouble));
     }
-    let end = TraceEnd {
-        t_ns,
-        command_status,
-        incomplete: trouble,
-        unread: UnreadQueues {
-            at_start: header.unread_at_start.clone(),
-            at_end: unread_at_end,
-        },
-        ..TraceEnd::default()
-    };
-    let code = finish(session, end, &losses)?;
+    let code = session.end(ended, exit_code)?;
     out.finish()?;
     Ok(code)
 }

@@ -6,14 +6,11 @@ use anyhow::Result;
 
 use super::{
     CannotRun, Output,
-    args::{ExtraReport, ReportFormat},
+    args::{Common, ExtraReport, ReportFormat},
     output,
     place::{Place, write_name},
 };
-use crate::{
-    model::{PointerStyle, Pointers},
-    report::{Json, Junit, Report, Several, Tap, Text},
-};
+use crate::report::{Json, Junit, Report, Several, Tap, Text};
 
 /// Open outputs, the main one first.
 pub(super) struct Outputs(Vec<(ReportFormat, Output)>);
@@ -53,13 +50,13 @@ impl Outputs {
     /// The reports that write there. Aliases for addresses are each report's own.
     pub(super) fn reports(
         &mut self,
-        style: PointerStyle,
+        common: &Common,
         kptr_restrict: u8,
         hops: bool,
     ) -> Several<'_> {
         let mut reports: Vec<Box<dyn Report + '_>> = Vec::new();
         for (format, out) in &mut self.0 {
-            let pointers = Pointers::new(style, kptr_restrict);
+            let pointers = common.pointers(kptr_restrict);
             reports.push(match format {
                 ReportFormat::Text => Box::new(Text::new(out, pointers, hops)),
                 ReportFormat::Json => Box::new(Json::new(out, pointers, hops)),

@@ -1,130 +1,50 @@
-//! From the running kernel to attached programs: the way that every command that watches it
-//! goes. What a command does with the tracer is its own affair.
-
-use std::time::Instant;
+//! What every command that watches this kernel has in common: the options that lead there, and what is
+//! said of it on stderr; a runtime; and how it is interrupted.
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CannotRun, args::Common};
+use super::args::Common;
 use crate::{
-    inherited,
-    kernel::{KernelView, Symbols, Types},
-    model::Gaps,
-    plan::{Price, plan_at},
-    tracer::{Filter, SocketTables, Tracer},
-    watch::{found::Found, looks},
+    kernel::inherited,
+    watch::{Live, Options},
 };
 
-/// Programs attached to this kernel, and what is known of it.
-pub(super) struct Started {
-    pub(super) tracer: Tracer,
-    pub(super) symbols: Symbols,
-    pub(super) kptr_restrict: u8,
-    pub(super) types: Types,
+/// What the common arguments ask for, with a ring buffer of `buffer_kib` KiB.
+pub(super) fn options(common: &Common, buffer_kib: u32) -> Options {
+    Options {
+        attach: common.attach.into(),
+        buffer_bytes: buffer_kib.saturating_mul(1024),
+        ..Options::default()
+    }
 }
 
-/// Plans, loads, tests and attaches. `buffer_kib` is the size of the ring buffer; `filter` says
-/// whose transfers to watch, and `price` what that may cost others.
+/// Attaches, and says on stderr how long that took and what could not be read.
 ///
 /// # Errors
 /// If fdtrace may not, or cannot, trace here.
-pub(super) fn start(
-    common: &Common,
-    buffer_kib: u32,
-    filter: &Filter,
-    price: Price,
-) -> Result<Started> {
-    let begin = Instant::now();
-    let view = KernelView::live()?;
-    check_privileges(&view)?;
-    let viewed = begin.elapsed();
-    let plan = plan_at(&view, common.attach, price)?;
-    let KernelView {
-        types,
-        symbols,
-        kptr_restrict,
-        ..
-    } = view;
-    let bytes = buffer_kib.saturating_mul(1024);
-    let tracer = Tracer::start_filtered(plan, bytes, &types, filter)?;
+pub(super) fn start(options: &Options, common: &Common) -> Result<Live> {
+    let live = options.start()?;
+    let took = live.took();
     if common.verbose {
         eprintln!(
             "fdtrace: read the kernel's types and symbols in {} ms, attached after {} ms",
-            viewed.as_millis(),
-            begin.elapsed().as_millis()
+            took.view.as_millis(),
+            took.attach.as_millis()
         );
     }
-    Ok(Started {
-        tracer,
-        symbols,
-        kptr_restrict,
-        types,
-    })
-}
-
-impl Started {
-    /// What is in queues already, with all that is attached, and what of it could not be read, which
-    /// is said on stderr at once.
-    pub(super) fn find_queued(&mut self, common: &Common) -> (Found, Option<String>) {
-        let begin = Instant::now();
-        let tables = SocketTables::of(&self.tracer.plan().offsets, &self.symbols);
-        let looked = self
-            .tracer
-            .prepare_queues(&self.types, tables)
-            .and_then(|()| looks::first(&mut self.tracer));
-        let (found, gaps) = match looked {
-            Ok((found, gaps)) => (found, Ok(gaps)),
-            Err(error) => (Found::default(), Err(error.into())),
-        };
-        let unread = unread(gaps);
-        if let Some(unread) = unread.as_ref().filter(|_| !common.quiet) {
-            eprintln!("fdtrace: not all is known of what was queued before: {unread}");
-        }
-        if common.verbose {
-            eprintln!(
-                "fdtrace: looked through all queues in {} ms",
-                begin.elapsed().as_millis()
-            );
-        }
-        (found, unread)
+    if let Some(unread) = &live.header().unread_at_start
+        && !common.quiet
+    {
+        eprintln!("fdtrace: not all is known of what was queued before: {unread}");
     }
-
-    /// Makes snapshots of descriptor tables ready, which only some commands need.
-    ///
-    /// # Errors
-    /// If the kernel refuses the iterator.
-    pub(super) fn prepare_snapshots(&mut self) -> Result<()> {
-        Ok(self.tracer.prepare_snapshots(&self.types)?)
+    if options.queues && common.verbose {
+        eprintln!(
+            "fdtrace: looked through all queues in {} ms",
+            took.look.as_millis()
+        );
     }
-}
-
-/// In words, what a look through the queues could not read.
-pub(super) fn unread(gaps: Result<Gaps>) -> Option<String> {
-    match gaps {
-        Ok(gaps) => gaps.described(),
-        Err(error) => Some(format!("{error:#}")),
-    }
-}
-
-pub(super) fn check_privileges(view: &KernelView) -> Result<()> {
-    if let Some(lacking) = view.capabilities.lacking_for_tracing() {
-        return Err(CannotRun {
-            what: format!("tracing needs {lacking}, which this process lacks"),
-            hint: "run it with sudo",
-        }
-        .into());
-    }
-    if !view.init_pid_namespace {
-        return Err(CannotRun {
-            what: "this process is in a pid namespace of its own, so the kernel's process ids \
-                   are not those it sees"
-                .to_owned(),
-            hint: "run the container with the host's pid namespace (--pid=host)",
-        }
-        .into());
-    }
-    Ok(())
+    Ok(live)
 }
 
 /// Runs what a command does on a runtime of one thread.

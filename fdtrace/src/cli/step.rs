@@ -16,12 +16,11 @@ use crate::{
         Path, Recording, Story, Teller,
         story::{Act, Passage},
     },
-    kernel::Symbols,
     model::{Pointers, Transfer},
     plan::Plan,
     report::story as tell,
-    track::Tracker,
     verify::{Scenario, fact::Fact},
+    watch::Pipeline,
 };
 
 const CYAN: Style = AnsiColor::Cyan.on_default();
@@ -39,7 +38,7 @@ pub(super) struct Stepper<W> {
     /// How to show addresses.
     pub pointers: Pointers,
     /// Names code addresses.
-    pub symbols: Rc<Symbols>,
+    pub symbolize: Rc<dyn Fn(u64) -> Option<String>>,
     /// Acts that have been told.
     pub told: usize,
     /// The reader has no more to say, so nothing stops any more.
@@ -100,14 +99,15 @@ impl<W: Write> Stepper<W> {
 
     /// The story so far: what is on its way counts as queued.
     fn story(&mut self, recording: &Recording) -> Story {
-        let symbols = Rc::clone(&self.symbols);
-        let mut tracker = Tracker::new(Box::new(move |address| {
-            symbols.symbolize(address).map(|(name, _)| name.to_owned())
-        }));
+        let symbolize = Rc::clone(&self.symbolize);
+        let mut coverage = self.plan.coverage();
+        // Nothing has left its queue unseen yet, and what leaves it later is told of later.
+        (coverage.every_end, coverage.failed_sends) = (true, false);
+        let mut pipeline = Pipeline::new(coverage, Box::new(move |address| symbolize(address)));
         for event in &recording.events {
-            tracker.apply(event.clone());
+            pipeline.event(event.clone());
         }
-        tracker.close_open();
+        pipeline.end();
         let pids: Vec<u32> = recording
             .facts
             .iter()
@@ -116,9 +116,10 @@ impl<W: Write> Stepper<W> {
                 _ => None,
             })
             .collect();
-        let transfers: Vec<Transfer> = tracker
-            .take_closed()
+        let transfers: Vec<Transfer> = pipeline
+            .take_ended()
             .into_iter()
+            .map(|(transfer, _)| transfer)
             .filter(|transfer| {
                 let sender = transfer.sender.as_ref().map(|sender| sender.pid);
                 let receiver = transfer.receiver.as_ref().map(|receiver| receiver.pid);

@@ -1,37 +1,30 @@
 //! `fdtrace trace` and `fdtrace record`: watching what others do, as it happens.
 
 use std::{
-    cell::Cell,
-    fs::{self, File},
+    fs::File,
     io::{self, IsTerminal as _},
     os::fd::AsFd as _,
-    os::unix::fs::MetadataExt as _,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
     args::{Common, ExitStatus, Format, Record, Show, Trace, Watch},
     place::{Place, Replaced, write_name},
     ready::ReadyFile,
-    startup::{self, Interrupt, Started},
+    startup::{self, Interrupt},
 };
 use crate::{
-    kernel::sys::{give_heap_back, utc_offset_s},
-    model::{Losses, Pointers, Tally, UnreadQueues, Verdict},
-    plan::{Plan, Price},
-    recording::{End, FORMAT, Header, Writer},
-    report::{Json, Lines, plan_entries},
-    tracer::{Cgroup, Filter},
-    track::Tracker,
+    model::{Pointers, Tally, Verdict},
+    recording::{Header, Writer},
+    report::{Json, Lines},
+    tracer::Filter,
     watch::{
-        Limits, Selection, Session, TraceEnd, TraceReport, TraceStart,
+        Bounds, Ended, Limits, Options, Selection, Session, TraceReport,
         command::{CommandStdout, Held},
-        live::{AskedSymbols, Bounds, Live, Stopped, now_ns},
+        find_cgroup,
     },
 };
 
@@ -47,10 +40,12 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
             ready,
             &args.watch,
             common,
-            args.show.selection(true),
-            args.show.limits(),
+            Shown {
+                selection: args.show.selection(),
+                limits: args.show.limits(),
+                recording: None,
+            },
             |pointers| report(to, args.format, &args.show, pointers),
-            None,
         )
         .await?;
         out.finish()?;
@@ -74,7 +69,7 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
     };
     let held = hold(&args.watch, command_stdout)?;
     startup::block_on(async {
-        let shown = |pointers| -> Box<dyn TraceReport> {
+        let report = |pointers| -> Box<dyn TraceReport> {
             if common.quiet {
                 Box::new(Lines::summary_alone(io::sink(), pointers))
             } else {
@@ -86,10 +81,12 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
             ready,
             &args.watch,
             common,
-            Selection::default(),
-            Limits::NONE,
-            shown,
-            Some(file),
+            Shown {
+                selection: Selection::default(),
+                limits: Limits::NONE,
+                recording: Some(file),
+            },
+            report,
         )
         .await
     })
@@ -189,45 +186,34 @@ pub(super) fn block<W: io::Write>(out: W) -> io::BufWriter<W> {
     io::BufWriter::with_capacity(1 << 16, out)
 }
 
-#[expect(clippy::too_many_arguments, reason = "what trace and record differ in")]
+/// Where what is watched goes.
+struct Shown {
+    selection: Selection,
+    limits: Limits,
+    recording: Option<RecordingFile>,
+}
+
 async fn watch<'a>(
     held: Option<Held>,
     ready: Option<ReadyFile>,
     args: &Watch,
     common: &Common,
-    selection: Selection,
-    limits: Limits,
+    shown: Shown,
     report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
-    recording: Option<RecordingFile>,
 ) -> Result<u8> {
     let mut interrupt = Interrupt::new()?;
-    let filter = filter(args, held.as_ref())?;
-    let selection = Selection {
-        wanted: filter.is_on(),
-        ..selection
+    let options = Options {
+        filter: filter(args, held.as_ref())?,
+        queues: true,
+        timing: args.stats,
+        ..startup::options(common, args.buffer)
     };
-    let mut started = startup::start(common, args.buffer, &filter, Price::Low)?;
-    let (found, unread_at_start) = started.find_queued(common);
-    let Started {
-        tracer,
-        symbols,
-        kptr_restrict,
-        types,
-    } = started;
-    drop(types);
-    give_heap_back();
-
-    let timing = args.stats.then(|| tracer.time_programs()).transpose()?;
-    let header = Header {
-        filtered: filter.is_on(),
-        unread_at_start,
-        ..header(tracer.plan(), kptr_restrict)?
-    };
+    let mut live = startup::start(&options, common)?;
+    live.pipeline_mut().tell_overdue(shown.limits.overdue_ns);
     let cannot_record = "cannot write the recording";
-    let begun = match &recording {
-        Some(file) => Some(file.begin(&header).context(cannot_record)?),
-        None => None,
-    };
+    if let Some(file) = &shown.recording {
+        live.record_to(file.begin(live.header()).context(cannot_record)?);
+    }
     if let Some(ready) = ready {
         ready.tell()?;
     }
@@ -236,63 +222,23 @@ async fn watch<'a>(
         duration: args.duration,
         command: held.map(Held::release).transpose()?,
     };
-    if let Some(file) = recording {
+    if let Some(file) = shown.recording {
         file.put().context(cannot_record)?;
     }
-    let asked = AskedSymbols::default();
-    let tracker = Tracker::new(asked.symbolizer(symbols))
-        .seeing_every_end(tracer.plan().sees_every_end())
-        .seeing_failed_sends(tracer.plan().sees_failed_sends())
-        .seeing_descriptions(true);
-    let session = Session::begin(
-        tracker,
-        selection,
-        report(Pointers::new(common.pointers, kptr_restrict)),
-        &start_of(&header),
-        limits,
-    )?;
-    let mut live = Live {
-        tracer,
-        session,
-        recording: begun,
-        asked,
-        found,
-    };
+    let pointers = common.pointers(live.header().kptr_restrict);
+    let report = report(pointers);
+    let mut session = Session::begin(shown.selection, shown.limits, report, live.header())?;
 
-    let stopped = live.run(interrupt.received(), &bounds).await?;
-    let command_status = match stopped {
-        Stopped::CommandEnded(status) => Some(status),
-        _ => None,
-    };
-    let looked = live.look_again()?;
-    let unread_at_end = looked.and_then(|gaps| startup::unread(gaps.map_err(anyhow::Error::from)));
-    let losses = live.tracer.losses_at_end()?;
-    let programs = timing.as_ref().map(|_| live.tracer.costs()).transpose()?;
-    let t_ns = now_ns();
-    live.session.lost(&losses, t_ns);
-    live.end_recording(&End {
-        t_ns,
-        command_status,
-        losses: losses.clone(),
-        unread_at_end: unread_at_end.clone(),
-    })?;
-    let undecodable = live.session.undecodable();
-    let end = TraceEnd {
-        t_ns,
-        command_status,
-        incomplete: None,
-        unread: UnreadQueues {
-            at_start: header.unread_at_start.clone(),
-            at_end: unread_at_end,
-        },
-        programs,
-        exit_code: EXIT_OK,
-    };
-    let exit_code = finish(live.session, end, &losses)?;
+    let stopped = live
+        .run(&mut session, interrupt.received(), &bounds)
+        .await?;
+    let ended = live.end(!session.is_full(), stopped.command_status())?;
+    let undecodable = ended.undecodable;
+    let exit_code = session.end(ended, exit_code)?;
     if undecodable > 0 {
         bail!("{undecodable} records could not be decoded: the eBPF object is not this fdtrace's");
     }
-    Ok(match (args.exit_status, command_status) {
+    Ok(match (args.exit_status, stopped.command_status()) {
         (ExitStatus::Command, Some(status)) if exit_code == EXIT_OK => {
             u8::try_from(status).unwrap_or(EXIT_FAILED)
         }
@@ -300,26 +246,13 @@ async fn watch<'a>(
     })
 }
 
-/// Reports the end, with the exit code that comes of it; returns that.
-pub(super) fn finish(session: Session<'_>, end: TraceEnd, losses: &Losses) -> Result<u8> {
-    let code = Cell::new(EXIT_OK);
-    session.end(|tally| {
-        code.set(exit_code(tally, losses, end.incomplete.is_some()));
-        TraceEnd {
-            exit_code: code.get(),
-            ..end
-        }
-    })?;
-    Ok(code.get())
-}
-
 /// A contradiction outweighs a gap, which outweighs all that went well.
-fn exit_code(tally: &Tally, losses: &Losses, incomplete: bool) -> u8 {
+pub(super) fn exit_code(tally: &Tally, ended: &Ended) -> u8 {
     if tally.verdict(Verdict::Different) > 0 {
         EXIT_FAILED
-    } else if incomplete
+    } else if ended.incomplete.is_some()
         || tally.verdict(Verdict::Lost) > 0
-        || losses.any()
+        || ended.losses.any()
         || tally.forgotten() > 0
     {
         EXIT_INCONCLUSIVE
@@ -328,45 +261,8 @@ fn exit_code(tally: &Tally, losses: &Losses, incomplete: bool) -> u8 {
     }
 }
 
-fn header(plan: &Plan, kptr_restrict: u8) -> Result<Header> {
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let (head_bytes, file_bytes) = Header::record_sizes();
-    Ok(Header {
-        format: FORMAT,
-        fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: plan.release.clone(),
-        wall_ns: u64::try_from(wall.as_nanos())?,
-        t_ns: now_ns(),
-        utc_offset_s: utc_offset_s(wall.as_secs()),
-        kptr_restrict,
-        plan: plan_entries(plan),
-        filtered: false,
-        described: true,
-        unread_at_start: None,
-        head_bytes,
-        file_bytes,
-    })
-}
-
-/// What a recording's header tells a report.
-pub(super) fn start_of(header: &Header) -> TraceStart<'_> {
-    TraceStart {
-        version: &header.fdtrace,
-        kernel: &header.kernel,
-        wall_ns: header.wall_ns,
-        t_ns: header.t_ns,
-        utc_offset_s: header.utc_offset_s,
-        plan: &header.plan,
-    }
-}
-
 /// Whose transfers to watch.
 fn filter(args: &Watch, held: Option<&Held>) -> Result<Filter> {
-    for pid in &args.pid {
-        check_alive(*pid)?;
-    }
     Ok(Filter {
         pids: match held {
             Some(held) => vec![held.pid()],
@@ -376,40 +272,4 @@ fn filter(args: &Watch, held: Option<&Held>) -> Result<Filter> {
         cgroup: args.cgroup.as_deref().map(find_cgroup).transpose()?,
         describe: true,
     })
-}
-
-fn find_cgroup(path: &Path) -> Result<Cgroup> {
-    // As it is, or as `/proc/PID/cgroup` has it: below one of these.
-    const MOUNTED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    let below = path.strip_prefix("/").unwrap_or(path);
-    let candidates = MOUNTED.map(|mounted| Path::new(mounted).join(below));
-    let found = [path.to_owned()]
-        .into_iter()
-        .chain(candidates)
-        .find(|path| {
-            statfs(path).is_ok_and(|system| system.filesystem_type() == CGROUP2_SUPER_MAGIC)
-        });
-    let Some(path) = found else {
-        return Err(CannotRun {
-            what: format!("{} is no cgroup of version 2", path.display()),
-            hint: "they are folders below /sys/fs/cgroup",
-        }
-        .into());
-    };
-    let metadata = fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()));
-    Ok(Cgroup {
-        id: metadata?.ino(),
-        path,
-    })
-}
-
-fn check_alive(pid: u32) -> Result<()> {
-    if Path::new(&format!("/proc/{pid}")).exists() {
-        return Ok(());
-    }
-    Err(CannotRun {
-        what: format!("there is no process {pid}"),
-        hint: "`ps -e` shows those that there are",
-    }
-    .into())
 }

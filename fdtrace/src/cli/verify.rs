@@ -13,17 +13,15 @@ use super::{
     explain::Gallery,
     programme::Programme,
     reports::Outputs,
-    startup::{self, Interrupt, Started},
+    startup::{self, Interrupt},
 };
 use crate::{
-    explain, inherited,
-    kernel::KernelView,
-    model::Pointers,
+    explain,
+    kernel::{KernelView, inherited},
     plan::Price,
     report::{self, Report as _, Start, Summary},
-    tracer::Filter,
-    track::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
+    watch::Options,
 };
 
 /// Descriptors that there must be room for to begin a scenario beside others, which need some too.
@@ -79,30 +77,26 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
     let mut interrupt = Interrupt::new()?;
 
-    let mut started = startup::start(common, args.buffer, &Filter::default(), Price::Any)?;
-    started.prepare_snapshots()?;
-    let Started {
-        tracer,
-        symbols,
-        kptr_restrict,
-        ..
-    } = started;
-
-    let timing = args.stats.then(|| tracer.time_programs()).transpose()?;
-    let tracker = Tracker::new(Box::new(move |address| {
-        symbols.symbolize(address).map(|(name, _)| name.to_owned())
-    }))
-    .seeing_every_end(tracer.plan().sees_every_end())
-    .seeing_failed_sends(tracer.plan().sees_failed_sends());
-    let mut verifier = Verifier::new(tracer, tracker, args.time_limit);
+    let options = Options {
+        price: Price::Any,
+        snapshots: true,
+        ..startup::options(common, args.buffer)
+    };
+    let live = startup::start(&options, common)?;
+    let kptr_restrict = live.header().kptr_restrict;
+    let timing = args
+        .stats
+        .then(|| live.tracer().time_programs())
+        .transpose()?;
+    let mut verifier = Verifier::new(live, args.time_limit);
     let mut stories = None;
     if args.explain_failure {
         let path = explain::Path::of(&KernelView::live()?)?;
         let gallery = Gallery::default();
         verifier.show_to(Box::new(gallery.clone()));
-        stories = Some((path, gallery, Pointers::new(common.pointers, kptr_restrict)));
+        stories = Some((path, gallery, common.pointers(kptr_restrict)));
     }
-    let mut report = outputs.reports(common.pointers, kptr_restrict, args.hops);
+    let mut report = outputs.reports(common, kptr_restrict, args.hops);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

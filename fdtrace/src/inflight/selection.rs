@@ -40,7 +40,7 @@ pub enum SocketFilter {
 }
 
 /// The order of sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Those with most files first.
     Count,

@@ -4,12 +4,17 @@
 //! snapshot taken once at start-up, of the running kernel ([`KernelView::live`]) or of a recorded
 //! one ([`KernelView::fixture`]); everything downstream asks the view and cannot tell them apart.
 //!
-//! Taking a view loads no program that stays, mounts no file system and changes no setting. Nothing
-//! here decides what to trace: that is the plan's business. It judges no kernel by its version either,
-//! only by what it contains. [`sys`] and [`passing`] are system calls for other modules to make.
+//! Nothing here loads a program, attaches a hook, mounts a file system or changes a setting of the
+//! kernel, and nothing here decides what to trace: that is the plan's business. It judges no kernel by
+//! its version either, only by what it contains.
+//!
+//! Three modules are about this process and its kernel: [`inherited`] has what the process was
+//! started with, [`clock`] the time, and [`passing`] the system calls that pass descriptors.
 
 mod capabilities;
+pub mod clock;
 mod fixture;
+pub mod inherited;
 mod mechanisms;
 mod names;
 #[allow(unsafe_code)]
@@ -110,8 +115,7 @@ impl KernelView {
                 .and_then(|level| level.trim().parse().ok())
                 .unwrap_or(2),
             lockdown: read(LOCKDOWN).ok().as_deref().and_then(selected_mode),
-            init_pid_namespace: fs::metadata(PID_NAMESPACE)
-                .is_ok_and(|namespace| namespace.ino() == INIT_PID_NAMESPACE),
+            init_pid_namespace: is_in_init_pid_namespace(),
         })
     }
 
@@ -177,6 +181,18 @@ impl KernelError {
             Self::Fixture { .. } => Some("write the fixture again with `cargo xtask fixture`"),
         }
     }
+}
+
+/// Whether process ids here are the ones that the kernel's programs see.
+#[must_use]
+pub fn is_in_init_pid_namespace() -> bool {
+    fs::metadata(PID_NAMESPACE).is_ok_and(|namespace| namespace.ino() == INIT_PID_NAMESPACE)
+}
+
+/// Reading a kernel's types takes memory that tracing does not: what the allocator has kept of it goes
+/// back to the kernel.
+pub fn give_memory_back() {
+    sys::give_heap_back();
 }
 
 fn live_types() -> Result<Types, KernelError> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 /// Why something of a transfer is left open. Whatever else is told of it is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Doubt {
     /// Two threads of one process send on this socket, and either may have sent it: the process is
     /// certain, the thread and the time are not.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Fate {
     /// It has a new number at the receiver.
     Delivered,
@@ -86,6 +87,7 @@ impl fmt::Display for Fate {
 /// Why a transfer ended as it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Cause {
     /// The control buffer was too small, or there was none.
     NoControlRoom,
@@ -174,6 +176,7 @@ impl fmt::Display for Cause {
 /// Why a fate that has a cause is told without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum CauseMissing {
     /// Nothing that this kernel lets fdtrace watch shows it.
     NotWatched,

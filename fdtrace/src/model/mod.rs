@@ -19,7 +19,7 @@ mod transfer;
 mod verdict;
 
 pub use actor::{Receiver, Sender, Task};
-pub use coverage::PlanEntry;
+pub use coverage::{Coverage, PlanEntry};
 pub use doubt::Doubt;
 pub use fate::{Cause, CauseMissing, Fate};
 pub use file::{

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{FileIdentity, HopSeen, Transfer};
 
 /// How to show them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PointerStyle {
     /// As they are, unless `kernel.kptr_restrict` is 2.
     Auto,

@@ -1,10 +1,10 @@
 //! Transfer: one file's way in one message.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Cause, CauseMissing, DescriptionMissing, Doubt, Fate, FileDescription, FileIdentity, Hop,
-    Receiver, Sender, Socket, Task,
+    Receiver, Sender, Socket, SocketDescription, Task,
 };
 
 /// One file's way in one message.
@@ -68,6 +68,23 @@ impl Transfer {
         hops.chain(sent).chain(self.since_ns).min()
     }
 
+    /// The path of its file, where it is in a tree and was described.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        let path = self.context.file.as_ref()?.path()?;
+        Some(path.text.as_str())
+    }
+
+    /// Whether its file is a socket that waits for connections at this address, and was seen to be.
+    #[must_use]
+    pub fn is_listening_on(&self, address: SocketAddr) -> bool {
+        matches!(
+            self.context.file.as_deref(),
+            Some(FileDescription::Socket(SocketDescription::Inet { local, listens: true, .. }))
+                if *local == address
+        )
+    }
+
     /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
     #[must_use]
     pub fn last_ns(&self) -> u64 {
@@ -79,6 +96,7 @@ impl Transfer {
 
 /// Whether a transfer was followed, without a gap, from the sender's number to the receiver's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Chain {
     /// One pointer at every hop, from the sender's table to the receiver's.
     Whole,

@@ -1,6 +1,6 @@
 //! Verdict: whether two descriptors are one file object.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use super::Transfer;
 
@@ -43,4 +43,12 @@ pub struct Judged {
     pub transfer: Transfer,
     /// Whether it was the same file; `None` where nothing came out to compare.
     pub verdict: Option<Verdict>,
+}
+
+impl Deref for Judged {
+    type Target = Transfer;
+
+    fn deref(&self) -> &Transfer {
+        &self.transfer
+    }
 }

@@ -8,18 +8,18 @@
 mod hooks;
 mod offsets;
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 pub use hooks::{Hook, Kind};
 pub use offsets::{Fact, OffsetError, Offsets};
 
 use crate::{
     kernel::{KernelView, TypeError},
-    model::{Hop, Mechanism},
+    model::{Coverage, Hop, Mechanism, PlanEntry},
 };
 
 /// Which mechanism the user asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
     /// The best that this kernel allows, hop by hop.
     Auto,
@@ -294,13 +294,51 @@ impl Plan {
     /// Whether the end of every list shows. Otherwise one that is still open may have ended.
     #[must_use]
     pub fn sees_every_end(&self) -> bool {
-        show_every_end(self.hooks().map(|hook| hook.target))
+        self.hooks()
+            .any(|hook| [LIST_RELEASED, LIST_FREED].contains(&hook.target))
     }
 
     /// Whether it shows what a send returned whose list did not get into a queue.
     #[must_use]
     pub fn sees_failed_sends(&self) -> bool {
-        show_failed_sends(self.hooks().map(|hook| hook.target))
+        self.hooks()
+            .any(|hook| SENDS_RETURNED.contains(&hook.target))
+    }
+
+    /// What it shows, where files are not described.
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        let watched = self.hops.iter().filter(|planned| planned.is_watched());
+        let mut coverage = Coverage::of(watched.map(|planned| planned.hop));
+        coverage.every_end = self.sees_every_end();
+        coverage.failed_sends = self.sees_failed_sends();
+        coverage
+    }
+
+    /// The plan in words: an entry for each hook, and one for each hop without any.
+    #[must_use]
+    pub fn entries(&self) -> Vec<PlanEntry> {
+        let mut entries = Vec::new();
+        for planned in &self.hops {
+            let entry = PlanEntry {
+                hop: planned.hop.name().to_owned(),
+                mechanism: None,
+                kind: None,
+                target: None,
+                skipped: !planned.is_watched(),
+                why: planned.why.clone(),
+            };
+            entries.extend(planned.hooks.iter().map(|hook| PlanEntry {
+                mechanism: Some(hook.kind.mechanism().name().to_owned()),
+                kind: Some(hook.kind.name().to_owned()),
+                target: Some(hook.target.to_owned()),
+                ..entry.clone()
+            }));
+            if !planned.is_watched() {
+                entries.push(entry);
+            }
+        }
+        entries
     }
 
     /// Takes `hook` out of the plan because it does not work here, and says so.
@@ -319,17 +357,8 @@ impl Plan {
     }
 }
 
-/// Whether hooks on these targets show the end of every list.
-pub fn show_every_end<'a>(mut targets: impl Iterator<Item = &'a str>) -> bool {
-    targets.any(|target| [LIST_RELEASED, LIST_FREED].contains(&target))
-}
-
-/// Whether hooks on these targets show what a send returned whose list did not get into a queue.
-pub fn show_failed_sends<'a>(mut targets: impl Iterator<Item = &'a str>) -> bool {
-    const SEND_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "sock_send_length"];
-    targets.any(|target| SEND_RETURNED.contains(&target))
-}
-
+/// Where a send returns whose list did not get into a queue.
+const SENDS_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "sock_send_length"];
 /// Where a call gives its list back.
 const LIST_RELEASED: &str = "__scm_destroy";
 /// Where the memory of a list is given back.
@@ -345,3 +374,18 @@ impl fmt::Display for Attach {
         })
     }
 }
+
+impl FromStr for Attach {
+    type Err = UnknownAttach;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAttach> {
+        let all = [Self::Auto, Self::Trampoline, Self::Kprobe, Self::Tracepoint];
+        let found = all.into_iter().find(|attach| attach.to_string() == name);
+        found.ok_or(UnknownAttach)
+    }
+}
+
+/// A word that names no mechanism.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it is one of auto, trampoline, kprobe and tracepoint")]
+pub struct UnknownAttach;

@@ -17,8 +17,10 @@
 //! The first chunk is a [`Header`]. Its `format` changes only when older readers would go wrong;
 //! chunks of a kind that a reader does not know are skipped. Records only ever grow at the end of
 //! their parts (`Head`, `FileSeen`), and the header has the parts' sizes, so that records of
-//! another version are [brought to this one's form](layout): what they lack is zero.
+//! another version are brought to this one's form (`layout.rs`): what they lack is zero. A header that has
+//! no coverage gets one that its plan shows (`earlier.rs`).
 
+mod earlier;
 mod layout;
 mod reader;
 mod writer;
@@ -28,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use reader::{Item, ReadError, Reader};
 pub use writer::Writer;
 
-use crate::model::{Losses, PlanEntry};
+use crate::model::{Coverage, Losses, PlanEntry};
 
 /// What a recording begins with.
 const MAGIC: &[u8; 18] = b"fdtrace recording\n";
@@ -79,12 +81,11 @@ pub struct Header {
     pub kptr_restrict: u8,
     /// How each hop was watched.
     pub plan: Vec<PlanEntry>,
+    /// What that shows. Earlier versions left it to be concluded from the plan.
+    pub coverage: Coverage,
     /// Whether a filter was on: then only transfers that it wanted are of interest.
     #[serde(default)]
     pub filtered: bool,
-    /// Whether the files of each message are described; earlier versions described some.
-    #[serde(default)]
-    pub described: bool,
     /// What could not be read of what lay in queues as the trace began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_at_start: Option<String>,

@@ -2,7 +2,9 @@
 
 use std::io::{self, Read};
 
-use super::{CHUNK_HEAD, Chunk, End, FORMAT, Header, MAGIC, PAYLOAD_MAX, checksum, layout};
+use super::{
+    CHUNK_HEAD, Chunk, End, FORMAT, Header, MAGIC, PAYLOAD_MAX, checksum, earlier, layout,
+};
 use crate::model::Losses;
 
 /// Gives what a recording holds, in the order in which it was written.
@@ -40,6 +42,7 @@ pub enum Item {
 
 /// Why a recording cannot be read, or no further.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// Another kind of file.
     #[error("this is no fdtrace recording")]
@@ -95,8 +98,10 @@ impl<R: Read> Reader<R> {
         if form.format > FORMAT {
             return Err(ReadError::NewerFormat { found: form.format });
         }
-        let header: Header =
-            serde_json::from_slice(&payload).map_err(|_| damaged("its header is incomplete"))?;
+        let header: Header = serde_json::from_slice(&payload)
+            .and_then(earlier::complete)
+            .and_then(serde_json::from_value)
+            .map_err(|_| damaged("its header is incomplete"))?;
         if !layout::is_usable(header.head_bytes, header.file_bytes) {
             return Err(damaged("its records have impossible sizes"));
         }

@@ -200,34 +200,9 @@ fn result_name(result: ScenarioResult) -> &'static str {
     }
 }
 
-/// The plan as the contract has it: an entry per hook, or one for a hop without any.
+/// The plan as the contract has it.
 pub(crate) fn plan(plan: &Plan) -> Vec<PlanEntry> {
-    let mut entries = Vec::new();
-    for planned in &plan.hops {
-        let entry = PlanEntry {
-            hop: planned.hop.name().to_owned(),
-            mechanism: None,
-            kind: None,
-            target: None,
-            skipped: !planned.is_watched(),
-            why: planned.why.clone(),
-        };
-        if !planned.is_watched() {
-            entries.push(entry);
-            continue;
-        }
-        for hook in &planned.hooks {
-            entries.push(PlanEntry {
-                hop: entry.hop.clone(),
-                mechanism: Some(hook.kind.mechanism().name().to_owned()),
-                kind: Some(hook.kind.name().to_owned()),
-                target: Some(hook.target.to_owned()),
-                skipped: false,
-                why: entry.why.clone(),
-            });
-        }
-    }
-    entries
+    plan.entries()
 }
 
 fn hop(transfer: &Transfer, entry: &Entry<'_>, pointers: &mut Pointers) -> schema::Hop {

@@ -16,10 +16,11 @@ mod task_files;
 mod wanted;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     collections::HashMap,
     io,
     num::NonZero,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -45,7 +46,7 @@ pub use wanted::WantedProcesses;
 
 use crate::{
     kernel::Types,
-    model::{Losses, Pass, ProgramCost, QueuedFile, Snapshot},
+    model::{Coverage, Losses, Pass, ProgramCost, QueuedFile, Snapshot},
     plan::{Hook, Plan},
     wire::{DecodeError, Event, decode},
 };
@@ -70,7 +71,9 @@ const RECORD_HEAD: usize = 8;
 /// Programs attached to the running kernel.
 pub struct Tracer {
     ebpf: Ebpf,
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: RingBuf<MapData>,
+    /// The ring buffer's descriptor, registered with the runtime that waits for it.
+    ready: OnceCell<AsyncFd<OwnedFd>>,
     /// The ring buffer's size.
     ring_bytes: usize,
     /// How long records gather.
@@ -135,16 +138,12 @@ impl Tracer {
         let program_log = program_log::ProgramLog::open(&mut ebpf);
         filter.suspend(&mut ebpf)?;
         let start_times = attach_tested(&mut ebpf, &mut plan, types, begin)?;
-        let ring: RingBuf<_> = take_map(&mut ebpf, object::RING)?;
-        // SAFETY: the ring buffer keeps its descriptor until it is dropped.
-        let ring = unsafe { AsyncFd::register(ring) }.map_err(|source| ProbeError::System {
-            action: "wait for the ring buffer",
-            source: source.into(),
-        })?;
+        let ring = take_map(&mut ebpf, object::RING)?;
         let wake = take_map(&mut ebpf, object::WAKE)?;
         let mut tracer = Self {
             ebpf,
             ring,
+            ready: OnceCell::new(),
             wake,
             ring_bytes: object::ring_bytes(buffer_bytes) as usize,
             gather: GATHER,
@@ -182,6 +181,14 @@ impl Tracer {
         &self.plan
     }
 
+    /// What the events of that plan show.
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = self.plan.coverage();
+        coverage.descriptions = self.filter.describe;
+        coverage
+    }
+
     /// What starting took.
     #[must_use]
     pub fn start_times(&self) -> StartTimes {
@@ -198,13 +205,17 @@ impl Tracer {
     ///
     /// # Errors
     /// If the ring buffer cannot be waited for.
+    ///
+    /// # Panics
+    /// Outside of a runtime with I/O and time.
     pub async fn readable(&self) -> io::Result<()> {
+        let ring = self.registered()?;
         let due = match self.due.get() {
             Some(due) => due,
             None => {
                 tokio::select! {
                     () = tokio::time::sleep_until(self.wakes) => {}
-                    ready = self.ring.readable() => ready?.clear_ready(),
+                    ready = ring.readable() => ready?.clear_ready(),
                 }
                 let due = Instant::now() + self.gather;
                 self.due.set(Some(due));
@@ -214,9 +225,27 @@ impl Tracer {
         // From here on only a program that finds the ring buffer half full makes it ready again.
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
-            ready = self.ring.readable() => ready?.clear_ready(),
+            ready = ring.readable() => ready?.clear_ready(),
         }
         Ok(())
+    }
+
+    /// In what time there may be records worth reading, without anything waking whoever waits for the
+    /// ring buffer's descriptor.
+    #[must_use]
+    pub fn next_read_in(&self) -> Duration {
+        let next = self.due.get().unwrap_or(self.wakes);
+        next.saturating_duration_since(Instant::now())
+    }
+
+    fn registered(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if let Some(registered) = self.ready.get() {
+            return Ok(registered);
+        }
+        let ring = self.as_fd().try_clone_to_owned()?;
+        // SAFETY: a descriptor that is owned stays open until it is dropped.
+        let registered = unsafe { AsyncFd::register(ring) }?;
+        Ok(self.ready.get_or_init(|| registered))
     }
 
     /// Hands over every record that is in the ring buffer now. Where others write as fast as this
@@ -257,9 +286,8 @@ impl Tracer {
 
     /// Hands over what there is, as long as some of `left` bytes of the ring buffer are left.
     fn read(&mut self, left: &mut usize, take: &mut impl FnMut(&[u8])) {
-        let ring = self.ring.get_mut();
         while *left > 0
-            && let Some(record) = ring.next()
+            && let Some(record) = self.ring.next()
         {
             take(&record);
             *left = left.saturating_sub(RECORD_HEAD + record.len().next_multiple_of(RECORD_HEAD));
@@ -388,6 +416,14 @@ impl Tracer {
             action: "take a snapshot of descriptor tables",
         })?;
         task_files.snapshot(&mut self.ebpf, processes)
+    }
+}
+
+/// The ring buffer: readable when a program wakes whoever waits for it.
+impl AsFd for Tracer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring buffer keeps its descriptor until it is dropped.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 

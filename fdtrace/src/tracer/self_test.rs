@@ -9,7 +9,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 
 use super::{ProbeError, counters};
 use crate::{
-    passing,
+    kernel::passing,
     plan::{Hook, Plan},
 };
 

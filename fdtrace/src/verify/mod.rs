@@ -37,13 +37,12 @@ pub use selection::{SelectionError, select};
 use stage_process::{Said, StageProcess};
 
 use crate::{
-    inherited,
-    judge::{Meanwhile, Unseen},
+    judge::Meanwhile,
+    kernel::inherited,
     model::{Losses, ProgramCost, Snapshot, Transfer, Verdict},
     plan::Plan,
-    tracer::{ProbeError, Tracer},
-    track::Tracker,
-    watch::live::now_ns,
+    tracer::ProbeError,
+    watch::{Live, LiveError, with_causes},
     witness::{self, Originals, Testimony, Witness},
 };
 
@@ -68,18 +67,15 @@ const LINES_WAITING: usize = 64;
 /// stages come through a channel, records from the ring buffer. What the tracer sees is kept apart
 /// by process id, for each stage has processes of its own.
 pub struct Verifier {
-    tracer: Tracer,
-    tracker: Tracker,
+    live: Live,
     /// The scenarios under way, by the order in which they began.
     plays: BTreeMap<u64, Play>,
     begun: u64,
     /// Transfers that have ended while something was under way.
     closed: Vec<Ended>,
     closed_in_all: u64,
-    unseen: Unseen,
     /// Where stages speak to the verifier, and where it listens.
     said: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
-    undecodable: u64,
     limit: Duration,
     onlooker: Box<dyn Onlooker>,
 }
@@ -107,6 +103,9 @@ pub enum VerifyError {
     /// The counters cannot be read.
     #[error(transparent)]
     Tracer(#[from] ProbeError),
+    /// The records cannot be taken in.
+    #[error(transparent)]
+    Live(#[from] LiveError),
 }
 
 /// A scenario under way.
@@ -154,8 +153,8 @@ impl Record {
     /// Notes what the verifier could not do.
     fn note(&mut self, error: &(dyn std::error::Error + 'static)) {
         match inherited::is_out_of_descriptors(error) {
-            true => self.short.push(inherited::shortage(&chain(error))),
-            false => self.trouble.push(chain(error)),
+            true => self.short.push(inherited::shortage(&with_causes(error))),
+            false => self.trouble.push(with_causes(error)),
         }
     }
 
@@ -192,17 +191,14 @@ struct Mistakable {
 impl Verifier {
     /// A verifier that gives each scenario `limit` of time.
     #[must_use]
-    pub fn new(tracer: Tracer, tracker: Tracker, limit: Duration) -> Self {
+    pub fn new(live: Live, limit: Duration) -> Self {
         Self {
-            tracer,
-            tracker,
+            live,
             plays: BTreeMap::new(),
             begun: 0,
             closed: Vec::new(),
             closed_in_all: 0,
-            unseen: Unseen::default(),
             said: mpsc::channel(LINES_WAITING),
-            undecodable: 0,
             limit,
             onlooker: Box::new(()),
         }
@@ -213,10 +209,16 @@ impl Verifier {
         self.onlooker = onlooker;
     }
 
+    /// What watches.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// The plan that is in force.
     #[must_use]
     pub fn plan(&self) -> &Plan {
-        self.tracer.plan()
+        self.live.tracer().plan()
     }
 
     /// What has been lost so far.
@@ -224,7 +226,7 @@ impl Verifier {
     /// # Errors
     /// If the counters cannot be read.
     pub fn losses(&self) -> Result<Losses, VerifyError> {
-        Ok(self.tracer.losses()?)
+        Ok(self.live.tracer().losses()?)
     }
 
     /// What each program has cost so far.
@@ -232,13 +234,13 @@ impl Verifier {
     /// # Errors
     /// If the kernel does not tell.
     pub fn costs(&self) -> Result<Vec<ProgramCost>, VerifyError> {
-        Ok(self.tracer.costs()?)
+        Ok(self.live.tracer().costs()?)
     }
 
     /// Records that could not be decoded; not zero only if the object and this program differ.
     #[must_use]
     pub fn undecodable(&self) -> u64 {
-        self.undecodable
+        self.live.pipeline().undecodable()
     }
 
     /// How many scenarios are under way.
@@ -273,7 +275,7 @@ impl Verifier {
                 deadline: tokio::time::Instant::now() + self.limit,
                 late: false,
                 losses,
-                undecodable: self.undecodable,
+                undecodable: self.undecodable(),
                 closed_before: self.closed_in_all,
             },
         );
@@ -302,7 +304,7 @@ impl Verifier {
                     Some(said) => self.hear(said).await?,
                     None => None,
                 },
-                ready = self.tracer.readable() => {
+                ready = self.live.tracer().readable() => {
                     ready.map_err(|source| ProbeError::System {
                         action: "wait for the ring buffer",
                         source,
@@ -365,7 +367,8 @@ impl Verifier {
                 let answer = self.look(&fact, &mut play.originals, &mut play.record);
                 // What led here is told before where it led to.
                 self.drain()?;
-                self.onlooker.see(said.number, &fact, &mut self.tracer);
+                self.onlooker
+                    .see(said.number, &fact, self.live.tracer_mut());
                 let checkpoint = fact.is_checkpoint();
                 play.record.facts.push(fact);
                 if checkpoint {
@@ -394,13 +397,14 @@ impl Verifier {
         let pids = play.record.pids();
         // The actors are gone, and with them every socket that could still deliver.
         if self.plays.is_empty() {
-            self.tracker.close_open();
+            self.live.pipeline_mut().end();
         } else {
-            self.tracker.close_open_of(|pid| pids.contains(&pid));
+            let pipeline = self.live.pipeline_mut();
+            pipeline.end_of(|pid| pids.contains(&pid));
         }
         self.collect_closed()?;
         let lossless =
-            self.read_losses()?.same_gaps(&play.losses) && self.undecodable == play.undecodable;
+            self.read_losses()?.same_gaps(&play.losses) && self.undecodable() == play.undecodable;
         let (own, others): (Vec<_>, _) = std::mem::take(&mut self.closed)
             .into_iter()
             .partition(|ended| is_of(&ended.transfer, &pids));
@@ -420,7 +424,7 @@ impl Verifier {
             play.scenario,
             &play.record,
             own.collect(),
-            self.tracer.plan(),
+            self.live.tracer().plan(),
             lossless,
             play.begin.elapsed(),
         );
@@ -528,32 +532,29 @@ impl Verifier {
     }
 
     fn snapshot(&mut self, pid: u32, record: &mut Record) -> Snapshot {
-        self.tracer.snapshot(&[pid]).unwrap_or_else(|error| {
-            record.note(&error);
-            Snapshot::new()
-        })
+        self.live
+            .tracer_mut()
+            .snapshot(&[pid])
+            .unwrap_or_else(|error| {
+                record.note(&error);
+                Snapshot::new()
+            })
     }
 
     fn drain(&mut self) -> Result<(), VerifyError> {
-        self.tracer.drain(|event| match event {
-            Ok(event) => {
-                self.onlooker.hear(&event);
-                self.tracker.apply(event);
-            }
-            Err(_) => self.undecodable += 1,
-        });
+        let onlooker = &mut self.onlooker;
+        self.live.take_in(&mut |event| onlooker.hear(event))?;
         self.collect_closed()
     }
 
     fn collect_closed(&mut self) -> Result<(), VerifyError> {
-        let closed = self.tracker.take_closed();
-        if !closed.is_empty() {
-            self.read_losses()?;
+        if self.live.pipeline().asks_for_losses() {
+            self.live.read_losses()?;
         }
-        for transfer in closed {
+        for (transfer, meanwhile) in self.live.pipeline_mut().take_ended() {
             self.closed.push(Ended {
                 before: self.closed_in_all,
-                meanwhile: self.unseen.meanwhile(&transfer),
+                meanwhile,
                 transfer,
             });
             self.closed_in_all += 1;
@@ -566,9 +567,8 @@ impl Verifier {
 
     /// What has been lost by now, which is noted.
     fn read_losses(&mut self) -> Result<Losses, VerifyError> {
-        let losses = self.tracer.losses()?;
-        self.unseen.read(&losses, now_ns());
-        Ok(losses)
+        self.live.read_losses()?;
+        Ok(self.live.losses().clone())
     }
 
     /// Lets go of others' transfers on a busy machine. An actor says that it has joined before it
@@ -583,15 +583,4 @@ impl Verifier {
         self.closed
             .retain(|ended| ended.before >= newer || is_of(&ended.transfer, &pids));
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -63,7 +63,7 @@ impl Verifier {
         let deadline = Instant::now() + RELEASE_LIMIT;
         let mut pause = Duration::from_millis(1);
         loop {
-            let snapshot = match self.tracer.snapshot(&[process::id()]) {
+            let snapshot = match self.live.tracer_mut().snapshot(&[process::id()]) {
                 Ok(snapshot) => snapshot,
                 Err(error) => {
                     record.note(&error);

@@ -38,7 +38,7 @@ use super::{
     scenarios,
 };
 use crate::{
-    inherited,
+    kernel::inherited,
     model::{Cause, Fate},
 };
 pub use receiving::Incoming;

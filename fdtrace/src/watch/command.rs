@@ -24,7 +24,7 @@ use nix::{
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    inherited,
+    kernel::inherited,
     kernel::sys::{exit_now, fork, open_process, set_ignored, wait_on},
 };
 

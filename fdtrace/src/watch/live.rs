@@ -1,17 +1,20 @@
-//! Live: feeds a session, and a recording if there is one, from the running kernel, until there is
-//! a reason to stop.
+//! Live: feeds the pipeline from the running kernel, and a recording if there is one.
 
-use std::{cell::RefCell, fs::File, future::pending, io, rc::Rc, time::Duration};
+use std::{fs::File, future::pending, io, rc::Rc, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use super::{Session, command::Running, found::Found, looks};
+use super::{
+    Ended, Pipeline, Session, Took, command::Running, found::Found, looks, recorder::Recorder,
+    with_causes,
+};
 use crate::{
-    kernel,
-    model::Gaps,
-    recording::{End, Writer},
-    tracer::{ProbeError, Tracer},
+    kernel::{Symbols, clock::now_ns},
+    model::{Judged, Losses, UnreadQueues},
+    recording::{End, Header, Writer},
+    tracer::{ProbeError, Stats, Tracer},
     track::Symbolizer,
+    wire::Event,
 };
 
 /// How often losses are looked at while nothing asks for them, and the recording is brought up to
@@ -20,6 +23,7 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Why live tracing failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LiveError {
     /// The tracer.
     #[error(transparent)]
@@ -38,44 +42,13 @@ pub enum LiveError {
     Recording(#[source] io::Error),
 }
 
-/// What there is to stop for, beside an interrupt and the session being full.
+/// What there is to stop for, beside an interrupt and a report that has all that it was to show.
 #[derive(Default)]
 pub struct Bounds {
     /// How long to trace.
     pub duration: Option<Duration>,
     /// The command, whose end is the trace's.
     pub command: Option<Running>,
-}
-
-/// Code addresses that the tracker asked about, and that the recording does not have yet.
-#[derive(Clone, Default)]
-pub struct AskedSymbols(Rc<RefCell<Vec<(u64, String)>>>);
-
-impl AskedSymbols {
-    /// Names addresses as this kernel does, and notes each.
-    #[must_use]
-    pub fn symbolizer(&self, symbols: kernel::Symbols) -> Symbolizer {
-        let asked = Rc::clone(&self.0);
-        Box::new(move |address| {
-            let name = symbols.symbolize(address)?.0.to_owned();
-            asked.borrow_mut().push((address, name.clone()));
-            Some(name)
-        })
-    }
-}
-
-/// Tracing, while it lasts.
-pub struct Live<'a> {
-    /// What watches.
-    pub tracer: Tracer,
-    /// What is made of it.
-    pub session: Session<'a>,
-    /// Where the raw records go too.
-    pub recording: Option<Writer<File>>,
-    /// See there.
-    pub asked: AskedSymbols,
-    /// What was in queues as the trace began, or as it ended.
-    pub found: Found,
 }
 
 /// Why tracing stopped.
@@ -91,13 +64,102 @@ pub enum Stopped {
     CommandEnded(i32),
 }
 
-impl Live<'_> {
-    /// Traces until `interrupted` is done, or a bound is reached.
+impl Stopped {
+    /// What the traced command returned, as a shell would say it.
+    #[must_use]
+    pub fn command_status(self) -> Option<i32> {
+        match self {
+            Self::CommandEnded(status) => Some(status),
+            Self::Interrupted | Self::Elapsed | Self::Full => None,
+        }
+    }
+}
+
+/// What starting leaves.
+pub(super) struct Parts {
+    pub(super) tracer: Tracer,
+    pub(super) symbols: Rc<Symbols>,
+    pub(super) found: Found,
+    pub(super) header: Header,
+    pub(super) timing: Option<Stats>,
+    pub(super) took: Took,
+}
+
+/// This machine, being watched.
+pub struct Live {
+    parts: Parts,
+    pipeline: Pipeline,
+    recorder: Option<Recorder>,
+    tick: Option<Interval>,
+}
+
+impl Live {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            pipeline: pipeline(&parts),
+            recorder: None,
+            tick: None,
+            parts,
+        }
+    }
+
+    /// What is watched, as a recording's header says it.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.parts.header
+    }
+
+    /// What starting took.
+    #[must_use]
+    pub fn took(&self) -> Took {
+        self.parts.took
+    }
+
+    /// What watches.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.parts.tracer
+    }
+
+    /// What watches, to be asked for more than records.
+    pub fn tracer_mut(&mut self) -> &mut Tracer {
+        &mut self.parts.tracer
+    }
+
+    /// What is made of the records.
+    #[must_use]
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// What is made of the records, to be told more.
+    pub fn pipeline_mut(&mut self) -> &mut Pipeline {
+        &mut self.pipeline
+    }
+
+    /// Names code addresses as this kernel does.
+    #[must_use]
+    pub fn symbolizer(&self) -> Symbolizer {
+        symbolizer(&self.parts.symbols)
+    }
+
+    /// Lets go of all that is followed, and begins anew with what comes from now on.
+    pub fn begin_anew(&mut self) {
+        self.pipeline = pipeline(&self.parts);
+    }
+
+    /// Has all records from now on written to a recording.
+    pub fn record_to(&mut self, writer: Writer<File>) {
+        self.recorder = Some(Recorder::new(writer, self.symbolizer()));
+    }
+
+    /// Traces into a report until `interrupted` is done, or a bound is reached.
     ///
     /// # Errors
-    /// If something can no longer be read or written.
+    /// A [`LiveError`]: if something can no longer be read or written.
     pub async fn run(
         &mut self,
+        session: &mut Session<'_>,
         interrupted: impl Future<Output = ()>,
         bounds: &Bounds,
     ) -> Result<Stopped, LiveError> {
@@ -115,8 +177,6 @@ impl Live<'_> {
             }
         };
         tokio::pin!(interrupted, elapsed, command_ended);
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopped = loop {
             tokio::select! {
                 // In this order: a flood of records must not keep anybody from stopping it.
@@ -126,64 +186,102 @@ impl Live<'_> {
                 status = &mut command_ended => {
                     break Stopped::CommandEnded(status.map_err(LiveError::Command)?);
                 }
-                _ = tick.tick() => self.drain(true)?,
-                ready = self.tracer.readable() => {
-                    ready.map_err(LiveError::Wait)?;
-                    self.drain(false)?;
-                }
+                batch = self.next_batch() => session.show(&batch?).map_err(LiveError::Report)?,
             }
-            if self.session.is_full() {
+            if session.is_full() {
                 break Stopped::Full;
             }
         };
         // Records are there before the call that made them returns, so these are all.
-        self.drain(true)?;
+        session
+            .show(&self.drain(true)?)
+            .map_err(LiveError::Report)?;
         Ok(stopped)
     }
 
-    /// Looks once more for what is in queues, if that tells anything; says what it could not read.
+    /// Waits until there may be something, and takes it out: what has ended, which may be nothing, or
+    /// is overdue. Cancel-safe.
     ///
     /// # Errors
-    /// Likewise.
-    pub fn look_again(&mut self) -> Result<Option<Result<Gaps, ProbeError>>, LiveError> {
-        if self.session.is_full() {
-            return Ok(None);
-        }
-        let Some(look) = looks::last(&mut self.tracer, &self.session) else {
-            return Ok(None);
-        };
-        let gaps = look.map(|(found, gaps)| {
-            self.found = found;
-            gaps
+    /// A [`LiveError`], but for those of a report and of a command.
+    pub async fn next_batch(&mut self) -> Result<Vec<Judged>, LiveError> {
+        let tick = self.tick.get_or_insert_with(|| {
+            let mut tick = interval_at(Instant::now(), TICK);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tick
         });
-        // What has been read since the look began comes after it.
-        self.drain(true)?;
-        Ok(Some(gaps))
+        let look_for_losses = tokio::select! {
+            biased;
+            _ = tick.tick() => true,
+            ready = self.parts.tracer.readable() => {
+                ready.map_err(LiveError::Wait)?;
+                false
+            }
+        };
+        self.drain(look_for_losses)
     }
 
-    /// Takes out what is in the ring buffer, and what was lost where that is needed.
-    fn drain(&mut self, look_for_losses: bool) -> Result<(), LiveError> {
+    /// Takes out what is in the ring buffer, and what was lost if that is needed or asked for. Gives
+    /// what has ended or is overdue.
+    ///
+    /// # Errors
+    /// [`LiveError::Tracer`] if the counters cannot be read, [`LiveError::Recording`] if the recording
+    /// cannot be written.
+    pub fn drain(&mut self, look_for_losses: bool) -> Result<Vec<Judged>, LiveError> {
+        let any = self.take_in(&mut |_| ())?;
+        let now = now_ns();
+        let settled = self.pipeline.settle(now);
+        let lost = (look_for_losses || self.pipeline.asks_for_losses()) && self.read_losses()?;
+        if self.pipeline.asks_what_is_overdue(now)
+            // What cannot be looked for is not told of.
+            && let Ok(mut found) = looks::overdue(&mut self.parts.tracer, &self.pipeline)
+        {
+            for record in found.take() {
+                self.pipeline.record(&record, &mut |_| ());
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.record(&record).map_err(LiveError::Recording)?;
+                }
+            }
+        }
+        let mut batch = self.pipeline.take_judged();
+        let overdue = self.pipeline.take_overdue(now);
+        if let Some(recorder) = &mut self.recorder
+            && (any || lost || settled || !overdue.is_empty())
+        {
+            recorder.pause(now).map_err(LiveError::Recording)?;
+        }
+        batch.extend(overdue);
+        Ok(batch)
+    }
+
+    /// Takes what is in the ring buffer into the pipeline, and judges nothing yet; `hear` is called
+    /// with each event before. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// [`LiveError::Recording`] if the recording cannot be written.
+    pub fn take_in(&mut self, hear: &mut dyn FnMut(&Event)) -> Result<bool, LiveError> {
         let Self {
-            tracer,
-            session,
-            recording,
-            asked,
-            found,
+            parts: Parts { tracer, found, .. },
+            pipeline,
+            recorder,
+            ..
         } = self;
         let mut written = Ok(());
         let mut any = false;
         let mut take = |record: &[u8]| {
             any = true;
-            session.record(record);
-            if let Some(recording) = recording
+            pipeline.record(record, &mut |event| {
+                hear(event);
+                if let Some(recorder) = recorder
+                    && written.is_ok()
+                {
+                    written = recorder.name(event);
+                }
+            });
+            if let Some(recorder) = recorder
                 && written.is_ok()
             {
-                written = asked
-                    .0
-                    .borrow_mut()
-                    .drain(..)
-                    .try_for_each(|(address, name)| recording.symbol(address, &name))
-                    .and_then(|()| recording.event(record));
+                written = recorder.record(record);
             }
         };
         tracer.drain_records(|record| {
@@ -196,65 +294,92 @@ impl Live<'_> {
             take(&found);
         }
         written.map_err(LiveError::Recording)?;
-        if recording.is_none() {
-            asked.0.borrow_mut().clear();
-        }
-        let now = now_ns();
-        let settled = session.settle(now);
-        let mut changed = false;
-        if look_for_losses || session.asks_for_losses() {
-            let mut losses = tracer.losses()?;
-            // What was skipped while the counters were read may have been counted too.
-            losses.read_ns = now_ns();
-            changed = session.lost(&losses, now);
-            if let Some(recording) = recording
-                && changed
-            {
-                recording.losses(&losses).map_err(LiveError::Recording)?;
-            }
-        }
-        if session.asks_what_is_overdue(now)
-            // What cannot be looked for is not told of.
-            && let Ok(mut found) = looks::overdue(tracer, session)
-        {
-            for record in found.take() {
-                session.record(&record);
-                if let Some(recording) = recording {
-                    recording.event(&record).map_err(LiveError::Recording)?;
-                }
-            }
-        }
-        let overdue = session.pause(now).map_err(LiveError::Report)?;
-        if let Some(recording) = recording
-            && (any || changed || settled || overdue)
-        {
-            recording.pause(now).map_err(LiveError::Recording)?;
-        }
-        Ok(())
+        Ok(any)
     }
 
-    /// Ends the recording properly.
+    /// Reads what has been lost until now. Returns whether that is more than before.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn end_recording(&mut self, end: &End) -> Result<(), LiveError> {
-        if let Some(recording) = self.recording.take() {
-            let file = recording.end(end).map_err(LiveError::Recording)?;
-            // A pipe cannot be, and need not.
-            if file.metadata().is_ok_and(|it| it.is_file()) {
-                file.sync_all().map_err(LiveError::Recording)?;
-            }
+    /// [`LiveError::Tracer`] if the counters cannot be read, [`LiveError::Recording`] if the recording
+    /// cannot be written.
+    pub fn read_losses(&mut self) -> Result<bool, LiveError> {
+        let mut losses = self.parts.tracer.losses()?;
+        // What was skipped while the counters were read may have been counted too.
+        losses.read_ns = now_ns();
+        let changed = self.pipeline.lost(&losses, losses.read_ns);
+        if let Some(recorder) = &mut self.recorder
+            && changed
+        {
+            recorder.losses(&losses).map_err(LiveError::Recording)?;
         }
-        Ok(())
+        Ok(changed)
+    }
+
+    /// What has been lost, as it was read last.
+    #[must_use]
+    pub fn losses(&self) -> &Losses {
+        self.pipeline.losses()
+    }
+
+    /// Ends the trace, and the recording properly: what is still on its way is so for good. With
+    /// `look`, looks through the queues first, if that tells anything.
+    ///
+    /// # Errors
+    /// [`LiveError::Tracer`] if the counters cannot be read, [`LiveError::Recording`] if the recording
+    /// cannot be written.
+    pub fn end(&mut self, look: bool, command_status: Option<i32>) -> Result<Ended, LiveError> {
+        let mut transfers = self.drain(true)?;
+        let mut at_end = None;
+        if look && let Some(look) = looks::last(&mut self.parts.tracer, &self.pipeline) {
+            at_end = match look {
+                Ok((found, gaps)) => {
+                    self.parts.found = found;
+                    gaps.described()
+                }
+                Err(error) => Some(with_causes(&error)),
+            };
+            // What has been read since the look began comes after it.
+            transfers.extend(self.drain(true)?);
+        }
+        let losses = self.parts.tracer.losses_at_end()?;
+        let timing = self.parts.timing.as_ref();
+        let programs = timing.map(|_| self.parts.tracer.costs()).transpose()?;
+        let t_ns = now_ns();
+        self.pipeline.lost(&losses, t_ns);
+        if let Some(recorder) = self.recorder.take() {
+            let end = End {
+                t_ns,
+                command_status,
+                losses: losses.clone(),
+                unread_at_end: at_end.clone(),
+            };
+            recorder.end(&end).map_err(LiveError::Recording)?;
+        }
+        transfers.extend(self.pipeline.take_judged());
+        self.pipeline.end();
+        transfers.extend(self.pipeline.take_judged());
+        Ok(Ended {
+            transfers,
+            t_ns,
+            command_status,
+            incomplete: None,
+            unread: UnreadQueues {
+                at_start: self.parts.header.unread_at_start.clone(),
+                at_end,
+            },
+            losses,
+            forgotten: self.pipeline.forgotten(),
+            undecodable: self.pipeline.undecodable(),
+            programs,
+        })
     }
 }
 
-/// CLOCK_MONOTONIC, as the kernel half reads it.
-#[must_use]
-pub fn now_ns() -> u64 {
-    use nix::time::{ClockId, clock_gettime};
-    // A clock that every kernel has does not fail.
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
-        now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
-    })
+fn pipeline(parts: &Parts) -> Pipeline {
+    Pipeline::new(parts.header.coverage.clone(), symbolizer(&parts.symbols))
+}
+
+fn symbolizer(symbols: &Rc<Symbols>) -> Symbolizer {
+    let symbols = Rc::clone(symbols);
+    Box::new(move |address| Some(symbols.symbolize(address)?.0.to_owned()))
 }

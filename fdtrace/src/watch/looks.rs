@@ -7,20 +7,21 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Session, found::Found, live::now_ns};
+use super::{Pipeline, found::Found};
 use crate::{
+    kernel::clock::now_ns,
     model::{Gaps, Pass, Queue, QueuedFile},
     tracer::{ProbeError, Tracer, WantedProcesses},
 };
 
 /// What a look found, and what it could not read.
-pub type Look = Result<(Found, Gaps), ProbeError>;
+pub(super) type Look = Result<(Found, Gaps), ProbeError>;
 
 /// As a trace begins, with everything attached.
 ///
 /// # Errors
 /// If the kernel refuses to be asked.
-pub fn first(tracer: &mut Tracer) -> Look {
+pub(super) fn first(tracer: &mut Tracer) -> Look {
     let (pass, t_ns) = pass(tracer)?;
     let Some(wanted) = tracer.wanted_processes()? else {
         return Ok((Found::of(&pass, t_ns, |_| false), pass.gaps));
@@ -46,10 +47,10 @@ pub fn first(tracer: &mut Tracer) -> Look {
 /// As it ends, with every record taken in; `None` if there is nothing to look for.
 ///
 /// # Errors
-/// Likewise.
-pub fn last(tracer: &mut Tracer, session: &Session<'_>) -> Option<Look> {
+/// If the kernel refuses to be asked.
+pub(super) fn last(tracer: &mut Tracer, pipeline: &Pipeline) -> Option<Look> {
     let wanted = tracer.wanted_processes().transpose();
-    (wanted.is_some() || session.asks_for_queues()).then(|| {
+    (wanted.is_some() || pipeline.asks_for_queues()).then(|| {
         let wanted = wanted.transpose()?;
         let (pass, t_ns) = pass(tracer)?;
         let holders = wanted.as_ref().map(|wanted| Holders::new(wanted, &pass));
@@ -62,7 +63,7 @@ pub fn last(tracer: &mut Tracer, session: &Session<'_>) -> Option<Look> {
                 tracer.mark_list(files[0].list, t_ns)?;
                 found.held(tracer.held_records(&files[0])?);
             }
-            if wanted || session.follows(files[0].list) {
+            if wanted || pipeline.follows(files[0].list) {
                 found.again(queue, files, wanted);
             }
         }
@@ -74,12 +75,12 @@ pub fn last(tracer: &mut Tracer, session: &Session<'_>) -> Option<Look> {
 /// While it goes on, for what has been in a queue for long.
 ///
 /// # Errors
-/// Likewise.
-pub fn overdue(tracer: &mut Tracer, session: &Session<'_>) -> Result<Found, ProbeError> {
+/// If the kernel refuses to be asked.
+pub(super) fn overdue(tracer: &mut Tracer, pipeline: &Pipeline) -> Result<Found, ProbeError> {
     let (pass, t_ns) = pass(tracer)?;
     let mut found = Found::at(t_ns);
     for (queue, files) in messages(&pass) {
-        if session.follows(files[0].list) {
+        if pipeline.follows(files[0].list) {
             found.still(queue, files);
         }
     }

@@ -1,7 +1,7 @@
 //! What a recording of made-up events begins with.
 
 use fdtrace::{
-    model::PlanEntry,
+    model::{Coverage, Hop, PlanEntry},
     recording::{FORMAT, Header},
     wire::{Event, Sighting},
 };
@@ -27,7 +27,7 @@ pub fn header() -> Header {
         utc_offset_s: 0,
         kptr_restrict: 2,
         filtered: false,
-        described: false,
+        coverage: Coverage::of([Hop::Queue, Hop::Dequeue, Hop::Install, Hop::End]),
         unread_at_start: None,
         plan: [
             ("queue", "sk_data_ready"),

@@ -4,8 +4,8 @@ use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 
-use super::{Format, kind, seconds};
-use crate::inflight::{Order, SocketFilter};
+use super::{Format, Order, kind, seconds};
+use crate::inflight::SocketFilter;
 
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Exits with 0 if a file matches, 1 if none does, 2 if it cannot tell.")]

@@ -10,6 +10,7 @@ use super::{FileIdentity, FilePath, lossless};
 
 /// A file, as its readers know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileDescription {
     /// By its path.
     Path(FilePath),
@@ -22,6 +23,7 @@ pub enum FileDescription {
 /// Why a file has no description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DescriptionMissing {
     /// Its record found no room in the ring buffer.
     Lost,
@@ -61,6 +63,7 @@ impl fmt::Display for DescriptionMissing {
 
 /// A socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SocketDescription {
     /// Of the Internet.
     Inet {

@@ -12,8 +12,8 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    kernel::passing::{self, Received},
     model::{Cause, Fate},
-    passing::{self, Received},
     verify::stage::{Baton, Stage, expect_content},
 };
 

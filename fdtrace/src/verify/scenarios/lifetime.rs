@@ -13,8 +13,8 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    kernel::passing,
     model::{Cause, Fate},
-    passing,
     verify::stage::{Baton, Stage, Watch, expect_content},
 };
 

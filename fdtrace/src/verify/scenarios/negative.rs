@@ -20,7 +20,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::scenarios;
 use crate::{
-    passing,
+    kernel::passing,
     verify::stage::{Stage, expect_content},
 };
 

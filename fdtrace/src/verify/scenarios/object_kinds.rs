@@ -37,8 +37,7 @@ use nix::{
 
 use super::scenarios;
 use crate::{
-    kernel::sys::open_process,
-    passing,
+    kernel::{passing, sys::open_process},
     verify::{
         bpf::ArrayMap,
         stage::{Stage, expect_content},

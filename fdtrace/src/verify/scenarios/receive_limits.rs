@@ -17,8 +17,8 @@ use nix::sys::{
 
 use super::scenarios;
 use crate::{
+    kernel::passing,
     model::{Cause, Fate},
-    passing,
     verify::{
         bpf::{MARK, Refusal},
         stage::{Baton, Stage, expect_content, whoami},

@@ -25,8 +25,8 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    kernel::passing,
     model::{Cause, Fate},
-    passing,
     verify::{
         stage::{Baton, Stage, attempt, die_with_parent_still, expect_content},
         ways::header,

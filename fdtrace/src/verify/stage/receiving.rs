@@ -8,7 +8,7 @@ use rustix::pipe::{SpliceFlags, splice};
 
 use super::{Stage, is_cloexec, now_ns, whoami};
 use crate::{
-    passing::{self, Received, Room},
+    kernel::passing::{self, Received, Room},
     verify::fact::Fact,
 };
 

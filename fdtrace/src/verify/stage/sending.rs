@@ -7,7 +7,7 @@ use nix::{errno::Errno, sys::socket::MsgFlags};
 
 use super::{Stage, now_ns, say, whoami};
 use crate::{
-    passing,
+    kernel::passing,
     verify::{fact::Fact, ways::batch},
 };
 

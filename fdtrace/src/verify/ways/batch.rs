@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 
 use super::header::Buffers;
-use crate::passing::Received;
+use crate::kernel::passing::Received;
 
 /// Sends the messages in one call, each with its data and descriptors; returns how many were sent.
 pub(in crate::verify) fn send(socket: RawFd, messages: &[(&str, &[RawFd])]) -> nix::Result<usize> {

@@ -13,7 +13,7 @@ use nix::{
     sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap},
 };
 
-use crate::passing::Received;
+use crate::kernel::passing::Received;
 
 const SYS_GETPID: u32 = 20;
 const SYS_SENDMSG: u32 = 370;

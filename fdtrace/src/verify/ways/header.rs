@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-use crate::passing::{self, Received};
+use crate::kernel::passing::{self, Received};
 
 /// Bytes of data that a receive has room for.
 const DATA_ROOM: usize = 4096;

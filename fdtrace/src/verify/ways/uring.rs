@@ -6,7 +6,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use nix::errno::Errno;
 
 use super::header::Buffers;
-use crate::passing::Received;
+use crate::kernel::passing::Received;
 
 /// Who makes the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

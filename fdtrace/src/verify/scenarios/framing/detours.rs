@@ -135,7 +135,7 @@ fn io_uring(stage: &Stage) -> Result<()> {
 #[cfg(target_arch = "x86_64")]
 fn compat_32(stage: &Stage) -> Result<()> {
     use crate::{
-        passing,
+        kernel::passing,
         verify::ways::compat::{self, Compat},
     };
 

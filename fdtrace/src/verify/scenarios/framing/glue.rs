@@ -10,8 +10,8 @@ use nix::{
 
 use super::{CONTENT, exchange, expect_nothing, send_watched};
 use crate::{
+    kernel::passing::Received,
     model::{Cause, Fate},
-    passing::Received,
     verify::{
         scenarios::scenarios,
         stage::{Stage, expect_content},

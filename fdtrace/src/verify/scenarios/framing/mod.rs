@@ -15,7 +15,7 @@ use nix::{
 
 use super::Scenario;
 use crate::{
-    passing,
+    kernel::passing,
     verify::stage::{Baton, Stage, Watch},
 };
 

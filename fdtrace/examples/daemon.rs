@@ -1,0 +1,35 @@
+//! A daemon that counts what becomes of descriptors on this machine, for ten seconds: a trace in a
+//! task of tokio's. `cargo run --example daemon`, as root.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fdtrace::{Error, Item, Trace};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let mut trace = Trace::builder()
+        .still_queued_after(Duration::from_secs(5))
+        .start()?;
+    println!("watching {:?}", trace.coverage().hops);
+
+    let mut fates: BTreeMap<&str, u64> = BTreeMap::new();
+    let deadline = tokio::time::sleep(Duration::from_secs(10));
+    tokio::pin!(deadline);
+    loop {
+        let item = tokio::select! {
+            () = &mut deadline => break,
+            item = trace.next() => item?,
+        };
+        match item {
+            Item::Transfer(transfer) => *fates.entry(transfer.fate.name()).or_default() += 1,
+            Item::StillQueued(transfer) => println!("stuck: a {}", transfer.file.kind()),
+            Item::Lost(losses) => println!("not everything was seen: {losses:?}"),
+            _ => {}
+        }
+    }
+    for transfer in trace.finish()?.transfers {
+        *fates.entry(transfer.fate.name()).or_default() += 1;
+    }
+    println!("{fates:?}");
+    Ok(())
+}

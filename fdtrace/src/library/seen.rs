@@ -1,0 +1,111 @@
+//! Everything that a trace saw, once it is over.
+
+use super::{AssertionError, Error, Handover, assert};
+use crate::{
+    model::{Coverage, Judged, Losses},
+    watch::Ended,
+};
+
+/// What a trace saw, from its start to its end, in the order in which transfers ended.
+///
+/// The assertions return what they looked at, so that they can be chained with `?`:
+///
+/// ```no_run
+/// # fn main() -> Result<(), fdtrace::Error> {
+/// # let seen = fdtrace::Watch::descendants_of(1).start()?.finish()?;
+/// seen.one(|t| t.path() == Some("/run/app.sock"))?
+///     .delivered()?
+///     .same_object()?
+///     .cloexec()?;
+/// seen.nothing_lost()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Seen {
+    /// The transfers; what was still queued at the end is among them, as such.
+    pub transfers: Vec<Judged>,
+    /// What went unseen.
+    pub losses: Losses,
+    /// What could be seen at all: nothing follows from the absence of what could not.
+    pub coverage: Coverage,
+    /// Messages, or parts of one, that had to be forgotten for want of memory.
+    pub forgotten: u64,
+}
+
+impl Seen {
+    pub(super) fn new(transfers: Vec<Judged>, coverage: Coverage, ended: &Ended) -> Self {
+        Self {
+            transfers,
+            losses: ended.losses.clone(),
+            coverage,
+            forgotten: ended.forgotten,
+        }
+    }
+
+    /// The one transfer for which `is_wanted` holds.
+    ///
+    /// # Errors
+    /// [`AssertionError::NoneMatches`], which lists what was seen instead, and
+    /// [`AssertionError::SeveralMatch`].
+    pub fn one(&self, is_wanted: impl Fn(&Judged) -> bool) -> Result<Handover<'_>, Error> {
+        let mut wanted = self.transfers.iter().filter(|judged| is_wanted(judged));
+        match (wanted.next(), wanted.next()) {
+            (Some(judged), None) => Ok(Handover::new(judged)),
+            (None, _) => Err(AssertionError::NoneMatches {
+                seen: self.transfers.len(),
+                latest: assert::table(&self.transfers),
+                lost: self.lost(),
+            }
+            .into()),
+            (Some(_), Some(_)) => {
+                let matching = self.transfers.iter().filter(|judged| is_wanted(judged));
+                let matching: Vec<Judged> = matching.cloned().collect();
+                Err(AssertionError::SeveralMatch {
+                    matching: matching.len(),
+                    latest: assert::table(&matching),
+                }
+                .into())
+            }
+        }
+    }
+
+    /// That nothing went unseen which could hide a transfer or break one up: without this, that a
+    /// transfer is *not* among those seen says nothing.
+    ///
+    /// # Errors
+    /// [`AssertionError::Lost`], with what was lost.
+    pub fn nothing_lost(&self) -> Result<(), Error> {
+        match self.lost() {
+            Some(what) => Err(AssertionError::Lost { what }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// What was lost, in words.
+    fn lost(&self) -> Option<String> {
+        let Losses {
+            events,
+            recursion_misses,
+            window_full,
+            filter_full,
+            ..
+        } = &self.losses;
+        let events = events
+            .iter()
+            .map(|(hop, count)| (*count, format!("records of {hop} found no room")));
+        let others = [
+            (*recursion_misses, "runs of programs were skipped"),
+            (*window_full, "receives could not be remembered"),
+            (*filter_full, "tasks or messages had no room in the filter"),
+            (self.forgotten, "messages were forgotten for want of memory"),
+        ];
+        let others = others.map(|(count, what)| (count, what.to_owned()));
+        let lost = events.chain(others).filter(|(count, _)| *count > 0);
+        let lost: Vec<String> = lost
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        (!lost.is_empty()).then(|| lost.join(", "))
+    }
+}

@@ -1,0 +1,186 @@
+//! Pipeline: from events to transfers that have ended and are judged.
+//!
+//! It reads no clock and asks no kernel: whoever feeds it says what time it is and what was lost. So a
+//! machine ([`super::Live`]) and a recording ([`super::Replay`]) go through the same steps: records,
+//! [settling](Pipeline::settle), [losses](Pipeline::lost), and then what has ended.
+
+use crate::{
+    judge::{Meanwhile, Unseen},
+    model::{Coverage, Judged, Losses, Transfer},
+    track::{Symbolizer, Tracker},
+    wire::{Event, decode},
+};
+
+/// Follows messages, and judges what has ended.
+pub struct Pipeline {
+    tracker: Tracker,
+    coverage: Coverage,
+    unseen: Unseen,
+    /// Ended, and not judged yet.
+    ended: Vec<Transfer>,
+    /// What is in a queue for so long is told of while it is, nanoseconds.
+    overdue_ns: Option<u64>,
+    undecodable: u64,
+}
+
+impl Pipeline {
+    /// A pipeline for events that show what `coverage` says; `symbolize` names code addresses.
+    #[must_use]
+    pub fn new(coverage: Coverage, symbolize: Symbolizer) -> Self {
+        Self {
+            tracker: Tracker::new(symbolize)
+                .seeing_every_end(coverage.every_end)
+                .seeing_failed_sends(coverage.failed_sends)
+                .seeing_descriptions(coverage.descriptions),
+            coverage,
+            unseen: Unseen::default(),
+            ended: Vec::new(),
+            overdue_ns: None,
+            undecodable: 0,
+        }
+    }
+
+    /// What the events show.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// Has what is in a queue for longer than `ns` nanoseconds told of before it ends, or nothing.
+    pub fn tell_overdue(&mut self, ns: Option<u64>) {
+        self.overdue_ns = ns;
+    }
+
+    /// Takes in one record of the ring buffer; `hear` is called with its event first.
+    pub fn record(&mut self, record: &[u8], hear: &mut dyn FnMut(&Event)) {
+        match decode(record) {
+            Ok(event) => {
+                hear(&event);
+                self.event(event);
+            }
+            Err(_) => self.undecodable += 1,
+        }
+    }
+
+    /// Takes in one event.
+    pub fn event(&mut self, event: Event) {
+        self.tracker.apply(event);
+        self.ended.extend(self.tracker.take_closed());
+    }
+
+    /// Says that every record up to `t_ns` (CLOCK_MONOTONIC) has come: what waits for one that would
+    /// have come by then ends. Returns whether anything did.
+    pub fn settle(&mut self, t_ns: u64) -> bool {
+        let settled = self.tracker.settle(t_ns);
+        self.ended.extend(self.tracker.take_closed());
+        settled
+    }
+
+    /// Whether something has ended, which cannot be judged without knowing what was lost until now.
+    #[must_use]
+    pub fn asks_for_losses(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Says what has been lost by `t_ns` (CLOCK_MONOTONIC). Returns whether that is more than before.
+    pub fn lost(&mut self, losses: &Losses, t_ns: u64) -> bool {
+        if !self.unseen.losses().same_gaps(losses) {
+            self.tracker.note_loss(t_ns.max(losses.read_ns));
+        }
+        self.unseen.read(losses, t_ns)
+    }
+
+    /// What was lost, as far as is known.
+    #[must_use]
+    pub fn losses(&self) -> &Losses {
+        self.unseen.losses()
+    }
+
+    /// Hands over what has ended, with what is known of losses while it was on its way. The losses
+    /// must have been read since.
+    pub fn take_ended(&mut self) -> Vec<(Transfer, Meanwhile)> {
+        let ended = std::mem::take(&mut self.ended);
+        let ended = ended.into_iter().map(|transfer| {
+            let meanwhile = match self.unseen.meanwhile(&transfer) {
+                Meanwhile::AllSeen if self.was_forgotten(&transfer) => Meanwhile::RecordsLost,
+                meanwhile => meanwhile,
+            };
+            (transfer, meanwhile)
+        });
+        ended.collect()
+    }
+
+    /// Judges and hands over what has ended. The losses must have been read since.
+    pub fn take_judged(&mut self) -> Vec<Judged> {
+        let ended = self.take_ended().into_iter();
+        ended
+            .map(|(transfer, meanwhile)| {
+                Judged::of(transfer, |hop| self.coverage.watches(hop), meanwhile)
+            })
+            .collect()
+    }
+
+    /// Whether a look through the queues would tell what is still there for too long by `t_ns`
+    /// (CLOCK_MONOTONIC).
+    #[must_use]
+    pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
+        self.overdue_ns
+            .is_some_and(|ns| self.tracker.asks_what_is_overdue(t_ns.saturating_sub(ns)))
+    }
+
+    /// Hands over what is in a queue for too long by `t_ns` (CLOCK_MONOTONIC), once. It has no verdict,
+    /// goes on, and ends as others do.
+    pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Judged> {
+        let Some(ns) = self.overdue_ns else {
+            return Vec::new();
+        };
+        let overdue = self.tracker.take_overdue(t_ns.saturating_sub(ns));
+        let verdict = None;
+        let overdue = overdue.into_iter();
+        overdue
+            .map(|transfer| Judged { transfer, verdict })
+            .collect()
+    }
+
+    /// Whether a look through the queues would tell more of what has been seen so far.
+    #[must_use]
+    pub fn asks_for_queues(&self) -> bool {
+        self.tracker.awaits_a_reader()
+    }
+
+    /// Whether the message with this list is on its way.
+    #[must_use]
+    pub fn follows(&self, list: u64) -> bool {
+        self.tracker.follows(list)
+    }
+
+    /// Ends everything that is still on its way.
+    pub fn end(&mut self) {
+        self.tracker.close_open();
+        self.ended.extend(self.tracker.take_closed());
+    }
+
+    /// Ends what is still on its way and has one of these processes at an end.
+    pub fn end_of(&mut self, is_one: impl Fn(u32) -> bool) {
+        self.tracker.close_open_of(is_one);
+        self.ended.extend(self.tracker.take_closed());
+    }
+
+    /// Messages, or parts of one, that had to leave before they had ended, for want of memory.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.tracker.forgotten()
+    }
+
+    /// Records that could not be decoded.
+    #[must_use]
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// Whether the tracker has let go of something since it began.
+    fn was_forgotten(&self, transfer: &Transfer) -> bool {
+        let forgotten = self.tracker.forgotten_at();
+        forgotten > 0 && transfer.begin_ns().is_none_or(|begin| begin <= forgotten)
+    }
+}

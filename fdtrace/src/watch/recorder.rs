@@ -1,0 +1,81 @@
+//! Recorder: writes what comes out of the ring buffer into a recording, with the names that a reader
+//! elsewhere cannot look up.
+
+use std::{collections::HashSet, fs::File, io};
+
+use crate::{
+    model::Losses,
+    recording::{End, Writer},
+    track::Symbolizer,
+    wire::Event,
+};
+
+/// Code addresses that are remembered as named: those of a few functions come again and again.
+const NAMED_MAX: usize = 4096;
+
+/// A recording that is being written.
+pub(super) struct Recorder {
+    writer: Writer<File>,
+    symbolize: Symbolizer,
+    /// Code addresses that the recording has names for.
+    named: HashSet<u64>,
+}
+
+impl Recorder {
+    pub(super) fn new(writer: Writer<File>, symbolize: Symbolizer) -> Self {
+        Self {
+            writer,
+            symbolize,
+            named: HashSet::new(),
+        }
+    }
+
+    /// Writes the names of the code addresses in an event, which is about to be written.
+    pub(super) fn name(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Called { addresses, .. } => addresses
+                .iter()
+                .try_for_each(|address| self.name_address(*address)),
+            Event::ListReleased(seen) | Event::ListDestroyed(seen) | Event::SendReturned(seen) => {
+                self.name_address(seen.head.location)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn record(&mut self, record: &[u8]) -> io::Result<()> {
+        self.writer.event(record)
+    }
+
+    pub(super) fn losses(&mut self, losses: &Losses) -> io::Result<()> {
+        self.writer.losses(losses)
+    }
+
+    pub(super) fn pause(&mut self, t_ns: u64) -> io::Result<()> {
+        self.writer.pause(t_ns)
+    }
+
+    /// Ends the recording properly, and sees to it that it is on the disk.
+    pub(super) fn end(self, end: &End) -> io::Result<()> {
+        let file = self.writer.end(end)?;
+        // A pipe cannot be synchronised, and need not.
+        match file.metadata().is_ok_and(|it| it.is_file()) {
+            true => file.sync_all(),
+            false => Ok(()),
+        }
+    }
+
+    fn name_address(&mut self, address: u64) -> io::Result<()> {
+        if address == 0 || self.named.contains(&address) {
+            return Ok(());
+        }
+        if self.named.len() >= NAMED_MAX {
+            self.named.clear();
+        }
+        self.named.insert(address);
+        match (self.symbolize)(address) {
+            Some(name) => self.writer.symbol(address, &name),
+            None => Ok(()),
+        }
+    }
+}

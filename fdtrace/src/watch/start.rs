@@ -1,0 +1,274 @@
+//! Start: from the running kernel to attached programs, the way that every command goes that watches
+//! it: privileges, plan, load and self-test, and a first look through the queues.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
+use super::{Live, found::Found, live::Parts, looks, with_causes};
+use crate::{
+    kernel::{self, Capabilities, KernelError, KernelView, clock},
+    plan::{Attach, PlanError, Price, plan_at},
+    recording::{FORMAT, Header},
+    tracer::{Cgroup, Filter, ProbeError, SocketTables, Tracer},
+};
+
+/// What to watch, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// By which mechanism.
+    pub attach: Attach,
+    /// What it may cost those who pass no descriptors.
+    pub price: Price,
+    /// Size of the ring buffer, rounded up to a power of two.
+    pub buffer_bytes: u32,
+    /// Whose transfers to watch.
+    pub filter: Filter,
+    /// Whether to look through all queues as the trace begins, and as it ends.
+    pub queues: bool,
+    /// Whether snapshots of descriptor tables are wanted ([`Tracer::snapshot`]).
+    pub snapshots: bool,
+    /// Whether the kernel is to time the programs.
+    pub timing: bool,
+}
+
+impl Default for Options {
+    /// All of the machine, by the best mechanism, at little cost.
+    fn default() -> Self {
+        Self {
+            attach: Attach::Auto,
+            price: Price::Low,
+            buffer_bytes: 4 << 20,
+            filter: Filter::default(),
+            queues: false,
+            snapshots: false,
+            timing: false,
+        }
+    }
+}
+
+/// Why watching cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The kernel does not say what it is.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// This process may not trace.
+    #[error("tracing needs {lacking}, which this process lacks")]
+    Privileges {
+        /// The capabilities that it lacks.
+        lacking: String,
+    },
+    /// This process does not see the machine's own process ids.
+    #[error(
+        "this process is in a pid namespace of its own, so the kernel's process ids are not those it \
+         sees"
+    )]
+    PidNamespace,
+    /// A process that is to be watched does not exist.
+    #[error("there is no process {pid}")]
+    NoProcess {
+        /// Its id.
+        pid: u32,
+    },
+    /// This is no cgroup of version 2.
+    #[error("{} is no cgroup of version 2", path.display())]
+    NoCgroup {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A cgroup's folder cannot be read.
+    #[error("cannot read {}", path.display())]
+    Cgroup {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nothing can be planned here.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The programs cannot be loaded or attached.
+    #[error(transparent)]
+    Tracer(#[from] ProbeError),
+}
+
+impl StartError {
+    /// What the user can do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Kernel(error) => error.hint(),
+            Self::Tracer(error) => error.hint(),
+            Self::Privileges { .. } => Some("run it with sudo"),
+            Self::PidNamespace => {
+                Some("run the container with the host's pid namespace (--pid=host)")
+            }
+            Self::NoProcess { .. } => Some("`ps -e` shows those that there are"),
+            Self::NoCgroup { .. } => Some("they are folders below /sys/fs/cgroup"),
+            Self::Plan(PlanError::NothingToAttach { .. }) => {
+                Some("`fdtrace doctor` shows what can be watched here")
+            }
+            Self::Plan(_) | Self::Cgroup { .. } => None,
+        }
+    }
+
+    /// What the kernel's verifier said of a program that it refused.
+    #[must_use]
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Self::Tracer(error) => error.verifier_log(),
+            _ => None,
+        }
+    }
+}
+
+/// What starting took, part by part.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    /// Reading the kernel's types and symbols.
+    pub view: Duration,
+    /// That, and loading, attaching and testing the programs.
+    pub attach: Duration,
+    /// The first look through the queues.
+    pub look: Duration,
+}
+
+impl Options {
+    /// Attaches to the running kernel. Everything that happens from then on is seen.
+    ///
+    /// # Errors
+    /// A [`StartError`]: if this process may not trace, or this kernel cannot be traced as is asked for.
+    pub fn start(&self) -> Result<Live, StartError> {
+        let begin = Instant::now();
+        for pid in &self.filter.pids {
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                return Err(StartError::NoProcess { pid: *pid });
+            }
+        }
+        let view = KernelView::live()?;
+        check_privileges(&view)?;
+        let view_took = begin.elapsed();
+        let plan = plan_at(&view, self.attach, self.price)?;
+        let KernelView {
+            types,
+            symbols,
+            kptr_restrict,
+            ..
+        } = view;
+        let mut tracer = Tracer::start_filtered(plan, self.buffer_bytes, &types, &self.filter)?;
+        let attach_took = begin.elapsed();
+        let begin = Instant::now();
+        let (found, unread_at_start) = if self.queues {
+            let tables = SocketTables::of(&tracer.plan().offsets, &symbols);
+            let looked = tracer.prepare_queues(&types, tables);
+            match looked.and_then(|()| looks::first(&mut tracer)) {
+                Ok((found, gaps)) => (found, gaps.described()),
+                Err(error) => (Found::default(), Some(with_causes(&error))),
+            }
+        } else {
+            (Found::default(), None)
+        };
+        let look_took = begin.elapsed();
+        if self.snapshots {
+            tracer.prepare_snapshots(&types)?;
+        }
+        drop(types);
+        kernel::give_memory_back();
+        let timing = self.timing.then(|| tracer.time_programs()).transpose()?;
+        let wall_ns = clock::wall_ns();
+        let (head_bytes, file_bytes) = Header::record_sizes();
+        let header = Header {
+            format: FORMAT,
+            fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: tracer.plan().release.clone(),
+            wall_ns,
+            t_ns: clock::now_ns(),
+            utc_offset_s: clock::utc_offset_s(wall_ns),
+            kptr_restrict,
+            plan: tracer.plan().entries(),
+            coverage: tracer.coverage(),
+            filtered: self.filter.is_on(),
+            unread_at_start,
+            head_bytes,
+            file_bytes,
+        };
+        Ok(Live::new(Parts {
+            tracer,
+            symbols: Rc::new(symbols),
+            found,
+            header,
+            timing,
+            took: Took {
+                view: view_took,
+                attach: attach_took,
+                look: look_took,
+            },
+        }))
+    }
+}
+
+/// Whether this process may trace the kernel that `view` shows.
+///
+/// # Errors
+/// [`StartError::Privileges`] or [`StartError::PidNamespace`].
+pub fn check_privileges(view: &KernelView) -> Result<(), StartError> {
+    check(&view.capabilities, view.init_pid_namespace)
+}
+
+/// Whether this process may trace at all.
+///
+/// # Errors
+/// [`StartError::Privileges`] or [`StartError::PidNamespace`], and [`StartError::Kernel`] if it cannot
+/// find out.
+pub fn check_own_privileges() -> Result<(), StartError> {
+    let capabilities = Capabilities::current().map_err(KernelError::Capabilities)?;
+    check(&capabilities, kernel::is_in_init_pid_namespace())
+}
+
+fn check(capabilities: &Capabilities, init_pid_namespace: bool) -> Result<(), StartError> {
+    if let Some(lacking) = capabilities.lacking_for_tracing() {
+        return Err(StartError::Privileges { lacking });
+    }
+    match init_pid_namespace {
+        true => Ok(()),
+        false => Err(StartError::PidNamespace),
+    }
+}
+
+/// The cgroup (version 2) of this name: a folder, or a path as `/proc/PID/cgroup` has it.
+///
+/// # Errors
+/// [`StartError::NoCgroup`] if there is none, [`StartError::Cgroup`] if it cannot be read.
+pub fn find_cgroup(path: &Path) -> Result<Cgroup, StartError> {
+    const MOUNTED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let below = path.strip_prefix("/").unwrap_or(path);
+    let candidates = MOUNTED.map(|mounted| Path::new(mounted).join(below));
+    let found = [path.to_owned()]
+        .into_iter()
+        .chain(candidates)
+        .find(|path| {
+            statfs(path).is_ok_and(|system| system.filesystem_type() == CGROUP2_SUPER_MAGIC)
+        });
+    let Some(found) = found else {
+        let path = path.to_owned();
+        return Err(StartError::NoCgroup { path });
+    };
+    match fs::metadata(&found) {
+        Ok(metadata) => Ok(Cgroup {
+            id: metadata.ino(),
+            path: found,
+        }),
+        Err(source) => Err(StartError::Cgroup {
+            path: found,
+            source,
+        }),
+    }
+}
