@@ -9,8 +9,7 @@ use std::io::Write as _;
 use contract::{PROMISED, Schema, field};
 use fdtrace::{
     model::{Hop, Losses, PointerStyle, Pointers},
-    report::{Json, Report as _, Summary, Text, schema},
-    verify::Outcome,
+    report::{Json, Report as _, ScenarioRun, Summary, Text, schema},
 };
 use outcomes::{
     FILE, HOSTILE, all_outcomes, harmless, hostile, inconclusive, losses, other_fates, passed,
@@ -19,11 +18,11 @@ use outcomes::{
 use serde_json::Value;
 
 /// With styles, as a terminal gets it.
-fn styled(outcomes: &[Outcome], hops: bool) -> String {
+fn styled(runs: &[ScenarioRun], hops: bool) -> String {
     let mut bytes = Vec::new();
     let pointers = Pointers::new(PointerStyle::Raw, 0);
     let text = Text::new(&mut bytes, pointers, hops);
-    write(text, "7.3", outcomes, losses());
+    write(text, "7.3", runs, losses());
     String::from_utf8(bytes).expect("reports are UTF-8")
 }
 
@@ -35,10 +34,10 @@ fn unstyled(text: &str) -> String {
     String::from_utf8(stripped.into_inner()).expect("reports are UTF-8")
 }
 
-fn json(outcomes: &[Outcome], style: PointerStyle, hops: bool) -> String {
+fn json(runs: &[ScenarioRun], style: PointerStyle, hops: bool) -> String {
     let mut bytes = Vec::new();
     let json = Json::new(&mut bytes, Pointers::new(style, 0), hops);
-    write(json, "6.1", outcomes, losses());
+    write(json, "6.1", runs, losses());
     String::from_utf8(bytes).expect("reports are UTF-8")
 }
 

@@ -12,8 +12,8 @@ use fdtrace::{
         Socket, SocketType, Transfer, Verdict,
     },
     plan::{Attach, Plan, plan},
-    report::{Report, Start, Summary},
-    verify::{Group, Outcome, ScenarioResult, WitnessReport},
+    report::{Report, ScenarioRun, Start, Summary},
+    verify::{Group, Judgement, ScenarioResult, WitnessReport},
     witness::Witness,
 };
 
@@ -121,25 +121,22 @@ pub(crate) fn witness(witness: Witness, verdict: Verdict, mistakable: bool) -> W
     }
 }
 
-pub(crate) fn outcome(name: &'static str, result: ScenarioResult) -> Outcome {
-    Outcome {
+pub(crate) fn judgement(name: &'static str, result: ScenarioResult) -> Judgement {
+    Judgement {
         name,
         group: Group::Identity,
-        round: 1,
         result,
         reason: None,
         lossy: false,
-        retried: Vec::new(),
         transfers: Vec::new(),
         witnesses: Vec::new(),
         mistakable: Vec::new(),
         elapsed: Duration::from_micros(6100),
-        story: None,
     }
 }
 
-pub(crate) fn passed() -> Outcome {
-    Outcome {
+pub(crate) fn passed() -> ScenarioRun {
+    Judgement {
         transfers: vec![delivered(1, 0, 3), delivered(2, 1, 3), delivered(3, 2, 3)],
         witnesses: vec![
             witness(Witness::TaskFile, Verdict::Same, false),
@@ -147,25 +144,29 @@ pub(crate) fn passed() -> Outcome {
             witness(Witness::Offset, Verdict::Same, false),
             witness(Witness::ScmFds, Verdict::Same, false),
         ],
-        ..outcome("three-fds", ScenarioResult::Pass)
+        ..judgement("three-fds", ScenarioResult::Pass)
     }
+    .into()
 }
 
 /// What passed when it was played for the third time.
-pub(crate) fn retried() -> Outcome {
-    Outcome {
+pub(crate) fn retried() -> ScenarioRun {
+    ScenarioRun {
         retried: vec![
             "m's 10 → 21 not in the trace from end to end".to_owned(),
             "the trace says unknown of m's 11 where delivered is true".to_owned(),
         ],
-        transfers: vec![delivered(14, 0, 1)],
-        witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
-        ..outcome("relay", ScenarioResult::Pass)
+        ..Judgement {
+            transfers: vec![delivered(14, 0, 1)],
+            witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
+            ..judgement("relay", ScenarioResult::Pass)
+        }
+        .into()
     }
 }
 
-pub(crate) fn told_apart() -> Outcome {
-    Outcome {
+pub(crate) fn told_apart() -> ScenarioRun {
+    Judgement {
         transfers: vec![delivered(4, 0, 1)],
         witnesses: vec![
             witness(Witness::TaskFile, Verdict::Same, false),
@@ -173,35 +174,38 @@ pub(crate) fn told_apart() -> Outcome {
             witness(Witness::Kcmp, Verdict::Different, true),
         ],
         mistakable: vec![Verdict::Different],
-        ..outcome("reopened-path", ScenarioResult::Pass)
+        ..judgement("reopened-path", ScenarioResult::Pass)
     }
+    .into()
 }
 
-pub(crate) fn failed() -> Outcome {
+pub(crate) fn failed() -> ScenarioRun {
     let mut different = delivered(5, 0, 1);
     different.verdict = Some(Verdict::Different);
     different.transfer.chain = Chain::Differs { hop: Hop::Install };
     different.transfer.hops[2].file = FILE + 0x4000;
-    Outcome {
+    Judgement {
         reason: Some("the trace, of m, says different where same is true".to_owned()),
         transfers: vec![different],
         witnesses: vec![
             witness(Witness::TaskFile, Verdict::Same, false),
             witness(Witness::Kcmp, Verdict::Unverified, false),
         ],
-        ..outcome("stream-one-fd", ScenarioResult::Fail)
+        ..judgement("stream-one-fd", ScenarioResult::Fail)
     }
+    .into()
 }
 
-pub(crate) fn skipped() -> Outcome {
-    Outcome {
+pub(crate) fn skipped() -> ScenarioRun {
+    Judgement {
         reason: Some("a pid namespace cannot be made here: EPERM".to_owned()),
-        ..outcome("pid-namespace", ScenarioResult::Skip)
+        ..judgement("pid-namespace", ScenarioResult::Skip)
     }
+    .into()
 }
 
 /// Two of three transfers broke off where records were lost; of one not even the sender is known.
-pub(crate) fn inconclusive() -> Outcome {
+pub(crate) fn inconclusive() -> ScenarioRun {
     let mut transfers = vec![delivered(6, 0, 3), delivered(7, 1, 3), delivered(8, 2, 3)];
     for judged in &mut transfers[1..] {
         judged.verdict = Some(Verdict::Lost);
@@ -215,18 +219,19 @@ pub(crate) fn inconclusive() -> Outcome {
     transfers[2].transfer.queued_ns = None;
     transfers[2].transfer.socket = Socket::default();
     transfers[2].transfer.hops.remove(0);
-    Outcome {
+    Judgement {
         reason: Some(
             "m's 10 → 21 and 1 more of its descriptors not in the trace from end to end".to_owned(),
         ),
         transfers,
         witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
-        ..outcome("max-fds", ScenarioResult::Inconclusive)
+        ..judgement("max-fds", ScenarioResult::Inconclusive)
     }
+    .into()
 }
 
 /// A peek, a file without room, one still queued, and one that died with its socket.
-pub(crate) fn other_fates() -> Outcome {
+pub(crate) fn other_fates() -> ScenarioRun {
     let mut peeked = delivered(9, 0, 1);
     peeked.transfer.fate = Fate::Peeked;
     let receiver = peeked.transfer.receiver.as_mut().expect("it has one");
@@ -258,13 +263,14 @@ pub(crate) fn other_fates() -> Outcome {
         .transfer
         .hops
         .push(hop(Hop::End, 1_130_000_000, FILE, None));
-    Outcome {
+    Judgement {
         transfers: vec![peeked, truncated, queued, dropped],
-        ..outcome("peek", ScenarioResult::Pass)
+        ..judgement("peek", ScenarioResult::Pass)
     }
+    .into()
 }
 
-pub(crate) fn all_outcomes() -> Vec<Outcome> {
+pub(crate) fn all_outcomes() -> Vec<ScenarioRun> {
     vec![
         passed(),
         told_apart(),
@@ -294,7 +300,7 @@ pub(crate) fn losses() -> Losses {
     }
 }
 
-pub(crate) fn write(mut report: impl Report, kernel: &str, outcomes: &[Outcome], losses: Losses) {
+pub(crate) fn write(mut report: impl Report, kernel: &str, runs: &[ScenarioRun], losses: Losses) {
     let plan = plan_of(kernel);
     let start = Start {
         version: "0.0.0",
@@ -308,9 +314,9 @@ pub(crate) fn write(mut report: impl Report, kernel: &str, outcomes: &[Outcome],
         exit_code: 1,
         ..Summary::default()
     };
-    for outcome in outcomes {
-        summary.add(outcome);
-        report.scenario(outcome).expect("memory takes it");
+    for run in runs {
+        summary.add(&run.judgement);
+        report.scenario(run).expect("memory takes it");
     }
     report.summary(&summary).expect("memory takes it");
 }
@@ -320,7 +326,7 @@ pub(crate) fn write(mut report: impl Report, kernel: &str, outcomes: &[Outcome],
 pub(crate) const HOSTILE: &str =
     "\x1b[31m\x1b[2J\x1b]0;t\x07\r\n\t\u{9b}1m\u{7f}\u{202e}\u{2066}\u{61c}\u{200f}\u{2028}\0x";
 
-pub(crate) fn hostile() -> Outcome {
+pub(crate) fn hostile() -> ScenarioRun {
     let mut judged = delivered(13, 0, 1);
     let transfer = &mut judged.transfer;
     for seen in &mut transfer.hops {
@@ -329,20 +335,23 @@ pub(crate) fn hostile() -> Outcome {
     transfer.sender.as_mut().expect("it has one").comm = HOSTILE.to_owned();
     transfer.receiver.as_mut().expect("it has one").comm = HOSTILE.to_owned();
     transfer.socket.path = Some(format!("@{HOSTILE}"));
-    Outcome {
-        reason: Some(format!("an actor said {HOSTILE}")),
+    ScenarioRun {
         retried: vec![format!("it had said {HOSTILE}")],
-        transfers: vec![judged],
-        ..outcome("stream-one-fd", ScenarioResult::Fail)
+        ..Judgement {
+            reason: Some(format!("an actor said {HOSTILE}")),
+            transfers: vec![judged],
+            ..judgement("stream-one-fd", ScenarioResult::Fail)
+        }
+        .into()
     }
 }
 
-pub(crate) fn harmless() -> Outcome {
+pub(crate) fn harmless() -> ScenarioRun {
     let mut harmless = hostile();
-    for seen in &mut harmless.transfers[0].transfer.hops {
+    for seen in &mut harmless.judgement.transfers[0].transfer.hops {
         seen.comm = "x".to_owned();
     }
-    harmless.reason = Some("an actor said x".to_owned());
+    harmless.judgement.reason = Some("an actor said x".to_owned());
     harmless.retried = vec!["it had said x".to_owned()];
     harmless
 }

@@ -18,7 +18,7 @@ use crate::{
     report::{self, schema, write_json},
     tracer::{Filter, Tracer},
     track::Tracker,
-    verify::{self, Onlooker, Outcome, Scenario, Verifier, fact::Fact},
+    verify::{self, Judgement, Onlooker, Scenario, Verifier, fact::Fact},
 };
 
 /// Room for the records of one scenario.
@@ -120,7 +120,7 @@ impl Theatre {
         let recorder = Rc::new(RefCell::new(recorder));
         self.verifier.show_to(Box::new(Rc::clone(&recorder)));
         self.verifier.begin(scenario)?;
-        let Some((_, outcome)) = self.verifier.next().await? else {
+        let Some((_, judgement)) = self.verifier.next().await? else {
             bail!("the scenario did not end");
         };
         let (recording, trouble) = recorder.borrow_mut().take();
@@ -130,7 +130,7 @@ impl Theatre {
         let plan = self.verifier.plan();
         let pointers = &mut self.pointers;
         Ok(story(
-            scenario, &outcome, &recording, plan, &self.path, pointers,
+            scenario, &judgement, &recording, plan, &self.path, pointers,
         ))
     }
 
@@ -170,21 +170,21 @@ impl Theatre {
 /// Makes a story of one play.
 fn story(
     scenario: &Scenario,
-    outcome: &Outcome,
+    judgement: &Judgement,
     recording: &Recording,
     plan: &Plan,
     path: &Path,
     pointers: &mut Pointers,
 ) -> (Story, Vec<Transfer>) {
-    let transfers: Vec<_> = outcome
+    let transfers: Vec<_> = judgement
         .transfers
         .iter()
         .map(|judged| judged.transfer.clone())
         .collect();
     let teller = Teller { plan, path };
     let story = Story {
-        result: Some(outcome.result.name()),
-        reason: outcome.reason.clone(),
+        result: Some(judgement.result.name()),
+        reason: judgement.reason.clone(),
         ..teller.tell(scenario, recording, &transfers, pointers)
     };
     (story, transfers)
@@ -200,15 +200,15 @@ impl Gallery {
     pub(super) fn story(
         &self,
         play: u64,
-        outcome: &Outcome,
+        judgement: &Judgement,
         plan: &Plan,
         path: &Path,
         pointers: &mut Pointers,
     ) -> Option<Story> {
         let mut recorder = self.0.borrow_mut().remove(&play).unwrap_or_default();
-        let scenario = verify::find(outcome.name)?;
+        let scenario = verify::find(judgement.name)?;
         let (recording, _) = recorder.take();
-        Some(story(scenario, outcome, &recording, plan, path, pointers).0)
+        Some(story(scenario, judgement, &recording, plan, path, pointers).0)
     }
 
     /// Forgets a play that there is nothing to tell of.

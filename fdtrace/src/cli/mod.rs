@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),
         Command::Schema => print_schema(&args.common),
-        Command::Stage { scenario } => return crate::verify::stage::main(&scenario),
+        Command::Stage { scenario } => return crate::verify::main(&scenario),
     };
     match done {
         Ok(code) => ExitCode::from(code),

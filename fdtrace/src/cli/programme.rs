@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::args::Verify;
-use crate::verify::{Outcome, Scenario, ScenarioResult};
+use crate::{
+    report::ScenarioRun,
+    verify::{Scenario, ScenarioResult},
+};
 
 /// What is still to be played, and what has ended ahead of its turn to be told.
 ///
@@ -25,8 +28,8 @@ pub(super) struct Programme<'a> {
     /// Places to be played again, and by place what the last play left open. It is told if no other
     /// play comes to its end.
     again: VecDeque<u64>,
-    open: BTreeMap<u64, Outcome>,
-    waiting: BTreeMap<u64, Outcome>,
+    open: BTreeMap<u64, ScenarioRun>,
+    waiting: BTreeMap<u64, ScenarioRun>,
     failed: bool,
 }
 
@@ -67,30 +70,30 @@ impl<'a> Programme<'a> {
     }
 
     /// Takes in what became of play `number`. Gives what can be told now.
-    pub(super) fn ended(&mut self, number: u64, mut outcome: Outcome) -> Vec<Outcome> {
+    pub(super) fn ended(&mut self, number: u64, mut run: ScenarioRun) -> Vec<ScenarioRun> {
         let place = self.places[number as usize];
-        self.failed |= outcome.result == ScenarioResult::Fail;
-        outcome.round = (place / self.scenarios.len() as u64) as u32 + 1;
+        self.failed |= run.judgement.result == ScenarioResult::Fail;
+        run.round = (place / self.scenarios.len() as u64) as u32 + 1;
         if let Some(before) = self.open.remove(&place) {
-            outcome.retried = before.retried;
-            outcome.retried.extend(before.reason);
+            run.retried = before.retried;
+            run.retried.extend(before.judgement.reason);
         }
-        if outcome.lossy && outcome.retried.len() < self.retries {
+        if run.judgement.lossy && run.retried.len() < self.retries {
             self.again.push_back(place);
-            self.open.insert(place, outcome);
+            self.open.insert(place, run);
             return Vec::new();
         }
-        self.waiting.insert(place, outcome);
+        self.waiting.insert(place, run);
         let mut now = Vec::new();
-        while let Some(outcome) = self.waiting.remove(&self.told) {
+        while let Some(run) = self.waiting.remove(&self.told) {
             self.told += 1;
-            now.push(outcome);
+            now.push(run);
         }
         now
     }
 
     /// What waits for others that will never end, or to be played again.
-    pub(super) fn rest(&mut self) -> Vec<Outcome> {
+    pub(super) fn rest(&mut self) -> Vec<ScenarioRun> {
         self.waiting.append(&mut self.open);
         std::mem::take(&mut self.waiting).into_values().collect()
     }
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::args::{Args, Command},
-        verify::{Group, find},
+        verify::{Group, Judgement, find},
     };
 
     fn verify(args: &[&str]) -> Verify {
@@ -118,32 +121,28 @@ mod tests {
         ["two-fds", "relay"].map(|name| find(name).expect("it is in the catalogue"))
     }
 
-    fn outcome(name: &'static str, result: ScenarioResult, reason: Option<&str>) -> Outcome {
-        Outcome {
+    fn outcome(name: &'static str, result: ScenarioResult, reason: Option<&str>) -> ScenarioRun {
+        ScenarioRun::from(Judgement {
             name,
             group: Group::Identity,
-            round: 1,
             result,
             reason: reason.map(str::to_owned),
             lossy: false,
-            retried: Vec::new(),
             transfers: Vec::new(),
             witnesses: Vec::new(),
             mistakable: Vec::new(),
             elapsed: std::time::Duration::ZERO,
-            story: None,
-        }
+        })
     }
 
-    fn pass(name: &'static str) -> Outcome {
+    fn pass(name: &'static str) -> ScenarioRun {
         outcome(name, ScenarioResult::Pass, None)
     }
 
-    fn lossy(name: &'static str, reason: &str) -> Outcome {
-        Outcome {
-            lossy: true,
-            ..outcome(name, ScenarioResult::Inconclusive, Some(reason))
-        }
+    fn lossy(name: &'static str, reason: &str) -> ScenarioRun {
+        let mut run = outcome(name, ScenarioResult::Inconclusive, Some(reason));
+        run.judgement.lossy = true;
+        run
     }
 
     fn begin(programme: &mut Programme<'_>) -> Option<&'static str> {
@@ -151,13 +150,12 @@ mod tests {
     }
 
     /// Names, rounds, results, and why each was played again.
-    fn told(outcomes: &[Outcome]) -> Vec<(&str, u32, &str, Vec<&str>)> {
-        outcomes
-            .iter()
-            .map(|outcome| {
-                let retried = outcome.retried.iter().map(String::as_str).collect();
-                let result = outcome.result.name();
-                (outcome.name, outcome.round, result, retried)
+    fn told(runs: &[ScenarioRun]) -> Vec<(&str, u32, &str, Vec<&str>)> {
+        runs.iter()
+            .map(|run| {
+                let retried = run.retried.iter().map(String::as_str).collect();
+                let result = run.judgement.result.name();
+                (run.judgement.name, run.round, result, retried)
             })
             .collect()
     }

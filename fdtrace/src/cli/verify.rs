@@ -20,7 +20,7 @@ use crate::{
     kernel::KernelView,
     model::Pointers,
     plan::Price,
-    report::{self, Report as _, Start, Summary},
+    report::{self, Report as _, ScenarioRun, Start, Summary},
     tracer::Filter,
     track::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
@@ -129,24 +129,25 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
                 break;
             }
         };
-        let Some((number, mut outcome)) = ended else {
+        let Some((number, judgement)) = ended else {
             break;
         };
+        let mut run = ScenarioRun::from(judgement);
         if let Some((path, gallery, pointers)) = &mut stories {
-            if outcome.result == ScenarioResult::Fail {
-                let story = gallery.story(number, &outcome, verifier.plan(), path, pointers);
-                outcome.story = story.map(Box::new);
+            if run.judgement.result == ScenarioResult::Fail {
+                let story = gallery.story(number, &run.judgement, verifier.plan(), path, pointers);
+                run.story = story.map(Box::new);
             }
             gallery.forget(number);
         }
-        for outcome in programme.ended(number, outcome) {
-            summary.add(&outcome);
-            report.scenario(&outcome)?;
+        for run in programme.ended(number, run) {
+            summary.add(&run.judgement);
+            report.scenario(&run)?;
         }
     }
-    for outcome in programme.rest() {
-        summary.add(&outcome);
-        report.scenario(&outcome)?;
+    for run in programme.rest() {
+        summary.add(&run.judgement);
+        report.scenario(&run)?;
     }
     summary.unplayed = programme.asked_for() - summary.played();
     summary.elapsed_ns = u64::try_from(first.elapsed().as_nanos())?;

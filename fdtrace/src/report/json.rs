@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Report, Start, Summary, programs, schema, write_json};
+use super::{Report, ScenarioRun, Start, Summary, programs, schema, write_json};
 use crate::{
     explain::Story,
     judge::{
@@ -14,7 +14,7 @@ use crate::{
         SocketType, Tally, Transfer, Verdict,
     },
     plan::Plan,
-    verify::{Outcome, Scenario, ScenarioResult},
+    verify::{Scenario, ScenarioResult},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
 
@@ -64,12 +64,12 @@ impl<W: io::Write> Report for Json<W> {
         self.out.flush()
     }
 
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
-        for judged in &outcome.transfers {
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()> {
+        for judged in &run.judgement.transfers {
             self.transfer(judged)?;
         }
-        self.line(&schema::Line::Scenario(scenario(outcome)))?;
-        if let Some(story) = &outcome.story {
+        self.line(&schema::Line::Scenario(scenario(run)))?;
+        if let Some(story) = &run.story {
             self.line(&schema::Line::Story(Story::clone(story)))?;
         }
         self.out.flush()
@@ -320,32 +320,33 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
     }
 }
 
-fn scenario(outcome: &Outcome) -> schema::Scenario {
+fn scenario(run: &ScenarioRun) -> schema::Scenario {
+    let judgement = &run.judgement;
     let about = |mistakable| if mistakable { "mistakable" } else { "passed" }.to_owned();
-    let traced = outcome.mistakable.iter().map(|verdict| schema::Witness {
+    let traced = judgement.mistakable.iter().map(|verdict| schema::Witness {
         name: "trace".to_owned(),
         verdict: verdict.name().to_owned(),
         about: about(true),
     });
-    let heard = outcome.witnesses.iter().map(|report| schema::Witness {
+    let heard = judgement.witnesses.iter().map(|report| schema::Witness {
         name: report.witness.name().to_owned(),
         verdict: report.verdict.name().to_owned(),
         about: about(report.mistakable),
     });
     schema::Scenario {
-        name: outcome.name.to_owned(),
-        group: outcome.group.name().to_owned(),
-        round: outcome.round,
-        result: result_name(outcome.result).to_owned(),
-        reason: outcome.reason.clone(),
-        inconclusive: outcome.result == ScenarioResult::Inconclusive,
-        retried: outcome.retried.clone(),
-        transfers: outcome
+        name: judgement.name.to_owned(),
+        group: judgement.group.name().to_owned(),
+        round: run.round,
+        result: result_name(judgement.result).to_owned(),
+        reason: judgement.reason.clone(),
+        inconclusive: judgement.result == ScenarioResult::Inconclusive,
+        retried: run.retried.clone(),
+        transfers: judgement
             .transfers
             .iter()
             .map(|judged| judged.transfer.id)
             .collect(),
         witnesses: traced.chain(heard).collect(),
-        elapsed_ns: u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX),
+        elapsed_ns: u64::try_from(judgement.elapsed.as_nanos()).unwrap_or(u64::MAX),
     }
 }

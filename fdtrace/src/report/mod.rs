@@ -40,9 +40,10 @@ pub use text::Text;
 pub(crate) use text::{duration, write_plan};
 
 use crate::{
+    explain::Story,
     model::{Fate, Losses, ProgramCost, Verdict},
     plan::Plan,
-    verify::{Outcome, ScenarioResult},
+    verify::{Judgement, ScenarioResult},
 };
 
 /// What is known before the first result.
@@ -54,6 +55,31 @@ pub struct Start<'a> {
     pub wall_ns: u64,
     /// The plan as it came out of the self-test.
     pub plan: &'a Plan,
+}
+
+/// One run of a scenario, as reports present it.
+#[derive(Clone, Debug)]
+pub struct ScenarioRun {
+    /// What the judge found.
+    pub judgement: Judgement,
+    /// Which of the rounds it belongs to, from 1.
+    pub round: u32,
+    /// Why each earlier run of this round was repeated: what was lost left it open.
+    pub retried: Vec<String>,
+    /// What the kernel did, where that is to be explained.
+    pub story: Option<Box<Story>>,
+}
+
+impl From<Judgement> for ScenarioRun {
+    /// The first run of the first round, without a story.
+    fn from(judgement: Judgement) -> Self {
+        Self {
+            judgement,
+            round: 1,
+            retried: Vec::new(),
+            story: None,
+        }
+    }
 }
 
 /// What all results come to.
@@ -81,10 +107,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts one outcome.
-    pub fn add(&mut self, outcome: &Outcome) {
-        count(&mut self.scenarios, outcome.result);
-        for judged in &outcome.transfers {
+    /// Counts one scenario and its transfers.
+    pub fn add(&mut self, judgement: &Judgement) {
+        count(&mut self.scenarios, judgement.result);
+        for judged in &judgement.transfers {
             count(&mut self.fates, judged.transfer.fate);
             if let Some(verdict) = judged.verdict {
                 count(&mut self.verdicts, verdict);
@@ -127,7 +153,7 @@ pub trait Report {
     ///
     /// # Errors
     /// What writing says.
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()>;
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()>;
 
     /// All is done.
     ///

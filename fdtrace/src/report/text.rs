@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Report, Start, Summary, programs, sanitize::sanitize};
+use super::{Report, ScenarioRun, Start, Summary, programs, sanitize::sanitize};
 use crate::{
     judge::{
         ledger::{self, Entry},
@@ -12,7 +12,7 @@ use crate::{
     },
     model::{Fate, Hop, Judged, Losses, PlanEntry, Pointers, Verdict},
     plan::Plan,
-    verify::{Outcome, ScenarioResult},
+    verify::{Judgement, ScenarioResult},
 };
 
 pub(super) const GREEN: Style = AnsiColor::Green.on_default();
@@ -88,44 +88,45 @@ impl<W: io::Write> Report for Text<W> {
         writeln!(self.out)
     }
 
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
-        let (style, word) = match outcome.result {
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()> {
+        let judgement = &run.judgement;
+        let (style, word) = match judgement.result {
             ScenarioResult::Pass => (GREEN, "pass"),
             ScenarioResult::Fail => (RED, "FAIL"),
             ScenarioResult::Skip => (YELLOW, "skip"),
             ScenarioResult::Inconclusive => (YELLOW, "open"),
         };
-        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", name(outcome));
-        if let Some(first) = outcome.transfers.first() {
-            let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
+        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", name(run));
+        if let Some(first) = judgement.transfers.first() {
+            let _ = write!(line, " {}", transfers(judgement, first, &mut self.pointers));
         }
         // Where all is delivered, who vouches for it says enough.
         let delivered = |judged: &Judged| judged.transfer.fate == Fate::Delivered;
-        let said = if outcome.transfers.iter().all(delivered) {
-            witnesses(outcome)
+        let said = if judgement.transfers.iter().all(delivered) {
+            witnesses(judgement)
         } else {
-            account(outcome)
+            account(judgement)
         };
         if !said.is_empty() {
             let _ = write!(line, "  {DIM}{said}{DIM:#}");
         }
         writeln!(self.out, "{}", line.trim_end())?;
-        for reason in &outcome.retried {
+        for reason in &run.retried {
             let reason = sanitize(reason);
             writeln!(
                 self.out,
                 "      {DIM}played again, as records were lost: {reason}{DIM:#}"
             )?;
         }
-        if let Some(reason) = &outcome.reason {
+        if let Some(reason) = &judgement.reason {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
         }
         if self.hops {
-            for judged in &outcome.transfers {
+            for judged in &judgement.transfers {
                 self.hop_lines(judged)?;
             }
         }
-        if let Some(story) = &outcome.story {
+        if let Some(story) = &run.story {
             writeln!(self.out)?;
             super::tell(&mut self.out, story)?;
             writeln!(self.out)?;
@@ -269,7 +270,7 @@ pub(super) fn watched(plan: &[PlanEntry]) -> String {
 }
 
 /// `4 → 5  file#1  queue ▸ dequeue ▸ install  41 µs`, for the first transfer, and how many more.
-fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> String {
+fn transfers(judgement: &Judgement, first: &Judged, pointers: &mut Pointers) -> String {
     let transfer = &first.transfer;
     let number = |fd: Option<i32>| fd.map_or("?".to_owned(), |fd| fd.to_string());
     let from = number(transfer.sender.as_ref().and_then(|sender| sender.fd));
@@ -289,7 +290,7 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
         hops,
         transfer.queued_ns.map_or("?".to_owned(), duration),
     );
-    let more = outcome.transfers.len() - 1;
+    let more = judgement.transfers.len() - 1;
     let _ = match more {
         0 => write!(text, "{:>6}", ""),
         _ => write!(text, " {:<5}", format!("+{more}")),
@@ -299,9 +300,9 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
 
 /// `3 delivered, 1 truncated (no-control-room); same by trace, kcmp`: what became of a scenario's
 /// transfers and who vouches for it.
-pub(super) fn account(outcome: &Outcome) -> String {
+pub(super) fn account(judgement: &Judgement) -> String {
     let mut counts: Vec<(String, usize)> = Vec::new();
-    for judged in &outcome.transfers {
+    for judged in &judgement.transfers {
         let transfer = &judged.transfer;
         let ended = match transfer.cause {
             Some(cause) => format!("{} ({cause})", transfer.fate),
@@ -316,23 +317,23 @@ pub(super) fn account(outcome: &Outcome) -> String {
         .iter()
         .map(|(ended, count)| format!("{count} {ended}"))
         .collect();
-    let parts = [counts.join(", "), witnesses(outcome)];
+    let parts = [counts.join(", "), witnesses(judgement)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("; ")
 }
 
 /// A scenario's name, with the round where it was played several times.
-pub(super) fn name(outcome: &Outcome) -> String {
-    match outcome.round {
-        1 => outcome.name.to_owned(),
-        round => format!("{}#{round}", outcome.name),
+pub(super) fn name(run: &ScenarioRun) -> String {
+    match run.round {
+        1 => run.judgement.name.to_owned(),
+        round => format!("{}#{round}", run.judgement.name),
     }
 }
 
 /// `same by trace, kcmp; told apart by trace, kcmp`: who agrees. Who does not is in the reason.
-fn witnesses(outcome: &Outcome) -> String {
+fn witnesses(judgement: &Judgement) -> String {
     let agree = |mistakable: bool, truth: Verdict| -> Vec<&str> {
-        outcome
+        judgement
             .witnesses
             .iter()
             .filter(|report| report.mistakable == mistakable && report.verdict == truth)
@@ -341,12 +342,12 @@ fn witnesses(outcome: &Outcome) -> String {
     };
     let mut same = agree(false, Verdict::Same);
     let traced = |judged: &Judged| judged.verdict == Some(Verdict::Same);
-    if !outcome.transfers.is_empty() && outcome.transfers.iter().all(traced) {
+    if !judgement.transfers.is_empty() && judgement.transfers.iter().all(traced) {
         same.insert(0, "trace");
     }
     let mut apart = agree(true, Verdict::Different);
     let told = |verdict: &Verdict| *verdict == Verdict::Different;
-    if !outcome.mistakable.is_empty() && outcome.mistakable.iter().all(told) {
+    if !judgement.mistakable.is_empty() && judgement.mistakable.iter().all(told) {
         apart.insert(0, "trace");
     }
     let mut parts = Vec::new();

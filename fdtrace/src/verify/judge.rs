@@ -1,4 +1,4 @@
-//! Judge: one scenario's facts, transfers and testimonies to its outcome. Pure.
+//! Judge: from one scenario's facts, transfers and testimonies to a judgement. Pure.
 //!
 //! Every descriptor that the system calls passed must be in the trace, under the same numbers, at
 //! the right time, with the fate and the cause that the scenario knows it to have, as often as it
@@ -12,7 +12,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Fact, Group, Mistakable, Record, Scenario, is_of};
 use crate::{
-    explain::Story,
     judge::{Meanwhile, ledger},
     model::{Judged, Transfer, Verdict},
     plan::Plan,
@@ -21,7 +20,7 @@ use crate::{
 
 /// How a scenario ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Result {
+pub enum ScenarioResult {
     /// Everything was as it must be.
     Pass,
     /// Something was not.
@@ -32,7 +31,7 @@ pub enum Result {
     Inconclusive,
 }
 
-impl Result {
+impl ScenarioResult {
     /// In a word.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -56,24 +55,20 @@ pub struct WitnessReport {
     pub mistakable: bool,
 }
 
-/// What became of a scenario.
+/// What the judge found of one run of a scenario.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Judgement {
     /// The scenario.
     pub name: &'static str,
     /// Its group.
     pub group: Group,
-    /// Which time it was played, from 1.
-    pub round: u32,
     /// How it ended.
-    pub result: Result,
+    pub result: ScenarioResult,
     /// Why, unless it passed.
     pub reason: Option<String>,
     /// All that it needs is watched here, and what was lost alone left it open: played again, it may
     /// pass.
     pub lossy: bool,
-    /// Why it was played again, by play, where losses left it open before.
-    pub retried: Vec<String>,
     /// Its transfers, in the order in which they ended.
     pub transfers: Vec<Judged>,
     /// What the witnesses said.
@@ -82,8 +77,6 @@ pub struct Outcome {
     pub mistakable: Vec<Verdict>,
     /// How long it took.
     pub elapsed: Duration,
-    /// What the kernel did, where somebody wants to be told.
-    pub story: Option<Box<Story>>,
 }
 
 pub(super) fn judge(
@@ -93,7 +86,7 @@ pub(super) fn judge(
     plan: &Plan,
     lossless: bool,
     elapsed: Duration,
-) -> Outcome {
+) -> Judgement {
     let pids = record.pids();
     let mut lossless = lossless;
     let mut judged = Vec::new();
@@ -109,19 +102,16 @@ pub(super) fn judge(
         lossless,
         ..Findings::default()
     };
-    let mut outcome = Outcome {
+    let mut judgement = Judgement {
         name: scenario.name,
         group: scenario.group,
-        round: 1,
-        result: Result::Pass,
+        result: ScenarioResult::Pass,
         reason: None,
         lossy: false,
-        retried: Vec::new(),
         transfers,
         witnesses: Vec::new(),
         mistakable: Vec::new(),
         elapsed,
-        story: None,
     };
     findings.failed.extend(record.trouble.iter().cloned());
     findings.failed.extend(record.leaks.iter().cloned());
@@ -134,38 +124,38 @@ pub(super) fn judge(
             _ => {}
         }
     }
-    let matched = messages::pair(record, &outcome.transfers, plan, &mut findings);
-    check_files(record, &outcome.transfers, &matched, &mut findings);
-    outcome.mistakable = record
+    let matched = messages::pair(record, &judgement.transfers, plan, &mut findings);
+    check_files(record, &judgement.transfers, &matched, &mut findings);
+    judgement.mistakable = record
         .mistakable
         .iter()
-        .map(|mistakable| judge_mistakable(mistakable, &outcome.transfers, &matched))
+        .map(|mistakable| judge_mistakable(mistakable, &judgement.transfers, &matched))
         .collect();
-    for verdict in &outcome.mistakable {
+    for verdict in &judgement.mistakable {
         findings.expect("the trace, of another file,", Verdict::Different, *verdict);
     }
-    outcome.witnesses = hear(record, &mut findings);
+    judgement.witnesses = hear(record, &mut findings);
 
     let (result, reasons) = if let Some(why) = short.first()
         && !findings.contradicted
     {
         // What went wrong besides came of it.
-        (Result::Skip, vec![why.to_string()])
+        (ScenarioResult::Skip, vec![why.to_string()])
     } else if !findings.failed.is_empty() {
-        (Result::Fail, findings.failed)
+        (ScenarioResult::Fail, findings.failed)
     } else if !findings.unwatched.is_empty() {
-        (Result::Inconclusive, findings.unwatched)
+        (ScenarioResult::Inconclusive, findings.unwatched)
     } else if !findings.open.is_empty() {
-        outcome.lossy = !lossless;
-        (Result::Inconclusive, findings.open)
+        judgement.lossy = !lossless;
+        (ScenarioResult::Inconclusive, findings.open)
     } else if !findings.skipped.is_empty() {
-        (Result::Skip, findings.skipped)
+        (ScenarioResult::Skip, findings.skipped)
     } else {
-        (Result::Pass, Vec::new())
+        (ScenarioResult::Pass, Vec::new())
     };
-    outcome.result = result;
-    outcome.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-    outcome
+    judgement.result = result;
+    judgement.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    judgement
 }
 
 /// What speaks against a pass.

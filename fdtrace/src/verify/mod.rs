@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! scenario ──▶ stage: fdtrace again, as actors ──facts──▶ ┐
-//!     tracer ──▶ tracker ──transfers────────────────────▶ ├─▶ judge ──▶ outcome
+//!     tracer ──▶ tracker ──transfers────────────────────▶ ├─▶ judge ──▶ judgement
 //!     witnesses, at checkpoints ──testimonies───────────▶ ┘
 //! ```
 
 mod bpf;
+mod entry;
 pub mod fact;
 mod judge;
 mod onlooker;
@@ -27,8 +28,9 @@ use std::{
 
 use tokio::sync::mpsc;
 
+pub use entry::main;
 use fact::{Actor, Answer, Fact};
-pub use judge::{Outcome, Result as ScenarioResult, WitnessReport};
+pub use judge::{Judgement, ScenarioResult, WitnessReport};
 pub use onlooker::Onlooker;
 pub use scenarios::{Group, Scenario, all, find};
 pub use selection::{SelectionError, select};
@@ -284,8 +286,8 @@ impl Verifier {
     ///
     /// # Errors
     /// If a stage cannot be talked to, or the tracer's counters not be read. What goes wrong
-    /// within a scenario is its outcome, not an error.
-    pub async fn next(&mut self) -> Result<Option<(u64, Outcome)>, VerifyError> {
+    /// within a scenario is in its judgement, not an error.
+    pub async fn next(&mut self) -> Result<Option<(u64, Judgement)>, VerifyError> {
         while let Some(deadline) = self.plays.values().map(|play| play.deadline).min() {
             // The select below may prefer what is there already: a stage that never stops talking
             // would never run out of time.
@@ -380,7 +382,7 @@ impl Verifier {
     }
 
     /// Ends a scenario whose actors are gone, and judges it.
-    async fn finish(&mut self, number: u64) -> Result<(u64, Outcome), VerifyError> {
+    async fn finish(&mut self, number: u64) -> Result<(u64, Judgement), VerifyError> {
         let Some(mut play) = self.plays.remove(&number) else {
             unreachable!("it is under way");
         };
@@ -414,7 +416,7 @@ impl Verifier {
             };
             (ended.transfer, meanwhile)
         });
-        let outcome = judge::judge(
+        let judgement = judge::judge(
             play.scenario,
             &play.record,
             own.collect(),
@@ -422,7 +424,7 @@ impl Verifier {
             lossless,
             play.begin.elapsed(),
         );
-        Ok((number, outcome))
+        Ok((number, judgement))
     }
 
     /// What the verifier does at a fact, while the actor stands still.

@@ -32,11 +32,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getpid, getppid},
 };
 
-use super::{
-    STAGE_NAME,
-    fact::{Actor, Answer, Fact},
-    scenarios,
-};
+use super::fact::{Actor, Answer, Fact};
 use crate::{
     inherited,
     model::{Cause, Fate},
@@ -44,20 +40,9 @@ use crate::{
 pub use receiving::Incoming;
 pub use sending::Outgoing;
 
-/// Plays the scenario of this name and ends the process.
-pub fn main(name: &str) -> process::ExitCode {
-    let limit = inherited::descriptor_limit();
-    let result = enter(name);
-    if let Err(error) = &result {
-        // Whoever reads may be gone; then there is nobody to tell.
-        let _ = say(&failure(None, error, limit));
-    }
-    process::ExitCode::from(u8::from(result.is_err()))
-}
-
 /// What stopped an actor. `limit` is how many descriptors it might have at first: one that allows
 /// itself fewer does so to see what happens then.
-fn failure(name: Option<&str>, error: &anyhow::Error, limit: Option<u64>) -> Fact {
+pub(super) fn failure(name: Option<&str>, error: &anyhow::Error, limit: Option<u64>) -> Fact {
     let why = match name {
         Some(name) => format!("{name}: {error:#}"),
         None => format!("{error:#}"),
@@ -75,23 +60,11 @@ fn failure(name: Option<&str>, error: &anyhow::Error, limit: Option<u64>) -> Fac
     }
 }
 
-fn enter(name: &str) -> Result<()> {
-    die_with_parent(None)?;
-    call_oneself(STAGE_NAME)?;
-    let scenario = scenarios::find(name).with_context(|| format!("no scenario {name}"))?;
-    let stage = Stage {
-        turn: Baton::new()?,
-    };
-    stage.turn.pass()?;
-    say(&Fact::Joined { actor: whoami()? })?;
-    (scenario.play)(&stage)
-}
-
 /// Actors must not outlive the verifier, whatever ends it.
 ///
 /// `parent` may have died before the request was made; in a pid namespace of one's own it shows
 /// as 0.
-fn die_with_parent(parent: Option<Pid>) -> Result<()> {
+pub(super) fn die_with_parent(parent: Option<Pid>) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the parent")?;
     let now = getppid();
     ensure!(
@@ -111,11 +84,11 @@ pub fn die_with_parent_still() -> Result<()> {
 }
 
 /// Names this process after its part, for whoever reads the trace.
-fn call_oneself(name: &str) -> Result<()> {
+pub(super) fn call_oneself(name: &str) -> Result<()> {
     Ok(prctl::set_name(&CString::new(name)?)?)
 }
 
-fn say(fact: &Fact) -> Result<()> {
+pub(super) fn say(fact: &Fact) -> Result<()> {
     let mut line = serde_json::to_vec(fact)?;
     line.push(b'\n');
     let mut stdout = io::stdout().lock();
@@ -197,6 +170,16 @@ pub fn attempt(deed: impl FnOnce() -> nix::Result<()>) -> Result<Option<String>>
 }
 
 impl Stage {
+    /// A stage on which nobody is at a checkpoint yet.
+    ///
+    /// # Errors
+    /// What `pipe2` and writing to it say.
+    pub(super) fn new() -> Result<Self> {
+        let turn = Baton::new()?;
+        turn.pass()?;
+        Ok(Self { turn })
+    }
+
     /// A pair of connected Unix sockets.
     ///
     /// # Errors
