@@ -69,7 +69,7 @@ fn fact(pid: u32, sends: bool) -> Fact {
     if sends {
         Fact::Sent {
             actor,
-            message: "m".to_owned(),
+            message: "m".into(),
             fds: vec![4],
             span: (0, 1),
         }
@@ -321,7 +321,7 @@ fn before_sending(t_ns: u64, birth: Option<Birth>) -> Still {
         t_ns,
         fact: Fact::Sending {
             actor,
-            message: "m".to_owned(),
+            message: "m".into(),
             fds: vec![passing.sender_fd],
             hold: false,
         },

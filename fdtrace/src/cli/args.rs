@@ -4,12 +4,15 @@ mod inflight;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{
+    Args as ClapArgs, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 pub(super) use inflight::InFlight;
 
 use crate::{
-    model::{Fate, FileIdentity, PointerStyle},
+    model::{Fate, FileKind, PointerStyle},
     plan::Attach,
     watch::{Limits, Selection},
 };
@@ -251,11 +254,11 @@ pub(super) struct Show {
     #[arg(long)]
     pub(super) hops: bool,
     /// Show transfers that ended so; may be repeated.
-    #[arg(long, value_name = "FATE", value_parser = fate)]
+    #[arg(long, value_name = "FATE", value_parser = one_of::<Fate>(Fate::ALL.map(Fate::name)))]
     pub(super) fate: Vec<Fate>,
     /// Show transfers of this kind of file; may be repeated.
-    #[arg(long, value_name = "KIND", value_parser = kind())]
-    pub(super) kind: Vec<String>,
+    #[arg(long, value_name = "KIND", value_parser = one_of::<FileKind>(FileKind::ALL.map(FileKind::name)))]
+    pub(super) kind: Vec<FileKind>,
     /// End after so many transfers.
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit_events: u64,
@@ -340,14 +343,6 @@ impl Show {
     }
 }
 
-fn fate(text: &str) -> Result<Fate, String> {
-    let names = || Fate::ALL.into_iter().map(Fate::name);
-    Fate::ALL
-        .into_iter()
-        .find(|fate| fate.name() == text)
-        .ok_or_else(|| format!("it is one of {}", names().collect::<Vec<_>>().join(", ")))
-}
-
 #[derive(Debug, ClapArgs)]
 pub(super) struct Explain {
     /// The scenario to play; `fdtrace verify --list` shows them all.
@@ -367,9 +362,12 @@ pub(super) struct Explain {
     pub(super) c: bool,
 }
 
-/// One of the words for what a file is.
-fn kind() -> PossibleValuesParser {
-    FileIdentity::KINDS.into()
+/// One value of an enum, by these names.
+fn one_of<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -3,13 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Hop, Mechanism};
+
 /// How one hop is watched, or why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanEntry {
     /// The hop.
+    #[schemars(with = "Hop")]
     pub hop: String,
-    /// `trampoline`, `kprobe` or `tracepoint`.
+    /// What watches it; absent where nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Mechanism>")]
     pub mechanism: Option<String>,
     /// Kind of attachment in the kernel's words, such as `tp_btf`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ mod hop;
 mod losses;
 pub mod lossless;
 mod mark;
+mod named;
 mod pointers;
 mod queue;
 mod socket;
@@ -23,11 +24,13 @@ pub use coverage::PlanEntry;
 pub use doubt::Doubt;
 pub use fate::{Cause, CauseMissing, Fate};
 pub use file::{
-    DescriptionMissing, FileDescription, FileIdentity, FilePath, SocketDescription, VsockAddr,
+    DescriptionMissing, FileDescription, FileIdentity, FileKind, FilePath, SocketDescription,
+    VsockAddr,
 };
 pub use hop::{Hop, Mechanism};
 pub use losses::{Losses, ProgramCost};
 pub use mark::Mark;
+pub(crate) use named::named;
 pub use pointers::{PointerStyle, Pointers};
 pub use queue::{Gaps, Holder, Identity, Pass, Queue, QueuedFile, UnixSocket};
 pub use socket::{Socket, SocketType, socket_name};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io};
 
 use super::sanitize;
 use crate::{
-    model::{Fate, Judged, Losses, Tally, Transfer, Verdict},
+    model::{Fate, FileKind, Judged, Losses, Tally, Transfer, Verdict},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
 
@@ -23,7 +23,7 @@ enum End {
 struct Edge {
     count: u64,
     different: u64,
-    kinds: BTreeMap<&'static str, u64>,
+    kinds: BTreeMap<FileKind, u64>,
 }
 
 /// Writes the graph when all is known.

@@ -265,7 +265,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         t_ns: judged.transfer.last_ns(),
         file: schema::File {
             ptr: pointers.file(file),
-            kind: file.kind(),
+            kind: file.kind().name(),
             dev: file.device(),
             ino: file.ino,
             path: described.and_then(|it| it.path().map(|path| path.text.clone())),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        Fate, FileDescription, Judged, Losses, Mark, Pointers, Receiver, Sender, Socket,
+        Fate, FileDescription, FileKind, Judged, Losses, Mark, Pointers, Receiver, Sender, Socket,
         SocketDescription, Tally, Transfer, Verdict,
     },
     watch::{TraceEnd, TraceReport, TraceStart},
@@ -180,7 +180,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if !tally.undescribed().is_empty() {
             let reasons = tally.undescribed().iter();
             let reasons: Vec<String> = reasons
-                .map(|(why, count)| format!("{count} {why}"))
+                .map(|(why, count)| format!("{count} {}", why.words()))
                 .collect();
             writeln!(
                 self.out,
@@ -255,14 +255,14 @@ fn file(transfer: &Transfer) -> String {
     let file = &transfer.file;
     let kind = file.kind();
     match (kind, transfer.context.file.as_deref()) {
-        ("pipe", _) => format!("pipe:[{}]", file.ino),
+        (FileKind::Pipe, _) => format!("pipe:[{}]", file.ino),
         (_, Some(FileDescription::Socket(SocketDescription::Unix { name, peer, .. })))
             if name.is_none() && peer.is_none() =>
         {
             format!("unix:[{}]", file.ino)
         }
         (_, Some(described)) => sanitize(&described.to_string()),
-        ("socket", None) => format!("socket:[{}]", file.ino),
+        (FileKind::Socket, None) => format!("socket:[{}]", file.ino),
         (kind, None) => format!("{kind} {}/{}", file.device(), file.ino),
     }
 }

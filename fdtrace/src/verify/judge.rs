@@ -10,16 +10,16 @@ mod sight;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Fact, Group, Mistakable, Record, Scenario, is_of};
+use super::{Fact, Group, Mistakable, Record, Scenario, fact::MessageName, is_of};
 use crate::{
     judge::{Meanwhile, ledger},
-    model::{Judged, Transfer, Verdict},
+    model::{Judged, Transfer, Verdict, named},
     plan::Plan,
     witness::{Testimony, Witness},
 };
 
+named! { "kebab-case";
 /// How a scenario ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScenarioResult {
     /// Everything was as it must be.
     Pass,
@@ -30,18 +30,6 @@ pub enum ScenarioResult {
     /// Events were lost, or a hop was not watched, that the answer needs.
     Inconclusive,
 }
-
-impl ScenarioResult {
-    /// In a word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-            Self::Inconclusive => "inconclusive",
-        }
-    }
 }
 
 /// What a witness said of all descriptors it was asked about.
@@ -202,7 +190,7 @@ impl Findings {
     }
 
     /// Checks a transfer that an actor's message has.
-    fn check(&mut self, message: &str, judged: &Judged) {
+    fn check(&mut self, message: &MessageName, judged: &Judged) {
         let transfer = &judged.transfer;
         if transfer.fate.installs() {
             let verdict = judged.verdict.unwrap_or(Verdict::Unverified);
@@ -221,11 +209,11 @@ impl Findings {
 }
 
 /// For each message, where its transfers are, in the order of its descriptors.
-type Matched = BTreeMap<String, Vec<Option<usize>>>;
+type Matched = BTreeMap<MessageName, Vec<Option<usize>>>;
 
 /// Holds what the trace says of files to what the scenario says of them.
 fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, findings: &mut Findings) {
-    let of = |message: &String| {
+    let of = |message: &MessageName| {
         let places = matched.get(message).into_iter().flatten().flatten();
         places.map(|place| &transfers[*place].transfer)
     };
@@ -233,7 +221,7 @@ fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, finding
         match fact {
             Fact::Refs { message, hop, refs } => {
                 for transfer in of(message) {
-                    let seen = transfer.hops.iter().find(|seen| seen.hop.name() == hop);
+                    let seen = transfer.hops.iter().find(|seen| seen.hop == *hop);
                     let found = seen.and_then(|seen| seen.refs);
                     if found != Some(*refs) {
                         findings.wrong(format!(
@@ -252,7 +240,7 @@ fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, finding
                     continue;
                 };
                 let found = transfers[place].transfer.file.kind();
-                if found != kind {
+                if found != *kind {
                     findings.wrong(format!(
                         "the trace calls file {} of {message} {found}, and it is {kind}",
                         index + 1

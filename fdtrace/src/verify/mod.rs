@@ -29,7 +29,7 @@ use std::{
 use tokio::sync::mpsc;
 
 pub use entry::main;
-use fact::{Actor, Answer, Fact};
+use fact::{Actor, Answer, Fact, MessageName};
 pub use judge::{Judgement, ScenarioResult, WitnessReport};
 pub use onlooker::Onlooker;
 pub use scenarios::{Group, Scenario, all, find};
@@ -115,7 +115,7 @@ struct Play {
     stage: StageProcess,
     record: Record,
     /// By message, what was sent.
-    originals: HashMap<String, Originals>,
+    originals: HashMap<MessageName, Originals>,
     begin: Instant,
     /// When it must have ended; and once it is late, when its actors must be gone.
     deadline: tokio::time::Instant,
@@ -132,7 +132,7 @@ struct Play {
 struct Record {
     facts: Vec<Fact>,
     /// By message, what each witness said of each received descriptor.
-    testimonies: HashMap<String, Vec<Vec<Testimony>>>,
+    testimonies: HashMap<MessageName, Vec<Vec<Testimony>>>,
     /// In the order of `Fact::Mistakable`.
     mistakable: Vec<Mistakable>,
     /// In the order of `Fact::InFlight`.
@@ -183,7 +183,7 @@ fn is_of(transfer: &Transfer, pids: &HashSet<u32>) -> bool {
 struct Mistakable {
     actor: Actor,
     fd: i32,
-    message: String,
+    message: MessageName,
     index: usize,
     pointer: Option<u64>,
     testimonies: Vec<Testimony>,
@@ -431,7 +431,7 @@ impl Verifier {
     fn look(
         &mut self,
         fact: &Fact,
-        originals: &mut HashMap<String, Originals>,
+        originals: &mut HashMap<MessageName, Originals>,
         record: &mut Record,
     ) -> Answer {
         match fact {

@@ -35,7 +35,7 @@ use nix::{
 use super::fact::{Actor, Answer, Fact};
 use crate::{
     inherited,
-    model::{Cause, Fate},
+    model::{Cause, Fate, FileKind, Hop},
 };
 pub use receiving::Incoming;
 pub use sending::Outgoing;
@@ -249,7 +249,7 @@ impl Stage {
         self.checkpoint(&Fact::Mistakable {
             actor: whoami()?,
             fd,
-            message: message.to_owned(),
+            message: message.into(),
             index,
         })?;
         Ok(())
@@ -287,7 +287,7 @@ impl Stage {
         cause: Option<Cause>,
     ) -> Result<()> {
         say(&Fact::Fate {
-            message: message.to_owned(),
+            message: message.into(),
             files: (files.start, files.end),
             fate,
             cause,
@@ -307,11 +307,11 @@ impl Stage {
     ///
     /// # Errors
     /// If the verifier is gone.
-    pub fn kind(&self, message: &str, index: usize, kind: &str) -> Result<()> {
+    pub fn kind(&self, message: &str, index: usize, kind: FileKind) -> Result<()> {
         say(&Fact::Kind {
-            message: message.to_owned(),
+            message: message.into(),
             index,
-            kind: kind.to_owned(),
+            kind,
         })
     }
 
@@ -345,10 +345,10 @@ impl Stage {
     ///
     /// # Errors
     /// If the verifier is gone.
-    pub fn refs(&self, message: &str, hop: &str, refs: i64) -> Result<()> {
+    pub fn refs(&self, message: &str, hop: Hop, refs: i64) -> Result<()> {
         say(&Fact::Refs {
-            message: message.to_owned(),
-            hop: hop.to_owned(),
+            message: message.into(),
+            hop,
             refs,
         })
     }
@@ -359,7 +359,7 @@ impl Stage {
     /// If the verifier is gone.
     pub fn undisturbed(&self, message: &str) -> Result<()> {
         say(&Fact::Undisturbed {
-            message: message.to_owned(),
+            message: message.into(),
         })
     }
 
@@ -369,7 +369,7 @@ impl Stage {
     /// If the verifier is gone.
     pub fn address_reused(&self, first: &str, second: &str) -> Result<bool> {
         let answer = self.checkpoint(&Fact::AddressReused {
-            messages: (first.to_owned(), second.to_owned()),
+            messages: (first.into(), second.into()),
         })?;
         Ok(answer == Answer::Yes)
     }

@@ -7,7 +7,7 @@
 use super::NamedFile;
 use crate::{
     explain::recorder::{Descriptor, Still},
-    model::{FileIdentity, Pointers, Transfer},
+    model::{FileIdentity, FileKind, Pointers, Transfer},
     verify::fact::Fact,
     witness::Birth,
 };
@@ -124,8 +124,8 @@ impl Names {
                 kind: known
                     .identity
                     .as_ref()
-                    .map_or("unknown", FileIdentity::kind)
-                    .to_owned(),
+                    .map_or(FileKind::Unknown, FileIdentity::kind)
+                    .to_string(),
                 ino: known.ino,
             })
             .collect()

@@ -127,7 +127,7 @@ impl<W: io::Write> Html<W> {
             transfer.index,
             transfer.count,
             self.pointers.file(&transfer.file),
-            self.kinds.place(transfer.file.kind(), name),
+            self.kinds.place(transfer.file.kind().name(), name),
             // Text, for it may be more than JavaScript's numbers hold.
             transfer.file.ino.to_string(),
             transfer.file.device(),

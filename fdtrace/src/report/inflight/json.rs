@@ -102,7 +102,7 @@ fn in_flight(
     schema::InFlight {
         file: schema::File {
             ptr: pointers.file(file),
-            kind: file.kind(),
+            kind: file.kind().name(),
             dev: file.device(),
             ino: file.ino,
             path: path

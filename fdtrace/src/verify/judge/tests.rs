@@ -9,8 +9,8 @@ use crate::{
     judge::Meanwhile,
     kernel::KernelView,
     model::{
-        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Receiver, Sender,
-        Socket,
+        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, FileKind, Hop, HopSeen, Receiver,
+        Sender, Socket,
     },
     plan::{Attach, Plan, plan},
     verify::{Mistakable, Record, fact::Actor, find},
@@ -53,7 +53,7 @@ fn record() -> Record {
     let testimonies = vec![vec![same(Witness::TaskFile), same(Witness::Kcmp)]];
     Record {
         facts,
-        testimonies: [("m".to_owned(), testimonies)].into(),
+        testimonies: [("m".into(), testimonies)].into(),
         ..Record::default()
     }
 }
@@ -170,7 +170,10 @@ fn spoiled(spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (ScenarioResu
     (outcome.result, outcome.reason.unwrap_or_default())
 }
 
-fn judged_by(plan: &Plan, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (ScenarioResult, String) {
+fn judged_by(
+    plan: &Plan,
+    spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>),
+) -> (ScenarioResult, String) {
     let (mut record, mut transfers) = (record(), vec![transfer()]);
     spoil(&mut record, &mut transfers);
     let scenario = find("stream-one-fd").unwrap();
@@ -348,7 +351,7 @@ fn a_number_that_was_not_seen_is_inconclusive_only_where_nothing_shows_it() {
 #[test]
 fn a_witness_that_contradicts_fails_and_one_that_is_silent_does_not() {
     let say = |record: &mut Record, witness, verdict| {
-        record.testimonies.get_mut("m").unwrap()[0].push(Testimony { witness, verdict });
+        record.testimonies.get_mut(&"m".into()).unwrap()[0].push(Testimony { witness, verdict });
     };
     assert_fails("kcmp says different", |record, _| {
         say(record, Witness::Kcmp, Verdict::Different);
@@ -374,7 +377,7 @@ fn other_fates_references_and_flags_fail() {
     assert_fails("not 1", |record, _| {
         record.facts.push(Fact::Refs {
             message: "m".into(),
-            hop: "dequeue".into(),
+            hop: Hop::Dequeue,
             refs: 1,
         });
     });
@@ -465,7 +468,7 @@ fn what_came_of_too_few_descriptors_is_skipped_and_a_contradiction_is_not() {
     }
     assert_fails("kcmp says different", |record, _| {
         record.short.push(why());
-        record.testimonies.get_mut("m").unwrap()[0].push(Testimony {
+        record.testimonies.get_mut(&"m".into()).unwrap()[0].push(Testimony {
             witness: Witness::Kcmp,
             verdict: Verdict::Different,
         });
@@ -564,8 +567,7 @@ fn references_that_are_left_fail() {
 
 #[test]
 fn a_file_that_the_trace_calls_by_another_name_fails() {
-    let kind = |index, kind: &str| {
-        let kind = kind.to_owned();
+    let kind = |index, kind: FileKind| {
         spoiled(|record, _| {
             let message = "m".into();
             record.facts.push(Fact::Kind {
@@ -575,8 +577,8 @@ fn a_file_that_the_trace_calls_by_another_name_fails() {
             });
         })
     };
-    assert_eq!(kind(0, "regular").0, ScenarioResult::Pass);
-    let (result, reason) = kind(0, "eventfd");
+    assert_eq!(kind(0, FileKind::Regular).0, ScenarioResult::Pass);
+    let (result, reason) = kind(0, FileKind::Eventfd);
     assert_eq!(result, ScenarioResult::Fail);
     assert!(reason.contains("calls file 1 of m regular"), "{reason}");
 }

@@ -19,6 +19,7 @@ use nix::{
 };
 
 use super::scenarios;
+use crate::model::Hop;
 use crate::verify::stage::{Baton, Stage, expect_content, is_cloexec, rewind};
 
 scenarios! { Identity:
@@ -96,7 +97,7 @@ fn child_to_parent_file(stage: &Stage) -> Result<()> {
         role.done()?;
         stage.in_flight(&parent, 1)?;
         if alone {
-            stage.refs(name, "dequeue", 1)?;
+            stage.refs(name, Hop::Dequeue, 1)?;
         }
         let received = stage.receive(name, &parent, 1)?;
         expect_content(&received.fds[0], CONTENT)?;
@@ -230,7 +231,7 @@ fn closed_first(stage: &Stage, socket_too: bool) -> Result<()> {
             drop(sender);
         }
         if alone {
-            stage.refs(name, "dequeue", 1)?;
+            stage.refs(name, Hop::Dequeue, 1)?;
         }
         stage.in_flight(&receiver, 1)?;
         closed.pass()?;

@@ -15,9 +15,10 @@ mod send_errors;
 use anyhow::Result;
 
 use super::stage::Stage;
+use crate::model::named;
 
+named! { "kebab-case";
 /// A group of scenarios.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// The same file object comes out.
     Identity,
@@ -38,36 +39,6 @@ pub enum Group {
     /// What becomes of a queued list when a socket ends.
     Lifetime,
 }
-
-impl Group {
-    /// Every group, in the catalogue's order.
-    pub const ALL: [Self; 9] = [
-        Self::Identity,
-        Self::NegativeControl,
-        Self::ObjectKinds,
-        Self::SendErrors,
-        Self::ReceiveLimits,
-        Self::Flags,
-        Self::Framing,
-        Self::Credentials,
-        Self::Lifetime,
-    ];
-
-    /// The group's name in commands and output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::NegativeControl => "negative-control",
-            Self::ObjectKinds => "object-kinds",
-            Self::SendErrors => "send-errors",
-            Self::ReceiveLimits => "receive-limits",
-            Self::Flags => "flags",
-            Self::Framing => "framing",
-            Self::Credentials => "credentials",
-            Self::Lifetime => "lifetime",
-        }
-    }
 }
 
 /// One behaviour to verify.

@@ -36,6 +36,7 @@ use nix::{
 
 use super::scenarios;
 use crate::{
+    model::FileKind,
     passing,
     verify::{
         bpf::ArrayMap,
@@ -94,7 +95,7 @@ const CONTENT: &str = "what the sender wrote";
 /// descriptor is kept until then.
 fn pass<T>(
     stage: &Stage,
-    kind: &str,
+    kind: FileKind,
     make: impl FnOnce() -> Result<(OwnedFd, T)>,
     works: impl FnOnce(&OwnedFd) -> Result<()>,
 ) -> Result<()> {
@@ -124,7 +125,9 @@ fn expect_read(fd: &OwnedFd, expected: &[u8]) -> Result<()> {
 
 fn regular(stage: &Stage) -> Result<()> {
     let make = || Ok((stage.file(CONTENT)?.into(), ()));
-    pass(stage, "regular", make, |fd| expect_content(fd, CONTENT))
+    pass(stage, FileKind::Regular, make, |fd| {
+        expect_content(fd, CONTENT)
+    })
 }
 
 fn directory(stage: &Stage) -> Result<()> {
@@ -133,7 +136,7 @@ fn directory(stage: &Stage) -> Result<()> {
         fs::write(dir.path().join("entry"), CONTENT)?;
         Ok((File::open(dir.path())?.into(), dir))
     };
-    pass(stage, "directory", make, |fd| {
+    pass(stage, FileKind::Directory, make, |fd| {
         let entry = openat(fd, "entry", OFlag::O_RDONLY, Mode::empty())?;
         expect_content(&entry, CONTENT)
     })
@@ -146,7 +149,7 @@ fn opath(stage: &Stage) -> Result<()> {
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         Ok((open(named.path(), flags, Mode::empty())?, named))
     };
-    pass(stage, "regular", make, |fd| {
+    pass(stage, FileKind::Regular, make, |fd| {
         let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
         ensure!(flags.contains(OFlag::O_PATH), "it is open for more");
         let read = read(fd, &mut [0]);
@@ -162,7 +165,7 @@ fn pipe(stage: &Stage) -> Result<()> {
         write(&into, CONTENT.as_bytes())?;
         Ok((out, into))
     };
-    pass(stage, "pipe", make, |fd| {
+    pass(stage, FileKind::Pipe, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
@@ -177,14 +180,14 @@ fn fifo(stage: &Stage) -> Result<()> {
         write(&fifo, CONTENT.as_bytes())?;
         Ok((fifo.into(), dir))
     };
-    pass(stage, "fifo", make, |fd| {
+    pass(stage, FileKind::Fifo, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
 
 fn tcp_listener(stage: &Stage) -> Result<()> {
     let make = || Ok((TcpListener::bind("127.0.0.1:0")?.into(), ()));
-    pass(stage, "socket", make, |fd| {
+    pass(stage, FileKind::Socket, make, |fd| {
         let listener = TcpListener::from(fd.try_clone()?);
         let mut client = TcpStream::connect(listener.local_addr()?)?;
         let (connection, _) = listener.accept()?;
@@ -205,7 +208,7 @@ fn tcp_connection(stage: &Stage) -> Result<()> {
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (connection, _) = listener.accept()?;
     client.write_all(CONTENT.as_bytes())?;
-    stage.kind("m", 0, "socket")?;
+    stage.kind("m", 0, FileKind::Socket)?;
     stage.send("m", &sender).fds(&[connection.as_raw_fd()])?;
     drop(connection);
     let mut answer = [0; 6];
@@ -220,7 +223,7 @@ fn udp(stage: &Stage) -> Result<()> {
         UdpSocket::bind("127.0.0.1:0")?.send_to(CONTENT.as_bytes(), socket.local_addr()?)?;
         Ok((socket.into(), ()))
     };
-    pass(stage, "socket", make, |fd| {
+    pass(stage, FileKind::Socket, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
@@ -231,7 +234,7 @@ fn unix_socket(stage: &Stage) -> Result<()> {
         write(&one, CONTENT.as_bytes())?;
         Ok((other, one))
     };
-    pass(stage, "socket", make, |fd| {
+    pass(stage, FileKind::Socket, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
@@ -251,7 +254,7 @@ fn socket_over_itself(stage: &Stage) -> Result<()> {
         );
         Ok(())
     })?;
-    stage.kind("m", 0, "socket")?;
+    stage.kind("m", 0, FileKind::Socket)?;
     stage.send("m", &sender).fds(&[receiver.as_raw_fd()])?;
     role.done()
 }
@@ -264,7 +267,7 @@ fn epoll(stage: &Stage) -> Result<()> {
         epoll.add(&ready, EpollEvent::new(EpollFlags::EPOLLIN, TOKEN))?;
         Ok((epoll.0, ready))
     };
-    pass(stage, "epoll", make, |fd| {
+    pass(stage, FileKind::Epoll, make, |fd| {
         let epoll = Epoll(fd.try_clone()?);
         let mut events = [EpollEvent::empty()];
         let ready = epoll.wait(&mut events, EpollTimeout::ZERO)?;
@@ -282,7 +285,7 @@ fn eventfd(stage: &Stage) -> Result<()> {
         let counter = EventFd::from_value_and_flags(COUNT, EfdFlags::EFD_CLOEXEC)?;
         Ok((OwnedFd::from(counter), ()))
     };
-    pass(stage, "eventfd", make, |fd| {
+    pass(stage, FileKind::Eventfd, make, |fd| {
         expect_number(fd, u64::from(COUNT))
     })
 }
@@ -305,7 +308,7 @@ fn timerfd(stage: &Stage) -> Result<()> {
         timer.set(once, TimerSetTimeFlags::empty())?;
         Ok((timer.as_fd().try_clone_to_owned()?, ()))
     };
-    pass(stage, "timerfd", make, |fd| expect_number(fd, 1))
+    pass(stage, FileKind::Timerfd, make, |fd| expect_number(fd, 1))
 }
 
 fn signalfd(stage: &Stage) -> Result<()> {
@@ -316,7 +319,7 @@ fn signalfd(stage: &Stage) -> Result<()> {
         let signals = SignalFd::with_flags(&blocked, SfdFlags::SFD_CLOEXEC)?;
         Ok((signals.as_fd().try_clone_to_owned()?, ()))
     };
-    pass(stage, "signalfd", make, |fd| {
+    pass(stage, FileKind::Signalfd, make, |fd| {
         blocked.thread_block()?;
         raise(SIGNAL)?;
         // The signal's number comes first.
@@ -336,7 +339,7 @@ fn inotify(stage: &Stage) -> Result<()> {
         File::create(dir.path().join("entry"))?;
         Ok((watcher.as_fd().try_clone_to_owned()?, dir))
     };
-    pass(stage, "inotify", make, |fd| {
+    pass(stage, FileKind::Inotify, make, |fd| {
         let mut event = [0; 256];
         let len = read(fd, &mut event)?;
         // The name comes last, padded with NULs.
@@ -356,7 +359,9 @@ fn memfd(stage: &Stage) -> Result<()> {
         write(&memfd, CONTENT.as_bytes())?;
         Ok((memfd, ()))
     };
-    pass(stage, "memfd", make, |fd| expect_content(fd, CONTENT))
+    pass(stage, FileKind::Memfd, make, |fd| {
+        expect_content(fd, CONTENT)
+    })
 }
 
 fn pidfd(stage: &Stage) -> Result<()> {
@@ -371,7 +376,7 @@ fn pidfd(stage: &Stage) -> Result<()> {
     }
     pass(
         stage,
-        "pidfd",
+        FileKind::Pidfd,
         || Ok((opened()?, ())),
         |fd| {
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
@@ -394,7 +399,7 @@ fn tty(stage: &Stage) -> Result<()> {
         write(&terminal.master, b"typed\n")?;
         Ok((terminal.slave, terminal.master))
     };
-    pass(stage, "tty", make, |fd| {
+    pass(stage, FileKind::Tty, make, |fd| {
         ensure!(isatty(fd)?, "it is no terminal");
         expect_read(fd, b"typed\n")
     })
@@ -409,7 +414,7 @@ fn device(stage: &Stage) -> Result<()> {
             .context("cannot open /dev/zero")?;
         Ok((zero.into(), ()))
     };
-    pass(stage, "char-device", make, |fd| {
+    pass(stage, FileKind::CharDevice, make, |fd| {
         let mut bytes = [1; 4];
         ensure!(read(fd, &mut bytes)? == bytes.len(), "it reads short");
         ensure!(bytes == [0; 4], "it reads {bytes:?}");
@@ -424,7 +429,7 @@ fn bpf_map(stage: &Stage) -> Result<()> {
         map.set(VALUE)?;
         Ok((map.into(), ()))
     };
-    pass(stage, "bpf-map", make, |fd| {
+    pass(stage, FileKind::BpfMap, make, |fd| {
         let value = ArrayMap::from(fd.try_clone()?).get()?;
         ensure!(value == VALUE, "it holds {value:#x}");
         Ok(())
@@ -455,6 +460,6 @@ fn io_uring(stage: &Stage) -> Result<()> {
     if passed.is_ok() {
         return stage.skip("this kernel still passes io_uring rings");
     }
-    stage.kind("m", 0, "io-uring")?;
+    stage.kind("m", 0, FileKind::IoUring)?;
     stage.send("m", &sender).failing(&[&fds], Errno::EINVAL)
 }

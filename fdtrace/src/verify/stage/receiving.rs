@@ -218,7 +218,7 @@ impl Incoming<'_> {
     ) -> Result<()> {
         self.stage.checkpoint(&Fact::Received {
             actor: whoami()?,
-            message: self.name.to_owned(),
+            message: self.name.into(),
             fds,
             span,
             cloexec,

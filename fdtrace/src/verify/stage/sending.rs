@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use nix::{errno::Errno, sys::socket::MsgFlags};
 
 use super::{Stage, now_ns, say, whoami};
-use crate::{passing, verify::fact::Fact};
+use crate::{
+    passing,
+    verify::fact::{Fact, MessageName},
+};
 
 /// A message on its way: its name within the scenario, and the socket to send it on.
 pub struct Outgoing<'a> {
@@ -80,7 +83,7 @@ impl Stage {
         for (name, fds) in messages {
             say(&Fact::Sent {
                 actor,
-                message: (*name).to_owned(),
+                message: (*name).into(),
                 fds: fds.to_vec(),
                 span,
             })?;
@@ -91,7 +94,7 @@ impl Stage {
     fn sending(&self, name: &str, fds: &[RawFd], hold: bool) -> Result<()> {
         self.checkpoint(&Fact::Sending {
             actor: whoami()?,
-            message: name.to_owned(),
+            message: name.into(),
             fds: fds.to_vec(),
             hold,
         })?;
@@ -172,7 +175,7 @@ impl<'a> Outgoing<'a> {
     /// # Errors
     /// What `send` says.
     pub fn by<T>(self, fds: &[RawFd], send: impl FnOnce() -> nix::Result<T>) -> Result<T> {
-        let message = self.name.to_owned();
+        let message = MessageName::from(self.name);
         let (sent, span) = self.run(fds, send)?;
         let sent = sent.with_context(|| format!("sendmsg of {message}"))?;
         say(&Fact::Sent {
@@ -194,7 +197,7 @@ impl<'a> Outgoing<'a> {
         errno: Errno,
         send: impl FnOnce() -> nix::Result<T>,
     ) -> Result<()> {
-        let message = self.name.to_owned();
+        let message = MessageName::from(self.name);
         let (sent, span) = self.run(fds, send)?;
         let found = sent.err();
         ensure!(
