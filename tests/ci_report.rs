@@ -6,7 +6,7 @@ mod outcomes;
 use std::io;
 
 use fdtrace::{
-    model::{Losses, PointerStyle, Pointers},
+    model::{Losses, Machine, PointerStyle, Pointers},
     report::{Junit, Report, ScenarioRun, Several, Start, Summary, Tap, Text},
     verify::{Judgement, ScenarioResult},
 };
@@ -174,14 +174,14 @@ fn a_run_that_was_cut_short_says_so() {
         report.scenario(&passed()).expect("memory takes it");
         let mut summary = Summary {
             interrupted,
-            unplayed: 3,
+            not_run: 3,
             ..Summary::default()
         };
         summary.add(&passed().judgement);
         report.summary(&summary).expect("memory takes it");
     };
     for (interrupted, why) in [(true, "interrupted"), (false, "ended at the first failure")] {
-        let why = format!("{why}: 3 scenarios were not played");
+        let why = format!("{why}: 3 scenarios were not run");
         let mut bytes = Vec::new();
         cut(&mut Tap::new(&mut bytes), interrupted);
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -235,6 +235,8 @@ fn the_last_reader_that_goes_away_is_told_of_and_a_full_disk_always() {
     let start = Start {
         version: "0.0.0",
         wall_ns: 0,
+        mono_ns: 0,
+        machine: &Machine::default(),
         plan: &plan,
     };
     let start = |kinds: &[io::ErrorKind]| {

@@ -39,6 +39,7 @@ fn header() -> Header {
         t_ns: 1000,
         utc_offset_s: 0,
         kptr_restrict: 2,
+        machine: fdtrace::model::Machine::default(),
         filtered: false,
         described: false,
         unread_at_start: None,

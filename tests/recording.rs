@@ -39,6 +39,10 @@ fn header() -> Header {
         t_ns: 1000,
         utc_offset_s: 3600,
         kptr_restrict: 2,
+        machine: fdtrace::model::Machine {
+            host: Some("there".to_owned()),
+            boot_id: None,
+        },
         filtered: false,
         described: false,
         unread_at_start: Some("1 queue was too long".to_owned()),

@@ -40,7 +40,7 @@ fn help_names_every_command_but_the_hidden_one() {
     ] {
         assert!(help.stdout.contains(word), "no {word} in {}", help.stdout);
     }
-    assert!(!help.stdout.contains("__stage"), "{}", help.stdout);
+    assert!(!help.stdout.contains("__runner"), "{}", help.stdout);
     // The same from each command, with its own options.
     let help = run(&mut fdtrace(&["verify", "--help"]));
     for word in ["--list", "--format", "--hops", "--retries", "--buffer"] {
@@ -110,7 +110,7 @@ fn a_time_limit_is_a_time_that_can_pass() {
 
 #[test]
 fn a_stage_of_an_unknown_scenario_says_so_as_a_fact() {
-    let stage = run(&mut fdtrace(&["__stage", "no-such"]));
+    let stage = run(&mut fdtrace(&["__runner", "no-such"]));
     assert_eq!(stage.code, Some(1), "{stage:?}");
     let fact = json(&stage);
     assert_eq!(fact["fact"], "failed");
@@ -120,7 +120,7 @@ fn a_stage_of_an_unknown_scenario_says_so_as_a_fact() {
 #[test]
 fn a_stage_without_a_verifier_ends_by_itself() {
     // Its checkpoint asks stdin, which is at its end.
-    let stage = run(&mut fdtrace(&["__stage", "stream-one-fd"]));
+    let stage = run(&mut fdtrace(&["__runner", "stream-one-fd"]));
     assert_eq!(stage.code, Some(1), "{stage:?}");
     assert!(stage.stdout.contains("the verifier is gone"), "{stage:?}");
 }

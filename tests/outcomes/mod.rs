@@ -3,13 +3,13 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fdtrace::{
     kernel::KernelView,
     model::{
-        Cause, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Judged, Losses, Receiver, Sender,
-        Socket, SocketType, Transfer, Verdict,
+        Cause, Chain, Context, Fate, FileDescription, FileIdentity, FilePath, Hop, HopSeen, Judged,
+        Losses, Machine, Receiver, Sender, Socket, SocketType, Task, Transfer, Verdict,
     },
     plan::{Attach, Plan, plan},
     report::{Report, ScenarioRun, Start, Summary},
@@ -113,6 +113,31 @@ pub(crate) fn delivered(id: u64, index: u16, count: u16) -> Judged {
     }
 }
 
+/// The same with all that is known of its file and ends; the numbers are more than a double holds.
+fn described(mut judged: Judged) -> Judged {
+    let task = |uid| Task {
+        uid,
+        cgroup: (1 << 53) + 1,
+        ..Task::default()
+    };
+    judged.transfer.file.ino = u64::MAX;
+    judged.transfer.context = Context {
+        file: Some(Arc::new(FileDescription::Path(FilePath {
+            text: "/run/a b".to_owned(),
+            unlinked: true,
+            rootless: false,
+            cut: false,
+            detached: false,
+            mount_root: false,
+            mount_id: 1,
+        }))),
+        missing: None,
+        sender: Some(task(0)),
+        receiver: Some(task(1000)),
+    };
+    judged
+}
+
 pub(crate) fn witness(witness: Witness, verdict: Verdict, mistakable: bool) -> WitnessReport {
     WitnessReport {
         witness,
@@ -157,7 +182,7 @@ pub(crate) fn retried() -> ScenarioRun {
             "the trace says unknown of m's 11 where delivered is true".to_owned(),
         ],
         ..Judgement {
-            transfers: vec![delivered(14, 0, 1)],
+            transfers: vec![described(delivered(14, 0, 1))],
             witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
             ..judgement("relay", ScenarioResult::Pass)
         }
@@ -304,7 +329,12 @@ pub(crate) fn write(mut report: impl Report, kernel: &str, runs: &[ScenarioRun],
     let plan = plan_of(kernel);
     let start = Start {
         version: "0.0.0",
-        wall_ns: 1_700_000_000_000_000_000,
+        wall_ns: 1_700_000_000_000_000_001,
+        mono_ns: 9_007_199_254_740_993,
+        machine: &Machine {
+            host: Some("there".to_owned()),
+            boot_id: Some("5dbb4b47-9b0e-4e1e-9c0d-7a0f2d6a9f11".to_owned()),
+        },
         plan: &plan,
     };
     report.start(&start).expect("memory takes it");

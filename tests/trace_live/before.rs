@@ -88,7 +88,8 @@ fn what_was_queued_before_and_stays_so_is_told_of() {
     drop(socket);
     let lines = lines(&run.stdout);
     let its = transfers(&lines).into_iter().filter(|transfer| {
-        transfer["file"]["ino"] == ino && transfer["file"]["path"] == path.to_str().unwrap()
+        transfer["file"]["ino"] == ino.to_string()
+            && transfer["file"]["path"] == path.to_str().unwrap()
     });
     // Each as it became overdue, and again at the end.
     let its: Vec<&Value> = its.collect();

@@ -56,7 +56,7 @@ fn ends(file: &fs::File, work: impl FnOnce()) -> Vec<String> {
     let ino = file.metadata().unwrap().ino();
     let lines = lines(&run.stdout);
     let ours = transfers(&lines).into_iter();
-    ours.filter(|transfer| transfer["file"]["ino"] == ino)
+    ours.filter(|transfer| transfer["file"]["ino"] == ino.to_string())
         .map(end)
         .collect()
 }
@@ -289,7 +289,7 @@ fn what_was_spliced_away_is_not_told_of_as_still_queued() {
     let lines = lines(&run.stdout);
     let of = |ino: u64| -> Vec<String> {
         let all = transfers(&lines).into_iter();
-        all.filter(|transfer| transfer["file"]["ino"] == ino)
+        all.filter(|transfer| transfer["file"]["ino"] == ino.to_string())
             .map(|transfer| transfer["fate"].as_str().unwrap().to_owned())
             .collect()
     };

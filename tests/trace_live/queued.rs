@@ -56,7 +56,7 @@ fn traced(filter: [&str; 2], file: &fs::File, work: impl FnOnce()) -> Vec<Value>
     let ino = file.metadata().unwrap().ino();
     let lines = lines(&replayed.stdout);
     let all = transfers(&lines).into_iter();
-    all.filter(|transfer| transfer["file"]["ino"] == ino)
+    all.filter(|transfer| transfer["file"]["ino"] == ino.to_string())
         .cloned()
         .collect()
 }

@@ -131,7 +131,7 @@ fn what_lies_where_nobody_leads_is_recorded() {
     let ino = lying.metadata().unwrap().ino();
     let ours: Vec<_> = transfers(&lines)
         .into_iter()
-        .filter(|transfer| transfer["file"]["ino"] == ino)
+        .filter(|transfer| transfer["file"]["ino"] == ino.to_string())
         .collect();
     // Before 6.8 the ring itself keeps the socket in a queue, which is another way there.
     assert_eq!(ours.len(), 1, "{recorded:?} {replayed:?}");

@@ -48,8 +48,8 @@ pub(super) enum Command {
     /// Print the JSON Schema of the output.
     Schema,
     /// One scenario's actors; `verify` starts this itself.
-    #[command(name = crate::verify::STAGE_ARGUMENT, hide = true)]
-    Stage { scenario: String },
+    #[command(name = crate::verify::RUNNER_ARGUMENT, hide = true)]
+    Runner { scenario: String },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -139,7 +139,7 @@ impl FromStr for ExtraReport {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Verify {
-    /// Scenarios to play, by name, group or pattern ('kind-*'); all of them if none is named.
+    /// Scenarios to run, by name, group or pattern ('kind-*'); all of them if none is named.
     #[arg(value_name = "SCENARIO")]
     pub(super) scenarios: Vec<String>,
     /// List the scenarios and exit.
@@ -152,14 +152,14 @@ pub(super) struct Verify {
     /// with --output.
     #[arg(long, value_name = "FORMAT=FILE", conflicts_with = "list")]
     pub(super) report: Vec<ExtraReport>,
-    /// Play all of it this many times.
+    /// Run all of it this many times.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeat: u32,
-    /// Play a scenario again, up to this many times, if records were lost and left it open. What
-    /// failed, or needs what is not watched here, is not played again.
+    /// Run a scenario again, up to this many times, if records were lost and left it open. What
+    /// failed, or needs what is not watched here, is not run again.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(super) retries: u32,
-    /// Play this many scenarios at a time. The witnesses of one hold the files of others for moments,
+    /// Run this many scenarios at a time. The witnesses of one hold the files of others for moments,
     /// so that counts of references are judged less strictly.
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: u32,
@@ -345,7 +345,7 @@ impl Show {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Explain {
-    /// The scenario to play; `fdtrace verify --list` shows them all.
+    /// The scenario to run; `fdtrace verify --list` shows them all.
     #[arg(default_value = "stream-one-fd")]
     pub(super) scenario: String,
     /// How to print.

@@ -21,7 +21,7 @@ use super::{
     startup::{self, Interrupt, Started},
 };
 use crate::{
-    model::{Losses, Pointers, Tally, UnreadQueues, Verdict},
+    model::{Losses, Machine, Pointers, Tally, UnreadQueues, Verdict},
     plan::{Plan, Price},
     recording::{End, FORMAT, Header, Writer},
     report::{Json, Lines, plan_entries},
@@ -341,6 +341,7 @@ fn header(plan: &Plan, kptr_restrict: u8) -> Result<Header> {
         utc_offset_s: utc_offset_s(wall.as_secs()),
         kptr_restrict,
         plan: plan_entries(plan),
+        machine: machine(),
         filtered: false,
         described: true,
         unread_at_start: None,
@@ -356,8 +357,21 @@ pub(super) fn start_of(header: &Header) -> TraceStart<'_> {
         kernel: &header.kernel,
         wall_ns: header.wall_ns,
         t_ns: header.t_ns,
+        machine: &header.machine,
         utc_offset_s: header.utc_offset_s,
         plan: &header.plan,
+    }
+}
+
+/// This machine.
+pub(super) fn machine() -> Machine {
+    let read = |path: &str| {
+        let text = fs::read_to_string(path).ok()?;
+        Some(text.trim_end().to_owned())
+    };
+    Machine {
+        host: read("/proc/sys/kernel/hostname"),
+        boot_id: read("/proc/sys/kernel/random/boot_id"),
     }
 }
 

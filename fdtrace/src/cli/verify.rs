@@ -10,10 +10,11 @@ use anyhow::{Result, bail};
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
     args::{Common, ReportFormat, Verify},
-    explain::Gallery,
-    programme::Programme,
+    explain::Recorders,
     reports::Outputs,
+    schedule::Schedule,
     startup::{self, Interrupt, Started},
+    trace::machine,
 };
 use crate::{
     explain, inherited,
@@ -24,6 +25,7 @@ use crate::{
     tracer::Filter,
     track::Tracker,
     verify::{self, Scenario, ScenarioResult, Verifier},
+    watch::live::now_ns,
 };
 
 /// Descriptors that there must be room for to begin a scenario beside others, which need some too.
@@ -34,7 +36,7 @@ pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
     if args.list {
         return list(&scenarios, args.format, common);
     }
-    startup::block_on(play(&scenarios, args, common))
+    startup::block_on(run_all(&scenarios, args, common))
 }
 
 fn list(scenarios: &[&Scenario], format: ReportFormat, common: &Common) -> Result<u8> {
@@ -73,7 +75,7 @@ fn write_list(out: &mut impl Write, scenarios: &[&Scenario]) -> Result<()> {
     Ok(())
 }
 
-async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
+async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
     // Both before anything is attached: neither may fail with work half done. Opening a pipe waits
     // for a reader, which an interrupt must end.
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
@@ -97,10 +99,14 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let mut verifier = Verifier::new(tracer, tracker, args.time_limit);
     let mut stories = None;
     if args.explain_failure {
-        let path = explain::Path::of(&KernelView::live()?)?;
-        let gallery = Gallery::default();
-        verifier.show_to(Box::new(gallery.clone()));
-        stories = Some((path, gallery, Pointers::new(common.pointers, kptr_restrict)));
+        let path = explain::KernelPath::of(&KernelView::live()?)?;
+        let recorders = Recorders::default();
+        verifier.set_observer(Box::new(recorders.clone()));
+        stories = Some((
+            path,
+            recorders,
+            Pointers::new(common.pointers, kptr_restrict),
+        ));
     }
     let mut report = outputs.reports(common.pointers, kptr_restrict, args.hops);
     let now = SystemTime::now()
@@ -109,16 +115,18 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     report.start(&Start {
         version: env!("CARGO_PKG_VERSION"),
         wall_ns: u64::try_from(now.as_nanos())?,
+        mono_ns: now_ns(),
+        machine: &machine(),
         plan: verifier.plan(),
     })?;
 
     let first = Instant::now();
     let mut summary = Summary::default();
-    let mut programme = Programme::new(scenarios, args);
+    let mut schedule = Schedule::new(scenarios, args);
     loop {
         while verifier.under_way() < args.jobs as usize
             && (verifier.under_way() == 0 || inherited::descriptors_left() >= ROOM_FOR_ANOTHER)
-            && let Some(scenario) = programme.next()
+            && let Some(scenario) = schedule.next()
         {
             verifier.begin(scenario)?;
         }
@@ -133,23 +141,24 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
             break;
         };
         let mut run = ScenarioRun::from(judgement);
-        if let Some((path, gallery, pointers)) = &mut stories {
+        if let Some((path, recorders, pointers)) = &mut stories {
             if run.judgement.result == ScenarioResult::Fail {
-                let story = gallery.story(number, &run.judgement, verifier.plan(), path, pointers);
+                let story =
+                    recorders.story(number, &run.judgement, verifier.plan(), path, pointers);
                 run.story = story.map(Box::new);
             }
-            gallery.forget(number);
+            recorders.forget(number);
         }
-        for run in programme.ended(number, run) {
+        for run in schedule.ended(number, run) {
             summary.add(&run.judgement);
             report.scenario(&run)?;
         }
     }
-    for run in programme.rest() {
+    for run in schedule.rest() {
         summary.add(&run.judgement);
         report.scenario(&run)?;
     }
-    summary.unplayed = programme.asked_for() - summary.played();
+    summary.not_run = schedule.asked_for() - summary.ended();
     summary.elapsed_ns = u64::try_from(first.elapsed().as_nanos())?;
     summary.losses = verifier.losses()?;
     summary.programs = timing.map(|_| verifier.costs()).transpose()?;

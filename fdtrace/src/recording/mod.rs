@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use reader::{Item, ReadError, Reader};
 pub use writer::Writer;
 
-use crate::model::{Losses, PlanEntry};
+use crate::model::{Losses, Machine, PlanEntry};
 
 /// What a recording begins with.
 const MAGIC: &[u8; 18] = b"fdtrace recording\n";
@@ -79,6 +79,9 @@ pub struct Header {
     pub kptr_restrict: u8,
     /// How each hop was watched.
     pub plan: Vec<PlanEntry>,
+    /// Which machine it was, and which of its boots; earlier versions did not note it.
+    #[serde(default)]
+    pub machine: Machine,
     /// Whether a filter was on: then only transfers that it wanted are of interest.
     #[serde(default)]
     pub filtered: bool,

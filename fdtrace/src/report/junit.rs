@@ -2,7 +2,7 @@
 //!
 //! A scenario that failed is a `failure`. One without an answer is an `error`: the test could not
 //! be carried out, which is neither a failure nor something to skip over; if it was answered when
-//! played again, it is a flaky error of a test that passed. The XML is one document, so it is
+//! run again, it is a flaky error of a test that passed. The XML is one document, so it is
 //! written when all is done; no kernel address is in it.
 
 use std::{io, time::Duration};
@@ -13,8 +13,9 @@ use quick_junit::{
 
 use super::{
     Report, ScenarioRun, Start, Summary,
+    phrase::{losses, not_run},
     sanitize::sanitize,
-    text::{account, losses, name, unplayed, watched},
+    text::{account, name, watched},
 };
 use crate::verify::{Judgement, ScenarioResult};
 
@@ -84,8 +85,8 @@ impl<W: io::Write> Report for Junit<W> {
         if !lost.is_empty() {
             self.properties.push(("lost", lost.join(", ")));
         }
-        if let Some(unplayed) = unplayed(summary) {
-            self.properties.push(("incomplete", unplayed));
+        if let Some(why) = not_run(summary) {
+            self.properties.push(("incomplete", why));
         }
         let mut document = Document::new(NAME);
         document.set_time(Duration::from_nanos(summary.elapsed_ns));
@@ -119,7 +120,7 @@ fn status(judgement: &Judgement) -> TestCaseStatus {
     status
 }
 
-/// A play that losses left open.
+/// A run that losses left open.
 fn rerun(reason: &str) -> TestRerun {
     let mut rerun = TestRerun::new(NonSuccessKind::Error);
     rerun.set_type(INCONCLUSIVE).set_message(sanitize(reason));

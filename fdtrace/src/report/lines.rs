@@ -5,9 +5,10 @@ use std::{fmt::Write as _, io};
 use anstyle::Style;
 
 use super::{
+    phrase::{counts, duration, ended, party},
     programs,
     sanitize::sanitize,
-    text::{DIM, RED, YELLOW, duration, hop_lines, write_heading, write_losses},
+    text::{DIM, RED, YELLOW, hop_lines, write_heading, write_losses},
 };
 use crate::{
     model::{
@@ -215,27 +216,6 @@ impl<W: io::Write> TraceReport for Lines<W> {
     }
 }
 
-fn counts<T: std::fmt::Display>(counts: &[(T, u64)]) -> String {
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|(what, count)| format!("{count} {what}"))
-        .collect();
-    if counts.is_empty() {
-        "none".to_owned()
-    } else {
-        counts.join(", ")
-    }
-}
-
-/// `nginx[812] 9`
-fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
-    let comm = sanitize(comm);
-    match fd {
-        Some(fd) => format!("{comm}[{pid}] {fd}"),
-        None => format!("{comm}[{pid}] ?"),
-    }
-}
-
 fn sender(sender: Option<&Sender>) -> String {
     sender.map_or("?".to_owned(), |sender| {
         party(&sender.comm, sender.pid, sender.fd)
@@ -284,11 +264,7 @@ fn notes(judged: &Judged) -> Vec<(Style, String)> {
             Fate::Peeked | Fate::Queued => YELLOW,
             _ => RED,
         };
-        let mut note = fate.to_string();
-        if let Some(cause) = cause {
-            let _ = write!(note, " ({cause})");
-        }
-        notes.push((style, note));
+        notes.push((style, ended(*fate, *cause)));
     }
     match judged.verdict {
         Some(Verdict::Different) => notes.push((RED, "DIFFERENT FILE".to_owned())),

@@ -12,6 +12,7 @@ mod junit;
 mod lines;
 mod mermaid;
 mod perfetto;
+mod phrase;
 mod programs;
 mod sanitize;
 pub mod schema;
@@ -22,7 +23,7 @@ mod text;
 
 use std::io;
 
-pub use against::tell_against;
+pub use against::write_comparison;
 pub use dot::Dot;
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
@@ -32,16 +33,17 @@ pub use junit::Junit;
 pub use lines::Lines;
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
+pub(crate) use phrase::duration;
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
-pub use story::tell;
+pub use story::write_story;
 pub use tap::Tap;
 pub use text::Text;
-pub(crate) use text::{duration, write_plan};
+pub(crate) use text::write_plan;
 
 use crate::{
     explain::Story,
-    model::{Fate, Losses, ProgramCost, Verdict},
+    model::{Counts, Fate, Losses, Machine, ProgramCost, Verdict},
     plan::Plan,
     verify::{Judgement, ScenarioResult},
 };
@@ -53,6 +55,10 @@ pub struct Start<'a> {
     pub version: &'a str,
     /// Wall-clock time, nanoseconds since 1970.
     pub wall_ns: u64,
+    /// CLOCK_MONOTONIC of the same moment, nanoseconds.
+    pub mono_ns: u64,
+    /// Which machine it is, and which of its boots.
+    pub machine: &'a Machine,
     /// The plan as it came out of the self-test.
     pub plan: &'a Plan,
 }
@@ -86,18 +92,18 @@ impl From<Judgement> for ScenarioRun {
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Scenarios by result.
-    pub scenarios: Vec<(ScenarioResult, u64)>,
+    pub scenarios: Counts<ScenarioResult>,
     /// Transfers by fate.
-    pub fates: Vec<(Fate, u64)>,
+    pub fates: Counts<Fate>,
     /// Transfers by the trace's verdict.
-    pub verdicts: Vec<(Verdict, u64)>,
+    pub verdicts: Counts<Verdict>,
     /// What went unseen.
     pub losses: Losses,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
-    /// Scenarios that were asked for and not played, because it was interrupted or was to end at
+    /// Scenarios that were asked for and not run, because it was interrupted or was to end at
     /// the first failure.
-    pub unplayed: u64,
+    pub not_run: u64,
     /// What each program has cost, if somebody wants to know.
     pub programs: Option<Vec<ProgramCost>>,
     /// Time from the first scenario to the last, nanoseconds.
@@ -109,35 +115,25 @@ pub struct Summary {
 impl Summary {
     /// Counts one scenario and its transfers.
     pub fn add(&mut self, judgement: &Judgement) {
-        count(&mut self.scenarios, judgement.result);
+        self.scenarios.add(judgement.result);
         for judged in &judgement.transfers {
-            count(&mut self.fates, judged.transfer.fate);
+            self.fates.add(judged.transfer.fate);
             if let Some(verdict) = judged.verdict {
-                count(&mut self.verdicts, verdict);
+                self.verdicts.add(verdict);
             }
         }
     }
 
     /// Scenarios that ended, however.
     #[must_use]
-    pub fn played(&self) -> u64 {
-        self.scenarios.iter().map(|(_, count)| count).sum()
+    pub fn ended(&self) -> u64 {
+        self.scenarios.total()
     }
 
     /// Scenarios that ended so.
     #[must_use]
     pub fn scenarios_with(&self, result: ScenarioResult) -> u64 {
-        self.scenarios
-            .iter()
-            .find(|(kind, _)| *kind == result)
-            .map_or(0, |(_, count)| *count)
-    }
-}
-
-fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
-    match counts.iter_mut().find(|(kind, _)| *kind == what) {
-        Some((_, count)) => *count += 1,
-        None => counts.push((what, 1)),
+        self.scenarios.of(result)
     }
 }
 

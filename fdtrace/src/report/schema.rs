@@ -1,14 +1,25 @@
 //! The JSON that fdtrace writes: JSON Lines, one object a line, told apart by `type`.
 //!
 //! These types are the contract, and `fdtrace schema` prints the JSON Schema made from them. A
-//! field is never renamed or removed within one `schema_version`; new ones may come.
+//! field is never renamed or removed within one `schema_version`; new ones may come, and new values
+//! of an enumeration.
+//!
+//! No reader loses digits. A moment (`wall_ns`, `mono_ns`, `t_ns`), the inode number of a file and
+//! the id of a cgroup may exceed 2^53, so each is a string of decimal digits ([`Digits`]). Every other
+//! number is at most 2^53 - 1, which a double holds; a time span that is longer, 104 days, is that.
 
 mod inflight;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::{CauseMissing, DescriptionMissing, Doubt, PlanEntry, QueueTime, UnreadQueues};
+use crate::{
+    model::{
+        Cause, CauseMissing, DescriptionMissing, Digits, Doubt, Fate, FileKind, Mark, PlanEntry,
+        QueueTime, SocketType, UnreadQueues, Verdict, Way,
+    },
+    verify::{Group, ScenarioResult},
+};
 
 pub use inflight::{
     InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
@@ -16,7 +27,7 @@ pub use inflight::{
 };
 
 /// Version of this contract.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One line.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -53,8 +64,15 @@ pub struct Start {
     pub fdtrace: String,
     /// Kernel release.
     pub kernel: String,
-    /// Wall-clock time, nanoseconds since 1970.
-    pub wall_ns: u64,
+    /// Host name; null where the recording does not say it.
+    pub host: Option<String>,
+    /// Id of the boot, as in `/proc/sys/kernel/random/boot_id`: times of two boots do not compare; null
+    /// where the recording does not say it.
+    pub boot_id: Option<String>,
+    /// Wall-clock time of the start, nanoseconds since 1970.
+    pub wall_ns: Digits,
+    /// CLOCK_MONOTONIC of the same moment, nanoseconds: what every `t_ns` is counted by.
+    pub mono_ns: Digits,
     /// How each hop is watched, in the order of the path; a hop with two hooks has two entries.
     pub plan: Vec<PlanEntry>,
 }
@@ -90,7 +108,7 @@ pub struct Doctor {
 pub struct Catalogue {
     /// Version of this contract.
     pub schema_version: u32,
-    /// In the order in which they are played.
+    /// In the order in which they are run.
     pub scenarios: Vec<Listed>,
 }
 
@@ -100,7 +118,7 @@ pub struct Listed {
     /// Its name, which will not change.
     pub name: String,
     /// The group it is in, which selects all of it.
-    pub group: String,
+    pub group: Group,
     /// What it shows, in a line.
     pub summary: String,
     /// What it needs that not every machine has; where that is lacking, it is skipped.
@@ -113,9 +131,9 @@ pub struct Hop {
     /// Id of the transfer.
     pub transfer: u64,
     /// The hop.
-    pub hop: String,
+    pub hop: crate::model::Hop,
     /// CLOCK_MONOTONIC, nanoseconds.
-    pub t_ns: u64,
+    pub t_ns: Digits,
     /// CPU.
     pub cpu: u32,
     /// Process that was running.
@@ -149,52 +167,63 @@ pub struct Transfer {
     /// Files in the message.
     pub count: u16,
     /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
-    pub t_ns: u64,
+    pub t_ns: Digits,
+    /// How it is handed over.
+    pub way: Way,
     /// The file.
     pub file: File,
-    /// What the file was as the message was received, or else as it ended: a socket's addresses, and
-    /// of other files what `readlink /proc/PID/fd/N` showed; null where that is not known, or was not
-    /// asked for. `fdtrace trace` asks.
-    pub description: Option<String>,
-    /// Why a description that was asked for is not there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description_missing: Option<DescriptionMissing>,
-    /// The name that it was opened by is gone.
-    pub deleted: Option<bool>,
     /// Who sent it; null if that was not seen.
     pub sender: Option<Sender>,
     /// Who received it; null if nobody did.
     pub receiver: Option<Receiver>,
     /// The sockets between them.
     pub socket: Socket,
-    /// `delivered`, `peeked`, `truncated`, `refused`, `discarded`, `collected`, `failed`, `queued`,
-    /// or `unknown` where the end was not seen.
-    pub fate: &'static str,
-    /// Why it was truncated, refused, discarded, collected or failed: an errno in lower case, or a
-    /// name of its own; null where that is not known.
-    pub cause: Option<&'static str>,
+    /// How it ended.
+    pub fate: Fate,
+    /// Why it was truncated, refused, discarded, collected or failed; null where that is not known, and
+    /// of a fate that has no cause.
+    pub cause: Option<Cause>,
     /// Why the cause is not known, of a fate that has one; absent where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause_missing: Option<CauseMissing>,
-    /// `same`, `different`, `lost` or `unverified`; null if nothing came out to compare.
-    pub verdict: Option<&'static str>,
+    /// Whether it is the same file object that came out; null if nothing came out to compare.
+    pub verdict: Option<Verdict>,
     /// Why something of it is left open; null where nothing is, or where `missing` hops say it all.
     /// With `two-threads-send` the sender's process is certain, and its thread and the time are not.
     pub doubt: Option<Doubt>,
     /// From queue to dequeue, nanoseconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub queued_ns: Option<u64>,
     /// From copy to install, nanoseconds; null where one of them is not watched.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub total_ns: Option<u64>,
     /// Hops where it was seen, in order of time.
-    pub hops: Vec<&'static str>,
+    pub hops: Vec<crate::model::Hop>,
     /// Hops where it was not.
-    pub missing: Vec<&'static str>,
-    /// What to notice: `inheritable` (not close-on-exec at the receiver), `other-user-ns`,
-    /// `other-pid-ns`, `other-mount-ns`, `other-cgroup`, `other-user` (than the sender's),
-    /// `queued-before` (the trace began, so who sent it is not known), `peek` (a peek lost it, and the
-    /// message stays in its queue with this file), or `still-queued`: then it has not ended, and will
-    /// be told of again under another id.
-    pub marks: Vec<&'static str>,
+    pub missing: Vec<crate::model::Hop>,
+    /// What to notice. One that is `still-queued` has not ended, and comes again under another id.
+    pub marks: Vec<Mark>,
+    /// Id of an earlier transfer of the same file object, such as the first half of a relay; absent
+    /// where none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_object_as: Option<u64>,
+    /// Whether the receiver still has it open; absent where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub still_open: Option<bool>,
+    /// Who has it open; absent where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holders: Option<Vec<Holder>>,
+}
+
+/// A process that has a file open.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Holder {
+    /// Process.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its numbers for the file.
+    pub fds: Vec<u32>,
 }
 
 /// A file.
@@ -202,18 +231,24 @@ pub struct Transfer {
 pub struct File {
     /// Address or alias; it identifies the file only while the transfer lasts.
     pub ptr: String,
-    /// `regular`, `directory`, `socket`, `pipe`, `fifo`, `tty`, `char-device`, `block-device`,
-    /// `symlink`, `memfd`, `pidfd`, `epoll`, `eventfd`, `timerfd`, `signalfd`, `inotify`,
-    /// `fanotify`, `io-uring`, `bpf-map`, `bpf-prog`, `bpf-link`, `perf-event`, `userfaultfd`,
-    /// `anon-inode` for another file that is none of the file system's, or `unknown`.
-    pub kind: &'static str,
+    /// What kind of file it is.
+    pub kind: FileKind,
     /// Device of its file system, `major:minor`.
     pub dev: String,
     /// Inode number.
-    pub ino: u64,
+    pub ino: Digits,
     /// Path; null where it has none, or it was not resolved. A byte that is not UTF-8 is U+FFFD and
     /// its two hexadecimal digits, and U+FFFD itself is written twice, here and in every other name.
     pub path: Option<String>,
+    /// A socket's addresses, and of other files what `readlink /proc/PID/fd/N` showed, as the message
+    /// was received, or else as it ended; null where that is not known, or was not asked for. `fdtrace
+    /// trace` asks.
+    pub description: Option<String>,
+    /// Why a description that was asked for is not there; absent where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description_missing: Option<DescriptionMissing>,
+    /// Whether the name that it was opened by is gone; null where that is not known.
+    pub deleted: Option<bool>,
     /// Open flags, as in `open(2)`.
     pub flags: u32,
     /// Type and permissions, as in `stat(2)`.
@@ -231,8 +266,11 @@ pub struct Sender {
     pub comm: String,
     /// The number it passed; null where that could not be read, or is not certain.
     pub fd: Option<i32>,
-    /// The socket it sent on; null likewise.
+    /// The socket it sent on; null where that could not be read, or is not certain.
     pub socket_fd: Option<i32>,
+    /// What else is known of it.
+    #[serde(flatten)]
+    pub task: Task,
 }
 
 /// The receiving side.
@@ -251,14 +289,40 @@ pub struct Receiver {
     pub cloexec: Option<bool>,
     /// What came out was found by the file behind it and not in the receiver's control message.
     pub fd_inferred: bool,
+    /// What else is known of it.
+    #[serde(flatten)]
+    pub task: Task,
+}
+
+/// What tells a task from others; each is absent where it is not known.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct Task {
+    /// The program that it runs, as in `/proc/PID/exe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Effective user id, in the initial user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Id of its cgroup (version 2): the inode number of the cgroup's directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_id: Option<Digits>,
+    /// Path of its cgroup, below the place where cgroups are mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The container that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The systemd unit that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// The sockets that a message goes through.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Socket {
-    /// `stream`, `dgram` or `seqpacket`; null if it was not seen in the queue.
+    /// Type; null if it was not seen in the queue.
     #[serde(rename = "type")]
-    pub kind: Option<&'static str>,
+    pub kind: Option<SocketType>,
     /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name. A path that
     /// begins with `@` is `./@` here.
     pub path: Option<String>,
@@ -274,23 +338,22 @@ pub struct Scenario {
     /// Its name.
     pub name: String,
     /// Its group.
-    pub group: String,
-    /// Which time it was played, from 1.
+    pub group: Group,
+    /// Which of the rounds (`--repeat`) it belongs to, from 1.
     pub round: u32,
-    /// `pass`, `fail` or `skip`.
-    pub result: String,
+    /// How it ended.
+    pub result: ScenarioResult,
     /// Why, unless it passed.
     pub reason: Option<String>,
-    /// The question could not be answered, because events were lost or a hop was not watched.
-    pub inconclusive: bool,
-    /// Why it was played again, by play: each of these left it open, because events were lost. All
-    /// else is of the last play.
+    /// Why each earlier run of this round was repeated: what was lost left it open. All else is of the
+    /// last run.
     pub retried: Vec<String>,
     /// Ids of its transfers.
     pub transfers: Vec<u64>,
     /// What the witnesses said.
     pub witnesses: Vec<Witness>,
     /// How long it took, nanoseconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub elapsed_ns: u64,
 }
 
@@ -299,15 +362,15 @@ pub struct Scenario {
 pub struct Witness {
     /// `trace`, `iter/task_file`, `kcmp`, `offset` or `scm_fds`.
     pub name: String,
-    /// `same`, `different`, `lost` or `unverified`.
-    pub verdict: String,
+    /// What it said.
+    pub verdict: Verdict,
     /// What it was asked about: `passed`, the descriptors that were passed, or `mistakable`, one
     /// that only looks like them.
     pub about: String,
 }
 
 /// What all results come to.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Summary {
     /// Scenarios by result.
     pub scenarios: std::collections::BTreeMap<String, u64>,
@@ -358,8 +421,8 @@ pub struct Summary {
     pub programs: Option<Vec<Program>>,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
-    /// Scenarios that were asked for and not played.
-    pub unplayed: u64,
+    /// Scenarios that were asked for and not run.
+    pub not_run: u64,
     /// What fdtrace exits with.
     pub exit_code: u8,
 }
@@ -372,6 +435,7 @@ pub struct Program {
     /// How often it ran.
     pub runs: u64,
     /// How long that took in all, nanoseconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub run_ns: u64,
     /// How long one run took on average, nanoseconds; null if there was none.
     pub ns_per_run: Option<u64>,

@@ -1,15 +1,16 @@
 //! TAP 14, as test harnesses read it: a test point for each scenario.
 //!
 //! One without an answer is `not ok`, because it is not; its diagnostics say `inconclusive`. The
-//! plan comes last, when it is known how many were played; a run that ended early bails out. No
+//! plan comes last, when it is known how many were run; a run that ended early bails out. No
 //! kernel address is in it.
 
 use std::io;
 
 use super::{
     Report, ScenarioRun, Start, Summary,
+    phrase::{losses, not_run},
     sanitize::{sanitize, write_json},
-    text::{account, losses, name, unplayed, watched},
+    text::{account, name, watched},
 };
 use crate::verify::ScenarioResult;
 
@@ -83,9 +84,9 @@ impl<W: io::Write> Report for Tap<W> {
         if !lost.is_empty() {
             writeln!(self.out, "# lost: {}", lost.join(", "))?;
         }
-        writeln!(self.out, "1..{}", self.points + summary.unplayed)?;
-        if let Some(unplayed) = unplayed(summary) {
-            writeln!(self.out, "Bail out! {unplayed}")?;
+        writeln!(self.out, "1..{}", self.points + summary.not_run)?;
+        if let Some(why) = not_run(summary) {
+            writeln!(self.out, "Bail out! {why}")?;
         }
         self.out.flush()
     }

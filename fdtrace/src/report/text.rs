@@ -4,7 +4,12 @@ use std::{fmt::Write as _, io};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Report, ScenarioRun, Start, Summary, programs, sanitize::sanitize};
+use super::{
+    Report, ScenarioRun, Start, Summary,
+    phrase::{counts, duration, ended, losses, not_run, number},
+    programs,
+    sanitize::sanitize,
+};
 use crate::{
     judge::{
         ledger::{self, Entry},
@@ -58,7 +63,6 @@ pub(super) fn hop_lines(
         return Ok(());
     };
     for Entry { seen, expected, .. } in ledger::entries(&judged.transfer) {
-        let number = |refs: Option<i64>| refs.map_or("?".to_owned(), |refs| refs.to_string());
         // Only where others have moved the count too is there more to say than the count.
         let note = match expected {
             Some(expected) if seen.refs != Some(expected) => {
@@ -115,7 +119,7 @@ impl<W: io::Write> Report for Text<W> {
             let reason = sanitize(reason);
             writeln!(
                 self.out,
-                "      {DIM}played again, as records were lost: {reason}{DIM:#}"
+                "      {DIM}run again, as records were lost: {reason}{DIM:#}"
             )?;
         }
         if let Some(reason) = &judgement.reason {
@@ -128,7 +132,7 @@ impl<W: io::Write> Report for Text<W> {
         }
         if let Some(story) = &run.story {
             writeln!(self.out)?;
-            super::tell(&mut self.out, story)?;
+            super::write_story(&mut self.out, story)?;
             writeln!(self.out)?;
         }
         self.out.flush()
@@ -141,85 +145,36 @@ impl<W: io::Write> Report for Text<W> {
             (ScenarioResult::Skip, "skipped"),
             (ScenarioResult::Inconclusive, "left open"),
         ];
-        let counts: Vec<String> = results
+        let by_result: Vec<String> = results
             .iter()
             .map(|(result, word)| (summary.scenarios_with(*result), word))
             .filter(|(count, word)| *count > 0 || ["passed", "failed"].contains(word))
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
-        let fates: Vec<String> = summary
-            .fates
-            .iter()
-            .map(|(fate, count)| format!("{count} {fate}"))
-            .collect();
-        let verdicts: Vec<String> = summary
-            .verdicts
-            .iter()
-            .map(|(verdict, count)| format!("{count} {verdict}"))
-            .collect();
         writeln!(self.out)?;
         writeln!(
             self.out,
             "scenarios  {} in {}",
-            counts.join(", "),
+            by_result.join(", "),
             duration(summary.elapsed_ns)
         )?;
-        if !fates.is_empty() {
+        if !summary.fates.is_empty() {
             writeln!(
                 self.out,
                 "transfers  {}; verdict {}",
-                fates.join(", "),
-                verdicts.join(", ")
+                counts(&summary.fates),
+                counts(&summary.verdicts)
             )?;
         }
         write_losses(&mut self.out, &summary.losses)?;
-        if let Some(unplayed) = unplayed(summary) {
-            writeln!(self.out, "{YELLOW}{unplayed}{YELLOW:#}")?;
+        if let Some(why) = not_run(summary) {
+            writeln!(self.out, "{YELLOW}{why}{YELLOW:#}")?;
         }
         if let Some(costs) = &summary.programs {
             programs::write(&mut self.out, costs)?;
         }
         self.out.flush()
     }
-}
-
-/// What went unseen, if anything did.
-pub(super) fn losses(losses: &Losses) -> Vec<String> {
-    let mut lost: Vec<String> = losses
-        .events
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(hop, count)| format!("{count} at {hop}"))
-        .collect();
-    for (count, what) in [
-        (losses.recursion_misses, "skipped by the kernel"),
-        (losses.window_full, "receives not remembered"),
-        (losses.filter_full, "not kept for the filter"),
-        (losses.raced, "sends gone before they were read"),
-        (losses.unread_sends, "failed sends that could not be read"),
-        (losses.descriptions, "descriptions"),
-    ] {
-        if count > 0 {
-            lost.push(format!("{count} {what}"));
-        }
-    }
-    lost
-}
-
-/// Why not all was played, if it was not.
-pub(super) fn unplayed(summary: &Summary) -> Option<String> {
-    let left = match summary.unplayed {
-        0 if summary.interrupted => return Some("interrupted before all was done".to_owned()),
-        0 => return None,
-        1 => "1 scenario was not played".to_owned(),
-        count => format!("{count} scenarios were not played"),
-    };
-    let why = if summary.interrupted {
-        "interrupted"
-    } else {
-        "ended at the first failure"
-    };
-    Some(format!("{why}: {left}"))
 }
 
 /// What runs where, how hops are watched, and which are not.
@@ -272,7 +227,6 @@ pub(super) fn watched(plan: &[PlanEntry]) -> String {
 /// `4 → 5  file#1  queue ▸ dequeue ▸ install  41 µs`, for the first transfer, and how many more.
 fn transfers(judgement: &Judgement, first: &Judged, pointers: &mut Pointers) -> String {
     let transfer = &first.transfer;
-    let number = |fd: Option<i32>| fd.map_or("?".to_owned(), |fd| fd.to_string());
     let from = number(transfer.sender.as_ref().and_then(|sender| sender.fd));
     let to = match &transfer.receiver {
         Some(receiver) => number(receiver.fd),
@@ -301,28 +255,25 @@ fn transfers(judgement: &Judgement, first: &Judged, pointers: &mut Pointers) -> 
 /// `3 delivered, 1 truncated (no-control-room); same by trace, kcmp`: what became of a scenario's
 /// transfers and who vouches for it.
 pub(super) fn account(judgement: &Judgement) -> String {
-    let mut counts: Vec<(String, usize)> = Vec::new();
+    let mut endings: Vec<(String, usize)> = Vec::new();
     for judged in &judgement.transfers {
         let transfer = &judged.transfer;
-        let ended = match transfer.cause {
-            Some(cause) => format!("{} ({cause})", transfer.fate),
-            None => transfer.fate.to_string(),
-        };
-        match counts.iter_mut().find(|(known, _)| *known == ended) {
+        let ended = ended(transfer.fate, transfer.cause);
+        match endings.iter_mut().find(|(known, _)| *known == ended) {
             Some((_, count)) => *count += 1,
-            None => counts.push((ended, 1)),
+            None => endings.push((ended, 1)),
         }
     }
-    let counts: Vec<String> = counts
+    let endings: Vec<String> = endings
         .iter()
         .map(|(ended, count)| format!("{count} {ended}"))
         .collect();
-    let parts = [counts.join(", "), witnesses(judgement)];
+    let parts = [endings.join(", "), witnesses(judgement)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("; ")
 }
 
-/// A scenario's name, with the round where it was played several times.
+/// A scenario's name, with the round where it was run several times.
 pub(super) fn name(run: &ScenarioRun) -> String {
     match run.round {
         1 => run.judgement.name.to_owned(),
@@ -367,19 +318,6 @@ pub(super) fn write_losses(out: &mut impl io::Write, seen: &Losses) -> io::Resul
     } else {
         writeln!(out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))
     }
-}
-
-/// A time span, to three digits.
-pub(crate) fn duration(ns: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")];
-    for (unit, name) in UNITS {
-        if ns >= unit {
-            let value = ns as f64 / unit as f64;
-            let decimals = if value >= 100.0 { 0 } else { 1 };
-            return format!("{value:.decimals$} {name}");
-        }
-    }
-    format!("{ns} ns")
 }
 
 /// The plan as `fdtrace doctor` prints it: a line a hop.

@@ -1,16 +1,16 @@
 //! Entry: where a process that fdtrace has started for one scenario begins.
 //!
-//! It finds the scenario and runs it on a stage; neither of the two knows this module.
+//! It finds the scenario and runs it on a runner; neither of the two knows this module.
 
 use std::process;
 
 use anyhow::{Context as _, Result};
 
 use super::{
-    STAGE_NAME,
+    RUNNER_NAME,
     fact::Fact,
+    runner::{self, Runner, call_oneself, die_with_parent, failure, whoami},
     scenarios,
-    stage::{self, Stage, call_oneself, die_with_parent, failure, whoami},
 };
 use crate::inherited;
 
@@ -20,16 +20,16 @@ pub fn main(name: &str) -> process::ExitCode {
     let result = enter(name);
     if let Err(error) = &result {
         // Whoever reads may be gone; then there is nobody to tell.
-        let _ = stage::say(&failure(None, error, limit));
+        let _ = runner::say(&failure(None, error, limit));
     }
     process::ExitCode::from(u8::from(result.is_err()))
 }
 
 fn enter(name: &str) -> Result<()> {
     die_with_parent(None)?;
-    call_oneself(STAGE_NAME)?;
+    call_oneself(RUNNER_NAME)?;
     let scenario = scenarios::find(name).with_context(|| format!("no scenario {name}"))?;
-    let stage = Stage::new()?;
-    stage::say(&Fact::Joined { actor: whoami()? })?;
-    (scenario.play)(&stage)
+    let runner = Runner::new()?;
+    runner::say(&Fact::Joined { actor: whoami()? })?;
+    (scenario.run)(&runner)
 }

@@ -54,7 +54,7 @@ pub struct Judgement {
     pub result: ScenarioResult,
     /// Why, unless it passed.
     pub reason: Option<String>,
-    /// All that it needs is watched here, and what was lost alone left it open: played again, it may
+    /// All that it needs is watched here, and what was lost alone left it open: run again, it may
     /// pass.
     pub lossy: bool,
     /// Its transfers, in the order in which they ended.

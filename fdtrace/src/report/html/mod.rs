@@ -293,10 +293,10 @@ fn body(
             }
             ul class="chips" aria-label="what became of them" {
                 li { (tally.transfers()) " transfers" }
-                @for (fate, count) in tally.fates() {
+                @for (fate, count) in tally.fates().iter() {
                     li { span class=(fate.name()) { (count) " " (fate.name()) } }
                 }
-                @for (verdict, count) in tally.verdicts() {
+                @for (verdict, count) in tally.verdicts().iter() {
                     li { "verdict " span class=(verdict.name()) { (count) " " (verdict.name()) } }
                 }
             }

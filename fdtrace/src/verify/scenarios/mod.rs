@@ -14,7 +14,7 @@ mod send_errors;
 
 use anyhow::Result;
 
-use super::stage::Stage;
+use super::runner::Runner;
 use crate::model::named;
 
 named! { "kebab-case";
@@ -52,7 +52,7 @@ pub struct Scenario {
     /// What it needs that not every machine has; where it is lacking, the scenario is skipped.
     pub needs: &'static [&'static str],
     /// The actors' part.
-    pub(super) play: fn(&Stage) -> Result<()>,
+    pub(super) run: fn(&Runner) -> Result<()>,
 }
 
 /// Every scenario, in the order in which they run.
@@ -77,13 +77,13 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 /// Declares a group's table; each entry is a function of the module, and may end with what the
 /// scenario needs that not every machine has: `needs "a pid namespace"`.
 macro_rules! scenarios {
-    ($group:ident: $($name:literal $play:expr, $summary:literal $(, needs $($need:literal),+)?;)*) => {
+    ($group:ident: $($name:literal $run:expr, $summary:literal $(, needs $($need:literal),+)?;)*) => {
         pub(super) const SCENARIOS: &[crate::verify::Scenario] = &[$(crate::verify::Scenario {
             name: $name,
             group: crate::verify::Group::$group,
             summary: $summary,
             needs: &[$($($need),+)?],
-            play: $play,
+            run: $run,
         }),*];
     };
 }

@@ -1,11 +1,11 @@
-//! The sending side of the stage: what goes out, in whatever form the kernel may be given it.
+//! The sending side of the runner: what goes out, in whatever form the kernel may be given it.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{errno::Errno, sys::socket::MsgFlags};
 
-use super::{Stage, now_ns, say, whoami};
+use super::{Runner, now_ns, say, whoami};
 use crate::{
     passing,
     verify::fact::{Fact, MessageName},
@@ -13,7 +13,7 @@ use crate::{
 
 /// A message on its way: its name within the scenario, and the socket to send it on.
 pub struct Outgoing<'a> {
-    stage: &'a Stage,
+    runner: &'a Runner,
     name: &'a str,
     socket: BorrowedFd<'a>,
     data: &'a [u8],
@@ -21,11 +21,11 @@ pub struct Outgoing<'a> {
     hold: bool,
 }
 
-impl Stage {
+impl Runner {
     /// Begins a message; its data is its name.
     pub fn send<'a>(&'a self, name: &'a str, socket: &'a impl AsFd) -> Outgoing<'a> {
         Outgoing {
-            stage: self,
+            runner: self,
             name,
             socket: socket.as_fd(),
             data: name.as_bytes(),
@@ -219,7 +219,7 @@ impl<'a> Outgoing<'a> {
         fds: &[RawFd],
         send: impl FnOnce() -> nix::Result<T>,
     ) -> Result<(nix::Result<T>, (u64, u64))> {
-        self.stage.sending(self.name, fds, self.hold)?;
+        self.runner.sending(self.name, fds, self.hold)?;
         let begin = now_ns()?;
         let sent = send();
         Ok((sent, (begin, now_ns()?)))

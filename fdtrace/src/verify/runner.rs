@@ -1,10 +1,10 @@
-//! Stage: the actors' side of a scenario, in processes of its own.
+//! Runner: the actors' side of a scenario, in processes of its own.
 //!
-//! `fdtrace` starts itself again for each scenario, so that the stage can fork as it likes
+//! `fdtrace` starts itself again for each scenario, so that the runner can fork as it likes
 //! (it has one thread) and dies with all its actors when it must. Facts go out through stdout;
 //! at a checkpoint the actor waits for one byte on stdin.
 //!
-//! Nothing here sleeps: actors wait for each other through [`Baton`]s.
+//! Nothing here sleeps: actors wait for each other through [`Semaphore`]s.
 
 mod receiving;
 mod sending;
@@ -114,19 +114,19 @@ pub(in crate::verify) fn now_ns() -> Result<u64> {
     Ok(u64::try_from(now.as_nanos())?)
 }
 
-/// What a scenario is played on.
-pub struct Stage {
+/// What a scenario is run on.
+pub struct Runner {
     /// Held by the one actor that may be at a checkpoint.
-    turn: Baton,
+    turn: Semaphore,
 }
 
-/// A forked actor. Dropping it without [`Role::done`] leaves it to the stage's end.
-pub struct Role {
+/// A forked actor. Dropping it without [`ForkedActor::done`] leaves it to the runner's end.
+pub struct ForkedActor {
     pid: Pid,
     name: &'static str,
 }
 
-impl Role {
+impl ForkedActor {
     /// Waits for the actor to end well.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Role {
 /// # Errors
 /// What `fork` and `waitpid` say.
 pub fn attempt(deed: impl FnOnce() -> nix::Result<()>) -> Result<Option<String>> {
-    // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+    // SAFETY: the runner has one thread, so the child can do whatever its parent could.
     match unsafe { fork() }.context("cannot fork")? {
         ForkResult::Child => process::exit(deed().err().map_or(0, |errno| errno as i32)),
         ForkResult::Parent { child } => Ok(match waitpid(child, None)? {
@@ -169,14 +169,14 @@ pub fn attempt(deed: impl FnOnce() -> nix::Result<()>) -> Result<Option<String>>
     }
 }
 
-impl Stage {
-    /// A stage on which nobody is at a checkpoint yet.
+impl Runner {
+    /// A runner on which nobody is at a checkpoint yet.
     ///
     /// # Errors
     /// What `pipe2` and writing to it say.
     pub(super) fn new() -> Result<Self> {
-        let turn = Baton::new()?;
-        turn.pass()?;
+        let turn = Semaphore::new()?;
+        turn.post()?;
         Ok(Self { turn })
     }
 
@@ -204,15 +204,19 @@ impl Stage {
         Ok(file)
     }
 
-    /// Forks an actor that plays `part` and exits.
+    /// Forks an actor that runs `part` and exits.
     ///
     /// # Errors
     /// What `fork` says.
-    pub fn role(&self, name: &'static str, part: impl FnOnce() -> Result<()>) -> Result<Role> {
+    pub fn actor(
+        &self,
+        name: &'static str,
+        part: impl FnOnce() -> Result<()>,
+    ) -> Result<ForkedActor> {
         let parent = getpid();
-        // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+        // SAFETY: the runner has one thread, so the child can do whatever its parent could.
         match unsafe { fork() }.context("cannot fork")? {
-            ForkResult::Parent { child } => Ok(Role { pid: child, name }),
+            ForkResult::Parent { child } => Ok(ForkedActor { pid: child, name }),
             ForkResult::Child => {
                 let limit = inherited::descriptor_limit();
                 let result = die_with_parent(Some(parent))
@@ -271,7 +275,7 @@ impl Stage {
     /// If the verifier is gone.
     pub fn settle(&self) -> Result<()> {
         self.turn.wait()?;
-        self.turn.pass()
+        self.turn.post()
     }
 
     /// Says what must become of these files of `message`; see [`Fact::Fate`] for what holds where
@@ -322,7 +326,7 @@ impl Stage {
     /// What `fork` says.
     pub fn probe(&self, attempt: impl FnOnce() -> nix::Result<()>) -> Result<nix::Result<()>> {
         let parent = getpid();
-        // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+        // SAFETY: the runner has one thread, so the child can do whatever its parent could.
         match unsafe { fork() }.context("cannot fork")? {
             ForkResult::Parent { child } => match waitpid(child, None)? {
                 WaitStatus::Exited(_, 0) => Ok(Ok(())),
@@ -382,7 +386,7 @@ impl Stage {
         io::stdin()
             .read_exact(&mut answer)
             .context("the verifier is gone")?;
-        self.turn.pass()?;
+        self.turn.post()?;
         Ok(if answer[0] == Answer::Yes as u8 {
             Answer::Yes
         } else {
@@ -432,42 +436,42 @@ impl Watch {
 /// How long the kernel may take to give up what nobody refers to.
 const RELEASE_LIMIT_MS: u16 = 10_000;
 
-/// A pipe that one actor waits on until another passes it something.
-pub struct Baton {
+/// What one actor waits on until another posts it: a pipe, so that it works across forks.
+pub struct Semaphore {
     wait: OwnedFd,
-    pass: OwnedFd,
+    post: OwnedFd,
 }
 
-impl Baton {
-    /// A baton that nobody has passed yet. Make it before forking those who share it.
+impl Semaphore {
+    /// A semaphore that nobody has posted yet. Make it before forking those who share it.
     ///
     /// # Errors
     /// What `pipe2` says.
     pub fn new() -> Result<Self> {
-        let (wait, pass) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        Ok(Self { wait, pass })
+        let (wait, post) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        Ok(Self { wait, post })
     }
 
     /// Lets one waiter go on, now or when it comes.
     ///
     /// # Errors
     /// What `write` says.
-    pub fn pass(&self) -> Result<()> {
-        nix::unistd::write(&self.pass, b"!")?;
+    pub fn post(&self) -> Result<()> {
+        nix::unistd::write(&self.post, b"!")?;
         Ok(())
     }
 
-    /// Whether somebody has passed it; takes nothing.
+    /// Whether somebody has posted it; takes nothing.
     ///
     /// # Errors
     /// What `poll` says.
-    pub fn has_passed(&self) -> Result<bool> {
+    pub fn is_posted(&self) -> Result<bool> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         let mut wait = [PollFd::new(self.wait.as_fd(), PollFlags::POLLIN)];
         Ok(poll(&mut wait, PollTimeout::ZERO)? > 0)
     }
 
-    /// Waits for a pass.
+    /// Waits for a post.
     ///
     /// # Errors
     /// What `read` says.
@@ -475,7 +479,7 @@ impl Baton {
         let mut byte = [0];
         ensure!(
             nix::unistd::read(&self.wait, &mut byte)? == 1,
-            "the baton was dropped"
+            "the semaphore was dropped"
         );
         Ok(())
     }
