@@ -69,7 +69,7 @@ fn what_was_queued_before_and_stays_so_is_told_of() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("stuck");
     let file = fs::File::create(&path).unwrap();
-    let ino = file.metadata().unwrap().ino();
+    let ino = file.metadata().unwrap().ino().to_string();
     let socket = sent_by_one_that_is_gone(&file);
     // Without a filter, as nobody does anything with it while it is watched.
     let tracing = Tracing::start(&[
@@ -88,8 +88,7 @@ fn what_was_queued_before_and_stays_so_is_told_of() {
     drop(socket);
     let lines = lines(&run.stdout);
     let its = transfers(&lines).into_iter().filter(|transfer| {
-        transfer["file"]["ino"] == ino.to_string()
-            && transfer["file"]["path"] == path.to_str().unwrap()
+        transfer["file"]["ino"] == ino && transfer["file"]["path"] == path.to_str().unwrap()
     });
     // Each as it became overdue, and again at the end.
     let its: Vec<&Value> = its.collect();

@@ -128,10 +128,10 @@ fn what_lies_where_nobody_leads_is_recorded() {
     let recorded = run(&mut command);
     let replayed = run(&mut fdtrace(&["replay", "--format", "json", file]));
     let lines = lines(&replayed.stdout);
-    let ino = lying.metadata().unwrap().ino();
+    let ino = lying.metadata().unwrap().ino().to_string();
     let ours: Vec<_> = transfers(&lines)
         .into_iter()
-        .filter(|transfer| transfer["file"]["ino"] == ino.to_string())
+        .filter(|transfer| transfer["file"]["ino"] == ino)
         .collect();
     // Before 6.8 the ring itself keeps the socket in a queue, which is another way there.
     assert_eq!(ours.len(), 1, "{recorded:?} {replayed:?}");

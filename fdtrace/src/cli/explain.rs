@@ -111,7 +111,7 @@ impl Setup {
         })
     }
 
-    /// Plays a scenario in front of a recorder.
+    /// Runs a scenario before a recorder.
     async fn run(
         &mut self,
         scenario: &'static Scenario,
@@ -134,7 +134,7 @@ impl Setup {
         ))
     }
 
-    /// Plays a scenario, and goes on from each checkpoint when the reader does.
+    /// Runs a scenario, and goes on from each checkpoint when the reader does.
     async fn step(
         &mut self,
         scenario: &'static Scenario,

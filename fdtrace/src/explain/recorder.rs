@@ -1,7 +1,7 @@
-//! The recorder: looks on while a scenario is run, and keeps what a story is made of.
+//! The recorder: observes a scenario as it runs, and keeps what a story is made of.
 //!
-//! At each checkpoint, where an actor stands still, it takes a [`Checkpoint`] of the scenario's
-//! processes: what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
+//! At each checkpoint, where an actor stands still, it keeps of the scenario's
+//! processes (a [`Checkpoint`]) what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
 //! at that moment. It makes nothing of what it sees; that is [`super::story`]'s part.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{
     witness::{self, Birth},
 };
 
-/// The scenario's processes at one moment, while an actor is held.
+/// The scenario's processes at a checkpoint, where an actor is held.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// CLOCK_MONOTONIC, nanoseconds.
@@ -32,7 +32,7 @@ pub struct Checkpoint {
     pub processes: Vec<Process>,
 }
 
-/// One process in a checkpoint.
+/// One process at a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Process {
     /// Its id.
@@ -80,10 +80,10 @@ pub type AtCheckpoint = Box<dyn FnMut(&RunLog)>;
 #[derive(Default)]
 pub struct Recorder {
     recording: RunLog,
-    /// Who runs, and the names under which they were last seen.
+    /// Which processes take part, and the names under which they were last seen.
     actors: Vec<(u32, String)>,
     at_checkpoint: Option<AtCheckpoint>,
-    /// Why a checkpoint could not be taken.
+    /// Why a checkpoint could not be kept.
     trouble: Option<String>,
 }
 

@@ -48,7 +48,7 @@ impl<W: io::Write> Json<W> {
             }
         }
         let transfer = transfer(judged, &mut self.pointers);
-        self.line(&schema::Line::Transfer(transfer))
+        self.line(&schema::Line::Transfer(Box::new(transfer)))
     }
 }
 

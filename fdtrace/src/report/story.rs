@@ -132,7 +132,7 @@ pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
     out.flush()
 }
 
-/// Whether a process of this name has a part in it.
+/// Whether a process of this name takes part in it.
 fn has_process(story: &Story, comm: &str) -> bool {
     story.parts.iter().any(|part| match part {
         Part::Moment(moment) => moment.tables.iter().any(|table| table.comm == comm),
@@ -347,7 +347,7 @@ fn write_call(out: &mut impl io::Write, place: usize, call: &Call) -> io::Result
     Ok(())
 }
 
-/// Writes the heading of an part.
+/// Writes the heading of a part.
 ///
 /// # Errors
 /// What writing says.

@@ -1,7 +1,7 @@
 //! TAP 14, as test harnesses read it: a test point for each scenario.
 //!
 //! One without an answer is `not ok`, because it is not; its diagnostics say `inconclusive`. The
-//! plan comes last, when it is known how many were run; a run that ended early bails out. No
+//! plan comes last, when it is known how many there are; a run that ended early bails out. No
 //! kernel address is in it.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! Entry: where a process that fdtrace has started for one scenario begins.
 //!
-//! It finds the scenario and runs it on a runner; neither of the two knows this module.
+//! It finds the scenario and gives it a runner; neither of the two knows this module.
 
 use std::process;
 

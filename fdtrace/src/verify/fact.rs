@@ -39,7 +39,7 @@ impl fmt::Display for MessageName {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]
 pub enum Fact {
-    /// A process runs a part in the scenario.
+    /// A process takes part in the scenario.
     Joined {
         /// The process.
         actor: Actor,
@@ -152,7 +152,7 @@ pub enum Fact {
         refs: i64,
     },
     /// Nobody but the kernel's path takes or gives up references to the message's files while it
-    /// is under way, so the ledger must come out even; unless other scenarios are run meanwhile.
+    /// is under way, so the ledger must come out even; unless other scenarios run meanwhile.
     Undisturbed {
         /// Name of the message.
         message: MessageName,

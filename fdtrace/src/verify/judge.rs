@@ -54,7 +54,7 @@ pub struct Judgement {
     pub result: ScenarioResult,
     /// Why, unless it passed.
     pub reason: Option<String>,
-    /// All that it needs is watched here, and what was lost alone left it open: run again, it may
+    /// All that it needs is watched here, and what was lost alone left it open: the next run may
     /// pass.
     pub lossy: bool,
     /// Its transfers, in the order in which they ended.
@@ -80,7 +80,7 @@ pub(super) fn judge(
     let mut judged = Vec::new();
     for (transfer, meanwhile) in transfers {
         if is_of(&transfer, &pids) {
-            // A run that was skipped before the scenario began leaves open what may have been on its way.
+            // A program's run that was skipped before the scenario began leaves open what may have been on its way.
             lossless &= meanwhile == Meanwhile::AllSeen;
             judged.push(Judged::of(transfer, |hop| plan.watches(hop), meanwhile));
         }

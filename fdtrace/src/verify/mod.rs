@@ -50,7 +50,7 @@ use crate::{
 /// The hidden argument with which fdtrace starts itself as a runner.
 pub const RUNNER_ARGUMENT: &str = "__runner";
 
-/// What the process is called in which a scenario is run.
+/// What the process is called that runs a scenario.
 pub(crate) const RUNNER_NAME: &str = "runner";
 
 /// How long actors that were killed may take to be gone.
@@ -127,7 +127,7 @@ struct Run {
     closed_before: u64,
 }
 
-/// What was gathered while a scenario run.
+/// What was gathered while a scenario ran.
 #[derive(Default)]
 struct Record {
     facts: Vec<Fact>,
@@ -169,7 +169,7 @@ impl Record {
     }
 }
 
-/// Whether one of these processes had a part in the transfer.
+/// Whether one of these processes took part in the transfer.
 fn is_of(transfer: &Transfer, pids: &HashSet<u32>) -> bool {
     transfer.is_of(|pid| pids.contains(&pid))
 }
@@ -203,7 +203,7 @@ impl Verifier {
         }
     }
 
-    /// Lets somebody look on at everything that is run from now on.
+    /// Shows an observer everything that is run from now on.
     pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
         self.observer = observer;
     }

@@ -1,4 +1,4 @@
-//! Observers: who watches a scenario being run, beside the verifier that judges it.
+//! Observers: who watches a scenario as it runs, beside the verifier that judges it.
 //!
 //! An observer changes nothing of what is judged. It may take its time at a checkpoint, where the
 //! actor stands still anyway.
@@ -8,7 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 use super::fact::Fact;
 use crate::{tracer::Tracer, wire::Event};
 
-/// Looks on while scenarios are run.
+/// Observes scenarios as they run.
 pub trait Observer {
     /// The kernel half has told something.
     fn on_event(&mut self, _event: &Event) {}

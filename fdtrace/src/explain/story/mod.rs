@@ -1,6 +1,6 @@
 //! The story: what was recorded, in order of time, beside what the source says happens there. Pure.
 //!
-//! It has two kinds of parts. A [`Moment`] is a moment at which an actor was held: both tables and
+//! It has two kinds of parts. A [`Moment`] is the state at a checkpoint, where an actor was held: both tables and
 //! what /proc showed. A [`Call`] is a call through the kernel, function by function; it cannot be
 //! stopped, so it is told from the records.
 

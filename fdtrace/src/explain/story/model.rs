@@ -15,7 +15,7 @@ pub struct Story {
     pub scenario: String,
     /// What it shows, in a line.
     pub about: String,
-    /// The kernel that run it.
+    /// The kernel that it ran on.
     pub kernel: String,
     /// Hops that are watched on this kernel.
     pub watched: Vec<Hop>,
@@ -52,7 +52,7 @@ pub struct NamedFile {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Part {
-    /// A moment at which an actor was held.
+    /// The state at a checkpoint, where an actor was held.
     Moment(Moment),
     /// A call through the kernel.
     Call(Call),
@@ -67,7 +67,7 @@ impl Part {
     }
 }
 
-/// A moment at which an actor was held.
+/// The state at a checkpoint, where an actor was held.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Moment {
     /// `moment`.
@@ -141,7 +141,7 @@ pub struct Whereabouts {
     pub refs: Option<i64>,
 }
 
-/// A call through the kernel.
+/// A call through the kernel, function by function.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Call {
     /// `call`.

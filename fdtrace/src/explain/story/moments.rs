@@ -1,4 +1,4 @@
-//! Moments: the moments at which an actor was held.
+//! Moments: the state at each checkpoint.
 
 use super::{FILES_TOLD, Message, Moment, Place, Queue, Row, Table, UNNAMED, Whereabouts, Writer};
 use crate::{
