@@ -138,7 +138,7 @@ fn unsafe_blocks_are_only_where_the_system_or_programs_are_called() {
         "kernel/passing",
         "kernel/sys",
         "tracer",
-        "verify/stage",
+        "verify/runner",
         "verify/ways",
         "witness",
     ];

@@ -61,7 +61,7 @@ fn a_time_limit_may_be_short_or_long() {
 
 #[test]
 fn a_stage_of_an_unknown_scenario_says_so_as_a_fact() {
-    let stage = run(&mut fdtrace(&["__stage", "no-such"]));
+    let stage = run(&mut fdtrace(&["__runner", "no-such"]));
     assert_eq!(stage.code, Some(1), "{stage:?}");
     let fact = json(&stage);
     assert_eq!(fact["fact"], "failed");
@@ -71,7 +71,7 @@ fn a_stage_of_an_unknown_scenario_says_so_as_a_fact() {
 #[test]
 fn a_stage_without_a_verifier_ends_by_itself() {
     // Its checkpoint asks stdin, which is at its end.
-    let stage = run(&mut fdtrace(&["__stage", "stream-one-fd"]));
+    let stage = run(&mut fdtrace(&["__runner", "stream-one-fd"]));
     assert_eq!(stage.code, Some(1), "{stage:?}");
     assert!(stage.stdout.contains("the verifier is gone"), "{stage:?}");
 }

@@ -102,7 +102,7 @@ fn doctor_says_what_is_lacking_to_whoever_lacks_it() {
     assert_eq!(printed.stdout.lines().count(), 1, "{printed:?}");
     let findings = json(&printed);
     assert_eq!(findings["type"], "doctor");
-    assert_eq!(findings["schema_version"], 1);
+    assert_eq!(findings["schema_version"], 2);
     let obstacles = findings["obstacles"].as_array().expect("it is a list");
     let lacking = obstacles[0].as_str().expect("they are sentences");
     assert!(

@@ -57,7 +57,7 @@ fn steps(lab: &str) -> Vec<Step> {
 /// A line without what is the machine's own: every number becomes `N`, but for those that count
 /// something.
 fn normalized(line: &str) -> String {
-    const COUNTS_BEFORE: [&str; 3] = [" reference", " more", "  stage"];
+    const COUNTS_BEFORE: [&str; 3] = [" reference", " more", "  runner"];
     const COUNTS_AFTER: [&str; 3] = ["message ", "scm_fds: ", "references "];
     let mut normal = String::new();
     let mut rest = line;
@@ -143,8 +143,8 @@ fn numbers_that_count_stay_and_others_do_not() {
         ),
         ("A is a file at 0xffff888128095300", "A is a file at N"),
         (
-            "2. stage 107 sends message 1: A",
-            "2. stage N sends message 1: A",
+            "2. runner 107 sends message 1: A",
+            "2. runner N sends message 1: A",
         ),
         ("10", "10"),
         ("transfers  none in 12.1 ms", "transfers  none in N"),

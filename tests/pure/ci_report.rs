@@ -4,35 +4,35 @@
 use std::io;
 
 use fdtrace::{
-    model::{Losses, PointerStyle, Pointers},
+    model::{Losses, Machine, PointerStyle, Pointers},
     plan::Attach,
-    report::{Junit, Report, Several, Start, Summary, Tap, Text},
-    verify::{Outcome, ScenarioResult},
+    report::{Junit, Report, ScenarioRun, Several, Start, Summary, Tap, Text},
+    verify::{Judgement, ScenarioResult},
 };
 use fdtrace_testkit::{
     kernels::plan_of,
     outcomes::{
-        HOSTILE, all_outcomes, harmless, hostile, inconclusive, losses, outcome, passed, retried,
+        HOSTILE, all_outcomes, harmless, hostile, inconclusive, judgement, losses, passed, retried,
         write,
     },
 };
 use quick_junit::TestCaseStatus;
 
-fn junit(outcomes: &[Outcome], losses: Losses) -> String {
+fn junit(runs: &[ScenarioRun], losses: Losses) -> String {
     let mut bytes = Vec::new();
-    write(Junit::new(&mut bytes), "7.3", outcomes, losses);
+    write(Junit::new(&mut bytes), "7.3", runs, losses);
     String::from_utf8(bytes).expect("reports are UTF-8")
 }
 
-fn tap(outcomes: &[Outcome], losses: Losses) -> String {
+fn tap(runs: &[ScenarioRun], losses: Losses) -> String {
     let mut bytes = Vec::new();
-    write(Tap::new(&mut bytes), "7.3", outcomes, losses);
+    write(Tap::new(&mut bytes), "7.3", runs, losses);
     String::from_utf8(bytes).expect("reports are UTF-8")
 }
 
 /// The same scenario played for the second time.
-fn second_round() -> Outcome {
-    Outcome {
+fn second_round() -> ScenarioRun {
+    ScenarioRun {
         round: 2,
         ..passed()
     }
@@ -108,11 +108,14 @@ fn is_harmful(char: char) -> bool {
 /// What breaks out of XML or of a line of TAP if it is let.
 const BREAKOUT: &str = "]]>\"'</failure><x y=\"&amp;\">\n  ...\nnot ok 99 - # SKIP \\# TODO\n1..1";
 
-fn breaking_out(result: ScenarioResult) -> Outcome {
-    Outcome {
-        reason: Some(format!("an actor said {BREAKOUT} {HOSTILE}")),
+fn breaking_out(result: ScenarioResult) -> ScenarioRun {
+    ScenarioRun {
         retried: vec![format!("it had said {BREAKOUT} {HOSTILE}")],
-        ..outcome("stream-one-fd", result)
+        ..Judgement {
+            reason: Some(format!("an actor said {BREAKOUT} {HOSTILE}")),
+            ..judgement("stream-one-fd", result)
+        }
+        .into()
     }
 }
 
@@ -173,14 +176,14 @@ fn a_run_that_was_cut_short_says_so() {
         report.scenario(&passed()).expect("memory takes it");
         let mut summary = Summary {
             interrupted,
-            unplayed: 3,
+            not_run: 3,
             ..Summary::default()
         };
-        summary.add(&passed());
+        summary.add(&passed().judgement);
         report.summary(&summary).expect("memory takes it");
     };
     for (interrupted, why) in [(true, "interrupted"), (false, "ended at the first failure")] {
-        let why = format!("{why}: 3 scenarios were not played");
+        let why = format!("{why}: 3 scenarios were not run");
         let mut bytes = Vec::new();
         cut(&mut Tap::new(&mut bytes), interrupted);
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -234,6 +237,8 @@ fn the_last_reader_that_goes_away_is_told_of_and_a_full_disk_always() {
     let start = Start {
         version: "0.0.0",
         wall_ns: 0,
+        mono_ns: 0,
+        machine: &Machine::default(),
         plan,
     };
     let start = |kinds: &[io::ErrorKind]| {

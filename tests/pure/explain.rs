@@ -8,12 +8,12 @@ use std::{
 
 use fdtrace::{
     explain::{
-        Path, Recording, Story, Teller,
-        recorder::{Descriptor, Process, Still},
+        Explainer, KernelPath, RunLog, Story,
+        recorder::{Checkpoint, Descriptor, Process},
     },
     model::{PointerStyle, Pointers},
     plan::{Attach, plan},
-    report::{tell, tell_against},
+    report::{write_comparison, write_story},
     verify::{
         self,
         fact::{Actor, Fact},
@@ -33,28 +33,28 @@ fn story(kernel: &str, events: &[Vec<Event>]) -> Story {
 }
 
 /// The same with moments at which an actor was held.
-fn story_with(kernel: &str, events: &[Vec<Event>], stills: Vec<Still>) -> Story {
+fn story_with(kernel: &str, events: &[Vec<Event>], checkpoints: Vec<Checkpoint>) -> Story {
     let view = fixture(kernel);
     let plan = plan(&view, Attach::Auto).unwrap();
-    let path = Path::of(&view).unwrap();
+    let path = KernelPath::of(&view).unwrap();
     let mut tracker = tracker();
     for event in events.iter().flatten() {
         tracker.apply(event.clone());
     }
     tracker.close_open();
-    let teller = Teller {
+    let explainer = Explainer {
         plan: &plan,
         path: &path,
     };
     let (sender, receiver) = (Passing::one().sender, Passing::one().receiver);
-    let recording = Recording {
+    let recording = RunLog {
         facts: [(sender, true), (receiver, false)]
             .map(|(pid, sends)| fact(pid, sends))
             .to_vec(),
-        stills,
-        ..Recording::default()
+        checkpoints,
+        ..RunLog::default()
     };
-    teller.tell(
+    explainer.explain(
         verify::find("stream-one-fd").unwrap(),
         &recording,
         &tracker.take_closed(),
@@ -67,7 +67,7 @@ fn fact(pid: u32, sends: bool) -> Fact {
     if sends {
         Fact::Sent {
             actor,
-            message: "m".to_owned(),
+            message: "m".into(),
             fds: vec![4],
             span: (0, 1),
         }
@@ -109,7 +109,7 @@ fn by_functions(duplicates: bool) -> Vec<Vec<Event>> {
 
 fn text(story: &Story) -> String {
     let mut out = Vec::new();
-    tell(&mut out, story).unwrap();
+    write_story(&mut out, story).unwrap();
     anstream::adapter::strip_bytes(&out)
         .into_vec()
         .try_into()
@@ -119,7 +119,7 @@ fn text(story: &Story) -> String {
 /// Steps of all passages: function and what is left of it.
 fn steps(story: &Story) -> Vec<(String, String)> {
     let story = serde_json::to_value(story).unwrap();
-    story["acts"]
+    story["parts"]
         .as_array()
         .unwrap()
         .iter()
@@ -285,7 +285,7 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
     read.push(passing.released(40, passing.receiver, SYS_READ));
     let lost = story("7.3", &read);
     let mut out = Vec::new();
-    tell_against(&mut out, &delivered, &lost).unwrap();
+    write_comparison(&mut out, &delivered, &lost).unwrap();
     let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
     assert!(text.contains("They part after"), "{text}");
     assert!(text.contains("discarded (plain-read)"), "{text}");
@@ -295,13 +295,13 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
     );
 
     let mut out = Vec::new();
-    tell_against(&mut out, &delivered, &delivered).unwrap();
+    write_comparison(&mut out, &delivered, &delivered).unwrap();
     let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
     assert!(text.contains("Both go the same way"), "{text}");
 }
 
 /// A moment before a send, with the sender's file as /proc shows it.
-fn before_sending(t_ns: u64, birth: Option<Birth>) -> Still {
+fn before_sending(t_ns: u64, birth: Option<Birth>) -> Checkpoint {
     let passing = Passing::one();
     let actor = Actor {
         pid: passing.sender,
@@ -316,11 +316,11 @@ fn before_sending(t_ns: u64, birth: Option<Birth>) -> Still {
         birth,
         queued: None,
     };
-    Still {
+    Checkpoint {
         t_ns,
         fact: Fact::Sending {
             actor,
-            message: "m".to_owned(),
+            message: "m".into(),
             fds: vec![passing.sender_fd],
             hold: false,
         },
@@ -350,8 +350,8 @@ fn a_file_at_the_address_and_the_inode_of_one_that_is_gone_has_a_letter_of_its_o
         ([birth(None, 1), birth(None, 1)], vec!["A"]),
         ([None, None], vec!["A"]),
     ] {
-        let stills = vec![before_sending(10, first), before_sending(110, second)];
-        let story = story_with("7.3", &events, stills);
+        let checkpoints = vec![before_sending(10, first), before_sending(110, second)];
+        let story = story_with("7.3", &events, checkpoints);
         let named: Vec<&str> = story.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(named, letters);
         let ends: Vec<&str> = story.endings.iter().map(|end| end.file.as_str()).collect();

@@ -280,7 +280,10 @@ fn a_look_at_the_queues_becomes_records() {
         );
         assert_eq!(transfer.socket.path.as_deref(), Some("@abstract"));
         assert_eq!(transfer.socket.kind, Some(SocketType::Dgram));
-        assert_eq!((transfer.file.ino, transfer.file.kind()), (42, "regular"));
+        assert_eq!(
+            (transfer.file.ino, transfer.file.kind().name()),
+            (42, "regular")
+        );
         let described = transfer.context.file.as_ref().unwrap();
         let expected = match place {
             20 => "udp 0.0.0.0:53",

@@ -18,6 +18,10 @@ use fdtrace_testkit::{
 fn header() -> Header {
     Header {
         utc_offset_s: 3600,
+        machine: fdtrace::model::Machine {
+            host: Some("there".to_owned()),
+            boot_id: None,
+        },
         unread_at_start: Some("1 queue was too long".to_owned()),
         ..recordings::header()
     }

@@ -5,13 +5,16 @@ mod inflight;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{
+    Args as ClapArgs, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 pub(super) use choices::{Attach, Order, PointerStyle};
 pub(super) use inflight::InFlight;
 
 use crate::{
-    model::{Fate, FileIdentity, Pointers},
+    model::{Fate, FileKind, Pointers},
     watch::{Limits, Selection},
 };
 
@@ -46,8 +49,8 @@ pub(super) enum Command {
     /// Print the JSON Schema of the output.
     Schema,
     /// One scenario's actors; `verify` starts this itself.
-    #[command(name = crate::verify::STAGE_ARGUMENT, hide = true)]
-    Stage { scenario: String },
+    #[command(name = crate::verify::RUNNER_ARGUMENT, hide = true)]
+    Runner { scenario: String },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -144,7 +147,7 @@ impl FromStr for ExtraReport {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Verify {
-    /// Scenarios to play, by name, group or pattern ('kind-*'); all of them if none is named.
+    /// Scenarios to run, by name, group or pattern ('kind-*'); all of them if none is named.
     #[arg(value_name = "SCENARIO")]
     pub(super) scenarios: Vec<String>,
     /// List the scenarios and exit.
@@ -157,14 +160,14 @@ pub(super) struct Verify {
     /// with --output.
     #[arg(long, value_name = "FORMAT=FILE", conflicts_with = "list")]
     pub(super) report: Vec<ExtraReport>,
-    /// Play all of it this many times.
+    /// Run all of it this many times.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeat: u32,
-    /// Play a scenario again, up to this many times, if records were lost and left it open. What
-    /// failed, or needs what is not watched here, is not played again.
+    /// Run a scenario again, up to this many times, if records were lost and left it open. What
+    /// failed, or needs what is not watched here, is not run again.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(super) retries: u32,
-    /// Play this many scenarios at a time. The witnesses of one hold the files of others for moments,
+    /// Run this many scenarios at a time. The witnesses of one hold the files of others for moments,
     /// so that counts of references are judged less strictly.
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: u32,
@@ -259,11 +262,11 @@ pub(super) struct Show {
     #[arg(long)]
     pub(super) hops: bool,
     /// Show transfers that ended so; may be repeated.
-    #[arg(long, value_name = "FATE", value_parser = fate)]
+    #[arg(long, value_name = "FATE", value_parser = one_of::<Fate>(Fate::ALL.map(Fate::name)))]
     pub(super) fate: Vec<Fate>,
     /// Show transfers of this kind of file; may be repeated.
-    #[arg(long, value_name = "KIND", value_parser = kind())]
-    pub(super) kind: Vec<String>,
+    #[arg(long, value_name = "KIND", value_parser = one_of::<FileKind>(FileKind::ALL.map(FileKind::name)))]
+    pub(super) kind: Vec<FileKind>,
     /// End after so many transfers.
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) limit_events: u64,
@@ -346,17 +349,9 @@ impl Show {
     }
 }
 
-fn fate(text: &str) -> Result<Fate, String> {
-    let names = || Fate::ALL.into_iter().map(Fate::name);
-    Fate::ALL
-        .into_iter()
-        .find(|fate| fate.name() == text)
-        .ok_or_else(|| format!("it is one of {}", names().collect::<Vec<_>>().join(", ")))
-}
-
 #[derive(Debug, ClapArgs)]
 pub(super) struct Explain {
-    /// The scenario to play; `fdtrace verify --list` shows them all.
+    /// The scenario to run; `fdtrace verify --list` shows them all.
     #[arg(default_value = "stream-one-fd")]
     pub(super) scenario: String,
     /// How to print.
@@ -373,9 +368,12 @@ pub(super) struct Explain {
     pub(super) c: bool,
 }
 
-/// One of the words for what a file is.
-fn kind() -> PossibleValuesParser {
-    FileIdentity::KINDS.into()
+/// One value of an enum, by these names.
+fn one_of<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,4 +1,4 @@
-//! `fdtrace explain`: plays a scenario and tells what the kernel did.
+//! `fdtrace explain`: runs a scenario and tells what the kernel did.
 
 use std::{cell::RefCell, collections::HashMap, io::Write as _, rc::Rc, time::Duration};
 
@@ -11,13 +11,13 @@ use super::{
     step::Stepper,
 };
 use crate::{
-    explain::{Path, Recorder, Recording, Story, Teller},
+    explain::{Explainer, KernelPath, Recorder, RunLog, Story},
     kernel::KernelView,
     model::{Pointers, Transfer},
     plan::{Plan, Price},
     report::{self, schema, write_json},
     tracer::Tracer,
-    verify::{self, Onlooker, Outcome, Scenario, Verifier, fact::Fact},
+    verify::{self, Judgement, Observer, Scenario, Verifier, fact::Fact},
     watch::Options,
 };
 
@@ -34,21 +34,21 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
     startup::block_on(async {
         let mut out = Output::open(common.output.as_deref())?;
         if args.step {
-            let mut theatre = Theatre::open(common, NO_LIMIT)?;
-            out = theatre.step(scenario, out, common).await?;
+            let mut setup = Setup::open(common, NO_LIMIT)?;
+            out = setup.step(scenario, out, common).await?;
             out.finish()?;
             return Ok(EXIT_OK);
         }
-        let mut theatre = Theatre::open(common, LIMIT)?;
-        let (story, transfers) = theatre.play(scenario, Recorder::default()).await?;
+        let mut setup = Setup::open(common, LIMIT)?;
+        let (story, transfers) = setup.run(scenario, Recorder::default()).await?;
         let other = match other {
-            Some(other) => Some(theatre.play(other, Recorder::default()).await?.0),
+            Some(other) => Some(setup.run(other, Recorder::default()).await?.0),
             None => None,
         };
         match (args.format, other) {
             _ if args.c => out.write_all(source(scenario, &transfers)?.as_bytes())?,
-            (Format::Text, Some(other)) => report::tell_against(&mut out, &story, &other)?,
-            (Format::Text, None) => report::tell(&mut out, &story)?,
+            (Format::Text, Some(other)) => report::write_comparison(&mut out, &story, &other)?,
+            (Format::Text, None) => report::write_story(&mut out, &story)?,
             (Format::Json, other) => {
                 for story in [Some(story), other].into_iter().flatten() {
                     write_json(&mut out, &schema::Line::Story(story))?;
@@ -81,16 +81,16 @@ fn source(scenario: &Scenario, transfers: &[Transfer]) -> Result<String> {
     })
 }
 
-/// What it takes to play scenarios and to tell of them.
-struct Theatre {
+/// What it takes to run scenarios and to tell of them.
+struct Setup {
     verifier: Verifier,
-    path: Path,
+    path: KernelPath,
     pointers: Pointers,
 }
 
-impl Theatre {
+impl Setup {
     fn open(common: &Common, limit: Duration) -> Result<Self> {
-        let path = Path::of(&KernelView::live()?)?;
+        let path = KernelPath::of(&KernelView::live()?)?;
         let options = Options {
             price: Price::Any,
             snapshots: true,
@@ -104,30 +104,30 @@ impl Theatre {
         })
     }
 
-    /// Plays a scenario in front of a recorder.
-    async fn play(
+    /// Runs a scenario before a recorder.
+    async fn run(
         &mut self,
         scenario: &'static Scenario,
         recorder: Recorder,
     ) -> Result<(Story, Vec<Transfer>)> {
         let recorder = Rc::new(RefCell::new(recorder));
-        self.verifier.show_to(Box::new(Rc::clone(&recorder)));
+        self.verifier.set_observer(Box::new(Rc::clone(&recorder)));
         self.verifier.begin(scenario)?;
-        let Some((_, outcome)) = self.verifier.next().await? else {
+        let Some((_, judgement)) = self.verifier.next().await? else {
             bail!("the scenario did not end");
         };
         let (recording, trouble) = recorder.borrow_mut().take();
         if let Some(trouble) = trouble {
-            bail!("cannot take a still of the scenario's processes: {trouble}");
+            bail!("cannot look at the scenario's processes: {trouble}");
         }
         let plan = self.verifier.plan();
         let pointers = &mut self.pointers;
         Ok(story(
-            scenario, &outcome, &recording, plan, &self.path, pointers,
+            scenario, &judgement, &recording, plan, &self.path, pointers,
         ))
     }
 
-    /// Plays a scenario, and goes on from each checkpoint when the reader does.
+    /// Runs a scenario, and goes on from each checkpoint when the reader does.
     async fn step(
         &mut self,
         scenario: &'static Scenario,
@@ -149,9 +149,9 @@ impl Theatre {
         let recorder = Recorder::stopping(Box::new(move |recording| {
             at_checkpoint.borrow_mut().stop(recording);
         }));
-        let (story, _) = self.play(scenario, recorder).await?;
+        let (story, _) = self.run(scenario, recorder).await?;
         // The recorder goes, and with it the other hold on the stepper.
-        self.verifier.show_to(Box::new(()));
+        self.verifier.set_observer(Box::new(()));
         let Ok(stepper) = Rc::try_unwrap(stepper) else {
             bail!("the story is still being told");
         };
@@ -161,59 +161,59 @@ impl Theatre {
     }
 }
 
-/// Makes a story of one play.
+/// Makes a story of one run.
 fn story(
     scenario: &Scenario,
-    outcome: &Outcome,
-    recording: &Recording,
+    judgement: &Judgement,
+    recording: &RunLog,
     plan: &Plan,
-    path: &Path,
+    path: &KernelPath,
     pointers: &mut Pointers,
 ) -> (Story, Vec<Transfer>) {
-    let transfers: Vec<_> = outcome
+    let transfers: Vec<_> = judgement
         .transfers
         .iter()
         .map(|judged| judged.transfer.clone())
         .collect();
-    let teller = Teller { plan, path };
+    let explainer = Explainer { plan, path };
     let story = Story {
-        result: Some(outcome.result.name()),
-        reason: outcome.reason.clone(),
-        ..teller.tell(scenario, recording, &transfers, pointers)
+        result: Some(judgement.result),
+        reason: judgement.reason.clone(),
+        ..explainer.explain(scenario, recording, &transfers, pointers)
     };
     (story, transfers)
 }
 
-/// Records every scenario that `verify` plays, so that it can tell of those that fail.
+/// Records every scenario that `verify` runs, so that it can tell of those that fail.
 #[derive(Clone, Default)]
-pub(super) struct Gallery(Rc<RefCell<HashMap<u64, Recorder>>>);
+pub(super) struct Recorders(Rc<RefCell<HashMap<u64, Recorder>>>);
 
-impl Gallery {
-    /// The story of the play of this number, which is over. One that ended before anybody reported
+impl Recorders {
+    /// The story of the run of this number, which is over. One that ended before anybody reported
     /// is short.
     pub(super) fn story(
         &self,
-        play: u64,
-        outcome: &Outcome,
+        run: u64,
+        judgement: &Judgement,
         plan: &Plan,
-        path: &Path,
+        path: &KernelPath,
         pointers: &mut Pointers,
     ) -> Option<Story> {
-        let mut recorder = self.0.borrow_mut().remove(&play).unwrap_or_default();
-        let scenario = verify::find(outcome.name)?;
+        let mut recorder = self.0.borrow_mut().remove(&run).unwrap_or_default();
+        let scenario = verify::find(judgement.name)?;
         let (recording, _) = recorder.take();
-        Some(story(scenario, outcome, &recording, plan, path, pointers).0)
+        Some(story(scenario, judgement, &recording, plan, path, pointers).0)
     }
 
-    /// Forgets a play that there is nothing to tell of.
-    pub(super) fn forget(&self, play: u64) {
-        self.0.borrow_mut().remove(&play);
+    /// Forgets a run that there is nothing to tell of.
+    pub(super) fn forget(&self, run: u64) {
+        self.0.borrow_mut().remove(&run);
     }
 }
 
-impl Onlooker for Gallery {
-    fn see(&mut self, play: u64, fact: &Fact, tracer: &mut Tracer) {
+impl Observer for Recorders {
+    fn on_fact(&mut self, run: u64, fact: &Fact, tracer: &mut Tracer) {
         let mut recorders = self.0.borrow_mut();
-        recorders.entry(play).or_default().see(play, fact, tracer);
+        recorders.entry(run).or_default().on_fact(run, fact, tracer);
     }
 }

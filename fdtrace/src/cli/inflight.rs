@@ -85,7 +85,7 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
         let wanted = Wanted {
             pids: args.pid.clone(),
             path: place,
-            kinds: args.kind.clone(),
+            kinds: args.kind.iter().map(ToString::to_string).collect(),
             socket: args.socket.clone(),
             deleted: args.deleted,
         };

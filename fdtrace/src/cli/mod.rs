@@ -8,10 +8,10 @@ mod explain;
 mod inflight;
 mod output;
 mod place;
-mod programme;
 mod ready;
 mod replay;
 mod reports;
+mod schedule;
 mod startup;
 mod step;
 mod trace;
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),
         Command::Schema => print_schema(&args.common),
-        Command::Stage { scenario } => return crate::verify::stage::main(&scenario),
+        Command::Runner { scenario } => return crate::verify::main(&scenario),
     };
     match done {
         Ok(code) => ExitCode::from(code),

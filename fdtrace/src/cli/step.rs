@@ -13,12 +13,12 @@ use anstyle::{AnsiColor, Style};
 
 use crate::{
     explain::{
-        Path, Recording, Story, Teller,
-        story::{Act, Passage},
+        Explainer, KernelPath, RunLog, Story,
+        story::{Call, Part},
     },
     model::{Pointers, Transfer},
     plan::Plan,
-    report::story as tell,
+    report::story,
     verify::{Scenario, fact::Fact},
     watch::Pipeline,
 };
@@ -34,12 +34,12 @@ pub(super) struct Stepper<W> {
     /// What there is to see on this kernel.
     pub plan: Plan,
     /// The functions it has.
-    pub path: Path,
+    pub path: KernelPath,
     /// How to show addresses.
     pub pointers: Pointers,
     /// Names code addresses.
     pub symbolize: Rc<dyn Fn(u64) -> Option<String>>,
-    /// Acts that have been told.
+    /// Parts that have been told.
     pub told: usize,
     /// The reader has no more to say, so nothing stops any more.
     pub at_end_of_input: bool,
@@ -47,35 +47,35 @@ pub(super) struct Stepper<W> {
 
 impl<W: Write> Stepper<W> {
     /// Tells what is new, while the actor stands still.
-    pub(super) fn stop(&mut self, recording: &Recording) {
+    pub(super) fn stop(&mut self, recording: &RunLog) {
         // A reader who has gone away is found out when the story ends.
-        let _ = self.tell_new(recording);
+        let _ = self.write_new(recording);
     }
 
-    fn tell_new(&mut self, recording: &Recording) -> io::Result<()> {
+    fn write_new(&mut self, recording: &RunLog) -> io::Result<()> {
         let story = self.story(recording);
         if self.told == 0 {
-            tell::begin(&mut self.out, &story)?;
+            story::begin(&mut self.out, &story)?;
         }
-        for (place, act) in story.acts.iter().enumerate().skip(self.told) {
+        for (place, part) in story.parts.iter().enumerate().skip(self.told) {
             self.told = place + 1;
-            match act {
-                Act::Scene(_) => {
-                    tell::tell_act(&mut self.out, place, act)?;
+            match part {
+                Part::Moment(_) => {
+                    story::write_part(&mut self.out, place, part)?;
                     self.wait("the processes are held here until you press Enter")?;
                 }
-                Act::Passage(passage) => self.tell_passage(place, passage)?,
+                Part::Call(call) => self.write_call(place, call)?,
             }
         }
         Ok(())
     }
 
     /// Tells a call from one hop to the next.
-    fn tell_passage(&mut self, place: usize, passage: &Passage) -> io::Result<()> {
+    fn write_call(&mut self, place: usize, call: &Call) -> io::Result<()> {
         writeln!(self.out)?;
-        tell::title(&mut self.out, place, &passage.title)?;
-        for step in &passage.steps {
-            tell::tell_step(&mut self.out, step)?;
+        story::title(&mut self.out, place, &call.title)?;
+        for step in &call.steps {
+            story::write_step(&mut self.out, step)?;
             if step.hop.is_some() {
                 self.wait("a recording, for a call cannot be held: Enter shows how it went on")?;
             }
@@ -98,7 +98,7 @@ impl<W: Write> Stepper<W> {
     }
 
     /// The story so far: what is on its way counts as queued.
-    fn story(&mut self, recording: &Recording) -> Story {
+    fn story(&mut self, recording: &RunLog) -> Story {
         let symbolize = Rc::clone(&self.symbolize);
         let mut coverage = self.plan.coverage();
         // Nothing has left its queue unseen yet, and what leaves it later is told of later.
@@ -120,20 +120,13 @@ impl<W: Write> Stepper<W> {
             .take_ended()
             .into_iter()
             .map(|(transfer, _)| transfer)
-            .filter(|transfer| {
-                let sender = transfer.sender.as_ref().map(|sender| sender.pid);
-                let receiver = transfer.receiver.as_ref().map(|receiver| receiver.pid);
-                [sender, receiver]
-                    .into_iter()
-                    .flatten()
-                    .any(|pid| pids.contains(&pid))
-            })
+            .filter(|transfer| transfer.is_of(|pid| pids.contains(&pid)))
             .collect();
-        let teller = Teller {
+        let explainer = Explainer {
             plan: &self.plan,
             path: &self.path,
         };
-        teller.tell(self.scenario, recording, &transfers, &mut self.pointers)
+        explainer.explain(self.scenario, recording, &transfers, &mut self.pointers)
     }
 
     /// Tells what came after the last checkpoint, and how it ended.
@@ -142,14 +135,14 @@ impl<W: Write> Stepper<W> {
     /// What writing says.
     pub(super) fn finish(&mut self, story: &Story) -> io::Result<()> {
         if self.told == 0 {
-            tell::begin(&mut self.out, story)?;
+            story::begin(&mut self.out, story)?;
         }
-        for (place, act) in story.acts.iter().enumerate().skip(self.told) {
-            match act {
-                Act::Scene(_) => tell::tell_act(&mut self.out, place, act)?,
-                Act::Passage(passage) => self.tell_passage(place, passage)?,
+        for (place, part) in story.parts.iter().enumerate().skip(self.told) {
+            match part {
+                Part::Moment(_) => story::write_part(&mut self.out, place, part)?,
+                Part::Call(call) => self.write_call(place, call)?,
             }
         }
-        tell::end(&mut self.out, story)
+        story::end(&mut self.out, story)
     }
 }

@@ -10,16 +10,16 @@ use anyhow::{Result, bail};
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
     args::{Common, ReportFormat, Verify},
-    explain::Gallery,
-    programme::Programme,
+    explain::Recorders,
     reports::Outputs,
+    schedule::Schedule,
     startup::{self, Interrupt},
 };
 use crate::{
     explain,
-    kernel::{KernelView, inherited},
+    kernel::{self, KernelView, inherited},
     plan::Price,
-    report::{self, Report as _, Start, Summary},
+    report::{self, Report as _, ScenarioRun, Start, Summary},
     verify::{self, Scenario, ScenarioResult, Verifier},
     watch::Options,
 };
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
     if args.list {
         return list(&scenarios, args.format, common);
     }
-    startup::block_on(play(&scenarios, args, common))
+    startup::block_on(run_all(&scenarios, args, common))
 }
 
 fn list(scenarios: &[&Scenario], format: ReportFormat, common: &Common) -> Result<u8> {
@@ -71,7 +71,7 @@ fn write_list(out: &mut impl Write, scenarios: &[&Scenario]) -> Result<()> {
     Ok(())
 }
 
-async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
+async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
     // Both before anything is attached: neither may fail with work half done. Opening a pipe waits
     // for a reader, which an interrupt must end.
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
@@ -91,10 +91,10 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     let mut verifier = Verifier::new(live, args.time_limit);
     let mut stories = None;
     if args.explain_failure {
-        let path = explain::Path::of(&KernelView::live()?)?;
-        let gallery = Gallery::default();
-        verifier.show_to(Box::new(gallery.clone()));
-        stories = Some((path, gallery, common.pointers(kptr_restrict)));
+        let path = explain::KernelPath::of(&KernelView::live()?)?;
+        let recorders = Recorders::default();
+        verifier.set_observer(Box::new(recorders.clone()));
+        stories = Some((path, recorders, common.pointers(kptr_restrict)));
     }
     let mut report = outputs.reports(common, kptr_restrict, args.hops);
     let now = SystemTime::now()
@@ -103,16 +103,18 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
     report.start(&Start {
         version: env!("CARGO_PKG_VERSION"),
         wall_ns: u64::try_from(now.as_nanos())?,
+        mono_ns: kernel::clock::now_ns(),
+        machine: &kernel::machine(),
         plan: verifier.plan(),
     })?;
 
     let first = Instant::now();
     let mut summary = Summary::default();
-    let mut programme = Programme::new(scenarios, args);
+    let mut schedule = Schedule::new(scenarios, args);
     loop {
         while verifier.under_way() < args.jobs as usize
             && (verifier.under_way() == 0 || inherited::descriptors_left() >= ROOM_FOR_ANOTHER)
-            && let Some(scenario) = programme.next()
+            && let Some(scenario) = schedule.next()
         {
             verifier.begin(scenario)?;
         }
@@ -123,26 +125,28 @@ async fn play(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -
                 break;
             }
         };
-        let Some((number, mut outcome)) = ended else {
+        let Some((number, judgement)) = ended else {
             break;
         };
-        if let Some((path, gallery, pointers)) = &mut stories {
-            if outcome.result == ScenarioResult::Fail {
-                let story = gallery.story(number, &outcome, verifier.plan(), path, pointers);
-                outcome.story = story.map(Box::new);
+        let mut run = ScenarioRun::from(judgement);
+        if let Some((path, recorders, pointers)) = &mut stories {
+            if run.judgement.result == ScenarioResult::Fail {
+                let story =
+                    recorders.story(number, &run.judgement, verifier.plan(), path, pointers);
+                run.story = story.map(Box::new);
             }
-            gallery.forget(number);
+            recorders.forget(number);
         }
-        for outcome in programme.ended(number, outcome) {
-            summary.add(&outcome);
-            report.scenario(&outcome)?;
+        for run in schedule.ended(number, run) {
+            summary.add(&run.judgement);
+            report.scenario(&run)?;
         }
     }
-    for outcome in programme.rest() {
-        summary.add(&outcome);
-        report.scenario(&outcome)?;
+    for run in schedule.rest() {
+        summary.add(&run.judgement);
+        report.scenario(&run)?;
     }
-    summary.unplayed = programme.asked_for() - summary.played();
+    summary.not_run = schedule.asked_for() - summary.ended();
     summary.elapsed_ns = u64::try_from(first.elapsed().as_nanos())?;
     summary.losses = verifier.losses()?;
     summary.programs = timing.map(|_| verifier.costs()).transpose()?;

@@ -1,4 +1,4 @@
-//! Explain: one scenario's play as a story, in order of time, for whoever wants to see the kernel
+//! Explain: one scenario's run as a story, in order of time, for whoever wants to see the kernel
 //! do it.
 //!
 //! ```text
@@ -17,7 +17,7 @@ pub mod recorder;
 mod source;
 pub mod story;
 
-pub use path::Path;
-pub use recorder::{Recorder, Recording};
+pub use path::KernelPath;
+pub use recorder::{Recorder, RunLog};
 pub use source::{SourceError, source};
-pub use story::{Story, Teller};
+pub use story::{Explainer, Story};

@@ -23,12 +23,12 @@ pub(super) enum Standing {
 
 /// The functions of one kernel's path.
 #[derive(Clone, Debug)]
-pub struct Path {
+pub struct KernelPath {
     standings: HashMap<&'static str, Standing>,
     receive: Option<&'static str>,
 }
 
-impl Path {
+impl KernelPath {
     /// Looks every function up.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
-//! The recorder: looks on while a scenario is played, and keeps what a story is made of.
+//! The recorder: observes a scenario as it runs, and keeps what a story is made of.
 //!
-//! At each checkpoint, where an actor stands still, it takes a [`Still`] of the scenario's
-//! processes: what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
+//! At each checkpoint, where an actor stands still, it keeps of the scenario's
+//! processes (a [`Checkpoint`]) what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
 //! at that moment. It makes nothing of what it sees; that is [`super::story`]'s part.
 
 use std::{
@@ -16,14 +16,14 @@ use nix::time::{ClockId, clock_gettime};
 use crate::{
     model::{OpenFile, lossless},
     tracer::Tracer,
-    verify::{Onlooker, fact::Fact},
+    verify::{Observer, fact::Fact},
     wire::Event,
     witness::{self, Birth},
 };
 
-/// The scenario's processes at one moment, while an actor is held.
+/// The scenario's processes at a checkpoint, where an actor is held.
 #[derive(Clone, Debug)]
-pub struct Still {
+pub struct Checkpoint {
     /// CLOCK_MONOTONIC, nanoseconds.
     pub t_ns: u64,
     /// What the actor who is held has reported.
@@ -32,7 +32,7 @@ pub struct Still {
     pub processes: Vec<Process>,
 }
 
-/// One process in a still.
+/// One process at a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Process {
     /// Its id.
@@ -62,11 +62,11 @@ pub struct Descriptor {
     pub queued: Option<u64>,
 }
 
-/// What a scenario's play left: for a story, and for a tracker that wants to see it again.
+/// What a scenario's run left: for a story, and for a tracker that wants to see it again.
 #[derive(Clone, Debug, Default)]
-pub struct Recording {
+pub struct RunLog {
     /// In order of time.
-    pub stills: Vec<Still>,
+    pub checkpoints: Vec<Checkpoint>,
     /// Everything that the actors reported.
     pub facts: Vec<Fact>,
     /// Everything that the kernel half told, if somebody stops at checkpoints.
@@ -74,16 +74,16 @@ pub struct Recording {
 }
 
 /// Is called at each checkpoint with everything up to it, while the actor stands still.
-pub type AtCheckpoint = Box<dyn FnMut(&Recording)>;
+pub type AtCheckpoint = Box<dyn FnMut(&RunLog)>;
 
-/// Records a scenario's play.
+/// Records a scenario's run.
 #[derive(Default)]
 pub struct Recorder {
-    recording: Recording,
-    /// Who plays, and the names under which they were last seen.
-    cast: Vec<(u32, String)>,
+    recording: RunLog,
+    /// Which processes take part, and the names under which they were last seen.
+    actors: Vec<(u32, String)>,
     at_checkpoint: Option<AtCheckpoint>,
-    /// Why a still could not be taken.
+    /// Why a checkpoint could not be kept.
     trouble: Option<String>,
 }
 
@@ -99,13 +99,13 @@ impl Recorder {
 
     /// What was recorded so far, and the first thing that went wrong in it.
     #[must_use]
-    pub fn take(&mut self) -> (Recording, Option<String>) {
+    pub fn take(&mut self) -> (RunLog, Option<String>) {
         (std::mem::take(&mut self.recording), self.trouble.take())
     }
 
-    fn take_still(&mut self, fact: &Fact, tracer: &mut Tracer) -> Option<Still> {
+    fn take_checkpoint(&mut self, fact: &Fact, tracer: &mut Tracer) -> Option<Checkpoint> {
         let now: Duration = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?.into();
-        let pids: Vec<u32> = self.cast.iter().map(|(pid, _)| *pid).collect();
+        let pids: Vec<u32> = self.actors.iter().map(|(pid, _)| *pid).collect();
         let rows = match tracer.snapshot(&pids) {
             Ok(rows) => rows,
             Err(error) => {
@@ -119,7 +119,7 @@ impl Recorder {
             tables.entry(pid).or_default().push(descriptor);
         }
         let mut processes = Vec::new();
-        for (pid, comm) in &mut self.cast {
+        for (pid, comm) in &mut self.actors {
             // Who has ended has no table.
             let Some(mut descriptors) = tables.remove(pid) else {
                 continue;
@@ -134,7 +134,7 @@ impl Recorder {
                 descriptors,
             });
         }
-        Some(Still {
+        Some(Checkpoint {
             t_ns: u64::try_from(now.as_nanos()).ok()?,
             fact: fact.clone(),
             processes,
@@ -164,23 +164,23 @@ fn describe(pid: u32, fd: i32, file: OpenFile) -> Descriptor {
     }
 }
 
-impl Onlooker for Recorder {
-    fn hear(&mut self, event: &Event) {
+impl Observer for Recorder {
+    fn on_event(&mut self, event: &Event) {
         if self.at_checkpoint.is_some() {
             self.recording.events.push(event.clone());
         }
     }
 
-    fn see(&mut self, _play: u64, fact: &Fact, tracer: &mut Tracer) {
+    fn on_fact(&mut self, _play: u64, fact: &Fact, tracer: &mut Tracer) {
         if let Fact::Joined { actor } = fact {
-            self.cast.push((actor.pid, String::new()));
+            self.actors.push((actor.pid, String::new()));
         }
         self.recording.facts.push(fact.clone());
         if !fact.is_checkpoint() {
             return;
         }
-        if let Some(still) = self.take_still(fact, tracer) {
-            self.recording.stills.push(still);
+        if let Some(checkpoint) = self.take_checkpoint(fact, tracer) {
+            self.recording.checkpoints.push(checkpoint);
         }
         if let Some(at_checkpoint) = &mut self.at_checkpoint {
             at_checkpoint(&self.recording);
@@ -188,7 +188,7 @@ impl Onlooker for Recorder {
     }
 
     /// A story's reference counts are those of the path alone.
-    fn lets_hold(&self) -> bool {
+    fn allows_duplicates(&self) -> bool {
         false
     }
 }

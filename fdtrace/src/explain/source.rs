@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    model::{Cause, Fate, SocketType, Transfer},
+    model::{Cause, Fate, FileKind, SocketType, Transfer},
     verify::Scenario,
 };
 
@@ -142,21 +142,21 @@ fn send(sending: &mut String, name: usize, message: &[&Transfer]) {
 }
 
 /// How to open a file of a kind; `check` ends the program where that fails.
-fn open(kind: &str) -> String {
+fn open(kind: FileKind) -> String {
     match kind {
-        "regular" => "a_file()",
-        "directory" => "check(open(\"/\", O_RDONLY | O_DIRECTORY), \"open\")",
-        "char-device" => "check(open(\"/dev/null\", O_RDWR), \"open\")",
-        "tty" => "check(posix_openpt(O_RDWR | O_NOCTTY), \"posix_openpt\")",
-        "socket" => "check(socket(AF_UNIX, SOCK_STREAM, 0), \"socket\")",
-        "pipe" | "fifo" => "a_pipe()",
-        "memfd" => "a_memfd()",
-        "epoll" => "check(epoll_create1(0), \"epoll_create1\")",
-        "eventfd" => "check(eventfd(0, 0), \"eventfd\")",
-        "timerfd" => "check(timerfd_create(CLOCK_MONOTONIC, 0), \"timerfd_create\")",
-        "signalfd" => "a_signalfd()",
-        "inotify" => "check(inotify_init1(0), \"inotify_init1\")",
-        "pidfd" => "check(syscall(SYS_pidfd_open, getpid(), 0), \"pidfd_open\")",
+        FileKind::Regular => "a_file()",
+        FileKind::Directory => "check(open(\"/\", O_RDONLY | O_DIRECTORY), \"open\")",
+        FileKind::CharDevice => "check(open(\"/dev/null\", O_RDWR), \"open\")",
+        FileKind::Tty => "check(posix_openpt(O_RDWR | O_NOCTTY), \"posix_openpt\")",
+        FileKind::Socket => "check(socket(AF_UNIX, SOCK_STREAM, 0), \"socket\")",
+        FileKind::Pipe | FileKind::Fifo => "a_pipe()",
+        FileKind::Memfd => "a_memfd()",
+        FileKind::Epoll => "check(epoll_create1(0), \"epoll_create1\")",
+        FileKind::Eventfd => "check(eventfd(0, 0), \"eventfd\")",
+        FileKind::Timerfd => "check(timerfd_create(CLOCK_MONOTONIC, 0), \"timerfd_create\")",
+        FileKind::Signalfd => "a_signalfd()",
+        FileKind::Inotify => "check(inotify_init1(0), \"inotify_init1\")",
+        FileKind::Pidfd => "check(syscall(SYS_pidfd_open, getpid(), 0), \"pidfd_open\")",
         // What it takes to open one says nothing of how it is passed.
         other => return format!("a_file() /* in place of the {other} there was */"),
     }

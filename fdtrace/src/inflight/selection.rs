@@ -124,7 +124,7 @@ impl Wanted {
         let holding = &census.holdings[place];
         let queued = &row.queued;
         let kind = |wanted: &String| {
-            queued.file.kind() == wanted
+            queued.file.kind().name() == wanted
                 || queued.path.as_ref().is_some_and(|path| {
                     path.rootless
                         && (path.text.trim_matches(['[', ']']) == wanted

@@ -33,6 +33,8 @@ use std::{
 
 use thiserror::Error;
 
+use crate::model::Machine;
+
 pub use self::{
     capabilities::Capabilities,
     symbols::{Symbol, Symbols},
@@ -187,6 +189,19 @@ impl KernelError {
 #[must_use]
 pub fn is_in_init_pid_namespace() -> bool {
     fs::metadata(PID_NAMESPACE).is_ok_and(|namespace| namespace.ino() == INIT_PID_NAMESPACE)
+}
+
+/// The machine that this process runs on, and which of its boots it is; what cannot be read is absent.
+#[must_use]
+pub fn machine() -> Machine {
+    let read = |path: &str| {
+        let text = fs::read_to_string(path).ok()?;
+        Some(text.trim_end().to_owned())
+    };
+    Machine {
+        host: read("/proc/sys/kernel/hostname"),
+        boot_id: read("/proc/sys/kernel/random/boot_id"),
+    }
 }
 
 /// Reading a kernel's types takes memory that tracing does not: what the allocator has kept of it goes

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Hop;
+use super::{Hop, Mechanism};
 
 /// What a plan can show. Whoever concludes something from an event that did not come asks here
 /// whether it would have come.
@@ -47,9 +47,11 @@ impl Coverage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanEntry {
     /// The hop.
+    #[schemars(with = "Hop")]
     pub hop: String,
-    /// `trampoline`, `kprobe` or `tracepoint`.
+    /// What watches it; absent where nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Mechanism>")]
     pub mechanism: Option<String>,
     /// Kind of attachment in the kernel's words, such as `tp_btf`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,13 +1,9 @@
 //! Doubts: what keeps the trace from naming a sender, a number, or the object itself.
 
-use std::fmt;
+use super::named;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
+named! { "kebab-case";
 /// Why something of a transfer is left open. Whatever else is told of it is certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Doubt {
     /// Two threads of one process send on this socket, and either may have sent it: the process is
@@ -33,39 +29,9 @@ pub enum Doubt {
     /// Records were lost, or runs of programs skipped, while it was on its way.
     RecordsLostMeanwhile,
 }
+}
 
 impl Doubt {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::TwoThreadsSend,
-        Self::TwoProcessesSend,
-        Self::ThreadMayHaveSentAnother,
-        Self::NotSeenInQueue,
-        Self::SentBeforeTrace,
-        Self::NumberNotReadable,
-        Self::NumberChanged,
-        Self::TableShared,
-        Self::AddressReused,
-        Self::RecordsLostMeanwhile,
-    ];
-
-    /// Its name in output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TwoThreadsSend => "two-threads-send",
-            Self::TwoProcessesSend => "two-processes-send",
-            Self::ThreadMayHaveSentAnother => "thread-may-have-sent-another",
-            Self::NotSeenInQueue => "not-seen-in-queue",
-            Self::SentBeforeTrace => "sent-before-trace",
-            Self::NumberNotReadable => "number-not-readable",
-            Self::NumberChanged => "number-changed",
-            Self::TableShared => "table-shared",
-            Self::AddressReused => "address-reused",
-            Self::RecordsLostMeanwhile => "records-lost-meanwhile",
-        }
-    }
-
     /// The same for people.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -83,13 +49,6 @@ impl Doubt {
         }
     }
 }
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -1,14 +1,18 @@
 //! Fate and cause: how a transfer ended, and why.
 
-use std::{fmt, sync::LazyLock};
+use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use nix::errno::Errno;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Unexpected},
+};
 
+use super::named;
+
+named! { "kebab-case";
 /// How a transfer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Fate {
     /// It has a new number at the receiver.
@@ -31,37 +35,9 @@ pub enum Fate {
     /// Its end was not seen.
     Unknown,
 }
+}
 
 impl Fate {
-    /// Every fate.
-    pub const ALL: [Self; 9] = [
-        Self::Delivered,
-        Self::Peeked,
-        Self::Truncated,
-        Self::Refused,
-        Self::Discarded,
-        Self::Collected,
-        Self::Failed,
-        Self::Queued,
-        Self::Unknown,
-    ];
-
-    /// The fate's name in output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Peeked => "peeked",
-            Self::Truncated => "truncated",
-            Self::Refused => "refused",
-            Self::Discarded => "discarded",
-            Self::Failed => "failed",
-            Self::Collected => "collected",
-            Self::Queued => "queued",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// Whether there is a reason to ask for: neither where it arrived, nor where it has not ended.
     #[must_use]
     pub fn has_cause(self) -> bool {
@@ -78,15 +54,9 @@ impl Fate {
     }
 }
 
-impl fmt::Display for Fate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 /// Why a transfer ended as it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Cause {
     /// The control buffer was too small, or there was none.
@@ -96,6 +66,7 @@ pub enum Cause {
     /// A security module, or another check at the receiver, said no.
     Lsm,
     /// The send failed with this errno, or writing the number to the receiver did.
+    #[strum(disabled)]
     Errno(i32),
     /// The receiver takes no descriptors (SO_PASSRIGHTS is off): EPERM at the sender.
     Passrights,
@@ -126,44 +97,58 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The cause's name in output.
+    /// Every cause that is not an errno, in the order of declaration.
+    pub const NAMED: [Self; 16] = [
+        Self::NoControlRoom,
+        Self::RlimitNofile,
+        Self::Lsm,
+        Self::Passrights,
+        Self::TooManyFds,
+        Self::ZeroLength,
+        Self::PlainRead,
+        Self::Splice,
+        Self::Oob,
+        Self::Sockmap,
+        Self::ReceiveFailed,
+        Self::ReceiverClosed,
+        Self::ListenerClosed,
+        Self::Reconnect,
+        Self::GarbageCollector,
+        Self::Dropped,
+    ];
+
+    /// Its name in output.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::NoControlRoom => "no-control-room",
-            Self::RlimitNofile => "rlimit-nofile",
-            Self::Lsm => "lsm",
             Self::Errno(errno) => errno_name(errno),
-            Self::Passrights => "passrights",
-            Self::TooManyFds => "too-many-fds",
-            Self::ZeroLength => "zero-length",
-            Self::PlainRead => "plain-read",
-            Self::Splice => "splice",
-            Self::Oob => "oob",
-            Self::Sockmap => "sockmap",
-            Self::ReceiveFailed => "receive-failed",
-            Self::ReceiverClosed => "receiver-closed",
-            Self::ListenerClosed => "listener-closed",
-            Self::Reconnect => "reconnect",
-            Self::GarbageCollector => "garbage-collector",
-            Self::Dropped => "dropped",
+            named => named.into(),
         }
+    }
+
+    /// The cause with this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let errno = || ERRNOS.iter().position(|known| known == name);
+        let named = name.parse().ok();
+        named.or_else(|| Some(Self::Errno(i32::try_from(errno()?).ok()?)))
     }
 }
 
 /// The largest errno that a system call returns (MAX_ERRNO).
 const ERRNO_MAX: usize = 4095;
 
-/// An errno's name in lower case, or its number where it has none.
+/// Every errno's name in lower case, or its number where it has none.
+static ERRNOS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let name = |errno: usize| match Errno::from_raw(errno as i32) {
+        Errno::UnknownErrno => format!("errno-{errno}"),
+        known => format!("{known:?}").to_lowercase(),
+    };
+    (0..=ERRNO_MAX).map(name).collect()
+});
+
 fn errno_name(errno: i32) -> &'static str {
-    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let name = |errno: usize| match Errno::from_raw(errno as i32) {
-            Errno::UnknownErrno => format!("errno-{errno}"),
-            known => format!("{known:?}").to_lowercase(),
-        };
-        (0..=ERRNO_MAX).map(name).collect()
-    });
-    let name = usize::try_from(errno).ok().and_then(|at| NAMES.get(at));
+    let name = usize::try_from(errno).ok().and_then(|at| ERRNOS.get(at));
     name.map_or("no-errno", String::as_str)
 }
 
@@ -173,9 +158,39 @@ impl fmt::Display for Cause {
     }
 }
 
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cause {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::of_name(&name)
+            .ok_or_else(|| Error::invalid_value(Unexpected::Str(&name), &"the name of a cause"))
+    }
+}
+
+impl JsonSchema for Cause {
+    fn schema_name() -> Cow<'static, str> {
+        "Cause".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Why a transfer ended as it did: one of these names, or the errno that \
+                            the call failed with, in lower case.",
+            "anyOf": [
+                { "enum": Self::NAMED.map(Self::name) },
+                { "type": "string", "pattern": "^(e[a-z0-9]+|errno-[0-9]+)$" },
+            ],
+        })
+    }
+}
+
+named! { "kebab-case";
 /// Why a fate that has a cause is told without it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CauseMissing {
     /// Nothing that this kernel lets fdtrace watch shows it.
@@ -187,4 +202,5 @@ pub enum CauseMissing {
     Interrupted,
     /// Records were lost or programs skipped that may have told otherwise.
     Lost,
+}
 }

@@ -1,21 +1,19 @@
 //! Marks: what an engineer wants to notice about a transfer.
 
-use std::fmt;
+use super::{Fate, Transfer, named};
 
-use super::{Fate, Transfer};
-
+named! { "kebab-case";
 /// Something to notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// The receiver's descriptor is not close-on-exec: its children will have it too.
     Inheritable,
     /// The receiver is in another user namespace than the sender.
-    OtherUserNamespace,
-    /// Likewise for the pid namespace.
-    OtherPidNamespace,
-    /// Likewise for the mount namespace.
-    OtherMountNamespace,
-    /// Likewise for the cgroup.
+    OtherUserNs,
+    /// The receiver is in another pid namespace than the sender.
+    OtherPidNs,
+    /// The receiver is in another mount namespace than the sender.
+    OtherMountNs,
+    /// The receiver is in another cgroup than the sender.
     OtherCgroup,
     /// The receiver is another user than the sender.
     OtherUser,
@@ -26,24 +24,9 @@ pub enum Mark {
     /// A peek lost it; the message stays in its queue, with this file.
     Peek,
 }
+}
 
 impl Mark {
-    /// The mark's name in output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Inheritable => "inheritable",
-            Self::OtherUserNamespace => "other-user-ns",
-            Self::OtherPidNamespace => "other-pid-ns",
-            Self::OtherMountNamespace => "other-mount-ns",
-            Self::OtherCgroup => "other-cgroup",
-            Self::OtherUser => "other-user",
-            Self::StillQueued => "still-queued",
-            Self::QueuedBefore => "queued-before",
-            Self::Peek => "peek",
-        }
-    }
-
     /// The marks that a transfer has by itself.
     #[must_use]
     pub fn of(transfer: &Transfer) -> Vec<Self> {
@@ -57,13 +40,9 @@ impl Mark {
             (context.sender, context.receiver, receiver.is_some())
         {
             for (mark, from, to) in [
-                (Self::OtherUserNamespace, sender.user_ns, receiver.user_ns),
-                (Self::OtherPidNamespace, sender.pid_ns, receiver.pid_ns),
-                (
-                    Self::OtherMountNamespace,
-                    sender.mount_ns,
-                    receiver.mount_ns,
-                ),
+                (Self::OtherUserNs, sender.user_ns, receiver.user_ns),
+                (Self::OtherPidNs, sender.pid_ns, receiver.pid_ns),
+                (Self::OtherMountNs, sender.mount_ns, receiver.mount_ns),
                 (Self::OtherCgroup, sender.cgroup, receiver.cgroup),
                 (Self::OtherUser, sender.uid.into(), receiver.uid.into()),
             ] {
@@ -82,11 +61,5 @@ impl Mark {
             marks.push(Self::Peek);
         }
         marks
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }

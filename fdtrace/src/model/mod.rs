@@ -3,13 +3,16 @@
 
 mod actor;
 mod coverage;
+mod digits;
 mod doubt;
 mod fate;
 mod file;
 mod hop;
 mod losses;
 pub mod lossless;
+mod machine;
 mod mark;
+mod named;
 mod pointers;
 mod queue;
 mod socket;
@@ -20,18 +23,22 @@ mod verdict;
 
 pub use actor::{Receiver, Sender, Task};
 pub use coverage::{Coverage, PlanEntry};
+pub use digits::{Digits, EXACT_MAX};
 pub use doubt::Doubt;
 pub use fate::{Cause, CauseMissing, Fate};
 pub use file::{
-    DescriptionMissing, FileDescription, FileIdentity, FilePath, SocketDescription, VsockAddr,
+    DescriptionMissing, FileDescription, FileIdentity, FileKind, FilePath, SocketDescription,
+    VsockAddr,
 };
 pub use hop::{Hop, Mechanism};
 pub use losses::{Losses, ProgramCost};
+pub use machine::Machine;
 pub use mark::Mark;
+pub(crate) use named::named;
 pub use pointers::{PointerStyle, Pointers};
 pub use queue::{Gaps, Holder, Identity, Pass, Queue, QueuedFile, UnixSocket};
 pub use socket::{Socket, SocketType, socket_name};
-pub use summary::{Pair, QueueTime, Tally, UnreadQueues};
+pub use summary::{Counts, Pair, QueueTime, Tally, UnreadQueues};
 pub use table::{OpenFile, Snapshot};
-pub use transfer::{Chain, Context, HopSeen, Transfer};
+pub use transfer::{Chain, Context, HopSeen, Transfer, Way};
 pub use verdict::{Judged, Verdict};

@@ -1,9 +1,9 @@
 //! Socket: the pair that a message goes through.
 
-use super::lossless;
+use super::{lossless, named};
 
+named! { "kebab-case";
 /// Type of a Unix socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketType {
     /// SOCK_STREAM.
     Stream,
@@ -11,6 +11,7 @@ pub enum SocketType {
     Dgram,
     /// SOCK_SEQPACKET.
     Seqpacket,
+}
 }
 
 impl SocketType {
@@ -32,16 +33,6 @@ impl SocketType {
             Self::Stream => 1,
             Self::Dgram => 2,
             Self::Seqpacket => 5,
-        }
-    }
-
-    /// The type's name in commands and output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stream => "stream",
-            Self::Dgram => "dgram",
-            Self::Seqpacket => "seqpacket",
         }
     }
 }

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{DescriptionMissing, Fate, Judged, Verdict};
+use super::{DescriptionMissing, EXACT_MAX, Fate, Judged, Verdict};
 
 /// Pairs of programs that are counted one by one; those that come later are counted together.
 const PAIRS_MAX: usize = 1024;
@@ -19,11 +19,11 @@ pub type Pair = (Option<String>, Option<String>);
 #[derive(Debug, Default)]
 pub struct Tally {
     transfers: u64,
-    fates: Vec<(Fate, u64)>,
-    verdicts: Vec<(Verdict, u64)>,
+    fates: Counts<Fate>,
+    verdicts: Counts<Verdict>,
     pairs: HashMap<Pair, u64>,
     other_pairs: u64,
-    undescribed: Vec<(DescriptionMissing, u64)>,
+    undescribed: Counts<DescriptionMissing>,
     forgotten: u64,
     queue_times: QueueTimes,
 }
@@ -45,12 +45,12 @@ impl Tally {
     pub fn add(&mut self, judged: &Judged) {
         let transfer = &judged.transfer;
         self.transfers += 1;
-        count(&mut self.fates, transfer.fate);
+        self.fates.add(transfer.fate);
         if let Some(verdict) = judged.verdict {
-            count(&mut self.verdicts, verdict);
+            self.verdicts.add(verdict);
         }
         if let Some(why) = transfer.context.missing {
-            count(&mut self.undescribed, why);
+            self.undescribed.add(why);
         }
         if let (Some(ns), Some(times)) = (transfer.queued_ns, &mut self.queue_times.0) {
             // Grows as needed, so it takes any time there is.
@@ -89,27 +89,26 @@ impl Tally {
 
     /// Transfers by fate, in the order in which the fates first came.
     #[must_use]
-    pub fn fates(&self) -> &[(Fate, u64)] {
+    pub fn fates(&self) -> &Counts<Fate> {
         &self.fates
     }
 
-    /// Transfers whose file has no description, by why, likewise.
+    /// Transfers whose file has no description, by why, in the order in which the reasons first came.
     #[must_use]
-    pub fn undescribed(&self) -> &[(DescriptionMissing, u64)] {
+    pub fn undescribed(&self) -> &Counts<DescriptionMissing> {
         &self.undescribed
     }
 
-    /// Transfers by verdict, likewise.
+    /// Transfers by verdict, in the order in which the verdicts first came.
     #[must_use]
-    pub fn verdicts(&self) -> &[(Verdict, u64)] {
+    pub fn verdicts(&self) -> &Counts<Verdict> {
         &self.verdicts
     }
 
     /// Transfers with this verdict.
     #[must_use]
     pub fn verdict(&self, verdict: Verdict) -> u64 {
-        let found = self.verdicts.iter().find(|(kind, _)| *kind == verdict);
-        found.map_or(0, |(_, count)| *count)
+        self.verdicts.of(verdict)
     }
 
     /// Transfers by pair of programs, most first.
@@ -134,20 +133,57 @@ impl Tally {
     #[must_use]
     pub fn queue_time(&self) -> Option<QueueTime> {
         let times = self.queue_times.0.as_ref()?;
-        let at = |quantile| times.value_at_quantile(quantile);
+        let at = |quantile| times.value_at_quantile(quantile).min(EXACT_MAX);
         (!times.is_empty()).then(|| QueueTime {
             p50_ns: at(0.5),
             p90_ns: at(0.9),
             p99_ns: at(0.99),
-            max_ns: times.max(),
+            max_ns: times.max().min(EXACT_MAX),
         })
     }
 }
 
-fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
-    match counts.iter_mut().find(|(kind, _)| *kind == what) {
-        Some((_, count)) => *count += 1,
-        None => counts.push((what, 1)),
+/// How often each of some values came, in the order in which they first came.
+#[derive(Clone, Debug)]
+pub struct Counts<T>(Vec<(T, u64)>);
+
+impl<T> Default for Counts<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Copy + PartialEq> Counts<T> {
+    /// Counts one.
+    pub fn add(&mut self, what: T) {
+        match self.0.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((what, 1)),
+        }
+    }
+
+    /// How often this came.
+    #[must_use]
+    pub fn of(&self, what: T) -> u64 {
+        let found = self.0.iter().find(|(known, _)| *known == what);
+        found.map_or(0, |(_, count)| *count)
+    }
+
+    /// How many came in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Whether none came.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (T, u64)> {
+        self.0.iter().copied()
     }
 }
 
@@ -175,11 +211,15 @@ impl UnreadQueues {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct QueueTime {
     /// Half took no longer.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub p50_ns: u64,
     /// Nine of ten took no longer.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub p90_ns: u64,
     /// 99 of 100 took no longer.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub p99_ns: u64,
     /// The longest.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub max_ns: u64,
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Cause, CauseMissing, DescriptionMissing, Doubt, Fate, FileDescription, FileIdentity, Hop,
-    Receiver, Sender, Socket, SocketDescription, Task,
+    Receiver, Sender, Socket, SocketDescription, Task, named,
 };
 
 /// One file's way in one message.
@@ -85,6 +85,14 @@ impl Transfer {
         )
     }
 
+    /// Whether the process at either end is one of these.
+    #[must_use]
+    pub fn is_of(&self, is_one: impl Fn(u32) -> bool) -> bool {
+        let sender = self.sender.as_ref().map(|sender| sender.pid);
+        let receiver = self.receiver.as_ref().map(|receiver| receiver.pid);
+        [sender, receiver].into_iter().flatten().any(is_one)
+    }
+
     /// When it was last seen: CLOCK_MONOTONIC, nanoseconds.
     #[must_use]
     pub fn last_ns(&self) -> u64 {
@@ -92,6 +100,20 @@ impl Transfer {
         let sent = || self.sender.as_ref().map(|sender| sender.t_ns);
         hops.or_else(sent).or(self.found_ns).unwrap_or(0)
     }
+}
+
+named! { "snake_case";
+/// By which way of the kernel's a file came to its receiver.
+pub enum Way {
+    /// In a control message of a Unix socket (SCM_RIGHTS).
+    ScmRights,
+    /// `pidfd_getfd(2)`.
+    PidfdGetfd,
+    /// `SECCOMP_IOCTL_NOTIF_ADDFD`.
+    SeccompAddfd,
+    /// A pidfd of the sender that the kernel put into a control message (SCM_PIDFD).
+    ScmPidfd,
+}
 }
 
 /// Whether a transfer was followed, without a gap, from the sender's number to the receiver's.

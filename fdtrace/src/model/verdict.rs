@@ -1,11 +1,11 @@
 //! Verdict: whether two descriptors are one file object.
 
-use std::{fmt, ops::Deref};
+use std::ops::Deref;
 
-use super::Transfer;
+use super::{Transfer, named};
 
+named! { "kebab-case";
 /// Whether two descriptors are one file object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The same file object.
     Same,
@@ -16,24 +16,6 @@ pub enum Verdict {
     /// This kernel did not let us look.
     Unverified,
 }
-
-impl Verdict {
-    /// The verdict's name in output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Different => "different",
-            Self::Lost => "lost",
-            Self::Unverified => "unverified",
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
 }
 
 /// A transfer and what the trace says of it.

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use reader::{Item, ReadError, Reader};
 pub use writer::Writer;
 
-use crate::model::{Coverage, Losses, PlanEntry};
+use crate::model::{Coverage, Losses, Machine, PlanEntry};
 
 /// What a recording begins with.
 const MAGIC: &[u8; 18] = b"fdtrace recording\n";
@@ -83,6 +83,9 @@ pub struct Header {
     pub plan: Vec<PlanEntry>,
     /// What that shows. Earlier versions left it to be concluded from the plan.
     pub coverage: Coverage,
+    /// Which machine it was, and which of its boots; earlier versions did not note it.
+    #[serde(default)]
+    pub machine: Machine,
     /// Whether a filter was on: then only transfers that it wanted are of interest.
     #[serde(default)]
     pub filtered: bool,

@@ -4,8 +4,8 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{sanitize, story::wrap};
-use crate::explain::story::{Act, Passage, Step, Story};
+use super::{phrase::ended, sanitize, story::wrap};
+use crate::explain::story::{Call, Part, Step, Story};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -27,7 +27,7 @@ struct Line {
 ///
 /// # Errors
 /// What writing says.
-pub fn tell_against(out: &mut impl io::Write, one: &Story, other: &Story) -> io::Result<()> {
+pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) -> io::Result<()> {
     let (lefts, rights) = (lines(one), lines(other));
     let pairs = align(&lefts, &rights);
     let head = |story: &Story| format!("{:<WIDTH$}", sanitize(&story.scenario));
@@ -69,10 +69,7 @@ pub fn tell_against(out: &mut impl io::Write, one: &Story, other: &Story) -> io:
         for ending in &story.endings {
             let what = (ending.fate, ending.cause);
             if last != Some(what) {
-                let cause = ending
-                    .cause
-                    .map_or(String::new(), |cause| format!(" ({cause})"));
-                writeln!(out, "  {}{cause}", ending.fate)?;
+                writeln!(out, "  {}", ended(ending.fate, ending.cause))?;
                 for line in wrap(&ending.means, 2 * WIDTH - 4) {
                     writeln!(out, "    {line}")?;
                 }
@@ -126,26 +123,26 @@ fn part(
 
 fn lines(story: &Story) -> Vec<Line> {
     let mut lines = Vec::new();
-    for act in &story.acts {
-        let Act::Passage(passage) = act else {
+    for part in &story.parts {
+        let Part::Call(call) = part else {
             continue;
         };
         lines.push(Line {
-            key: format!("{} of message {}", passage.kind, passage.message),
-            text: sanitize(&heading(passage)),
+            key: format!("{} of message {}", call.kind, call.message),
+            text: sanitize(&heading(call)),
             turns: false,
         });
-        lines.extend(passage.steps.iter().map(line));
+        lines.extend(call.steps.iter().map(line));
     }
     lines
 }
 
-fn heading(passage: &Passage) -> String {
-    match passage.kind {
-        "send" => format!("── message {} is sent", passage.message),
-        "peek" => format!("── message {} is looked at", passage.message),
-        "receive" => format!("── message {} is received", passage.message),
-        _ => format!("── message {} ends unread", passage.message),
+fn heading(call: &Call) -> String {
+    match call.kind {
+        "send" => format!("── message {} is sent", call.message),
+        "peek" => format!("── message {} is looked at", call.message),
+        "receive" => format!("── message {} is received", call.message),
+        _ => format!("── message {} ends unread", call.message),
     }
 }
 

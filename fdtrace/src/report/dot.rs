@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::sanitize;
+use super::{
+    phrase::{count, ended},
+    sanitize,
+};
 use crate::{
-    model::{Fate, Judged, Losses, Tally, Transfer, Verdict},
+    model::{FileKind, Judged, Losses, Tally, Transfer, Verdict},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
 
@@ -23,7 +26,7 @@ enum End {
 struct Edge {
     count: u64,
     different: u64,
-    kinds: BTreeMap<&'static str, u64>,
+    kinds: BTreeMap<FileKind, u64>,
 }
 
 /// Writes the graph when all is known.
@@ -49,13 +52,11 @@ fn ends(transfer: &Transfer) -> (End, End) {
     let from = sender.map_or(End::Unseen, |sender| {
         End::Process(sender.pid, sender.comm.clone())
     });
-    let came = matches!(transfer.fate, Fate::Delivered | Fate::Peeked);
     let to = match &transfer.receiver {
-        Some(receiver) if came => End::Process(receiver.pid, receiver.comm.clone()),
-        _ => End::Nobody(match transfer.cause {
-            Some(cause) => format!("{} ({cause})", transfer.fate),
-            None => transfer.fate.to_string(),
-        }),
+        Some(receiver) if transfer.fate.installs() => {
+            End::Process(receiver.pid, receiver.comm.clone())
+        }
+        _ => End::Nobody(ended(transfer.fate, transfer.cause)),
     };
     (from, to)
 }
@@ -89,10 +90,7 @@ impl<W: io::Write> TraceReport for Dot<W> {
         let number = |end: &End| nodes.binary_search(&end).unwrap_or_default();
         let out = &mut self.out;
         writeln!(out, "digraph fdtrace {{")?;
-        let transfers = match tally.transfers() {
-            1 => "1 transfer".to_owned(),
-            count => format!("{count} transfers"),
-        };
+        let transfers = count(tally.transfers(), "transfer");
         let title = format!("{transfers} on Linux {}", self.kernel);
         writeln!(out, "  graph [rankdir=LR, label={}];", quoted(&title))?;
         writeln!(out, "  node [shape=box, fontname=\"sans-serif\"];")?;

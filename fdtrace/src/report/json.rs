@@ -1,8 +1,8 @@
 //! JSON Lines, by the contract in [`super::schema`].
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
-use super::{Report, Start, Summary, programs, schema, write_json};
+use super::{Report, ScenarioRun, Start, Summary, programs, schema, write_json};
 use crate::{
     explain::Story,
     judge::{
@@ -10,11 +10,11 @@ use crate::{
         missing_hops,
     },
     model::{
-        Cause, DescriptionMissing, Fate, Hop, Judged, Losses, Mark, PlanEntry, Pointers,
-        SocketType, Tally, Transfer, Verdict,
+        Counts, Digits, EXACT_MAX, Fate, FileDescription, FileIdentity, Judged, Losses, Mark,
+        PlanEntry, Pointers, Tally, Task, Transfer, Verdict, Way,
     },
     plan::Plan,
-    verify::{Outcome, Scenario, ScenarioResult},
+    verify::Scenario,
     watch::{TraceEnd, TraceReport, TraceStart},
 };
 
@@ -48,7 +48,7 @@ impl<W: io::Write> Json<W> {
             }
         }
         let transfer = transfer(judged, &mut self.pointers);
-        self.line(&schema::Line::Transfer(transfer))
+        self.line(&schema::Line::Transfer(Box::new(transfer)))
     }
 }
 
@@ -58,52 +58,34 @@ impl<W: io::Write> Report for Json<W> {
             schema_version: schema::SCHEMA_VERSION,
             fdtrace: start.version.to_owned(),
             kernel: start.plan.release.clone(),
-            wall_ns: start.wall_ns,
+            host: start.machine.host.clone(),
+            boot_id: start.machine.boot_id.clone(),
+            wall_ns: Digits(start.wall_ns),
+            mono_ns: Digits(start.mono_ns),
             plan: plan(start.plan),
         }))?;
         self.out.flush()
     }
 
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
-        for judged in &outcome.transfers {
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()> {
+        for judged in &run.judgement.transfers {
             self.transfer(judged)?;
         }
-        self.line(&schema::Line::Scenario(scenario(outcome)))?;
-        if let Some(story) = &outcome.story {
+        self.line(&schema::Line::Scenario(scenario(run)))?;
+        if let Some(story) = &run.story {
             self.line(&schema::Line::Story(Story::clone(story)))?;
         }
         self.out.flush()
     }
 
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
-        let mut scenarios = std::collections::BTreeMap::new();
-        for (result, count) in &summary.scenarios {
-            *scenarios
-                .entry(result_name(*result).to_owned())
-                .or_insert(0) += count;
-        }
         self.line(&schema::Line::Summary(schema::Summary {
-            scenarios,
-            fates: named(&summary.fates, Fate::name),
-            verdicts: named(&summary.verdicts, Verdict::name),
-            lost_events: named(&summary.losses.events, Hop::name),
-            recursion_misses: summary.losses.recursion_misses,
-            raced: summary.losses.raced,
-            unread_sends: summary.losses.unread_sends,
-            window_full: summary.losses.window_full,
-            filter_full: summary.losses.filter_full,
-            lost_descriptions: summary.losses.descriptions,
-            undescribed: None,
-            forgotten: None,
-            pairs: None,
-            other_pairs: None,
-            queue_time: None,
-            unread_queues: None,
-            command_status: None,
+            scenarios: named(&summary.scenarios),
             programs: summary.programs.as_deref().map(programs::entries),
             interrupted: summary.interrupted,
-            unplayed: summary.unplayed,
+            not_run: summary.not_run,
             exit_code: summary.exit_code,
+            ..counted(&summary.fates, &summary.verdicts, &summary.losses)
         }))?;
         self.out.flush()
     }
@@ -115,7 +97,10 @@ impl<W: io::Write> TraceReport for Json<W> {
             schema_version: schema::SCHEMA_VERSION,
             fdtrace: start.version.to_owned(),
             kernel: start.kernel.to_owned(),
-            wall_ns: start.wall_ns,
+            host: start.machine.host.clone(),
+            boot_id: start.machine.boot_id.clone(),
+            wall_ns: Digits(start.wall_ns),
+            mono_ns: Digits(start.t_ns),
             plan: start.plan.to_vec(),
         }))?;
         self.out.flush()
@@ -131,38 +116,41 @@ impl<W: io::Write> TraceReport for Json<W> {
 
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
         let pairs = tally.pairs().into_iter();
+        let pairs = pairs.map(|((sender, receiver), transfers)| schema::Pair {
+            sender: sender.clone(),
+            receiver: receiver.clone(),
+            transfers,
+        });
         self.line(&schema::Line::Summary(schema::Summary {
-            scenarios: std::collections::BTreeMap::new(),
-            fates: named(tally.fates(), Fate::name),
-            verdicts: named(tally.verdicts(), Verdict::name),
-            lost_events: named(&losses.events, Hop::name),
-            recursion_misses: losses.recursion_misses,
-            raced: losses.raced,
-            unread_sends: losses.unread_sends,
-            window_full: losses.window_full,
-            filter_full: losses.filter_full,
-            lost_descriptions: losses.descriptions,
-            undescribed: Some(named(tally.undescribed(), DescriptionMissing::name))
+            undescribed: Some(named(tally.undescribed()))
                 .filter(|undescribed| !undescribed.is_empty()),
             forgotten: Some(tally.forgotten()),
-            pairs: Some(
-                pairs
-                    .map(|((sender, receiver), transfers)| schema::Pair {
-                        sender: sender.clone(),
-                        receiver: receiver.clone(),
-                        transfers,
-                    })
-                    .collect(),
-            ),
+            pairs: Some(pairs.collect()),
             other_pairs: Some(tally.other_pairs()),
             queue_time: tally.queue_time(),
             unread_queues: Some(end.unread.clone()).filter(|unread| *unread != Default::default()),
             command_status: end.command_status,
             programs: end.programs.as_deref().map(programs::entries),
-            interrupted: false,
-            unplayed: 0,
             exit_code: end.exit_code,
+            ..counted(tally.fates(), tally.verdicts(), losses)
         }))
+    }
+}
+
+/// What the summaries of all commands have.
+fn counted(fates: &Counts<Fate>, verdicts: &Counts<Verdict>, losses: &Losses) -> schema::Summary {
+    let lost = losses.events.iter();
+    schema::Summary {
+        fates: named(fates),
+        verdicts: named(verdicts),
+        lost_events: lost.map(|(hop, count)| (hop.to_string(), *count)).collect(),
+        recursion_misses: losses.recursion_misses,
+        raced: losses.raced,
+        unread_sends: losses.unread_sends,
+        window_full: losses.window_full,
+        filter_full: losses.filter_full,
+        lost_descriptions: losses.descriptions,
+        ..schema::Summary::default()
     }
 }
 
@@ -170,7 +158,7 @@ impl<W: io::Write> TraceReport for Json<W> {
 pub(crate) fn catalogue(scenarios: &[&Scenario]) -> schema::Line {
     let listed = |scenario: &&Scenario| schema::Listed {
         name: scenario.name.to_owned(),
-        group: scenario.group.name().to_owned(),
+        group: scenario.group,
         summary: scenario.summary.to_owned(),
         needs: scenario.needs.iter().map(|&need| need.to_owned()).collect(),
     };
@@ -180,24 +168,16 @@ pub(crate) fn catalogue(scenarios: &[&Scenario]) -> schema::Line {
     })
 }
 
-fn named<T: Copy>(
-    counts: &[(T, u64)],
-    name: impl Fn(T) -> &'static str,
-) -> std::collections::BTreeMap<String, u64> {
+fn named<T: Copy + PartialEq + ToString>(counts: &Counts<T>) -> BTreeMap<String, u64> {
     counts
         .iter()
-        .map(|(kind, count)| (name(*kind).to_owned(), *count))
+        .map(|(what, count)| (what.to_string(), count))
         .collect()
 }
 
-/// The contract knows three results; what could not be answered is no answer, so it is a skip,
-/// marked, and the exit code tells.
-fn result_name(result: ScenarioResult) -> &'static str {
-    match result {
-        ScenarioResult::Pass => "pass",
-        ScenarioResult::Fail => "fail",
-        ScenarioResult::Skip | ScenarioResult::Inconclusive => "skip",
-    }
+/// A time span as the contract has it: see [`schema`].
+pub(super) fn span(ns: u64) -> u64 {
+    ns.min(EXACT_MAX)
 }
 
 /// The plan as the contract has it.
@@ -209,8 +189,8 @@ fn hop(transfer: &Transfer, entry: &Entry<'_>, pointers: &mut Pointers) -> schem
     let seen = entry.seen;
     schema::Hop {
         transfer: transfer.id,
-        hop: seen.hop.name().to_owned(),
-        t_ns: seen.t_ns,
+        hop: seen.hop,
+        t_ns: Digits(seen.t_ns),
         cpu: seen.cpu,
         pid: seen.pid,
         tid: seen.tid,
@@ -224,38 +204,37 @@ fn hop(transfer: &Transfer, entry: &Entry<'_>, pointers: &mut Pointers) -> schem
 }
 
 fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
+    let transfer = &judged.transfer;
     let Transfer {
-        file,
         sender,
         receiver,
         socket,
+        context,
         ..
-    } = &judged.transfer;
-    let described = judged.transfer.context.file.as_deref();
+    } = transfer;
+    let described = context.file.as_deref();
+    let path = described.and_then(FileDescription::path);
     schema::Transfer {
-        id: judged.transfer.id,
-        message: judged.transfer.message,
-        index: judged.transfer.index,
-        count: judged.transfer.count,
-        t_ns: judged.transfer.last_ns(),
+        id: transfer.id,
+        message: transfer.message,
+        index: transfer.index,
+        count: transfer.count,
+        t_ns: Digits(transfer.last_ns()),
+        way: Way::ScmRights,
         file: schema::File {
-            ptr: pointers.file(file),
-            kind: file.kind(),
-            dev: file.device(),
-            ino: file.ino,
-            path: described.and_then(|it| it.path().map(|path| path.text.clone())),
-            flags: file.flags,
-            mode: file.mode,
+            path: path.map(|path| path.text.clone()),
+            description: described.map(ToString::to_string),
+            description_missing: context.missing,
+            deleted: path.map(|path| path.unlinked),
+            ..file(&transfer.file, pointers)
         },
-        description: described.map(ToString::to_string),
-        description_missing: judged.transfer.context.missing,
-        deleted: described.and_then(|it| it.path().map(|path| path.unlinked)),
         sender: sender.as_ref().map(|sender| schema::Sender {
             pid: sender.pid,
             tid: sender.tid,
             comm: sender.comm.clone(),
             fd: sender.fd,
             socket_fd: sender.socket_fd,
+            task: task(context.sender),
         }),
         receiver: receiver.as_ref().map(|receiver| schema::Receiver {
             pid: receiver.pid,
@@ -264,63 +243,81 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             fd: receiver.fd,
             cloexec: receiver.cloexec,
             fd_inferred: receiver.fd_inferred,
+            task: task(context.receiver),
         }),
         socket: schema::Socket {
-            kind: socket.kind.map(SocketType::name),
+            kind: socket.kind,
             path: socket.path.clone(),
             sender_ino: socket.sender_ino,
             receiver_ino: socket.receiver_ino,
         },
-        fate: judged.transfer.fate.name(),
-        cause: judged.transfer.cause.map(Cause::name),
-        cause_missing: judged.transfer.cause_missing,
-        verdict: judged.verdict.map(Verdict::name),
+        fate: transfer.fate,
+        cause: transfer.cause,
+        cause_missing: transfer.cause_missing,
+        verdict: judged.verdict,
         doubt: judged.doubt(),
-        queued_ns: judged.transfer.queued_ns,
-        total_ns: judged.transfer.total_ns,
-        hops: judged
-            .transfer
-            .hops
-            .iter()
-            .map(|seen| seen.hop.name())
-            .collect(),
-        missing: missing_hops(&judged.transfer)
-            .iter()
-            .map(|hop| hop.name())
-            .collect(),
-        marks: Mark::of(&judged.transfer)
-            .into_iter()
-            .map(Mark::name)
-            .collect(),
+        queued_ns: transfer.queued_ns.map(span),
+        total_ns: transfer.total_ns.map(span),
+        hops: transfer.hops.iter().map(|seen| seen.hop).collect(),
+        missing: missing_hops(transfer),
+        marks: Mark::of(transfer),
+        same_object_as: None,
+        still_open: None,
+        holders: None,
     }
 }
 
-fn scenario(outcome: &Outcome) -> schema::Scenario {
+/// A file without its description.
+pub(super) fn file(file: &FileIdentity, pointers: &mut Pointers) -> schema::File {
+    schema::File {
+        ptr: pointers.file(file),
+        kind: file.kind(),
+        dev: file.device(),
+        ino: Digits(file.ino),
+        path: None,
+        description: None,
+        description_missing: None,
+        deleted: None,
+        flags: file.flags,
+        mode: file.mode,
+    }
+}
+
+fn task(task: Option<Task>) -> schema::Task {
+    let cgroup = task.map_or(0, |task| task.cgroup);
+    schema::Task {
+        uid: task.map(|task| task.uid),
+        cgroup_id: (cgroup != 0).then_some(Digits(cgroup)),
+        ..schema::Task::default()
+    }
+}
+
+fn scenario(run: &ScenarioRun) -> schema::Scenario {
+    let judgement = &run.judgement;
     let about = |mistakable| if mistakable { "mistakable" } else { "passed" }.to_owned();
-    let traced = outcome.mistakable.iter().map(|verdict| schema::Witness {
+    let traced = judgement.mistakable.iter().map(|verdict| schema::Witness {
         name: "trace".to_owned(),
-        verdict: verdict.name().to_owned(),
+        verdict: *verdict,
         about: about(true),
     });
-    let heard = outcome.witnesses.iter().map(|report| schema::Witness {
+    let heard = judgement.witnesses.iter().map(|report| schema::Witness {
         name: report.witness.name().to_owned(),
-        verdict: report.verdict.name().to_owned(),
+        verdict: report.verdict,
         about: about(report.mistakable),
     });
     schema::Scenario {
-        name: outcome.name.to_owned(),
-        group: outcome.group.name().to_owned(),
-        round: outcome.round,
-        result: result_name(outcome.result).to_owned(),
-        reason: outcome.reason.clone(),
-        inconclusive: outcome.result == ScenarioResult::Inconclusive,
-        retried: outcome.retried.clone(),
-        transfers: outcome
+        name: judgement.name.to_owned(),
+        group: judgement.group,
+        round: run.round,
+        result: judgement.result,
+        reason: judgement.reason.clone(),
+        retried: run.retried.clone(),
+        transfers: judgement
             .transfers
             .iter()
             .map(|judged| judged.transfer.id)
             .collect(),
         witnesses: traced.chain(heard).collect(),
-        elapsed_ns: u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX),
+        elapsed_ns: span(u64::try_from(judgement.elapsed.as_nanos()).unwrap_or(u64::MAX)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A scenario that failed is a `failure`. One without an answer is an `error`: the test could not
 //! be carried out, which is neither a failure nor something to skip over; if it was answered when
-//! played again, it is a flaky error of a test that passed. The XML is one document, so it is
+//! run again, it is a flaky error of a test that passed. The XML is one document, so it is
 //! written when all is done; no kernel address is in it.
 
 use std::{io, time::Duration};
@@ -12,11 +12,12 @@ use quick_junit::{
 };
 
 use super::{
-    Report, Start, Summary,
+    Report, ScenarioRun, Start, Summary,
+    phrase::{losses, not_run},
     sanitize::sanitize,
-    text::{account, losses, name, unplayed, watched},
+    text::{account, name, watched},
 };
-use crate::verify::{Outcome, ScenarioResult};
+use crate::verify::{Judgement, ScenarioResult};
 
 /// What the document calls itself, and what the names of its classes begin with.
 const NAME: &str = "fdtrace";
@@ -61,20 +62,21 @@ impl<W: io::Write> Report for Junit<W> {
         Ok(())
     }
 
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
-        let group = outcome.group.name();
-        let mut status = status(outcome);
-        status.add_reruns(outcome.retried.iter().map(|reason| rerun(reason)));
-        let mut case = TestCase::new(name(outcome), status);
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()> {
+        let judgement = &run.judgement;
+        let group = judgement.group.name();
+        let mut status = status(judgement);
+        status.add_reruns(run.retried.iter().map(|reason| rerun(reason)));
+        let mut case = TestCase::new(name(run), status);
         case.set_classname(format!("{NAME}.{group}"))
-            .set_time(outcome.elapsed);
-        let account = account(outcome);
+            .set_time(judgement.elapsed);
+        let account = account(judgement);
         if !account.is_empty() {
             case.set_system_out(sanitize(&account));
         }
         let suite = self.suite(group);
         let time = suite.time.unwrap_or_default();
-        suite.set_time(time + outcome.elapsed).add_test_case(case);
+        suite.set_time(time + judgement.elapsed).add_test_case(case);
         Ok(())
     }
 
@@ -83,8 +85,8 @@ impl<W: io::Write> Report for Junit<W> {
         if !lost.is_empty() {
             self.properties.push(("lost", lost.join(", ")));
         }
-        if let Some(unplayed) = unplayed(summary) {
-            self.properties.push(("incomplete", unplayed));
+        if let Some(why) = not_run(summary) {
+            self.properties.push(("incomplete", why));
         }
         let mut document = Document::new(NAME);
         document.set_time(Duration::from_nanos(summary.elapsed_ns));
@@ -101,8 +103,8 @@ impl<W: io::Write> Report for Junit<W> {
     }
 }
 
-fn status(outcome: &Outcome) -> TestCaseStatus {
-    let (mut status, kind) = match outcome.result {
+fn status(judgement: &Judgement) -> TestCaseStatus {
+    let (mut status, kind) = match judgement.result {
         ScenarioResult::Pass => return TestCaseStatus::success(),
         ScenarioResult::Skip => (TestCaseStatus::skipped(), "skip"),
         ScenarioResult::Fail => (TestCaseStatus::non_success(NonSuccessKind::Failure), "fail"),
@@ -112,13 +114,13 @@ fn status(outcome: &Outcome) -> TestCaseStatus {
         ),
     };
     status.set_type(kind);
-    if let Some(reason) = &outcome.reason {
+    if let Some(reason) = &judgement.reason {
         status.set_message(sanitize(reason));
     }
     status
 }
 
-/// A play that losses left open.
+/// A run that losses left open.
 fn rerun(reason: &str) -> TestRerun {
     let mut rerun = TestRerun::new(NonSuccessKind::Error);
     rerun.set_type(INCONCLUSIVE).set_message(sanitize(reason));

@@ -5,13 +5,14 @@ use std::{fmt::Write as _, io};
 use anstyle::Style;
 
 use super::{
+    phrase::{counts, duration, ended, party},
     programs,
     sanitize::sanitize,
-    text::{DIM, RED, YELLOW, duration, hop_lines, write_heading, write_losses},
+    text::{DIM, RED, YELLOW, hop_lines, write_heading, write_losses},
 };
 use crate::{
     model::{
-        Fate, FileDescription, Judged, Losses, Mark, Pointers, Receiver, Sender, Socket,
+        Fate, FileDescription, FileKind, Judged, Losses, Mark, Pointers, Receiver, Sender, Socket,
         SocketDescription, Tally, Transfer, Verdict,
     },
     watch::{TraceEnd, TraceReport, TraceStart},
@@ -180,7 +181,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if !tally.undescribed().is_empty() {
             let reasons = tally.undescribed().iter();
             let reasons: Vec<String> = reasons
-                .map(|(why, count)| format!("{count} {why}"))
+                .map(|(why, count)| format!("{count} {}", why.words()))
                 .collect();
             writeln!(
                 self.out,
@@ -215,27 +216,6 @@ impl<W: io::Write> TraceReport for Lines<W> {
     }
 }
 
-fn counts<T: std::fmt::Display>(counts: &[(T, u64)]) -> String {
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|(what, count)| format!("{count} {what}"))
-        .collect();
-    if counts.is_empty() {
-        "none".to_owned()
-    } else {
-        counts.join(", ")
-    }
-}
-
-/// `nginx[812] 9`
-fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
-    let comm = sanitize(comm);
-    match fd {
-        Some(fd) => format!("{comm}[{pid}] {fd}"),
-        None => format!("{comm}[{pid}] ?"),
-    }
-}
-
 fn sender(sender: Option<&Sender>) -> String {
     sender.map_or("?".to_owned(), |sender| {
         party(&sender.comm, sender.pid, sender.fd)
@@ -255,14 +235,14 @@ fn file(transfer: &Transfer) -> String {
     let file = &transfer.file;
     let kind = file.kind();
     match (kind, transfer.context.file.as_deref()) {
-        ("pipe", _) => format!("pipe:[{}]", file.ino),
+        (FileKind::Pipe, _) => format!("pipe:[{}]", file.ino),
         (_, Some(FileDescription::Socket(SocketDescription::Unix { name, peer, .. })))
             if name.is_none() && peer.is_none() =>
         {
             format!("unix:[{}]", file.ino)
         }
         (_, Some(described)) => sanitize(&described.to_string()),
-        ("socket", None) => format!("socket:[{}]", file.ino),
+        (FileKind::Socket, None) => format!("socket:[{}]", file.ino),
         (kind, None) => format!("{kind} {}/{}", file.device(), file.ino),
     }
 }
@@ -284,11 +264,7 @@ fn notes(judged: &Judged) -> Vec<(Style, String)> {
             Fate::Peeked | Fate::Queued => YELLOW,
             _ => RED,
         };
-        let mut note = fate.to_string();
-        if let Some(cause) = cause {
-            let _ = write!(note, " ({cause})");
-        }
-        notes.push((style, note));
+        notes.push((style, ended(*fate, *cause)));
     }
     match judged.verdict {
         Some(Verdict::Different) => notes.push((RED, "DIFFERENT FILE".to_owned())),

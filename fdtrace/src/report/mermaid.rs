@@ -2,9 +2,12 @@
 
 use std::{fmt::Write as _, io};
 
-use super::{duration, sanitize};
+use super::{
+    phrase::{duration, ended, number},
+    sanitize,
+};
 use crate::{
-    model::{Fate, Judged, Losses, Tally, Transfer, Verdict},
+    model::{Fate, Judged, Losses, Tally, Verdict},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
 
@@ -46,7 +49,6 @@ impl<W: io::Write> Mermaid<W> {
     fn arrows_of(&mut self, judged: &Judged) {
         let transfer = &judged.transfer;
         let kind = transfer.file.kind();
-        let number = |fd: Option<i32>| fd.map_or("?".to_owned(), |fd| fd.to_string());
         if let Some(sender) = &transfer.sender {
             let lane = self.lane(sender.pid, &sender.comm);
             let what = format!("{kind}, its {}", number(sender.fd));
@@ -68,16 +70,12 @@ impl<W: io::Write> Mermaid<W> {
                 }
                 format!("queue->>{lane}: {}", inert(&what))
             }
-            _ => format!("queue-xqueue: {}", inert(&ended(transfer))),
+            _ => format!(
+                "queue-xqueue: {}",
+                inert(&ended(transfer.fate, transfer.cause))
+            ),
         };
         self.arrows.push(end);
-    }
-}
-
-fn ended(transfer: &Transfer) -> String {
-    match transfer.cause {
-        Some(cause) => format!("{} ({cause})", transfer.fate),
-        None => transfer.fate.to_string(),
     }
 }
 

@@ -12,6 +12,7 @@ mod junit;
 mod lines;
 mod mermaid;
 mod perfetto;
+mod phrase;
 mod programs;
 mod sanitize;
 pub mod schema;
@@ -22,7 +23,7 @@ mod text;
 
 use std::io;
 
-pub use against::tell_against;
+pub use against::write_comparison;
 pub use dot::Dot;
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
@@ -32,17 +33,19 @@ pub use junit::Junit;
 pub use lines::Lines;
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
+pub(crate) use phrase::duration;
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
-pub use story::tell;
+pub use story::write_story;
 pub use tap::Tap;
 pub use text::Text;
-pub(crate) use text::{duration, write_plan};
+pub(crate) use text::write_plan;
 
 use crate::{
-    model::{Fate, Losses, ProgramCost, Verdict},
+    explain::Story,
+    model::{Counts, Fate, Losses, Machine, ProgramCost, Verdict},
     plan::Plan,
-    verify::{Outcome, ScenarioResult},
+    verify::{Judgement, ScenarioResult},
 };
 
 /// What is known before the first result.
@@ -52,26 +55,55 @@ pub struct Start<'a> {
     pub version: &'a str,
     /// Wall-clock time, nanoseconds since 1970.
     pub wall_ns: u64,
+    /// CLOCK_MONOTONIC of the same moment, nanoseconds.
+    pub mono_ns: u64,
+    /// Which machine it is, and which of its boots.
+    pub machine: &'a Machine,
     /// The plan as it came out of the self-test.
     pub plan: &'a Plan,
+}
+
+/// One run of a scenario, as reports present it.
+#[derive(Clone, Debug)]
+pub struct ScenarioRun {
+    /// What the judge found.
+    pub judgement: Judgement,
+    /// Which of the rounds it belongs to, from 1.
+    pub round: u32,
+    /// Why each earlier run of this round was repeated: what was lost left it open.
+    pub retried: Vec<String>,
+    /// What the kernel did, where that is to be explained.
+    pub story: Option<Box<Story>>,
+}
+
+impl From<Judgement> for ScenarioRun {
+    /// The first run of the first round, without a story.
+    fn from(judgement: Judgement) -> Self {
+        Self {
+            judgement,
+            round: 1,
+            retried: Vec::new(),
+            story: None,
+        }
+    }
 }
 
 /// What all results come to.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Scenarios by result.
-    pub scenarios: Vec<(ScenarioResult, u64)>,
+    pub scenarios: Counts<ScenarioResult>,
     /// Transfers by fate.
-    pub fates: Vec<(Fate, u64)>,
+    pub fates: Counts<Fate>,
     /// Transfers by the trace's verdict.
-    pub verdicts: Vec<(Verdict, u64)>,
+    pub verdicts: Counts<Verdict>,
     /// What went unseen.
     pub losses: Losses,
     /// Whether it was ended before all was done.
     pub interrupted: bool,
-    /// Scenarios that were asked for and not played, because it was interrupted or was to end at
+    /// Scenarios that were asked for and not run, because it was interrupted or was to end at
     /// the first failure.
-    pub unplayed: u64,
+    pub not_run: u64,
     /// What each program has cost, if somebody wants to know.
     pub programs: Option<Vec<ProgramCost>>,
     /// Time from the first scenario to the last, nanoseconds.
@@ -81,37 +113,27 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts one outcome.
-    pub fn add(&mut self, outcome: &Outcome) {
-        count(&mut self.scenarios, outcome.result);
-        for judged in &outcome.transfers {
-            count(&mut self.fates, judged.transfer.fate);
+    /// Counts one scenario and its transfers.
+    pub fn add(&mut self, judgement: &Judgement) {
+        self.scenarios.add(judgement.result);
+        for judged in &judgement.transfers {
+            self.fates.add(judged.transfer.fate);
             if let Some(verdict) = judged.verdict {
-                count(&mut self.verdicts, verdict);
+                self.verdicts.add(verdict);
             }
         }
     }
 
     /// Scenarios that ended, however.
     #[must_use]
-    pub fn played(&self) -> u64 {
-        self.scenarios.iter().map(|(_, count)| count).sum()
+    pub fn ended(&self) -> u64 {
+        self.scenarios.total()
     }
 
     /// Scenarios that ended so.
     #[must_use]
     pub fn scenarios_with(&self, result: ScenarioResult) -> u64 {
-        self.scenarios
-            .iter()
-            .find(|(kind, _)| *kind == result)
-            .map_or(0, |(_, count)| *count)
-    }
-}
-
-fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
-    match counts.iter_mut().find(|(kind, _)| *kind == what) {
-        Some((_, count)) => *count += 1,
-        None => counts.push((what, 1)),
+        self.scenarios.of(result)
     }
 }
 
@@ -127,7 +149,7 @@ pub trait Report {
     ///
     /// # Errors
     /// What writing says.
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()>;
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()>;
 
     /// All is done.
     ///

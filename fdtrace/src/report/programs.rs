@@ -3,7 +3,7 @@
 use std::io;
 
 use super::schema;
-use crate::model::ProgramCost;
+use crate::model::{EXACT_MAX, ProgramCost};
 
 /// Writes a line for each program, below the summary.
 pub(super) fn write(out: &mut impl io::Write, programs: &[ProgramCost]) -> io::Result<()> {
@@ -34,7 +34,7 @@ pub(super) fn entries(programs: &[ProgramCost]) -> Vec<schema::Program> {
         .map(|cost| schema::Program {
             program: cost.program.to_owned(),
             runs: cost.runs,
-            run_ns: cost.run_ns,
+            run_ns: cost.run_ns.min(EXACT_MAX),
             ns_per_run: cost.ns_per_run(),
             recursion_misses: cost.recursion_misses,
         })

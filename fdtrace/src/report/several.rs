@@ -2,8 +2,7 @@
 
 use std::io;
 
-use super::{Report, Start, Summary};
-use crate::verify::Outcome;
+use super::{Report, ScenarioRun, Start, Summary};
 
 /// Tells all of them everything.
 ///
@@ -46,8 +45,8 @@ impl Report for Several<'_> {
         self.tell(|report| report.start(start))
     }
 
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.tell(|report| report.scenario(outcome))
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()> {
+        self.tell(|report| report.scenario(run))
     }
 
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {

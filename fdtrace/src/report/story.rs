@@ -4,11 +4,17 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{duration, sanitize};
-use crate::explain::story::{
-    Act, Ending, FileTold, HopTold, Passage, Scene, Sighting, Step, Story, Table, UNNAMED,
+use super::{
+    phrase::{count, duration, ended, number},
+    sanitize,
 };
-use crate::verify::STAGE_NAME;
+use crate::explain::story::{
+    Call, Ending, FileAtHop, Moment, Part, Sighting, Step, Story, StoryHop, Table, UNNAMED,
+};
+use crate::{
+    model::Fate,
+    verify::{RUNNER_NAME, ScenarioResult},
+};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -24,15 +30,15 @@ const PROSE: usize = 45;
 ///
 /// # Errors
 /// What writing says.
-pub fn tell(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
+pub fn write_story(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
     begin(out, story)?;
-    for (place, act) in story.acts.iter().enumerate() {
-        tell_act(out, place, act)?;
+    for (place, part) in story.parts.iter().enumerate() {
+        write_part(out, place, part)?;
     }
     end(out, story)
 }
 
-/// Writes what comes before the first act.
+/// Writes what comes before the first part.
 ///
 /// # Errors
 /// What writing says.
@@ -52,36 +58,41 @@ pub(crate) fn begin(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
     ] {
         writeln!(out, "  {DIM}{line}{DIM:#}")?;
     }
-    if plays(story, STAGE_NAME) {
+    if has_process(story, RUNNER_NAME) {
         writeln!(
             out,
-            "  {DIM}{STAGE_NAME} is the process that fdtrace plays the scenario in, with children for other parts{DIM:#}"
+            "  {DIM}{RUNNER_NAME} is the process that fdtrace runs the scenario in; other actors are its children{DIM:#}"
         )?;
     }
     if !story.blind_because.is_empty() {
         writeln!(
             out,
             "  {DIM}Seen here: {}; no more, because {}{DIM:#}",
-            story.watched.join(", "),
+            story
+                .watched
+                .iter()
+                .map(|hop| hop.name())
+                .collect::<Vec<_>>()
+                .join(", "),
             sanitize(&story.blind_because.join(", and "))
         )?;
     }
     Ok(())
 }
 
-/// Writes one act.
+/// Writes one part.
 ///
 /// # Errors
 /// What writing says.
-pub(crate) fn tell_act(out: &mut impl io::Write, place: usize, act: &Act) -> io::Result<()> {
+pub(crate) fn write_part(out: &mut impl io::Write, place: usize, part: &Part) -> io::Result<()> {
     writeln!(out)?;
-    match act {
-        Act::Scene(scene) => tell_scene(out, place, scene),
-        Act::Passage(passage) => tell_passage(out, place, passage),
+    match part {
+        Part::Moment(moment) => write_moment(out, place, moment),
+        Part::Call(call) => write_call(out, place, call),
     }
 }
 
-/// Writes what comes after the last act.
+/// Writes what comes after the last part.
 ///
 /// # Errors
 /// What writing says.
@@ -108,12 +119,12 @@ pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
         )?;
     }
     for (endings, more) in runs(&story.endings) {
-        tell_ending(out, endings, more)?;
+        write_ending(out, endings, more)?;
     }
     if let Some(reason) = &story.reason {
         let what = match story.result {
-            Some("skip") => "It cannot be played here",
-            Some("inconclusive") => "Not all of it could be seen",
+            Some(ScenarioResult::Skip) => "It cannot be run here",
+            Some(ScenarioResult::Inconclusive) => "Not all of it could be seen",
             _ => "It did not go as it must",
         };
         writeln!(out, "{YELLOW}{what}: {}{YELLOW:#}", sanitize(reason))?;
@@ -121,11 +132,11 @@ pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
     out.flush()
 }
 
-/// Whether a process of this name has a part in it.
-fn plays(story: &Story, comm: &str) -> bool {
-    story.acts.iter().any(|act| match act {
-        Act::Scene(scene) => scene.tables.iter().any(|table| table.comm == comm),
-        Act::Passage(_) => false,
+/// Whether a process of this name takes part in it.
+fn has_process(story: &Story, comm: &str) -> bool {
+    story.parts.iter().any(|part| match part {
+        Part::Moment(moment) => moment.tables.iter().any(|table| table.comm == comm),
+        Part::Call(_) => false,
     })
 }
 
@@ -146,20 +157,16 @@ fn runs(endings: &[Ending]) -> Vec<(&Ending, usize)> {
     runs
 }
 
-fn tell_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::Result<()> {
-    let style = if ending.fate == "delivered" {
+fn write_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::Result<()> {
+    let style = if ending.fate == Fate::Delivered {
         GREEN
     } else {
         YELLOW
     };
-    let number = |fd: Option<i32>| fd.map_or("?".to_owned(), |fd| fd.to_string());
     let receiver = match ending.receiver_fd {
         Some(fd) => format!(" → {fd}"),
         None => String::new(),
     };
-    let cause = ending
-        .cause
-        .map_or(String::new(), |cause| format!(" ({cause})"));
     let more = match more {
         0 => String::new(),
         more => format!(", and {more} more like it"),
@@ -170,10 +177,10 @@ fn tell_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::Re
     };
     writeln!(
         out,
-        "message {}: {file}{}{receiver} {style}{}{cause}{style:#}{more}:",
+        "message {}: {file}{}{receiver} {style}{}{style:#}{more}:",
         ending.message,
         number(ending.sender_fd),
-        ending.fate,
+        ended(ending.fate, ending.cause),
     )?;
     for line in wrap(&ending.means, WIDTH - 4) {
         writeln!(out, "    {line}")?;
@@ -191,10 +198,10 @@ fn kind(kind: &str) -> String {
     }
 }
 
-fn tell_scene(out: &mut impl io::Write, place: usize, scene: &Scene) -> io::Result<()> {
-    title(out, place, &scene.title)?;
-    let mut boxes: Vec<Vec<String>> = scene.tables.iter().map(table).collect();
-    let queues: Vec<String> = scene
+fn write_moment(out: &mut impl io::Write, place: usize, moment: &Moment) -> io::Result<()> {
+    title(out, place, &moment.title)?;
+    let mut boxes: Vec<Vec<String>> = moment.tables.iter().map(table).collect();
+    let queues: Vec<String> = moment
         .queues
         .iter()
         .map(|queue| {
@@ -215,17 +222,13 @@ fn tell_scene(out: &mut impl io::Write, place: usize, scene: &Scene) -> io::Resu
     for row in rows_of(boxes) {
         writeln!(out, "   {row}")?;
     }
-    for file in &scene.whereabouts {
+    for file in &moment.whereabouts {
         let descriptors: Vec<String> = file
             .descriptors
             .iter()
             .map(|place| format!("/proc/{}/fd/{}", place.pid, place.fd))
             .collect();
-        let count = |refs: i64| match refs {
-            1 => "1 reference".to_owned(),
-            refs => format!("{refs} references"),
-        };
-        let in_queue = scene
+        let in_queue = moment
             .queues
             .iter()
             .any(|queue| queue.files.contains(&file.file));
@@ -234,8 +237,10 @@ fn tell_scene(out: &mut impl io::Write, place: usize, scene: &Scene) -> io::Resu
                 "{} is {}{}",
                 file.file,
                 descriptors.join(" and "),
-                file.refs
-                    .map_or(String::new(), |refs| format!(", with {}", count(refs)))
+                file.refs.map_or(String::new(), |refs| format!(
+                    ", with {}",
+                    count(refs.cast_unsigned(), "reference")
+                ))
             ),
             (true, true) => format!(
                 "{} is under no number in any of these processes: only the message holds it",
@@ -334,15 +339,15 @@ fn rows_of(boxes: Vec<Vec<String>>) -> Vec<String> {
     lines
 }
 
-fn tell_passage(out: &mut impl io::Write, place: usize, passage: &Passage) -> io::Result<()> {
-    title(out, place, &passage.title)?;
-    for step in &passage.steps {
-        tell_step(out, step)?;
+fn write_call(out: &mut impl io::Write, place: usize, call: &Call) -> io::Result<()> {
+    title(out, place, &call.title)?;
+    for step in &call.steps {
+        write_step(out, step)?;
     }
     Ok(())
 }
 
-/// Writes the heading of an act.
+/// Writes the heading of a part.
 ///
 /// # Errors
 /// What writing says.
@@ -355,9 +360,9 @@ pub(crate) fn title(out: &mut impl io::Write, place: usize, title: &str) -> io::
 ///
 /// # Errors
 /// What writing says.
-pub(crate) fn tell_step(out: &mut impl io::Write, step: &Step) -> io::Result<()> {
+pub(crate) fn write_step(out: &mut impl io::Write, step: &Step) -> io::Result<()> {
     let (mark, style) = match &step.hop {
-        Some(HopTold { seen: Some(_), .. }) => ("●", GREEN),
+        Some(StoryHop { seen: Some(_), .. }) => ("●", GREEN),
         Some(_) => ("◌", YELLOW),
         None => ("·", DIM),
     };
@@ -420,7 +425,7 @@ pub(crate) fn tell_step(out: &mut impl io::Write, step: &Step) -> io::Result<()>
 }
 
 /// What was seen at a hop, a line each.
-fn sighting(hop: &HopTold, seen: &Sighting) -> Vec<(Style, String)> {
+fn sighting(hop: &StoryHop, seen: &Sighting) -> Vec<(Style, String)> {
     let mut lines = vec![(
         DIM,
         format!(
@@ -442,7 +447,7 @@ fn sighting(hop: &HopTold, seen: &Sighting) -> Vec<(Style, String)> {
         lines.push((DIM, socks.join(", ")));
     }
     for file in &seen.files {
-        lines.push((GREEN, told(file)));
+        lines.push((GREEN, file_line(file)));
     }
     if seen.more_files > 0 {
         lines.push((GREEN, format!("and {} more files", seen.more_files)));
@@ -460,7 +465,7 @@ fn pointer(kind: &str, address: &str) -> String {
 }
 
 /// `A 0xffff… (its 9): references 1 → 2, +1 the list's`.
-fn told(file: &FileTold) -> String {
+fn file_line(file: &FileAtHop) -> String {
     let fd = file
         .fd
         .map_or(String::new(), |fd| format!(" (number {fd})"));

@@ -1,17 +1,18 @@
 //! TAP 14, as test harnesses read it: a test point for each scenario.
 //!
 //! One without an answer is `not ok`, because it is not; its diagnostics say `inconclusive`. The
-//! plan comes last, when it is known how many were played; a run that ended early bails out. No
+//! plan comes last, when it is known how many there are; a run that ended early bails out. No
 //! kernel address is in it.
 
 use std::io;
 
 use super::{
-    Report, Start, Summary,
+    Report, ScenarioRun, Start, Summary,
+    phrase::{losses, not_run},
     sanitize::{sanitize, write_json},
-    text::{account, losses, name, unplayed, watched},
+    text::{account, name, watched},
 };
-use crate::verify::{Outcome, ScenarioResult};
+use crate::verify::ScenarioResult;
 
 /// Writes a test point as soon as it is known.
 pub struct Tap<W> {
@@ -26,25 +27,22 @@ impl<W: io::Write> Tap<W> {
     }
 
     /// A block of YAML, which JSON strings are.
-    fn diagnostics(&mut self, outcome: &Outcome, result: &str) -> io::Result<()> {
+    fn diagnostics(&mut self, run: &ScenarioRun, result: &str) -> io::Result<()> {
         writeln!(self.out, "  ---")?;
         writeln!(self.out, "  result: {result}")?;
-        if let Some(reason) = &outcome.reason {
+        if let Some(reason) = &run.judgement.reason {
             writeln!(self.out, "  message: {}", quoted(reason)?)?;
         }
-        if !outcome.retried.is_empty() {
-            let reasons: io::Result<Vec<String>> = outcome
-                .retried
-                .iter()
-                .map(|reason| quoted(reason))
-                .collect();
+        if !run.retried.is_empty() {
+            let reasons: io::Result<Vec<String>> =
+                run.retried.iter().map(|reason| quoted(reason)).collect();
             writeln!(self.out, "  retried: [{}]", reasons?.join(", "))?;
         }
-        let account = account(outcome);
+        let account = account(&run.judgement);
         if !account.is_empty() {
             writeln!(self.out, "  transfers: {}", quoted(&account)?)?;
         }
-        let ms = outcome.elapsed.as_secs_f64() * 1e3;
+        let ms = run.judgement.elapsed.as_secs_f64() * 1e3;
         writeln!(self.out, "  duration_ms: {ms:.3}")?;
         writeln!(self.out, "  ...")
     }
@@ -62,22 +60,22 @@ impl<W: io::Write> Report for Tap<W> {
         )
     }
 
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()> {
         self.points += 1;
-        let (ok, result) = match outcome.result {
+        let (ok, result) = match run.judgement.result {
             ScenarioResult::Pass => ("ok", "pass"),
             ScenarioResult::Skip => ("ok", "skip"),
             ScenarioResult::Fail => ("not ok", "fail"),
             ScenarioResult::Inconclusive => ("not ok", "inconclusive"),
         };
-        let name = description(&name(outcome));
+        let name = description(&name(run));
         write!(self.out, "{ok} {} - {name}", self.points)?;
-        if outcome.result == ScenarioResult::Skip {
-            let reason = outcome.reason.as_deref().unwrap_or_default();
+        if run.judgement.result == ScenarioResult::Skip {
+            let reason = run.judgement.reason.as_deref().unwrap_or_default();
             write!(self.out, " # SKIP {}", sanitize(reason))?;
         }
         writeln!(self.out)?;
-        self.diagnostics(outcome, result)?;
+        self.diagnostics(run, result)?;
         self.out.flush()
     }
 
@@ -86,9 +84,9 @@ impl<W: io::Write> Report for Tap<W> {
         if !lost.is_empty() {
             writeln!(self.out, "# lost: {}", lost.join(", "))?;
         }
-        writeln!(self.out, "1..{}", self.points + summary.unplayed)?;
-        if let Some(unplayed) = unplayed(summary) {
-            writeln!(self.out, "Bail out! {unplayed}")?;
+        writeln!(self.out, "1..{}", self.points + summary.not_run)?;
+        if let Some(why) = not_run(summary) {
+            writeln!(self.out, "Bail out! {why}")?;
         }
         self.out.flush()
     }

@@ -4,7 +4,12 @@ use std::{fmt::Write as _, io};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Report, Start, Summary, programs, sanitize::sanitize};
+use super::{
+    Report, ScenarioRun, Start, Summary,
+    phrase::{counts, duration, ended, losses, not_run, number},
+    programs,
+    sanitize::sanitize,
+};
 use crate::{
     judge::{
         ledger::{self, Entry},
@@ -12,7 +17,7 @@ use crate::{
     },
     model::{Fate, Hop, Judged, Losses, PlanEntry, Pointers, Verdict},
     plan::Plan,
-    verify::{Outcome, ScenarioResult},
+    verify::{Judgement, ScenarioResult},
 };
 
 pub(super) const GREEN: Style = AnsiColor::Green.on_default();
@@ -58,7 +63,6 @@ pub(super) fn hop_lines(
         return Ok(());
     };
     for Entry { seen, expected, .. } in ledger::entries(&judged.transfer) {
-        let number = |refs: Option<i64>| refs.map_or("?".to_owned(), |refs| refs.to_string());
         // Only where others have moved the count too is there more to say than the count.
         let note = match expected {
             Some(expected) if seen.refs != Some(expected) => {
@@ -88,46 +92,47 @@ impl<W: io::Write> Report for Text<W> {
         writeln!(self.out)
     }
 
-    fn scenario(&mut self, outcome: &Outcome) -> io::Result<()> {
-        let (style, word) = match outcome.result {
+    fn scenario(&mut self, run: &ScenarioRun) -> io::Result<()> {
+        let judgement = &run.judgement;
+        let (style, word) = match judgement.result {
             ScenarioResult::Pass => (GREEN, "pass"),
             ScenarioResult::Fail => (RED, "FAIL"),
             ScenarioResult::Skip => (YELLOW, "skip"),
             ScenarioResult::Inconclusive => (YELLOW, "open"),
         };
-        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", name(outcome));
-        if let Some(first) = outcome.transfers.first() {
-            let _ = write!(line, " {}", transfers(outcome, first, &mut self.pointers));
+        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", name(run));
+        if let Some(first) = judgement.transfers.first() {
+            let _ = write!(line, " {}", transfers(judgement, first, &mut self.pointers));
         }
         // Where all is delivered, who vouches for it says enough.
         let delivered = |judged: &Judged| judged.transfer.fate == Fate::Delivered;
-        let said = if outcome.transfers.iter().all(delivered) {
-            witnesses(outcome)
+        let said = if judgement.transfers.iter().all(delivered) {
+            witnesses(judgement)
         } else {
-            account(outcome)
+            account(judgement)
         };
         if !said.is_empty() {
             let _ = write!(line, "  {DIM}{said}{DIM:#}");
         }
         writeln!(self.out, "{}", line.trim_end())?;
-        for reason in &outcome.retried {
+        for reason in &run.retried {
             let reason = sanitize(reason);
             writeln!(
                 self.out,
-                "      {DIM}played again, as records were lost: {reason}{DIM:#}"
+                "      {DIM}run again, as records were lost: {reason}{DIM:#}"
             )?;
         }
-        if let Some(reason) = &outcome.reason {
+        if let Some(reason) = &judgement.reason {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
         }
         if self.hops {
-            for judged in &outcome.transfers {
+            for judged in &judgement.transfers {
                 self.hop_lines(judged)?;
             }
         }
-        if let Some(story) = &outcome.story {
+        if let Some(story) = &run.story {
             writeln!(self.out)?;
-            super::tell(&mut self.out, story)?;
+            super::write_story(&mut self.out, story)?;
             writeln!(self.out)?;
         }
         self.out.flush()
@@ -140,85 +145,36 @@ impl<W: io::Write> Report for Text<W> {
             (ScenarioResult::Skip, "skipped"),
             (ScenarioResult::Inconclusive, "left open"),
         ];
-        let counts: Vec<String> = results
+        let by_result: Vec<String> = results
             .iter()
             .map(|(result, word)| (summary.scenarios_with(*result), word))
             .filter(|(count, word)| *count > 0 || ["passed", "failed"].contains(word))
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
-        let fates: Vec<String> = summary
-            .fates
-            .iter()
-            .map(|(fate, count)| format!("{count} {fate}"))
-            .collect();
-        let verdicts: Vec<String> = summary
-            .verdicts
-            .iter()
-            .map(|(verdict, count)| format!("{count} {verdict}"))
-            .collect();
         writeln!(self.out)?;
         writeln!(
             self.out,
             "scenarios  {} in {}",
-            counts.join(", "),
+            by_result.join(", "),
             duration(summary.elapsed_ns)
         )?;
-        if !fates.is_empty() {
+        if !summary.fates.is_empty() {
             writeln!(
                 self.out,
                 "transfers  {}; verdict {}",
-                fates.join(", "),
-                verdicts.join(", ")
+                counts(&summary.fates),
+                counts(&summary.verdicts)
             )?;
         }
         write_losses(&mut self.out, &summary.losses)?;
-        if let Some(unplayed) = unplayed(summary) {
-            writeln!(self.out, "{YELLOW}{unplayed}{YELLOW:#}")?;
+        if let Some(why) = not_run(summary) {
+            writeln!(self.out, "{YELLOW}{why}{YELLOW:#}")?;
         }
         if let Some(costs) = &summary.programs {
             programs::write(&mut self.out, costs)?;
         }
         self.out.flush()
     }
-}
-
-/// What went unseen, if anything did.
-pub(super) fn losses(losses: &Losses) -> Vec<String> {
-    let mut lost: Vec<String> = losses
-        .events
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(hop, count)| format!("{count} at {hop}"))
-        .collect();
-    for (count, what) in [
-        (losses.recursion_misses, "skipped by the kernel"),
-        (losses.window_full, "receives not remembered"),
-        (losses.filter_full, "not kept for the filter"),
-        (losses.raced, "sends gone before they were read"),
-        (losses.unread_sends, "failed sends that could not be read"),
-        (losses.descriptions, "descriptions"),
-    ] {
-        if count > 0 {
-            lost.push(format!("{count} {what}"));
-        }
-    }
-    lost
-}
-
-/// Why not all was played, if it was not.
-pub(super) fn unplayed(summary: &Summary) -> Option<String> {
-    let left = match summary.unplayed {
-        0 if summary.interrupted => return Some("interrupted before all was done".to_owned()),
-        0 => return None,
-        1 => "1 scenario was not played".to_owned(),
-        count => format!("{count} scenarios were not played"),
-    };
-    let why = if summary.interrupted {
-        "interrupted"
-    } else {
-        "ended at the first failure"
-    };
-    Some(format!("{why}: {left}"))
 }
 
 /// What runs where, how hops are watched, and which are not.
@@ -269,9 +225,8 @@ pub(super) fn watched(plan: &[PlanEntry]) -> String {
 }
 
 /// `4 → 5  file#1  queue ▸ dequeue ▸ install  41 µs`, for the first transfer, and how many more.
-fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> String {
+fn transfers(judgement: &Judgement, first: &Judged, pointers: &mut Pointers) -> String {
     let transfer = &first.transfer;
-    let number = |fd: Option<i32>| fd.map_or("?".to_owned(), |fd| fd.to_string());
     let from = number(transfer.sender.as_ref().and_then(|sender| sender.fd));
     let to = match &transfer.receiver {
         Some(receiver) => number(receiver.fd),
@@ -289,7 +244,7 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
         hops,
         transfer.queued_ns.map_or("?".to_owned(), duration),
     );
-    let more = outcome.transfers.len() - 1;
+    let more = judgement.transfers.len() - 1;
     let _ = match more {
         0 => write!(text, "{:>6}", ""),
         _ => write!(text, " {:<5}", format!("+{more}")),
@@ -299,40 +254,37 @@ fn transfers(outcome: &Outcome, first: &Judged, pointers: &mut Pointers) -> Stri
 
 /// `3 delivered, 1 truncated (no-control-room); same by trace, kcmp`: what became of a scenario's
 /// transfers and who vouches for it.
-pub(super) fn account(outcome: &Outcome) -> String {
-    let mut counts: Vec<(String, usize)> = Vec::new();
-    for judged in &outcome.transfers {
+pub(super) fn account(judgement: &Judgement) -> String {
+    let mut endings: Vec<(String, usize)> = Vec::new();
+    for judged in &judgement.transfers {
         let transfer = &judged.transfer;
-        let ended = match transfer.cause {
-            Some(cause) => format!("{} ({cause})", transfer.fate),
-            None => transfer.fate.to_string(),
-        };
-        match counts.iter_mut().find(|(known, _)| *known == ended) {
+        let ended = ended(transfer.fate, transfer.cause);
+        match endings.iter_mut().find(|(known, _)| *known == ended) {
             Some((_, count)) => *count += 1,
-            None => counts.push((ended, 1)),
+            None => endings.push((ended, 1)),
         }
     }
-    let counts: Vec<String> = counts
+    let endings: Vec<String> = endings
         .iter()
         .map(|(ended, count)| format!("{count} {ended}"))
         .collect();
-    let parts = [counts.join(", "), witnesses(outcome)];
+    let parts = [endings.join(", "), witnesses(judgement)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("; ")
 }
 
-/// A scenario's name, with the round where it was played several times.
-pub(super) fn name(outcome: &Outcome) -> String {
-    match outcome.round {
-        1 => outcome.name.to_owned(),
-        round => format!("{}#{round}", outcome.name),
+/// A scenario's name, with the round where it was run several times.
+pub(super) fn name(run: &ScenarioRun) -> String {
+    match run.round {
+        1 => run.judgement.name.to_owned(),
+        round => format!("{}#{round}", run.judgement.name),
     }
 }
 
 /// `same by trace, kcmp; told apart by trace, kcmp`: who agrees. Who does not is in the reason.
-fn witnesses(outcome: &Outcome) -> String {
+fn witnesses(judgement: &Judgement) -> String {
     let agree = |mistakable: bool, truth: Verdict| -> Vec<&str> {
-        outcome
+        judgement
             .witnesses
             .iter()
             .filter(|report| report.mistakable == mistakable && report.verdict == truth)
@@ -341,12 +293,12 @@ fn witnesses(outcome: &Outcome) -> String {
     };
     let mut same = agree(false, Verdict::Same);
     let traced = |judged: &Judged| judged.verdict == Some(Verdict::Same);
-    if !outcome.transfers.is_empty() && outcome.transfers.iter().all(traced) {
+    if !judgement.transfers.is_empty() && judgement.transfers.iter().all(traced) {
         same.insert(0, "trace");
     }
     let mut apart = agree(true, Verdict::Different);
     let told = |verdict: &Verdict| *verdict == Verdict::Different;
-    if !outcome.mistakable.is_empty() && outcome.mistakable.iter().all(told) {
+    if !judgement.mistakable.is_empty() && judgement.mistakable.iter().all(told) {
         apart.insert(0, "trace");
     }
     let mut parts = Vec::new();
@@ -366,19 +318,6 @@ pub(super) fn write_losses(out: &mut impl io::Write, seen: &Losses) -> io::Resul
     } else {
         writeln!(out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))
     }
-}
-
-/// A time span, to three digits.
-pub(crate) fn duration(ns: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")];
-    for (unit, name) in UNITS {
-        if ns >= unit {
-            let value = ns as f64 / unit as f64;
-            let decimals = if value >= 100.0 { 0 } else { 1 };
-            return format!("{value:.decimals$} {name}");
-        }
-    }
-    format!("{ns} ns")
 }
 
 /// The plan as `fdtrace doctor` prints it: a line a hop.

@@ -3,24 +3,43 @@
 //! Actors say what they asked the kernel and what it answered, never what they make of it. Some
 //! facts are checkpoints: the actor stands still until the verifier has looked.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cause, Fate};
+use crate::model::{Cause, Fate, FileKind, Hop};
 
 /// Who reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// Process id in the initial pid namespace, whatever namespace the actor is in.
     pub pid: u32,
-    /// Thread id, likewise.
+    /// Thread id in the initial pid namespace.
     pub tid: u32,
+}
+
+/// Name of a message within its scenario.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageName(String);
+
+impl From<&str> for MessageName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl fmt::Display for MessageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// One report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fact")]
 pub enum Fact {
-    /// A process plays a part in the scenario.
+    /// A process takes part in the scenario.
     Joined {
         /// The process.
         actor: Actor,
@@ -30,7 +49,7 @@ pub enum Fact {
         /// The sender.
         actor: Actor,
         /// Name of the message within the scenario.
-        message: String,
+        message: MessageName,
         /// Descriptors, in order.
         fds: Vec<i32>,
         /// Whether the verifier may hold duplicates, so that someone still has the original.
@@ -41,7 +60,7 @@ pub enum Fact {
         /// The sender.
         actor: Actor,
         /// Name of the message.
-        message: String,
+        message: MessageName,
         /// Descriptors, in order.
         fds: Vec<i32>,
         /// When it was called and when it returned, CLOCK_MONOTONIC nanoseconds.
@@ -52,7 +71,7 @@ pub enum Fact {
         /// The sender.
         actor: Actor,
         /// Name of the message.
-        message: String,
+        message: MessageName,
         /// Descriptors, in order.
         fds: Vec<i32>,
         /// When it was called and when it returned, CLOCK_MONOTONIC nanoseconds.
@@ -65,7 +84,7 @@ pub enum Fact {
     /// one file more than once must happen as often, such as a peek before a delivery.
     Fate {
         /// Name of the message.
-        message: String,
+        message: MessageName,
         /// Which of its files: the first, and one past the last.
         files: (usize, usize),
         /// How they must end.
@@ -88,7 +107,7 @@ pub enum Fact {
         /// The receiver.
         actor: Actor,
         /// Name of the message.
-        message: String,
+        message: MessageName,
         /// What was written for each of its files, in order: a new descriptor, or the negative
         /// errno that a refused one left in its place. Files that left nothing are not here.
         fds: Vec<i32>,
@@ -110,39 +129,39 @@ pub enum Fact {
         /// The descriptor.
         fd: i32,
         /// The message it might be taken to come from.
-        message: String,
+        message: MessageName,
         /// The file in that message it might be taken for.
         index: usize,
     },
     /// What kind of file the trace must say that a message's is.
     Kind {
         /// Name of the message.
-        message: String,
+        message: MessageName,
         /// The file's place in it.
         index: usize,
-        /// The kind, in the words of the output.
-        kind: String,
+        /// The kind.
+        kind: FileKind,
     },
     /// A file's reference count at a hop can be nothing else than this.
     Refs {
         /// Name of the message.
-        message: String,
-        /// Name of the hop.
-        hop: String,
+        message: MessageName,
+        /// The hop.
+        hop: Hop,
         /// The count.
         refs: i64,
     },
     /// Nobody but the kernel's path takes or gives up references to the message's files while it
-    /// is under way, so the ledger must come out even; unless other scenarios are played meanwhile.
+    /// is under way, so the ledger must come out even; unless other scenarios run meanwhile.
     Undisturbed {
         /// Name of the message.
-        message: String,
+        message: MessageName,
     },
     /// Checkpoint, with a question: did the kernel give two files, one after the other, the same
     /// address?
     AddressReused {
         /// Messages that carried the two.
-        messages: (String, String),
+        messages: (MessageName, MessageName),
     },
     /// The scenario needs what this machine lacks.
     Skipped {

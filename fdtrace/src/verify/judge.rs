@@ -1,4 +1,4 @@
-//! Judge: one scenario's facts, transfers and testimonies to its outcome. Pure.
+//! Judge: from one scenario's facts, transfers and testimonies to a judgement. Pure.
 //!
 //! Every descriptor that the system calls passed must be in the trace, under the same numbers, at
 //! the right time, with the fate and the cause that the scenario knows it to have, as often as it
@@ -10,18 +10,17 @@ mod sight;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Fact, Group, Mistakable, Record, Scenario, is_of};
+use super::{Fact, Group, Mistakable, Record, Scenario, fact::MessageName, is_of};
 use crate::{
-    explain::Story,
     judge::{Meanwhile, ledger},
-    model::{Judged, Transfer, Verdict},
+    model::{Judged, Transfer, Verdict, named},
     plan::Plan,
     witness::{Testimony, Witness},
 };
 
+named! { "kebab-case";
 /// How a scenario ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Result {
+pub enum ScenarioResult {
     /// Everything was as it must be.
     Pass,
     /// Something was not.
@@ -31,18 +30,6 @@ pub enum Result {
     /// Events were lost, or a hop was not watched, that the answer needs.
     Inconclusive,
 }
-
-impl Result {
-    /// In a word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-            Self::Inconclusive => "inconclusive",
-        }
-    }
 }
 
 /// What a witness said of all descriptors it was asked about.
@@ -56,24 +43,20 @@ pub struct WitnessReport {
     pub mistakable: bool,
 }
 
-/// What became of a scenario.
+/// What the judge found of one run of a scenario.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Judgement {
     /// The scenario.
     pub name: &'static str,
     /// Its group.
     pub group: Group,
-    /// Which time it was played, from 1.
-    pub round: u32,
     /// How it ended.
-    pub result: Result,
+    pub result: ScenarioResult,
     /// Why, unless it passed.
     pub reason: Option<String>,
-    /// All that it needs is watched here, and what was lost alone left it open: played again, it may
+    /// All that it needs is watched here, and what was lost alone left it open: the next run may
     /// pass.
     pub lossy: bool,
-    /// Why it was played again, by play, where losses left it open before.
-    pub retried: Vec<String>,
     /// Its transfers, in the order in which they ended.
     pub transfers: Vec<Judged>,
     /// What the witnesses said.
@@ -82,8 +65,6 @@ pub struct Outcome {
     pub mistakable: Vec<Verdict>,
     /// How long it took.
     pub elapsed: Duration,
-    /// What the kernel did, where somebody wants to be told.
-    pub story: Option<Box<Story>>,
 }
 
 pub(super) fn judge(
@@ -93,13 +74,13 @@ pub(super) fn judge(
     plan: &Plan,
     lossless: bool,
     elapsed: Duration,
-) -> Outcome {
+) -> Judgement {
     let pids = record.pids();
     let mut lossless = lossless;
     let mut judged = Vec::new();
     for (transfer, meanwhile) in transfers {
         if is_of(&transfer, &pids) {
-            // A run that was skipped before the scenario began leaves open what may have been on its way.
+            // A program's run that was skipped before the scenario began leaves open what may have been on its way.
             lossless &= meanwhile == Meanwhile::AllSeen;
             judged.push(Judged::of(transfer, |hop| plan.watches(hop), meanwhile));
         }
@@ -109,19 +90,16 @@ pub(super) fn judge(
         lossless,
         ..Findings::default()
     };
-    let mut outcome = Outcome {
+    let mut judgement = Judgement {
         name: scenario.name,
         group: scenario.group,
-        round: 1,
-        result: Result::Pass,
+        result: ScenarioResult::Pass,
         reason: None,
         lossy: false,
-        retried: Vec::new(),
         transfers,
         witnesses: Vec::new(),
         mistakable: Vec::new(),
         elapsed,
-        story: None,
     };
     findings.failed.extend(record.trouble.iter().cloned());
     findings.failed.extend(record.leaks.iter().cloned());
@@ -134,38 +112,38 @@ pub(super) fn judge(
             _ => {}
         }
     }
-    let matched = messages::pair(record, &outcome.transfers, plan, &mut findings);
-    check_files(record, &outcome.transfers, &matched, &mut findings);
-    outcome.mistakable = record
+    let matched = messages::pair(record, &judgement.transfers, plan, &mut findings);
+    check_files(record, &judgement.transfers, &matched, &mut findings);
+    judgement.mistakable = record
         .mistakable
         .iter()
-        .map(|mistakable| judge_mistakable(mistakable, &outcome.transfers, &matched))
+        .map(|mistakable| judge_mistakable(mistakable, &judgement.transfers, &matched))
         .collect();
-    for verdict in &outcome.mistakable {
+    for verdict in &judgement.mistakable {
         findings.expect("the trace, of another file,", Verdict::Different, *verdict);
     }
-    outcome.witnesses = hear(record, &mut findings);
+    judgement.witnesses = hear(record, &mut findings);
 
     let (result, reasons) = if let Some(why) = short.first()
         && !findings.contradicted
     {
         // What went wrong besides came of it.
-        (Result::Skip, vec![why.to_string()])
+        (ScenarioResult::Skip, vec![why.to_string()])
     } else if !findings.failed.is_empty() {
-        (Result::Fail, findings.failed)
+        (ScenarioResult::Fail, findings.failed)
     } else if !findings.unwatched.is_empty() {
-        (Result::Inconclusive, findings.unwatched)
+        (ScenarioResult::Inconclusive, findings.unwatched)
     } else if !findings.open.is_empty() {
-        outcome.lossy = !lossless;
-        (Result::Inconclusive, findings.open)
+        judgement.lossy = !lossless;
+        (ScenarioResult::Inconclusive, findings.open)
     } else if !findings.skipped.is_empty() {
-        (Result::Skip, findings.skipped)
+        (ScenarioResult::Skip, findings.skipped)
     } else {
-        (Result::Pass, Vec::new())
+        (ScenarioResult::Pass, Vec::new())
     };
-    outcome.result = result;
-    outcome.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-    outcome
+    judgement.result = result;
+    judgement.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    judgement
 }
 
 /// What speaks against a pass.
@@ -212,7 +190,7 @@ impl Findings {
     }
 
     /// Checks a transfer that an actor's message has.
-    fn check(&mut self, message: &str, judged: &Judged) {
+    fn check(&mut self, message: &MessageName, judged: &Judged) {
         let transfer = &judged.transfer;
         if transfer.fate.installs() {
             let verdict = judged.verdict.unwrap_or(Verdict::Unverified);
@@ -231,11 +209,11 @@ impl Findings {
 }
 
 /// For each message, where its transfers are, in the order of its descriptors.
-type Matched = BTreeMap<String, Vec<Option<usize>>>;
+type Matched = BTreeMap<MessageName, Vec<Option<usize>>>;
 
 /// Holds what the trace says of files to what the scenario says of them.
 fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, findings: &mut Findings) {
-    let of = |message: &String| {
+    let of = |message: &MessageName| {
         let places = matched.get(message).into_iter().flatten().flatten();
         places.map(|place| &transfers[*place].transfer)
     };
@@ -243,7 +221,7 @@ fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, finding
         match fact {
             Fact::Refs { message, hop, refs } => {
                 for transfer in of(message) {
-                    let seen = transfer.hops.iter().find(|seen| seen.hop.name() == hop);
+                    let seen = transfer.hops.iter().find(|seen| seen.hop == *hop);
                     let found = seen.and_then(|seen| seen.refs);
                     if found != Some(*refs) {
                         findings.wrong(format!(
@@ -262,7 +240,7 @@ fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, finding
                     continue;
                 };
                 let found = transfers[place].transfer.file.kind();
-                if found != kind {
+                if found != *kind {
                     findings.wrong(format!(
                         "the trace calls file {} of {message} {found}, and it is {kind}",
                         index + 1

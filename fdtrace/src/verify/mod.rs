@@ -2,21 +2,22 @@
 //! judges.
 //!
 //! ```text
-//! scenario ──▶ stage: fdtrace again, as actors ──facts──▶ ┐
-//!     tracer ──▶ tracker ──transfers────────────────────▶ ├─▶ judge ──▶ outcome
+//! scenario ──▶ runner: fdtrace again, as actors ──facts──▶ ┐
+//!     tracer ──▶ tracker ──transfers────────────────────▶ ├─▶ judge ──▶ judgement
 //!     witnesses, at checkpoints ──testimonies───────────▶ ┘
 //! ```
 
 mod bpf;
+mod entry;
 pub mod fact;
 mod judge;
-mod onlooker;
+mod observer;
 mod release;
+#[allow(unsafe_code)]
+pub mod runner;
+mod runner_process;
 mod scenarios;
 mod selection;
-#[allow(unsafe_code)]
-pub mod stage;
-mod stage_process;
 #[allow(unsafe_code)]
 mod ways;
 
@@ -29,12 +30,13 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use fact::{Actor, Answer, Fact};
-pub use judge::{Outcome, Result as ScenarioResult, WitnessReport};
-pub use onlooker::Onlooker;
+pub use entry::main;
+use fact::{Actor, Answer, Fact, MessageName};
+pub use judge::{Judgement, ScenarioResult, WitnessReport};
+pub use observer::Observer;
+use runner_process::{RunnerProcess, Said};
 pub use scenarios::{Group, Scenario, all, find};
 pub use selection::{SelectionError, select};
-use stage_process::{Said, StageProcess};
 
 use crate::{
     judge::Meanwhile,
@@ -46,11 +48,11 @@ use crate::{
     witness::{self, Originals, Testimony, Witness},
 };
 
-/// The hidden argument with which fdtrace starts itself as a stage.
-pub const STAGE_ARGUMENT: &str = "__stage";
+/// The hidden argument with which fdtrace starts itself as a runner.
+pub const RUNNER_ARGUMENT: &str = "__runner";
 
-/// What the process is called in which a scenario is played.
-pub(crate) const STAGE_NAME: &str = "stage";
+/// What the process is called that runs a scenario.
+pub(crate) const RUNNER_NAME: &str = "runner";
 
 /// How long actors that were killed may take to be gone.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
@@ -58,26 +60,26 @@ const REAP_LIMIT: Duration = Duration::from_secs(5);
 /// Ended transfers that are kept until it is known whose they are.
 const TRANSFERS_WAITING: usize = 1 << 16;
 
-/// Lines that stages may be ahead of the verifier.
+/// Lines that runners may be ahead of the verifier.
 const LINES_WAITING: usize = 64;
 
-/// Plays scenarios, one or several at a time, in front of one tracer.
+/// Runs scenarios, one or several at a time, in front of one tracer.
 ///
 /// All that is known is in one place and changes in one loop ([`Verifier::next`]): lines from the
-/// stages come through a channel, records from the ring buffer. What the tracer sees is kept apart
-/// by process id, for each stage has processes of its own.
+/// runners come through a channel, records from the ring buffer. What the tracer sees is kept apart
+/// by process id, for each runner has processes of its own.
 pub struct Verifier {
     live: Live,
     /// The scenarios under way, by the order in which they began.
-    plays: BTreeMap<u64, Play>,
+    runs: BTreeMap<u64, Run>,
     begun: u64,
     /// Transfers that have ended while something was under way.
     closed: Vec<Ended>,
     closed_in_all: u64,
-    /// Where stages speak to the verifier, and where it listens.
+    /// Where runners speak to the verifier, and where it listens.
     said: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
     limit: Duration,
-    onlooker: Box<dyn Onlooker>,
+    observer: Box<dyn Observer>,
 }
 
 /// A transfer that has ended.
@@ -89,12 +91,12 @@ struct Ended {
     meanwhile: Meanwhile,
 }
 
-/// Why a scenario could not be played to a judgement.
+/// Why a scenario could not be run to a judgement.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The stage cannot be started or talked to.
+    /// The runner cannot be started or talked to.
     #[error("cannot {action}")]
-    Stage {
+    Runner {
         /// What failed.
         action: &'static str,
         /// Why.
@@ -109,12 +111,12 @@ pub enum VerifyError {
 }
 
 /// A scenario under way.
-struct Play {
+struct Run {
     scenario: &'static Scenario,
-    stage: StageProcess,
+    runner: RunnerProcess,
     record: Record,
     /// By message, what was sent.
-    originals: HashMap<String, Originals>,
+    originals: HashMap<MessageName, Originals>,
     begin: Instant,
     /// When it must have ended; and once it is late, when its actors must be gone.
     deadline: tokio::time::Instant,
@@ -126,12 +128,12 @@ struct Play {
     closed_before: u64,
 }
 
-/// What was gathered while a scenario played.
+/// What was gathered while a scenario ran.
 #[derive(Default)]
 struct Record {
     facts: Vec<Fact>,
     /// By message, what each witness said of each received descriptor.
-    testimonies: HashMap<String, Vec<Vec<Testimony>>>,
+    testimonies: HashMap<MessageName, Vec<Vec<Testimony>>>,
     /// In the order of `Fact::Mistakable`.
     mistakable: Vec<Mistakable>,
     /// In the order of `Fact::InFlight`.
@@ -168,21 +170,16 @@ impl Record {
     }
 }
 
-/// Whether one of these processes had a part in the transfer.
+/// Whether one of these processes took part in the transfer.
 fn is_of(transfer: &Transfer, pids: &HashSet<u32>) -> bool {
-    let sender = transfer.sender.as_ref().map(|sender| sender.pid);
-    let receiver = transfer.receiver.as_ref().map(|receiver| receiver.pid);
-    [sender, receiver]
-        .into_iter()
-        .flatten()
-        .any(|pid| pids.contains(&pid))
+    transfer.is_of(|pid| pids.contains(&pid))
 }
 
 /// A descriptor that is not what it might be taken for, and what the witnesses said of that.
 struct Mistakable {
     actor: Actor,
     fd: i32,
-    message: String,
+    message: MessageName,
     index: usize,
     pointer: Option<u64>,
     testimonies: Vec<Testimony>,
@@ -194,19 +191,19 @@ impl Verifier {
     pub fn new(live: Live, limit: Duration) -> Self {
         Self {
             live,
-            plays: BTreeMap::new(),
+            runs: BTreeMap::new(),
             begun: 0,
             closed: Vec::new(),
             closed_in_all: 0,
             said: mpsc::channel(LINES_WAITING),
             limit,
-            onlooker: Box::new(()),
+            observer: Box::new(()),
         }
     }
 
-    /// Lets somebody look on at everything that is played from now on.
-    pub fn show_to(&mut self, onlooker: Box<dyn Onlooker>) {
-        self.onlooker = onlooker;
+    /// Shows an observer everything that is run from now on.
+    pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
+        self.observer = observer;
     }
 
     /// What watches.
@@ -246,29 +243,29 @@ impl Verifier {
     /// How many scenarios are under way.
     #[must_use]
     pub fn under_way(&self) -> usize {
-        self.plays.len()
+        self.runs.len()
     }
 
     /// Begins a scenario and gives the number that [`Verifier::next`] will name it by.
     ///
     /// # Errors
-    /// If the stage cannot be started, or the tracer's counters not be read.
+    /// If the runner cannot be started, or the tracer's counters not be read.
     pub fn begin(&mut self, scenario: &'static Scenario) -> Result<u64, VerifyError> {
         let losses = self.read_losses()?;
         let number = self.begun;
-        let stage = StageProcess::start(scenario.name, number, self.said.0.clone())?;
+        let runner = RunnerProcess::start(scenario.name, number, self.said.0.clone())?;
         let record = Record {
-            accompanied: !self.plays.is_empty(),
+            accompanied: !self.runs.is_empty(),
             ..Record::default()
         };
-        for play in self.plays.values_mut() {
-            play.record.accompanied = true;
+        for run in self.runs.values_mut() {
+            run.record.accompanied = true;
         }
-        self.plays.insert(
+        self.runs.insert(
             number,
-            Play {
+            Run {
                 scenario,
-                stage,
+                runner,
                 record,
                 originals: HashMap::new(),
                 begin: Instant::now(),
@@ -284,14 +281,14 @@ impl Verifier {
     }
 
     /// Waits until one of the scenarios under way has ended, and judges it; `None` if none is.
-    /// When this is dropped together with the verifier, every stage dies with it.
+    /// When this is dropped together with the verifier, every runner dies with it.
     ///
     /// # Errors
-    /// If a stage cannot be talked to, or the tracer's counters not be read. What goes wrong
-    /// within a scenario is its outcome, not an error.
-    pub async fn next(&mut self) -> Result<Option<(u64, Outcome)>, VerifyError> {
-        while let Some(deadline) = self.plays.values().map(|play| play.deadline).min() {
-            // The select below may prefer what is there already: a stage that never stops talking
+    /// If a runner cannot be talked to, or the tracer's counters not be read. What goes wrong
+    /// within a scenario is in its judgement, not an error.
+    pub async fn next(&mut self) -> Result<Option<(u64, Judgement)>, VerifyError> {
+        while let Some(deadline) = self.runs.values().map(|run| run.deadline).min() {
+            // The select below may prefer what is there already: a runner that never stops talking
             // would never run out of time.
             if tokio::time::Instant::now() >= deadline {
                 if let Some(number) = self.end_late() {
@@ -321,42 +318,42 @@ impl Verifier {
         Ok(None)
     }
 
-    /// Kills the stages that are over their time. Gives one that did not go even then.
+    /// Kills the runners that are over their time. Gives one that did not go even then.
     fn end_late(&mut self) -> Option<u64> {
         let now = tokio::time::Instant::now();
         let limit = self.limit;
-        for (number, play) in &mut self.plays {
-            if now < play.deadline {
+        for (number, run) in &mut self.runs {
+            if now < run.deadline {
                 continue;
             }
-            if play.late {
+            if run.late {
                 return Some(*number);
             }
-            play.late = true;
-            play.deadline = now + REAP_LIMIT;
-            play.record.trouble.push(format!(
+            run.late = true;
+            run.deadline = now + REAP_LIMIT;
+            run.record.trouble.push(format!(
                 "it was not done after {} s and was ended",
                 limit.as_secs_f64()
             ));
-            play.stage.kill();
+            run.runner.kill();
         }
         None
     }
 
-    /// Takes in what a stage said. Gives its number if that was its last word.
+    /// Takes in what a runner said. Gives its number if that was its last word.
     async fn hear(&mut self, said: Said) -> Result<Option<u64>, VerifyError> {
-        // One whose stage did not go in time is finished with.
-        let Some(mut play) = self.plays.remove(&said.number) else {
+        // One whose runner did not go in time is finished with.
+        let Some(mut run) = self.runs.remove(&said.number) else {
             return Ok(None);
         };
         let line = match said.line {
             Ok(Some(line)) => line,
             Ok(None) => {
-                self.plays.insert(said.number, play);
+                self.runs.insert(said.number, run);
                 return Ok(Some(said.number));
             }
             Err(source) => {
-                return Err(VerifyError::Stage {
+                return Err(VerifyError::Runner {
                     action: "read an actor's facts",
                     source,
                 });
@@ -364,39 +361,38 @@ impl Verifier {
         };
         match serde_json::from_str::<Fact>(&line) {
             Ok(fact) => {
-                let answer = self.look(&fact, &mut play.originals, &mut play.record);
+                let answer = self.look(&fact, &mut run.originals, &mut run.record);
                 // What led here is told before where it led to.
                 self.drain()?;
-                self.onlooker
-                    .see(said.number, &fact, self.live.tracer_mut());
+                self.observer
+                    .on_fact(said.number, &fact, self.live.tracer_mut());
                 let checkpoint = fact.is_checkpoint();
-                play.record.facts.push(fact);
+                run.record.facts.push(fact);
                 if checkpoint {
-                    play.stage.answer(answer).await;
+                    run.runner.answer(answer).await;
                 }
             }
             Err(error) => {
                 let trouble = format!("an actor said {line:?}: {error}");
-                play.record.trouble.push(trouble);
+                run.record.trouble.push(trouble);
             }
         }
-        self.plays.insert(said.number, play);
+        self.runs.insert(said.number, run);
         Ok(None)
     }
 
     /// Ends a scenario whose actors are gone, and judges it.
-    async fn finish(&mut self, number: u64) -> Result<(u64, Outcome), VerifyError> {
-        let Some(mut play) = self.plays.remove(&number) else {
+    async fn finish(&mut self, number: u64) -> Result<(u64, Judgement), VerifyError> {
+        let Some(mut run) = self.runs.remove(&number) else {
             unreachable!("it is under way");
         };
-        play.stage.end().await;
-        release::all_gone(std::mem::take(&mut play.record.actors)).await;
-        self.expect_released(&play.originals, &mut play.record)
-            .await;
+        run.runner.end().await;
+        release::all_gone(std::mem::take(&mut run.record.actors)).await;
+        self.expect_released(&run.originals, &mut run.record).await;
         self.drain()?;
-        let pids = play.record.pids();
+        let pids = run.record.pids();
         // The actors are gone, and with them every socket that could still deliver.
-        if self.plays.is_empty() {
+        if self.runs.is_empty() {
             self.live.pipeline_mut().end();
         } else {
             let pipeline = self.live.pipeline_mut();
@@ -404,13 +400,13 @@ impl Verifier {
         }
         self.collect_closed()?;
         let lossless =
-            self.read_losses()?.same_gaps(&play.losses) && self.undecodable() == play.undecodable;
+            self.read_losses()?.same_gaps(&run.losses) && self.undecodable() == run.undecodable;
         let (own, others): (Vec<_>, _) = std::mem::take(&mut self.closed)
             .into_iter()
             .partition(|ended| is_of(&ended.transfer, &pids));
         self.closed = others;
         // What ended before any of the others began can be nobody's.
-        let earliest = self.plays.values().map(|play| play.closed_before).min();
+        let earliest = self.runs.values().map(|run| run.closed_before).min();
         self.closed
             .retain(|ended| earliest.is_some_and(|earliest| ended.before >= earliest));
         let own = own.into_iter().map(|ended| {
@@ -420,22 +416,22 @@ impl Verifier {
             };
             (ended.transfer, meanwhile)
         });
-        let outcome = judge::judge(
-            play.scenario,
-            &play.record,
+        let judgement = judge::judge(
+            run.scenario,
+            &run.record,
             own.collect(),
             self.live.tracer().plan(),
             lossless,
-            play.begin.elapsed(),
+            run.begin.elapsed(),
         );
-        Ok((number, outcome))
+        Ok((number, judgement))
     }
 
     /// What the verifier does at a fact, while the actor stands still.
     fn look(
         &mut self,
         fact: &Fact,
-        originals: &mut HashMap<String, Originals>,
+        originals: &mut HashMap<MessageName, Originals>,
         record: &mut Record,
     ) -> Answer {
         match fact {
@@ -448,7 +444,7 @@ impl Verifier {
                 let snapshot = self.snapshot(actor.pid, record);
                 let mut sent = Originals::seen(actor.pid, fds, &snapshot);
                 if *hold
-                    && self.onlooker.lets_hold()
+                    && self.observer.allows_duplicates()
                     && let Err(error) = sent.hold(actor.pid, fds)
                 {
                     record.note(&error);
@@ -542,8 +538,8 @@ impl Verifier {
     }
 
     fn drain(&mut self) -> Result<(), VerifyError> {
-        let onlooker = &mut self.onlooker;
-        self.live.take_in(&mut |event| onlooker.hear(event))?;
+        let observer = &mut self.observer;
+        self.live.take_in(&mut |event| observer.on_event(event))?;
         self.collect_closed()
     }
 
@@ -575,9 +571,9 @@ impl Verifier {
     /// does anything, so whose the older ones are is known by now.
     fn forget_strangers(&mut self) {
         let pids: HashSet<u32> = self
-            .plays
+            .runs
             .values()
-            .flat_map(|play| play.record.pids())
+            .flat_map(|run| run.record.pids())
             .collect();
         let newer = self.closed_in_all - TRANSFERS_WAITING as u64 / 2;
         self.closed

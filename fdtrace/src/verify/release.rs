@@ -6,7 +6,7 @@ use std::{collections::HashMap, io, os::fd::OwnedFd, process, time::Duration};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Fact, REAP_LIMIT, Record, Verifier};
+use super::{Fact, REAP_LIMIT, Record, Verifier, fact::MessageName};
 use crate::{
     kernel::sys::{open_process, wait_on},
     model::Fate,
@@ -42,7 +42,7 @@ impl Verifier {
     /// Waits until nobody but the verifier refers to the originals it holds, or says who does.
     pub(super) async fn expect_released(
         &mut self,
-        originals: &HashMap<String, Originals>,
+        originals: &HashMap<MessageName, Originals>,
         record: &mut Record,
     ) {
         let held = originals
@@ -98,13 +98,13 @@ impl Verifier {
 }
 
 /// Whether the scenario leaves some of the message's files in a queue.
-fn stays_queued(record: &Record, name: &str) -> bool {
+fn stays_queued(record: &Record, name: &MessageName) -> bool {
     record.facts.iter().any(
         |fact| matches!(fact, Fact::Fate { message, fate: Fate::Queued, .. } if message == name),
     )
 }
 
-fn say(message: &str, left: Surplus) -> String {
+fn say(message: &MessageName, left: Surplus) -> String {
     let Surplus { index, refs } = left;
     let file = index + 1;
     match refs {

@@ -1,7 +1,7 @@
 //! Selection: from the words of a command line to scenarios. Pure.
 //!
 //! A word is a scenario's name, a group's, or a pattern that names are matched against. What
-//! several words select is played once, in the catalogue's order, whatever the words' order:
+//! several words select is run once, in the catalogue's order, whatever the words' order:
 //! the same selection gives the same report.
 
 use fast_glob::{glob_match, validate};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::{Judged, Losses, PlanEntry, ProgramCost, Tally, UnreadQueues};
+use crate::model::{Judged, Losses, Machine, PlanEntry, ProgramCost, Tally, UnreadQueues};
 
 /// What is known before the first transfer.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub struct TraceStart<'a> {
     pub wall_ns: u64,
     /// CLOCK_MONOTONIC of the same moment, nanoseconds.
     pub t_ns: u64,
+    /// Which machine it was, and which of its boots.
+    pub machine: &'a Machine,
     /// What local time is ahead of UTC, seconds.
     pub utc_offset_s: i32,
     /// How each hop is watched.

@@ -1,6 +1,6 @@
 //! Which transfers to show.
 
-use crate::model::{Fate, Transfer};
+use crate::model::{Fate, FileKind, Transfer};
 
 /// What the user asked to see. Within one list any will do; every list that is not empty must
 /// agree.
@@ -15,7 +15,7 @@ pub struct Selection {
     /// How it ended.
     pub fates: Vec<Fate>,
     /// What kind of file it is.
-    pub kinds: Vec<String>,
+    pub kinds: Vec<FileKind>,
 }
 
 impl Selection {
@@ -33,7 +33,7 @@ impl Selection {
                     .flatten()
                     .any(|(pid, comm)| self.accepts_end(pid, comm)))
             && (self.fates.is_empty() || self.fates.contains(&transfer.fate))
-            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == transfer.file.kind()))
+            && (self.kinds.is_empty() || self.kinds.contains(&transfer.file.kind()))
     }
 
     fn accepts_anyone(&self) -> bool {

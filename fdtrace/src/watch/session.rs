@@ -51,6 +51,7 @@ impl<'a> Session<'a> {
             kernel: &header.kernel,
             wall_ns: header.wall_ns,
             t_ns: header.t_ns,
+            machine: &header.machine,
             utc_offset_s: header.utc_offset_s,
             plan: &header.plan,
         })?;

@@ -194,6 +194,7 @@ impl Options {
             utc_offset_s: clock::utc_offset_s(wall_ns),
             kptr_restrict,
             plan: tracer.plan().entries(),
+            machine: kernel::machine(),
             coverage: tracer.coverage(),
             filtered: self.filter.is_on(),
             unread_at_start,

@@ -52,7 +52,7 @@ fn a_socket_in_a_queue_is_looked_into() {
     assert_eq!(rows[0]["garbage"], false);
     let rows = in_socket(middle_ino);
     assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0]["file"]["ino"], inner_ino);
+    assert_eq!(rows[0]["file"]["ino"], inner_ino.to_string());
     assert_eq!(found.of(&outer.receiver).len(), 1);
 }
 

@@ -51,13 +51,13 @@ fn one_file_is_found_once_in_each_type_of_socket() {
         let metadata = file.metadata().expect("it is open");
         assert_eq!(row["file"]["kind"], "regular");
         assert_eq!(row["file"]["path"].as_str(), path.to_str());
-        assert_eq!(row["file"]["ino"], metadata.ino());
+        assert_eq!(row["file"]["ino"], metadata.ino().to_string());
         assert_eq!(row["file"]["mode"], metadata.mode());
-        assert_eq!(row["description"].as_str(), path.to_str());
+        assert_eq!(row["file"]["description"].as_str(), path.to_str());
         // Ours, and the message's.
         assert_eq!(row["refs"], 2);
         assert_eq!(row["links"], 1);
-        assert_eq!(row["deleted"], false);
+        assert_eq!(row["file"]["deleted"], false);
         assert_eq!(row["garbage"], false);
         let accmode = row["file"]["flags"].as_i64().expect("flags") & i64::from(libc::O_ACCMODE);
         assert_eq!(accmode, i64::from(libc::O_WRONLY));
@@ -107,7 +107,13 @@ fn full_messages_are_read_whole_and_in_order() {
             libc::O_WRONLY
         };
         expected.push(serde_json::json!([
-            position, count, before, index, access, "pipe", ino
+            position,
+            count,
+            before,
+            index,
+            access,
+            "pipe",
+            ino.to_string()
         ]));
     }
     let seen: Vec<Value> = rows
@@ -255,13 +261,13 @@ fn a_deleted_file_is_told_from_one_that_is_not() {
     let rows = found.of(&pair.receiver);
     assert_eq!(rows.len(), 1);
     let row = rows[0];
-    assert_eq!(row["deleted"], true);
+    assert_eq!(row["file"]["deleted"], true);
     assert_eq!(row["links"], 0);
     // Nobody but the message has it.
     assert_eq!(row["refs"], 1);
     assert_eq!(row["file"]["path"].as_str(), gone_path.to_str());
     let description = format!("{} (deleted)", gone_path.display());
-    assert_eq!(row["description"].as_str(), Some(&*description));
+    assert_eq!(row["file"]["description"].as_str(), Some(&*description));
     assert_eq!(look(&[]).of(&pair.receiver).len(), 2);
 }
 
@@ -362,9 +368,12 @@ fn what_is_in_no_tree_is_called_as_proc_calls_it_and_sockets_by_their_addresses(
     assert_eq!(rows.len(), fds.len());
     for (row, fd) in rows.iter().zip(&fds[..3]) {
         let link = fs::read_link(format!("/proc/self/fd/{fd}")).expect("it is open");
-        assert_eq!(row["description"].as_str(), link.to_str());
+        assert_eq!(row["file"]["description"].as_str(), link.to_str());
     }
-    assert_eq!(rows[3]["description"], format!("tcp {address} listening"));
+    assert_eq!(
+        rows[3]["file"]["description"],
+        format!("tcp {address} listening")
+    );
 }
 
 #[test]
@@ -390,7 +399,12 @@ fn a_queued_socket_is_told_by_its_addresses() {
     let told: Vec<_> = found
         .of(&pair.receiver)
         .into_iter()
-        .map(|row| row["description"].as_str().expect("it is known").to_owned())
+        .map(|row| {
+            row["file"]["description"]
+                .as_str()
+                .expect("it is known")
+                .to_owned()
+        })
         .collect();
     let expected = [
         format!("tcp {address} listening"),

@@ -153,7 +153,7 @@ fn haproxy_hands_its_listeners_to_its_successor() {
         return;
     };
     let listening = traced.transfers.iter().filter(|transfer| {
-        let described = transfer["description"].as_str().unwrap_or_default();
+        let described = transfer["file"]["description"].as_str().unwrap_or_default();
         described.starts_with("tcp 127.0.0.1:") && described.ends_with(" listening")
     });
     assert_eq!(listening.count(), 2, "{:#?}", traced.transfers);
@@ -268,7 +268,7 @@ fn node_cluster_passes_connections_or_listeners() {
         let tcp: Vec<&str> = traced
             .transfers
             .iter()
-            .filter_map(|transfer| transfer["description"].as_str())
+            .filter_map(|transfer| transfer["file"]["description"].as_str())
             .filter(|described| described.starts_with("tcp"))
             .collect();
         assert!(!tcp.is_empty(), "{what}: {:#?}", traced.transfers);

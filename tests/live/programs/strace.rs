@@ -268,8 +268,13 @@ fn descriptors(text: &str) -> Vec<Named> {
 
 /// Whether what strace calls a file is what fdtrace says of it.
 pub(crate) fn agrees(name: &str, transfer: &serde_json::Value) -> bool {
-    let described = transfer["description"].as_str().unwrap_or_default();
-    let ino = || transfer["file"]["ino"].to_string();
+    let described = transfer["file"]["description"].as_str().unwrap_or_default();
+    let ino = || {
+        transfer["file"]["ino"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     if let Some((kind, inside)) = name.split_once(":[") {
         let inside = inside.strip_suffix(']').unwrap_or(inside);
         let protocol = kind.trim_end_matches("v6").to_lowercase();

@@ -73,7 +73,7 @@ fn what_was_queued_before_and_stays_so_is_told_of() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("stuck");
     let file = fs::File::create(&path).unwrap();
-    let ino = file.metadata().unwrap().ino();
+    let ino = file.metadata().unwrap().ino().to_string();
     let socket = sent_by_one_that_is_gone(&file);
     // Without a filter, as nobody does anything with it while it is watched.
     let tracing = Tracing::start(&[

@@ -51,7 +51,7 @@ fn ends(file: &fs::File, work: impl FnOnce()) -> Vec<String> {
     work();
     let run = tracing.stop();
     assert_eq!(run.code, Some(0), "{run:?}");
-    let ino = file.metadata().unwrap().ino();
+    let ino = file.metadata().unwrap().ino().to_string();
     let lines = lines(&run.stdout);
     let ours = transfers(&lines).into_iter();
     ours.filter(|transfer| transfer["file"]["ino"] == ino)
@@ -258,7 +258,7 @@ fn what_io_uring_sends_once_there_is_room_has_not_failed_before() {
 fn what_was_spliced_away_is_not_told_of_as_still_queued() {
     let _turn = take_turn!(tracing);
     let (gone, stays) = (create(), create());
-    let inodes = [&gone, &stays].map(|file| file.metadata().unwrap().ino());
+    let inodes = [&gone, &stays].map(|file| file.metadata().unwrap().ino().to_string());
     let pid = process::id().to_string();
     let tracing = Tracing::start(&[
         "trace",
@@ -284,15 +284,15 @@ fn what_was_spliced_away_is_not_told_of_as_still_queued() {
     let run = tracing.stop();
     drop((reader, receiver));
     let lines = lines(&run.stdout);
-    let of = |ino: u64| -> Vec<String> {
+    let of = |ino: &str| -> Vec<String> {
         let all = transfers(&lines).into_iter();
         all.filter(|transfer| transfer["file"]["ino"] == ino)
             .map(|transfer| transfer["fate"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(of(inodes[1]), ["queued", "queued"]);
+    assert_eq!(of(&inodes[1]), ["queued", "queued"]);
     // Where nothing shows a splice, its end is not known.
-    let spliced = of(inodes[0]);
+    let spliced = of(&inodes[0]);
     assert!(
         ["discarded", "unknown"].contains(&spliced[0].as_str()) && spliced.len() == 1,
         "{spliced:?}"

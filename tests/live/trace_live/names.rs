@@ -75,7 +75,7 @@ impl Play {
         let transfers = transfers(&lines);
         let descriptions: Vec<&str> = transfers
             .iter()
-            .map(|transfer| transfer["description"].as_str().unwrap_or_default())
+            .map(|transfer| transfer["file"]["description"].as_str().unwrap_or_default())
             .collect();
         assert_eq!(descriptions, self.truth, "{}", run.stderr);
         assert_eq!(lines.last().unwrap().get("undescribed"), None);
@@ -135,7 +135,7 @@ fn a_file_has_the_name_that_it_was_opened_by_and_has_now() {
     let transfers = play.check();
     let deleted = transfers
         .iter()
-        .filter(|transfer| transfer["deleted"] == true);
+        .filter(|transfer| transfer["file"]["deleted"] == true);
     assert_eq!(deleted.count(), 1, "{transfers:#?}");
 }
 

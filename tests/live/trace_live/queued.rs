@@ -54,7 +54,7 @@ fn traced(filter: [&str; 2], file: &fs::File, work: impl FnOnce()) -> Vec<Value>
     assert_eq!(recorded.code, Some(0), "{recorded:?}");
     let replayed = run(&mut fdtrace(&["replay", "--format", "json", recording]));
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
-    let ino = file.metadata().unwrap().ino();
+    let ino = file.metadata().unwrap().ino().to_string();
     let lines = lines(&replayed.stdout);
     let all = transfers(&lines).into_iter();
     all.filter(|transfer| transfer["file"]["ino"] == ino)

@@ -131,7 +131,7 @@ fn what_lies_where_nobody_leads_is_recorded() {
     let recorded = run(&mut command);
     let replayed = run(&mut fdtrace(&["replay", "--format", "json", file]));
     let lines = lines(&replayed.stdout);
-    let ino = lying.metadata().unwrap().ino();
+    let ino = lying.metadata().unwrap().ino().to_string();
     let ours: Vec<_> = transfers(&lines)
         .into_iter()
         .filter(|transfer| transfer["file"]["ino"] == ino)

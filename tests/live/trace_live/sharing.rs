@@ -104,7 +104,9 @@ fn shared_by(test: &str, jobs: &[&str]) -> Option<(Vec<u32>, Sent, Vec<Value>)> 
         return None;
     }
     lines.retain(|line| {
-        let ino = line["file"]["ino"].as_u64();
+        let ino = line["file"]["ino"]
+            .as_str()
+            .and_then(|ino| ino.parse().ok());
         line["type"] == "transfer" && ino.is_some_and(|ino| files.contains_key(&ino))
     });
     assert_eq!(transfers(&lines).len(), files.len(), "{run:?}");
@@ -114,7 +116,7 @@ fn shared_by(test: &str, jobs: &[&str]) -> Option<(Vec<u32>, Sent, Vec<Value>)> 
 
 /// The number is the file's, if there is one; and so is the thread.
 fn assert_true(transfer: &Value, sent: &Sent) {
-    let ino = transfer["file"]["ino"].as_u64().unwrap();
+    let ino = transfer["file"]["ino"].as_str().unwrap().parse().unwrap();
     let (fd, tid) = sent[&ino];
     let sender = &transfer["sender"];
     for (told, is) in [(&sender["fd"], fd), (&sender["tid"], tid)] {

@@ -21,9 +21,9 @@ fn explain(args: &[&str]) -> Run {
 }
 
 /// The acts of one kind.
-fn acts<'a>(story: &'a Value, kind: &'a str) -> Vec<&'a Value> {
-    let acts = story["acts"].as_array().expect("a list");
-    acts.iter().filter(|act| act["act"] == kind).collect()
+fn parts<'a>(story: &'a Value, kind: &'a str) -> Vec<&'a Value> {
+    let parts = story["parts"].as_array().expect("a list");
+    parts.iter().filter(|part| part["part"] == kind).collect()
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_story_shows_the_file_at_one_end_then_in_flight_then_at_both() {
     let run = explain(&["stream-one-fd", "--format", "json"]);
     let lines = Lines::of(&run);
     let story = lines.of_type("story").next().expect("a story");
-    let scenes = acts(story, "scene");
+    let scenes = parts(story, "moment");
     assert_eq!(scenes.len(), 3, "{story}");
     let places = |scene: usize| {
         let whereabouts = &scenes[scene]["whereabouts"][0];
@@ -54,7 +54,7 @@ fn a_story_shows_the_file_at_one_end_then_in_flight_then_at_both() {
     );
     let ending = &story["endings"][0];
     assert_eq!(ending["fate"], "delivered");
-    let kinds: Vec<&Value> = acts(story, "passage")
+    let kinds: Vec<&Value> = parts(story, "call")
         .iter()
         .map(|passage| &passage["kind"])
         .collect();
@@ -67,7 +67,7 @@ fn every_hop_that_is_watched_is_seen_in_its_function_and_no_other_is_claimed() {
     let run = explain(&["stream-one-fd", "--format", "json"]);
     let lines = Lines::of(&run);
     let story = lines.of_type("story").next().expect("a story");
-    let hops: Vec<&Value> = acts(story, "passage")
+    let hops: Vec<&Value> = parts(story, "call")
         .iter()
         .flat_map(|passage| passage["steps"].as_array().expect("a list"))
         .map(|step| &step["hop"])

@@ -47,7 +47,7 @@ pub(crate) fn marked(mark: &str) -> Vec<(i32, bool)> {
                 .split(|byte| *byte == 0)
                 .find(|it| *it == entry)?;
             let command = fs::read(process.path().join("cmdline")).ok()?;
-            let stage = command.split(|byte| *byte == 0).any(|it| it == b"__stage");
+            let stage = command.split(|byte| *byte == 0).any(|it| it == b"__runner");
             Some((pid, stage))
         });
     pids.collect()

@@ -11,7 +11,16 @@ use serde_json::{Map, Value};
 pub const PROMISED: &[(&str, &[&str])] = &[
     (
         "start",
-        &["schema_version", "fdtrace", "kernel", "wall_ns", "plan"],
+        &[
+            "schema_version",
+            "fdtrace",
+            "kernel",
+            "host",
+            "boot_id",
+            "wall_ns",
+            "mono_ns",
+            "plan",
+        ],
     ),
     (
         "hop",
@@ -26,11 +35,14 @@ pub const PROMISED: &[(&str, &[&str])] = &[
             "message",
             "index",
             "count",
+            "way",
             "file.ptr",
             "file.kind",
             "file.dev",
             "file.ino",
             "file.path",
+            "file.description",
+            "file.deleted",
             "file.flags",
             "sender.pid",
             "sender.tid",
@@ -144,6 +156,19 @@ impl Schema {
                         found.push(format!("{at} is {value}, not {argument}"));
                     }
                 }
+                "enum" => {
+                    if !argument
+                        .as_array()
+                        .is_some_and(|values| values.contains(value))
+                    {
+                        found.push(format!("{at} is {value}, none of {argument}"));
+                    }
+                }
+                "pattern" => {
+                    if let Some(text) = value.as_str().filter(|text| !matches(text, argument)) {
+                        found.push(format!("{at} is {text:?}, not {argument}"));
+                    }
+                }
                 "const" => {
                     if value != argument {
                         found.push(format!("{at} is {value}, not {argument}"));
@@ -228,6 +253,24 @@ impl Schema {
             // The nearest miss says most.
             _ => found.extend(tries.into_iter().min_by_key(Vec::len).unwrap_or_default()),
         }
+    }
+}
+
+/// Whether a text is of a pattern that the schema has.
+fn matches(text: &str, pattern: &Value) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match pattern.as_str() {
+        Some("^[0-9]+$") => digits(text),
+        Some("^(e[a-z0-9]+|errno-[0-9]+)$") => match text.strip_prefix("errno-") {
+            Some(number) => digits(number),
+            None => text.strip_prefix('e').is_some_and(|rest| {
+                !rest.is_empty()
+                    && rest
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            }),
+        },
+        other => panic!("the checker does not know the pattern {other:?}"),
     }
 }
 

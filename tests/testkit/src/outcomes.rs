@@ -1,16 +1,16 @@
 //! Made-up outcomes: nothing here comes from a kernel, so every oddity that one could produce can
 //! be put in.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fdtrace::{
     model::{
-        Cause, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Judged, Losses, Receiver, Sender,
-        Socket, SocketType, Transfer, Verdict,
+        Cause, Chain, Context, Fate, FileDescription, FileIdentity, FilePath, Hop, HopSeen, Judged,
+        Losses, Machine, Receiver, Sender, Socket, SocketType, Task, Transfer, Verdict,
     },
     plan::Attach,
-    report::{Report, Start, Summary},
-    verify::{Group, Outcome, ScenarioResult, WitnessReport},
+    report::{Report, ScenarioRun, Start, Summary},
+    verify::{Group, Judgement, ScenarioResult, WitnessReport},
     witness::Witness,
 };
 
@@ -106,6 +106,31 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
     }
 }
 
+/// The same with all that is known of its file and ends; the numbers are more than a double holds.
+fn described(mut judged: Judged) -> Judged {
+    let task = |uid| Task {
+        uid,
+        cgroup: (1 << 53) + 1,
+        ..Task::default()
+    };
+    judged.transfer.file.ino = u64::MAX;
+    judged.transfer.context = Context {
+        file: Some(Arc::new(FileDescription::Path(FilePath {
+            text: "/run/a b".to_owned(),
+            unlinked: true,
+            rootless: false,
+            cut: false,
+            detached: false,
+            mount_root: false,
+            mount_id: 1,
+        }))),
+        missing: None,
+        sender: Some(task(0)),
+        receiver: Some(task(1000)),
+    };
+    judged
+}
+
 /// What a witness says.
 pub fn witness(witness: Witness, verdict: Verdict, mistakable: bool) -> WitnessReport {
     WitnessReport {
@@ -115,27 +140,24 @@ pub fn witness(witness: Witness, verdict: Verdict, mistakable: bool) -> WitnessR
     }
 }
 
-/// A scenario that came to `result`, and of which nothing else is known.
-pub fn outcome(name: &'static str, result: ScenarioResult) -> Outcome {
-    Outcome {
+/// What the judge found of a scenario that passed.
+pub fn judgement(name: &'static str, result: ScenarioResult) -> Judgement {
+    Judgement {
         name,
         group: Group::Identity,
-        round: 1,
         result,
         reason: None,
         lossy: false,
-        retried: Vec::new(),
         transfers: Vec::new(),
         witnesses: Vec::new(),
         mistakable: Vec::new(),
         elapsed: Duration::from_micros(6100),
-        story: None,
     }
 }
 
 /// Three files arrived, and every witness says so.
-pub fn passed() -> Outcome {
-    Outcome {
+pub fn passed() -> ScenarioRun {
+    Judgement {
         transfers: vec![delivered(1, 0, 3), delivered(2, 1, 3), delivered(3, 2, 3)],
         witnesses: vec![
             witness(Witness::TaskFile, Verdict::Same, false),
@@ -143,26 +165,30 @@ pub fn passed() -> Outcome {
             witness(Witness::Offset, Verdict::Same, false),
             witness(Witness::ScmFds, Verdict::Same, false),
         ],
-        ..outcome("three-fds", ScenarioResult::Pass)
+        ..judgement("three-fds", ScenarioResult::Pass)
     }
+    .into()
 }
 
 /// What passed when it was played for the third time.
-pub fn retried() -> Outcome {
-    Outcome {
+pub fn retried() -> ScenarioRun {
+    ScenarioRun {
         retried: vec![
             "m's 10 → 21 not in the trace from end to end".to_owned(),
             "the trace says unknown of m's 11 where delivered is true".to_owned(),
         ],
-        transfers: vec![delivered(14, 0, 1)],
-        witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
-        ..outcome("relay", ScenarioResult::Pass)
+        ..Judgement {
+            transfers: vec![described(delivered(14, 0, 1))],
+            witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
+            ..judgement("relay", ScenarioResult::Pass)
+        }
+        .into()
     }
 }
 
 /// One file is told from another that looks like it.
-pub fn told_apart() -> Outcome {
-    Outcome {
+pub fn told_apart() -> ScenarioRun {
+    Judgement {
         transfers: vec![delivered(4, 0, 1)],
         witnesses: vec![
             witness(Witness::TaskFile, Verdict::Same, false),
@@ -170,37 +196,40 @@ pub fn told_apart() -> Outcome {
             witness(Witness::Kcmp, Verdict::Different, true),
         ],
         mistakable: vec![Verdict::Different],
-        ..outcome("reopened-path", ScenarioResult::Pass)
+        ..judgement("reopened-path", ScenarioResult::Pass)
     }
+    .into()
 }
 
 /// The file that arrived is another one than was sent.
-pub fn failed() -> Outcome {
+pub fn failed() -> ScenarioRun {
     let mut different = delivered(5, 0, 1);
     different.verdict = Some(Verdict::Different);
     different.transfer.chain = Chain::Differs { hop: Hop::Install };
     different.transfer.hops[2].file = FILE + 0x4000;
-    Outcome {
+    Judgement {
         reason: Some("the trace, of m, says different where same is true".to_owned()),
         transfers: vec![different],
         witnesses: vec![
             witness(Witness::TaskFile, Verdict::Same, false),
             witness(Witness::Kcmp, Verdict::Unverified, false),
         ],
-        ..outcome("stream-one-fd", ScenarioResult::Fail)
+        ..judgement("stream-one-fd", ScenarioResult::Fail)
     }
+    .into()
 }
 
 /// A scenario that cannot be played here.
-pub fn skipped() -> Outcome {
-    Outcome {
+pub fn skipped() -> ScenarioRun {
+    Judgement {
         reason: Some("a pid namespace cannot be made here: EPERM".to_owned()),
-        ..outcome("pid-namespace", ScenarioResult::Skip)
+        ..judgement("pid-namespace", ScenarioResult::Skip)
     }
+    .into()
 }
 
 /// Two of three transfers broke off where records were lost; of one not even the sender is known.
-pub fn inconclusive() -> Outcome {
+pub fn inconclusive() -> ScenarioRun {
     let mut transfers = vec![delivered(6, 0, 3), delivered(7, 1, 3), delivered(8, 2, 3)];
     for judged in &mut transfers[1..] {
         judged.verdict = Some(Verdict::Lost);
@@ -214,18 +243,19 @@ pub fn inconclusive() -> Outcome {
     transfers[2].transfer.queued_ns = None;
     transfers[2].transfer.socket = Socket::default();
     transfers[2].transfer.hops.remove(0);
-    Outcome {
+    Judgement {
         reason: Some(
             "m's 10 → 21 and 1 more of its descriptors not in the trace from end to end".to_owned(),
         ),
         transfers,
         witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
-        ..outcome("max-fds", ScenarioResult::Inconclusive)
+        ..judgement("max-fds", ScenarioResult::Inconclusive)
     }
+    .into()
 }
 
 /// A peek, a file without room, one still queued, and one that died with its socket.
-pub fn other_fates() -> Outcome {
+pub fn other_fates() -> ScenarioRun {
     let mut peeked = delivered(9, 0, 1);
     peeked.transfer.fate = Fate::Peeked;
     let receiver = peeked.transfer.receiver.as_mut().expect("it has one");
@@ -257,14 +287,15 @@ pub fn other_fates() -> Outcome {
         .transfer
         .hops
         .push(hop(Hop::End, 1_130_000_000, FILE, None));
-    Outcome {
+    Judgement {
         transfers: vec![peeked, truncated, queued, dropped],
-        ..outcome("peek", ScenarioResult::Pass)
+        ..judgement("peek", ScenarioResult::Pass)
     }
+    .into()
 }
 
 /// One of each kind.
-pub fn all_outcomes() -> Vec<Outcome> {
+pub fn all_outcomes() -> Vec<ScenarioRun> {
     vec![
         passed(),
         told_apart(),
@@ -296,11 +327,16 @@ pub fn losses() -> Losses {
 }
 
 /// Has `report` tell of a whole run on a recorded kernel.
-pub fn write(mut report: impl Report, kernel: &str, outcomes: &[Outcome], losses: Losses) {
+pub fn write(mut report: impl Report, kernel: &str, runs: &[ScenarioRun], losses: Losses) {
     let plan = plan_of(kernel, Attach::Tracepoint);
     let start = Start {
         version: "0.0.0",
-        wall_ns: 1_700_000_000_000_000_000,
+        wall_ns: 1_700_000_000_000_000_001,
+        mono_ns: 9_007_199_254_740_993,
+        machine: &Machine {
+            host: Some("there".to_owned()),
+            boot_id: Some("5dbb4b47-9b0e-4e1e-9c0d-7a0f2d6a9f11".to_owned()),
+        },
         plan,
     };
     report.start(&start).expect("memory takes it");
@@ -310,9 +346,9 @@ pub fn write(mut report: impl Report, kernel: &str, outcomes: &[Outcome], losses
         exit_code: 1,
         ..Summary::default()
     };
-    for outcome in outcomes {
-        summary.add(outcome);
-        report.scenario(outcome).expect("memory takes it");
+    for run in runs {
+        summary.add(&run.judgement);
+        report.scenario(run).expect("memory takes it");
     }
     report.summary(&summary).expect("memory takes it");
 }
@@ -323,7 +359,7 @@ pub const HOSTILE: &str =
     "\x1b[31m\x1b[2J\x1b]0;t\x07\r\n\t\u{9b}1m\u{7f}\u{202e}\u{2066}\u{61c}\u{200f}\u{2028}\0x";
 
 /// An outcome in which whatever can be named is called [`HOSTILE`].
-pub fn hostile() -> Outcome {
+pub fn hostile() -> ScenarioRun {
     let mut judged = delivered(13, 0, 1);
     let transfer = &mut judged.transfer;
     for seen in &mut transfer.hops {
@@ -332,21 +368,24 @@ pub fn hostile() -> Outcome {
     transfer.sender.as_mut().expect("it has one").comm = HOSTILE.to_owned();
     transfer.receiver.as_mut().expect("it has one").comm = HOSTILE.to_owned();
     transfer.socket.path = Some(format!("@{HOSTILE}"));
-    Outcome {
-        reason: Some(format!("an actor said {HOSTILE}")),
+    ScenarioRun {
         retried: vec![format!("it had said {HOSTILE}")],
-        transfers: vec![judged],
-        ..outcome("stream-one-fd", ScenarioResult::Fail)
+        ..Judgement {
+            reason: Some(format!("an actor said {HOSTILE}")),
+            transfers: vec![judged],
+            ..judgement("stream-one-fd", ScenarioResult::Fail)
+        }
+        .into()
     }
 }
 
 /// The outcome of [`hostile`] with harmless names.
-pub fn harmless() -> Outcome {
+pub fn harmless() -> ScenarioRun {
     let mut harmless = hostile();
-    for seen in &mut harmless.transfers[0].transfer.hops {
+    for seen in &mut harmless.judgement.transfers[0].transfer.hops {
         seen.comm = "x".to_owned();
     }
-    harmless.reason = Some("an actor said x".to_owned());
+    harmless.judgement.reason = Some("an actor said x".to_owned());
     harmless.retried = vec!["it had said x".to_owned()];
     harmless
 }

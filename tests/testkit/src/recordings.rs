@@ -1,7 +1,7 @@
 //! What a recording of made-up events begins with.
 
 use fdtrace::{
-    model::{Coverage, Hop, PlanEntry},
+    model::{Coverage, Hop, Machine, PlanEntry},
     recording::{FORMAT, Header},
     wire::{Event, Sighting},
 };
@@ -26,6 +26,7 @@ pub fn header() -> Header {
         t_ns: 1000,
         utc_offset_s: 0,
         kptr_restrict: 2,
+        machine: Machine::default(),
         filtered: false,
         coverage: Coverage::of([Hop::Queue, Hop::Dequeue, Hop::Install, Hop::End]),
         unread_at_start: None,

@@ -4,8 +4,8 @@ use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 
-use super::{Format, Order, kind, seconds};
-use crate::inflight::SocketFilter;
+use super::{Format, Order, one_of, seconds};
+use crate::{inflight::SocketFilter, model::FileKind};
 
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Exits with 0 if a file matches, 1 if none does, 2 if it cannot tell.")]
@@ -17,8 +17,8 @@ pub(in crate::cli) struct InFlight {
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) path: Option<PathBuf>,
     /// Only files of this kind; may be repeated.
-    #[arg(long, value_name = "KIND", value_parser = kind())]
-    pub(in crate::cli) kind: Vec<String>,
+    #[arg(long, value_name = "KIND", value_parser = one_of::<FileKind>(FileKind::ALL.map(FileKind::name)))]
+    pub(in crate::cli) kind: Vec<FileKind>,
     /// Only what is in the queue of this socket: its path, `@` and its abstract name, or its
     /// inode number.
     #[arg(long, value_name = "NAME|INODE", value_parser = socket)]

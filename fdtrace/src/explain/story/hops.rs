@@ -1,17 +1,17 @@
 //! Hops: where each was seen, and what was read there.
 
-use super::{FILES_TOLD, FileTold, HopTold, Message, Moved, Sighting, Writer};
+use super::{FILES_TOLD, FileAtHop, Message, Moved, Sighting, StoryHop, Writer};
 use crate::{
     judge::ledger,
-    model::{Hop, HopSeen, Transfer},
+    model::{Digits, Hop, HopSeen, Transfer},
     plan::{Kind, Plan, PlannedHop},
 };
 
 impl Writer<'_> {
-    pub(super) fn hop(&mut self, hop: Hop, message: &Message<'_>) -> HopTold {
-        HopTold {
-            hop: hop.name(),
-            is_watched: self.teller.plan.watches(hop),
+    pub(super) fn hop(&mut self, hop: Hop, message: &Message<'_>) -> StoryHop {
+        StoryHop {
+            hop,
+            is_watched: self.explainer.plan.watches(hop),
             watched: self.watched(hop),
             next: (hop == Hop::End && message.at(hop).is_some())
                 .then_some("the list's reference goes next"),
@@ -21,7 +21,7 @@ impl Writer<'_> {
 
     /// Where the plan watches a hop, or why it does not.
     fn watched(&self, hop: Hop) -> String {
-        let planned = self.teller.plan.hops.iter().find(|it| it.hop == hop);
+        let planned = self.explainer.plan.hops.iter().find(|it| it.hop == hop);
         let Some(planned) = planned else {
             return "not in the plan".to_owned();
         };
@@ -43,7 +43,7 @@ impl Writer<'_> {
                 }
             },
             None => {
-                let common = blind_because(self.teller.plan).len();
+                let common = blind_because(self.explainer.plan).len();
                 let reasons: Vec<&str> = reasons(planned).skip(common).collect();
                 reasons.join("; ")
             }
@@ -54,10 +54,10 @@ impl Writer<'_> {
         let known = |address: u64| (address != 0).then_some(address);
         let mut files = Vec::new();
         for transfer in message.transfers.iter().take(FILES_TOLD) {
-            files.extend(self.file_told(seen.hop, transfer));
+            files.extend(self.file_at(seen.hop, transfer));
         }
         Sighting {
-            t_ns: seen.t_ns,
+            t_ns: Digits(seen.t_ns),
             after_ns: seen.t_ns.saturating_sub(message.first_seen()),
             cpu: seen.cpu,
             pid: seen.pid,
@@ -72,7 +72,7 @@ impl Writer<'_> {
         }
     }
 
-    fn file_told(&mut self, hop: Hop, transfer: &Transfer) -> Option<FileTold> {
+    fn file_at(&mut self, hop: Hop, transfer: &Transfer) -> Option<FileAtHop> {
         let entries: Vec<_> = ledger::entries(transfer).collect();
         let place = entries.iter().position(|entry| entry.seen.hop == hop)?;
         let entry = &entries[place];
@@ -90,7 +90,7 @@ impl Writer<'_> {
         };
         let sender = transfer.sender.as_ref().and_then(|sender| sender.fd);
         let receiver = transfer.receiver.as_ref().and_then(|receiver| receiver.fd);
-        Some(FileTold {
+        Some(FileAtHop {
             name: self.names.of(transfer),
             file: self.pointers.file_at(transfer, entry.seen),
             fd: match hop {
@@ -113,13 +113,13 @@ impl Writer<'_> {
 
     /// The file's count when an actor was last held.
     fn refs_before(&self, transfer: &Transfer, t_ns: u64) -> Option<i64> {
-        let still = self
+        let checkpoint = self
             .recording
-            .stills
+            .checkpoints
             .iter()
             .rev()
-            .find(|still| still.t_ns < t_ns)?;
-        still
+            .find(|checkpoint| checkpoint.t_ns < t_ns)?;
+        checkpoint
             .processes
             .iter()
             .flat_map(|process| &process.descriptors)

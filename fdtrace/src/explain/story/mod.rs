@@ -1,25 +1,25 @@
 //! The story: what was recorded, in order of time, beside what the source says happens there. Pure.
 //!
-//! It has two kinds of acts. A [`Scene`] is a moment at which an actor was held: both tables and
-//! what /proc showed. A [`Passage`] is a call through the kernel, function by function; it cannot be
+//! It has two kinds of parts. A [`Moment`] is the state at a checkpoint, where an actor was held: both tables and
+//! what /proc showed. A [`Call`] is a call through the kernel, function by function; it cannot be
 //! stopped, so it is told from the records.
 
 mod course;
 mod hops;
 mod messages;
 mod model;
+mod moments;
 mod names;
-mod scenes;
 
 use super::{
-    Path,
+    KernelPath,
     endings::ending,
     functions::{DROP, Function, RECEIVE, SEND, When},
     path::Standing,
-    recorder::Recording,
+    recorder::RunLog,
 };
 use crate::{
-    model::{Cause, Chain, Fate, Hop, Pointers, Transfer},
+    model::{Chain, Digits, Fate, Hop, Pointers, Transfer},
     plan::Plan,
     verify::Scenario,
 };
@@ -39,46 +39,49 @@ const MESSAGES_TOLD: usize = 2;
 const MESSAGES_MAX: usize = 12;
 
 /// Tells stories of what one kernel did.
-pub struct Teller<'a> {
+pub struct Explainer<'a> {
     /// What there is to see on this kernel.
     pub plan: &'a Plan,
     /// The functions it has.
-    pub path: &'a Path,
+    pub path: &'a KernelPath,
 }
 
-impl Teller<'_> {
+impl Explainer<'_> {
     /// Makes a story of what was recorded of a scenario and what a tracker made of it.
     #[must_use]
-    pub fn tell(
+    pub fn explain(
         &self,
         scenario: &Scenario,
-        recording: &Recording,
+        recording: &RunLog,
         transfers: &[Transfer],
         pointers: &mut Pointers,
     ) -> Story {
         let messages = messages(transfers);
         let names = Names::of_play(
-            &recording.stills,
+            &recording.checkpoints,
             messages.iter().flat_map(|message| &message.transfers),
         );
         let mut writer = Writer {
-            teller: self,
+            explainer: self,
             recording,
             names: &names,
             pointers,
         };
-        let mut acts: Vec<Act> = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         let told = &messages[..messages.len().min(MESSAGES_MAX)];
         for (place, message) in told.iter().enumerate() {
-            acts.extend(writer.passages(message, place < MESSAGES_TOLD));
+            parts.extend(writer.calls(message, place < MESSAGES_TOLD));
         }
         let end = match messages.get(MESSAGES_MAX) {
             Some(left_out) => left_out.first_seen(),
             None => u64::MAX,
         };
-        let scenes = recording.stills.iter().filter(|still| still.t_ns < end);
-        acts.extend(scenes.map(|still| Act::Scene(writer.scene(still, &messages))));
-        acts.sort_by_key(Act::t_ns);
+        let moments = recording
+            .checkpoints
+            .iter()
+            .filter(|checkpoint| checkpoint.t_ns < end);
+        parts.extend(moments.map(|checkpoint| Part::Moment(writer.moment(checkpoint, &messages))));
+        parts.sort_by_key(Part::t_ns);
         Story {
             scenario: scenario.name.to_owned(),
             about: scenario.summary.to_owned(),
@@ -88,7 +91,7 @@ impl Teller<'_> {
                 .hops
                 .iter()
                 .filter(|planned| planned.is_watched())
-                .map(|planned| planned.hop.name().to_owned())
+                .map(|planned| planned.hop)
                 .collect(),
             blind_because: blind_because(self.plan),
             endings: told
@@ -99,22 +102,22 @@ impl Teller<'_> {
             files: names.list(writer.pointers),
             result: None,
             reason: None,
-            acts,
+            parts,
         }
     }
 }
 
 struct Writer<'a> {
-    teller: &'a Teller<'a>,
-    recording: &'a Recording,
+    explainer: &'a Explainer<'a>,
+    recording: &'a RunLog,
     names: &'a Names,
     pointers: &'a mut Pointers,
 }
 
 impl Writer<'_> {
     /// The calls that a message went through.
-    fn passages(&mut self, message: &Message<'_>, in_full: bool) -> Vec<Act> {
-        let mut acts = Vec::new();
+    fn calls(&mut self, message: &Message<'_>, in_full: bool) -> Vec<Part> {
+        let mut parts = Vec::new();
         let mut add = |writer: &mut Self, kind, title, t_ns, way| {
             let course = writer.course(message, kind);
             let mut steps = Vec::new();
@@ -123,9 +126,9 @@ impl Writer<'_> {
                 steps.retain(|step: &Step| step.hop.is_some() || step.turn.is_some());
                 steps.iter_mut().for_each(|step| step.depth = 0);
             }
-            acts.push(Act::Passage(Passage {
-                act: "passage",
-                t_ns,
+            parts.push(Part::Call(Call {
+                part: "call",
+                t_ns: Digits(t_ns),
                 message: message.number,
                 kind,
                 title,
@@ -157,7 +160,7 @@ impl Writer<'_> {
             );
             add(self, "drop", title, seen.t_ns, DROP);
         }
-        acts
+        parts
     }
 
     fn send_title(&self, message: &Message<'_>) -> (String, u64) {
@@ -212,8 +215,7 @@ impl Writer<'_> {
         steps: &mut Vec<Step>,
     ) {
         for function in functions {
-            let went_wrong =
-                |step: &Step| step.hop.as_ref().map(|hop| hop.hop) == course.wrong.map(Hop::name);
+            let went_wrong = |step: &Step| step.hop.as_ref().map(|hop| hop.hop) == course.wrong;
             if course.wrong.is_some() && steps.iter().any(went_wrong) {
                 return;
             }
@@ -222,7 +224,7 @@ impl Writer<'_> {
             }
             let is_there = function.wraps_if.is_none_or(|when| course.is(when));
             let found = self
-                .teller
+                .explainer
                 .path
                 .find(function.name, course.is(When::Stream));
             let Some((name, standing)) = found.filter(|_| is_there) else {
@@ -268,8 +270,8 @@ impl Writer<'_> {
                 file: self.names.of(transfer),
                 sender_fd: transfer.sender.as_ref().and_then(|sender| sender.fd),
                 receiver_fd: transfer.receiver.as_ref().and_then(|receiver| receiver.fd),
-                fate: transfer.fate.name(),
-                cause: transfer.cause.map(Cause::name),
+                fate: transfer.fate,
+                cause: transfer.cause,
                 means: match transfer.chain {
                     Chain::Differs { .. } => "what came out is not what went in".to_owned(),
                     _ => ending(transfer.fate, transfer.cause),

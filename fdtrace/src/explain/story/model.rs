@@ -3,29 +3,34 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// One scenario's play.
+use crate::{
+    model::{Cause, Digits, Fate, Hop},
+    verify::ScenarioResult,
+};
+
+/// One scenario's run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Story {
     /// The scenario.
     pub scenario: String,
     /// What it shows, in a line.
     pub about: String,
-    /// The kernel that played it.
+    /// The kernel that it ran on.
     pub kernel: String,
     /// Hops that are watched on this kernel.
-    pub watched: Vec<String>,
+    pub watched: Vec<Hop>,
     /// Why the others are not, as far as all of them have the same reasons.
     pub blind_because: Vec<String>,
     /// The files that were passed, in the order in which they were first seen.
     pub files: Vec<NamedFile>,
     /// In order of time.
-    pub acts: Vec<Act>,
+    pub parts: Vec<Part>,
     /// Messages that it leaves out, because they went like those that it tells.
     pub messages_left_out: usize,
     /// What became of the files of each message.
     pub endings: Vec<Ending>,
     /// How the scenario ended, in the words of `verify`; null where nobody judged it.
-    pub result: Option<&'static str>,
+    pub result: Option<ScenarioResult>,
     /// Why it did not pass.
     pub reason: Option<String>,
 }
@@ -46,29 +51,29 @@ pub struct NamedFile {
 /// A part of the story.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Act {
-    /// A moment at which an actor was held.
-    Scene(Scene),
+pub enum Part {
+    /// The state at a checkpoint, where an actor was held.
+    Moment(Moment),
     /// A call through the kernel.
-    Passage(Passage),
+    Call(Call),
 }
 
-impl Act {
-    pub(super) fn t_ns(&self) -> u64 {
+impl Part {
+    pub(super) fn t_ns(&self) -> Digits {
         match self {
-            Self::Scene(scene) => scene.t_ns,
-            Self::Passage(passage) => passage.t_ns,
+            Self::Moment(moment) => moment.t_ns,
+            Self::Call(call) => call.t_ns,
         }
     }
 }
 
-/// A moment at which an actor was held.
+/// The state at a checkpoint, where an actor was held.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Scene {
-    /// `scene`.
-    pub act: &'static str,
+pub struct Moment {
+    /// `moment`.
+    pub part: &'static str,
     /// CLOCK_MONOTONIC, nanoseconds.
-    pub t_ns: u64,
+    pub t_ns: Digits,
     /// What has come and what comes next.
     pub title: String,
     /// The tables of the scenario's processes.
@@ -136,13 +141,13 @@ pub struct Whereabouts {
     pub refs: Option<i64>,
 }
 
-/// A call through the kernel.
+/// A call through the kernel, function by function.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Passage {
-    /// `passage`.
-    pub act: &'static str,
+pub struct Call {
+    /// `call`.
+    pub part: &'static str,
     /// CLOCK_MONOTONIC of its first hop, nanoseconds.
-    pub t_ns: u64,
+    pub t_ns: Digits,
     /// Which message, counted from 1.
     pub message: u64,
     /// `send`, `receive`, `peek` or `drop`.
@@ -150,7 +155,7 @@ pub struct Passage {
     /// Who does what.
     pub title: String,
     /// Its functions, in the order in which they are called; only those with a hop if an earlier
-    /// passage has told of the others.
+    /// call has told of the others.
     pub steps: Vec<Step>,
 }
 
@@ -170,14 +175,14 @@ pub struct Step {
     /// What happened in it this time that turned the message's way.
     pub turn: Option<String>,
     /// The hop that happens in it.
-    pub hop: Option<HopTold>,
+    pub hop: Option<StoryHop>,
 }
 
 /// A hop, and how it was seen.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct HopTold {
+pub struct StoryHop {
     /// The hop.
-    pub hop: &'static str,
+    pub hop: Hop,
     /// Whether fdtrace watches it on this kernel.
     pub is_watched: bool,
     /// Where it does; or else why not, but for what [`Story::blind_because`] has said.
@@ -192,7 +197,7 @@ pub struct HopTold {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sighting {
     /// CLOCK_MONOTONIC, nanoseconds.
-    pub t_ns: u64,
+    pub t_ns: Digits,
     /// Nanoseconds since the message was first seen.
     pub after_ns: u64,
     /// CPU.
@@ -212,14 +217,14 @@ pub struct Sighting {
     /// Address or alias of the receiving `sock`, where it was read.
     pub receiver_sock: Option<String>,
     /// The first files of the message.
-    pub files: Vec<FileTold>,
+    pub files: Vec<FileAtHop>,
     /// How many more there are.
     pub more_files: usize,
 }
 
 /// One file at a hop.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct FileTold {
+pub struct FileAtHop {
     /// Its letter.
     pub name: String,
     /// Its address or alias as it was read there.
@@ -257,9 +262,9 @@ pub struct Ending {
     /// The receiver's.
     pub receiver_fd: Option<i32>,
     /// How it ended.
-    pub fate: &'static str,
+    pub fate: Fate,
     /// Why it ended so.
-    pub cause: Option<&'static str>,
+    pub cause: Option<Cause>,
     /// What that means.
     pub means: String,
 }

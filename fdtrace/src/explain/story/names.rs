@@ -6,8 +6,8 @@
 
 use super::NamedFile;
 use crate::{
-    explain::recorder::{Descriptor, Still},
-    model::{FileIdentity, Pointers, Transfer},
+    explain::recorder::{Checkpoint, Descriptor},
+    model::{FileIdentity, FileKind, Pointers, Transfer},
     verify::fact::Fact,
     witness::Birth,
 };
@@ -32,19 +32,19 @@ pub(super) struct Names(Vec<Known>);
 impl Names {
     /// Names what actors were about to send, and what was seen under way.
     pub(super) fn of_play<'a>(
-        stills: &[Still],
+        checkpoints: &[Checkpoint],
         transfers: impl Iterator<Item = &'a &'a Transfer>,
     ) -> Self {
         let mut names = Self(Vec::new());
-        for still in stills {
-            let Fact::Sending { actor, fds, .. } = &still.fact else {
+        for checkpoint in checkpoints {
+            let Fact::Sending { actor, fds, .. } = &checkpoint.fact else {
                 continue;
             };
-            let processes = || still.processes.iter().filter(|it| it.pid == actor.pid);
+            let processes = || checkpoint.processes.iter().filter(|it| it.pid == actor.pid);
             for fd in fds {
                 let mut rows = processes().flat_map(|process| &process.descriptors);
                 if let Some(row) = rows.find(|row| row.fd == *fd) {
-                    names.note(row, still.t_ns);
+                    names.note(row, checkpoint.t_ns);
                 }
             }
         }
@@ -124,8 +124,8 @@ impl Names {
                 kind: known
                     .identity
                     .as_ref()
-                    .map_or("unknown", FileIdentity::kind)
-                    .to_owned(),
+                    .map_or(FileKind::Unknown, FileIdentity::kind)
+                    .to_string(),
                 ino: known.ino,
             })
             .collect()

@@ -3,10 +3,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
-use super::{FileIdentity, FilePath, lossless};
+use super::{FileIdentity, FileKind, FilePath, lossless, named};
 
 /// A file, as its readers know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +17,8 @@ pub enum FileDescription {
     Socket(SocketDescription),
 }
 
+named! { "kebab-case";
 /// Why a file has no description.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DescriptionMissing {
     /// Its record found no room in the ring buffer.
@@ -36,28 +32,18 @@ pub enum DescriptionMissing {
     /// its receive was lost, or it ended where this kernel shows nothing.
     NotSeen,
 }
-
-impl DescriptionMissing {
-    /// Its name in the output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Changed => "changed",
-            Self::NoFile => "no-file",
-            Self::NotSeen => "not-seen",
-        }
-    }
 }
 
-impl fmt::Display for DescriptionMissing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl DescriptionMissing {
+    /// What such files are, for people: `3 that changed as they were described`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
             Self::Lost => "whose description was lost",
             Self::Changed => "that changed as they were described",
             Self::NoFile => "with a number that is not open",
             Self::NotSeen => "not seen where files are described",
-        })
+        }
     }
 }
 
@@ -141,7 +127,7 @@ impl FileDescription {
     #[must_use]
     pub fn of_identity(file: &FileIdentity) -> Option<Self> {
         match file.magic {
-            magic::PIPE if file.kind() == "pipe" => {
+            magic::PIPE if file.kind() == FileKind::Pipe => {
                 Some(Self::Rootless(format!("pipe:[{}]", file.ino)))
             }
             magic::PIDFD => Some(Self::Rootless("anon_inode:[pidfd]".to_owned())),

@@ -5,9 +5,10 @@ mod kind;
 mod path;
 
 pub use description::{DescriptionMissing, FileDescription, SocketDescription, VsockAddr};
+pub use kind::FileKind;
 pub use path::FilePath;
 
-use super::lossless;
+use super::{lossless, named};
 
 /// Bytes of the kernel's own name for a file that is in no directory.
 pub(super) const LABEL_LEN: usize = fdtrace_common::records::LABEL_LEN;
@@ -41,12 +42,9 @@ impl FileIdentity {
         format!("{}:{minor}", self.dev >> kind::MINOR_BITS)
     }
 
-    /// The words of [`FileIdentity::kind`].
-    pub const KINDS: &'static [&'static str] = &kind::KINDS;
-
-    /// What kind of file it is, in a word.
+    /// What kind of file it is.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> FileKind {
         kind::of(self)
     }
 

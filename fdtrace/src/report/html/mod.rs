@@ -127,7 +127,7 @@ impl<W: io::Write> Html<W> {
             transfer.index,
             transfer.count,
             self.pointers.file(&transfer.file),
-            self.kinds.place(transfer.file.kind(), name),
+            self.kinds.place(transfer.file.kind().name(), name),
             // Text, for it may be more than JavaScript's numbers hold.
             transfer.file.ino.to_string(),
             transfer.file.device(),
@@ -293,10 +293,10 @@ fn body(
             }
             ul class="chips" aria-label="what became of them" {
                 li { (tally.transfers()) " transfers" }
-                @for (fate, count) in tally.fates() {
+                @for (fate, count) in tally.fates().iter() {
                     li { span class=(fate.name()) { (count) " " (fate.name()) } }
                 }
-                @for (verdict, count) in tally.verdicts() {
+                @for (verdict, count) in tally.verdicts().iter() {
                     li { "verdict " span class=(verdict.name()) { (count) " " (verdict.name()) } }
                 }
             }

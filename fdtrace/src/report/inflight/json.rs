@@ -5,8 +5,11 @@ use std::{collections::HashMap, io};
 use super::{InFlightReport, Round};
 use crate::{
     inflight::{Census, Holding, Part, Row, description},
-    model::{DescriptionMissing, Holder, Identity, Pointers, SocketType},
-    report::{schema, write_json},
+    model::{DescriptionMissing, Digits, Holder, Identity, Pointers},
+    report::{
+        json::{file, span},
+        schema, write_json,
+    },
 };
 
 /// Writes a line for each file.
@@ -48,13 +51,13 @@ impl<W: io::Write> InFlightReport for InFlightJson<W> {
                 heirs,
                 &mut self.pointers,
             );
-            row.age_ns = age.map(|age| age.ns);
+            row.age_ns = age.map(|age| span(age.ns));
             row.age_from = age.map(|age| if age.at_least { "watched" } else { "timestamp" }.into());
             self.line(&schema::Line::InFlight(row))?;
         }
         self.line(&schema::Line::InFlightSummary(schema::InFlightSummary {
             schema_version: schema::SCHEMA_VERSION,
-            wall_ns: round.wall_ns,
+            wall_ns: Digits(round.wall_ns),
             matched: round.selection.matched,
             sockets: round.selection.sockets,
             files: census.files(),
@@ -85,7 +88,6 @@ fn in_flight(
     pointers: &mut Pointers,
 ) -> schema::InFlight {
     let queued = &row.queued;
-    let file = &queued.file;
     let socket = &holding.socket;
     let identity = |identity: Identity| schema::InFlightIdentity {
         pid: identity.pid,
@@ -101,24 +103,19 @@ fn in_flight(
     let description = description(queued);
     schema::InFlight {
         file: schema::File {
-            ptr: pointers.file(file),
-            kind: file.kind(),
-            dev: file.device(),
-            ino: file.ino,
             path: path
                 .filter(|path| !path.rootless)
                 .map(|path| path.text.clone()),
-            flags: file.flags,
-            mode: file.mode,
+            description_missing: description.is_none().then_some(DescriptionMissing::Changed),
+            description,
+            deleted: path.map(|path| path.unlinked),
+            ..file(&queued.file, pointers)
         },
-        description_missing: description.is_none().then_some(DescriptionMissing::Changed),
-        description,
-        deleted: queued.is_deleted(),
         links: queued.links,
         refs: queued.refs,
         mount_id: path.map(|path| path.mount_id),
         socket: schema::InFlightSocket {
-            kind: socket.kind.map(SocketType::name).map(str::to_owned),
+            kind: socket.kind,
             ino: socket.ino,
             path: socket.name.clone(),
             peer_ino: socket.peer_ino,

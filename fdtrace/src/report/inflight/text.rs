@@ -8,7 +8,10 @@ use super::{InFlightReport, Round};
 use crate::{
     inflight::{Age, Census, Holding, Line, Part, Row, description},
     model::{Holder, SocketType},
-    report::{duration, sanitize},
+    report::{
+        phrase::{count, duration},
+        sanitize,
+    },
 };
 
 const BOLD: Style = Style::new().bold();
@@ -62,7 +65,7 @@ impl<W: io::Write> InFlightText<W> {
                 self.out,
                 "{:indent$}{YELLOW}the kernel counts {} here, {read} could be read{YELLOW:#}",
                 "",
-                files(u64::from(counted)),
+                count(u64::from(counted), "file"),
             )?;
         }
         Ok(())
@@ -106,7 +109,7 @@ impl<W: io::Write> InFlightText<W> {
             true => ("", ""),
             false => ("at least ", " where fdtrace could look"),
         };
-        let all_files = files(all);
+        let all_files = count(all, "file");
         let found = match (matched, round.unfiltered) {
             (0, true) => format!("nothing is in flight{there}"),
             (0, false) => {
@@ -114,13 +117,13 @@ impl<W: io::Write> InFlightText<W> {
             }
             (_, true) => format!(
                 "{at_least}{} in flight in {}",
-                files(matched),
-                sockets(round.selection.sockets)
+                count(matched, "file"),
+                count(round.selection.sockets, "socket")
             ),
             (_, false) => format!(
                 "{at_least}{} in {} match, of {at_least}{all_files} in flight",
-                files(matched),
-                sockets(round.selection.sockets)
+                count(matched, "file"),
+                count(round.selection.sockets, "socket")
             ),
         };
         let counted = census.counted_by_socket();
@@ -145,7 +148,7 @@ impl<W: io::Write> InFlightText<W> {
         }
         let gaps = &census.gaps;
         let differences = &census.differences;
-        for (count, what) in [
+        for (lacking, what) in [
             (
                 differences.came,
                 "files that came while this was read, and are not listed",
@@ -172,8 +175,8 @@ impl<W: io::Write> InFlightText<W> {
                 "network namespaces of which not all sockets are known, because they changed each time",
             ),
         ] {
-            if count > 0 {
-                writeln!(self.out, "{YELLOW}{what}: {count}{YELLOW:#}")?;
+            if lacking > 0 {
+                writeln!(self.out, "{YELLOW}{what}: {lacking}{YELLOW:#}")?;
             }
         }
         if gaps.unlisted {
@@ -211,14 +214,6 @@ impl<W: io::Write> InFlightReport for InFlightText<W> {
 
 fn indent(depth: usize) -> usize {
     depth.min(DEEPEST) * INDENT
-}
-
-fn files(count: u64) -> String {
-    format!("{count} file{}", if count == 1 { "" } else { "s" })
-}
-
-fn sockets(count: u64) -> String {
-    format!("{count} socket{}", if count == 1 { "" } else { "s" })
 }
 
 /// `stream socket:[71]`.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::File;
-use crate::model::DescriptionMissing;
+use crate::model::{Digits, SocketType};
 
 /// One file in a message that nobody has received.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -12,14 +12,6 @@ pub struct InFlight {
     /// The file. Its `path` begins at the root of the mount namespace that it was opened in; null
     /// for what is in no tree, and where it could not be read for certain.
     pub file: File,
-    /// A socket's addresses or names, if it has any, else what `/proc/PID/fd` would show; null where
-    /// that is not known.
-    pub description: Option<String>,
-    /// Why it is not; absent if it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description_missing: Option<DescriptionMissing>,
-    /// Its name was unlinked after it was opened.
-    pub deleted: bool,
     /// Names that its inode has.
     pub links: u32,
     /// References to the file.
@@ -43,6 +35,7 @@ pub struct InFlight {
     /// Files in the message.
     pub count: u32,
     /// How long the message has been there, nanoseconds; null where nothing is known.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub age_ns: Option<u64>,
     /// `timestamp`: from the kernel, because the receiver asked for time stamps. `watched`: since
     /// it was first seen, so it may be older. Null with `age_ns`.
@@ -55,16 +48,16 @@ pub struct InFlight {
 /// The socket in whose queue a file is.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct InFlightSocket {
-    /// `stream`, `dgram` or `seqpacket`.
+    /// Type; null where it was not read.
     #[serde(rename = "type")]
-    pub kind: Option<String>,
+    pub kind: Option<SocketType>,
     /// Inode number; null while it is not accepted.
     pub ino: Option<u64>,
     /// The path that it is bound to; `@` and an abstract name.
     pub path: Option<String>,
     /// The peer's inode number.
     pub peer_ino: Option<u64>,
-    /// The peer's name likewise.
+    /// The path that the peer is bound to; `@` and an abstract name.
     pub peer_path: Option<String>,
     /// Who the peer was when the connection was made (SO_PEERCRED).
     pub peer: Option<InFlightIdentity>,
@@ -98,7 +91,7 @@ pub struct InFlightIdentity {
     pub alive: bool,
     /// User id in the initial user namespace.
     pub uid: u32,
-    /// Group id likewise.
+    /// Group id in the initial user namespace.
     pub gid: u32,
 }
 
@@ -117,7 +110,7 @@ pub struct InFlightSummary {
     /// Version of this contract.
     pub schema_version: u32,
     /// Wall-clock time, nanoseconds since 1970.
-    pub wall_ns: u64,
+    pub wall_ns: Digits,
     /// Files that match.
     pub matched: u64,
     /// Sockets that these are in.

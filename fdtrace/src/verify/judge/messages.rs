@@ -8,14 +8,14 @@ use super::{Findings, Matched, Record, sight};
 use crate::{
     model::{Cause, Fate, Hop, HopSeen, Judged, Transfer, Verdict},
     plan::Plan,
-    verify::fact::Fact,
+    verify::fact::{Fact, MessageName},
 };
 
 use fdtrace_common::records::LIST_MAX;
 
 /// What the sender says of a message.
 struct Sent<'a> {
-    message: &'a str,
+    message: &'a MessageName,
     pid: u32,
     fds: &'a [i32],
     span: (u64, u64),
@@ -73,7 +73,7 @@ pub(super) fn pair(
         .collect();
     let mut matched = Matched::new();
     for message in messages {
-        let name = message.sent.message.to_owned();
+        let name = message.sent.message.clone();
         matched.insert(name, pairing.settle(message));
     }
     pairing.report_rest();
@@ -125,7 +125,7 @@ impl<'a> Sent<'a> {
 }
 
 impl<'a> Received<'a> {
-    fn of(fact: &'a Fact, name: &str) -> Option<Self> {
+    fn of(fact: &'a Fact, name: &MessageName) -> Option<Self> {
         match fact {
             Fact::Received {
                 actor,
@@ -482,7 +482,12 @@ fn is_numberless(transfer: &Transfer) -> bool {
     receiver.is_some_and(|receiver| receiver.fd.is_none() && receiver.fd_inferred)
 }
 
-fn check_cloexec(message: &str, judged: &Judged, receive: &Received<'_>, findings: &mut Findings) {
+fn check_cloexec(
+    message: &MessageName,
+    judged: &Judged,
+    receive: &Received<'_>,
+    findings: &mut Findings,
+) {
     let receiver = judged.transfer.receiver.as_ref();
     let cloexec = receiver.and_then(|receiver| receiver.cloexec);
     let index = usize::from(judged.transfer.index);

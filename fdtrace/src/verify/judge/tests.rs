@@ -9,8 +9,8 @@ use crate::{
     judge::Meanwhile,
     kernel::KernelView,
     model::{
-        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, Hop, HopSeen, Receiver, Sender,
-        Socket,
+        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, FileKind, Hop, HopSeen, Receiver,
+        Sender, Socket,
     },
     plan::{Attach, Plan, plan},
     verify::{Mistakable, Record, fact::Actor, find},
@@ -53,7 +53,7 @@ fn record() -> Record {
     let testimonies = vec![vec![same(Witness::TaskFile), same(Witness::Kcmp)]];
     Record {
         facts,
-        testimonies: [("m".to_owned(), testimonies)].into(),
+        testimonies: [("m".into(), testimonies)].into(),
         ..Record::default()
     }
 }
@@ -129,7 +129,7 @@ fn transfer() -> Transfer {
     }
 }
 
-fn judged(record: &Record, transfers: Vec<Transfer>, lossless: bool) -> Outcome {
+fn judged(record: &Record, transfers: Vec<Transfer>, lossless: bool) -> Judgement {
     let scenario = find("stream-one-fd").unwrap();
     let with = |transfer| (transfer, Meanwhile::from(lossless));
     judge(
@@ -157,20 +157,23 @@ fn a_run_that_was_skipped_before_a_scenario_leaves_it_open() {
         )
     };
     let open = judged(Meanwhile::RunsSkipped);
-    assert_eq!(open.result, Result::Inconclusive);
+    assert_eq!(open.result, ScenarioResult::Inconclusive);
     assert!(open.lossy);
-    assert_eq!(judged(Meanwhile::AllSeen).result, Result::Pass);
+    assert_eq!(judged(Meanwhile::AllSeen).result, ScenarioResult::Pass);
 }
 
 /// Judges a record and transfers that were spoiled; gives the result and the reason.
-fn spoiled(spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (Result, String) {
+fn spoiled(spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (ScenarioResult, String) {
     let (mut record, mut transfers) = (record(), vec![transfer()]);
     spoil(&mut record, &mut transfers);
     let outcome = judged(&record, transfers, true);
     (outcome.result, outcome.reason.unwrap_or_default())
 }
 
-fn judged_by(plan: &Plan, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (Result, String) {
+fn judged_by(
+    plan: &Plan,
+    spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>),
+) -> (ScenarioResult, String) {
     let (mut record, mut transfers) = (record(), vec![transfer()]);
     spoil(&mut record, &mut transfers);
     let scenario = find("stream-one-fd").unwrap();
@@ -188,14 +191,17 @@ fn judged_by(plan: &Plan, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -
 
 fn assert_fails(reason: &str, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) {
     let (result, found) = spoiled(spoil);
-    assert_eq!(result, Result::Fail, "{reason}");
+    assert_eq!(result, ScenarioResult::Fail, "{reason}");
     assert!(found.contains(reason), "{found:?} instead of {reason:?}");
 }
 
 #[test]
 fn what_agrees_passes() {
     let outcome = judged(&record(), vec![transfer()], true);
-    assert_eq!((outcome.result, outcome.reason), (Result::Pass, None));
+    assert_eq!(
+        (outcome.result, outcome.reason),
+        (ScenarioResult::Pass, None)
+    );
     assert_eq!(outcome.transfers[0].verdict, Some(Verdict::Same));
 }
 
@@ -203,7 +209,7 @@ fn what_agrees_passes() {
 fn losses_elsewhere_do_not_spoil_a_whole_chain() {
     assert_eq!(
         judged(&record(), vec![transfer()], false).result,
-        Result::Pass
+        ScenarioResult::Pass
     );
 }
 
@@ -214,7 +220,7 @@ fn a_transfer_that_is_missing_fails_and_with_losses_is_inconclusive() {
     });
     assert_eq!(
         judged(&record(), Vec::new(), false).result,
-        Result::Inconclusive
+        ScenarioResult::Inconclusive
     );
 }
 
@@ -226,13 +232,13 @@ fn another_play_may_answer_what_losses_alone_left_open() {
     let (mut leak, mut blind) = (record(), transfer());
     leak.leaks.push("one is left".into());
     let failed = judged(&leak, Vec::new(), false);
-    assert_eq!((failed.result, failed.lossy), (Result::Fail, false));
+    assert_eq!((failed.result, failed.lossy), (ScenarioResult::Fail, false));
     blind.chain = Chain::SenderUnknown;
     assert!(!judged(&record(), vec![blind.clone()], true).lossy);
     // Nor what is not watched here, however much was lost beside it.
     blind.sender.as_mut().unwrap().fd = None;
     let unwatched = judged(&record(), vec![blind], false);
-    assert_eq!(unwatched.result, Result::Inconclusive);
+    assert_eq!(unwatched.result, ScenarioResult::Inconclusive);
     assert!(!unwatched.lossy, "{:?}", unwatched.reason);
 }
 
@@ -265,7 +271,7 @@ fn a_transfer_that_nobody_made_fails_even_with_losses() {
     };
     assert_fails("that no actor made", |_, transfers| transfers.push(extra()));
     let outcome = judged(&record(), vec![transfer(), extra()], false);
-    assert_eq!(outcome.result, Result::Fail);
+    assert_eq!(outcome.result, ScenarioResult::Fail);
 }
 
 #[test]
@@ -299,11 +305,11 @@ fn half_a_transfer_that_nobody_made_fails_and_with_losses_is_inconclusive() {
             transfers.push(half.clone());
         });
         let outcome = judged(&record(), vec![transfer(), half], false);
-        assert_eq!(outcome.result, Result::Inconclusive);
+        assert_eq!(outcome.result, ScenarioResult::Inconclusive);
     }
     // What tells whose it would be is a word that the trace has to stand by.
     let outcome = judged(&record(), vec![transfer(), end()], false);
-    assert_eq!(outcome.result, Result::Fail);
+    assert_eq!(outcome.result, ScenarioResult::Fail);
 }
 
 #[test]
@@ -312,7 +318,10 @@ fn transfers_of_others_are_not_ours() {
     others.sender.as_mut().unwrap().pid = 300;
     others.receiver.as_mut().unwrap().pid = 301;
     let outcome = judged(&record(), vec![others, transfer()], true);
-    assert_eq!((outcome.result, outcome.transfers.len()), (Result::Pass, 1));
+    assert_eq!(
+        (outcome.result, outcome.transfers.len()),
+        (ScenarioResult::Pass, 1)
+    );
 }
 
 #[test]
@@ -321,7 +330,7 @@ fn a_different_pointer_fails_and_an_unseen_one_is_inconclusive() {
         transfers[0].chain = Chain::Differs { hop: Hop::Install };
     });
     let (result, _) = spoiled(|_, transfers| transfers[0].chain = Chain::SenderUnknown);
-    assert_eq!(result, Result::Inconclusive);
+    assert_eq!(result, ScenarioResult::Inconclusive);
 }
 
 #[test]
@@ -331,18 +340,18 @@ fn a_number_that_was_not_seen_is_inconclusive_only_where_nothing_shows_it() {
         transfers[0].chain = Chain::SenderUnknown;
     };
     let (result, reason) = judged_by(&fixture_plan(), unseen);
-    assert_eq!(result, Result::Inconclusive, "{reason}");
+    assert_eq!(result, ScenarioResult::Inconclusive, "{reason}");
     assert!(reason.contains("sender's numbers"), "{reason}");
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/kernels/6.18");
     let plan = plan(&KernelView::fixture(&dir).unwrap(), Attach::Auto).unwrap();
     let (result, reason) = judged_by(&plan, unseen);
-    assert_eq!(result, Result::Fail, "{reason}");
+    assert_eq!(result, ScenarioResult::Fail, "{reason}");
 }
 
 #[test]
 fn a_witness_that_contradicts_fails_and_one_that_is_silent_does_not() {
     let say = |record: &mut Record, witness, verdict| {
-        record.testimonies.get_mut("m").unwrap()[0].push(Testimony { witness, verdict });
+        record.testimonies.get_mut(&"m".into()).unwrap()[0].push(Testimony { witness, verdict });
     };
     assert_fails("kcmp says different", |record, _| {
         say(record, Witness::Kcmp, Verdict::Different);
@@ -351,10 +360,10 @@ fn a_witness_that_contradicts_fails_and_one_that_is_silent_does_not() {
         say(record, Witness::Offset, Verdict::Different);
     });
     let (result, _) = spoiled(|record, _| say(record, Witness::Offset, Verdict::Unverified));
-    assert_eq!(result, Result::Pass);
+    assert_eq!(result, ScenarioResult::Pass);
     // All but the list of descriptors, which is always there.
     let (result, _) = spoiled(|record, _| say(record, Witness::TaskFile, Verdict::Unverified));
-    assert_eq!(result, Result::Inconclusive);
+    assert_eq!(result, ScenarioResult::Inconclusive);
 }
 
 #[test]
@@ -368,7 +377,7 @@ fn other_fates_references_and_flags_fail() {
     assert_fails("not 1", |record, _| {
         record.facts.push(Fact::Refs {
             message: "m".into(),
-            hop: "dequeue".into(),
+            hop: Hop::Dequeue,
             refs: 1,
         });
     });
@@ -385,7 +394,7 @@ fn other_fates_references_and_flags_fail() {
         });
         transfers[0].hops[2].refs = Some(3);
     });
-    assert_eq!(result, Result::Pass, "{reason}");
+    assert_eq!(result, ScenarioResult::Pass, "{reason}");
     // Whose the third is would have been seen at an install.
     let mut record = record();
     record.facts.push(Fact::Undisturbed {
@@ -397,7 +406,7 @@ fn other_fates_references_and_flags_fail() {
     unseen.hops[2].refs = Some(3);
     assert_eq!(
         judged(&record, vec![unseen], false).result,
-        Result::Inconclusive
+        ScenarioResult::Inconclusive
     );
     assert_fails("close-on-exec", |_, transfers| {
         transfers[0].receiver.as_mut().unwrap().cloexec = Some(true);
@@ -433,7 +442,7 @@ fn what_actors_say_counts() {
     });
     assert_eq!(
         (result, reason.as_str()),
-        (Result::Skip, "no such thing here")
+        (ScenarioResult::Skip, "no such thing here")
     );
 }
 
@@ -455,11 +464,11 @@ fn what_came_of_too_few_descriptors_is_skipped_and_a_contradiction_is_not() {
             stops(record);
             short(record, why());
         });
-        assert_eq!((result, reason), (Result::Skip, why()));
+        assert_eq!((result, reason), (ScenarioResult::Skip, why()));
     }
     assert_fails("kcmp says different", |record, _| {
         record.short.push(why());
-        record.testimonies.get_mut("m").unwrap()[0].push(Testimony {
+        record.testimonies.get_mut(&"m".into()).unwrap()[0].push(Testimony {
             witness: Witness::Kcmp,
             verdict: Verdict::Different,
         });
@@ -480,9 +489,13 @@ fn mistakable(pointer: Option<u64>) -> Mistakable {
 #[test]
 fn another_address_is_another_file_and_the_same_address_settles_nothing() {
     for (pointer, expected, result) in [
-        (Some(0xbad), Verdict::Different, Result::Pass),
-        (Some(0xf11e), Verdict::Unverified, Result::Inconclusive),
-        (None, Verdict::Unverified, Result::Inconclusive),
+        (Some(0xbad), Verdict::Different, ScenarioResult::Pass),
+        (
+            Some(0xf11e),
+            Verdict::Unverified,
+            ScenarioResult::Inconclusive,
+        ),
+        (None, Verdict::Unverified, ScenarioResult::Inconclusive),
     ] {
         let mut record = record();
         record.mistakable.push(mistakable(pointer));
@@ -554,8 +567,7 @@ fn references_that_are_left_fail() {
 
 #[test]
 fn a_file_that_the_trace_calls_by_another_name_fails() {
-    let kind = |index, kind: &str| {
-        let kind = kind.to_owned();
+    let kind = |index, kind: FileKind| {
         spoiled(|record, _| {
             let message = "m".into();
             record.facts.push(Fact::Kind {
@@ -565,8 +577,8 @@ fn a_file_that_the_trace_calls_by_another_name_fails() {
             });
         })
     };
-    assert_eq!(kind(0, "regular").0, Result::Pass);
-    let (result, reason) = kind(0, "eventfd");
-    assert_eq!(result, Result::Fail);
+    assert_eq!(kind(0, FileKind::Regular).0, ScenarioResult::Pass);
+    let (result, reason) = kind(0, FileKind::Eventfd);
+    assert_eq!(result, ScenarioResult::Fail);
     assert!(reason.contains("calls file 1 of m regular"), "{reason}");
 }

@@ -14,7 +14,7 @@ use super::scenarios;
 use crate::{
     kernel::passing::{self, Received},
     model::{Cause, Fate},
-    verify::stage::{Baton, Stage, expect_content},
+    verify::runner::{Runner, Semaphore, expect_content},
 };
 
 scenarios! { Credentials:
@@ -34,15 +34,15 @@ scenarios! { Credentials:
 const CONTENT: &str = "what the sender wrote";
 
 /// Sends a file and its sender's credentials, if `explicit`, or just the file.
-fn send(stage: &Stage, socket: &impl AsFd, explicit: bool) -> Result<()> {
-    let file = stage.file(CONTENT)?;
+fn send(runner: &Runner, socket: &impl AsFd, explicit: bool) -> Result<()> {
+    let file = runner.file(CONTENT)?;
     let fds = [file.as_raw_fd()];
     let mut control = Vec::new();
     if explicit {
         control.extend(passing::credentials(&own_credentials()));
     }
     control.extend(passing::rights(&[&fds]));
-    stage.send("m", socket).control(&fds, &control)
+    runner.send("m", socket).control(&fds, &control)
 }
 
 fn own_credentials() -> libc::ucred {
@@ -59,8 +59,8 @@ fn set_passcred(socket: &impl AsFd) -> Result<()> {
 }
 
 /// Receives the message with room for everything, and checks the file.
-fn receive(stage: &Stage, socket: &OwnedFd) -> Result<Received> {
-    let received = stage.receiving("m", socket).take()?;
+fn receive(runner: &Runner, socket: &OwnedFd) -> Result<Received> {
+    let received = runner.receiving("m", socket).take()?;
     ensure!(
         received.fds.len() == 1,
         "{} descriptors came instead of one",
@@ -79,33 +79,33 @@ fn expect_credentials(received: &Received, expected: &libc::ucred) -> Result<()>
     Ok(())
 }
 
-fn creds_and_fd(stage: &Stage) -> Result<()> {
-    before(stage, true)
+fn creds_and_fd(runner: &Runner) -> Result<()> {
+    before(runner, true)
 }
 
-fn passcred_before(stage: &Stage) -> Result<()> {
-    before(stage, false)
+fn passcred_before(runner: &Runner) -> Result<()> {
+    before(runner, false)
 }
 
-fn before(stage: &Stage, explicit: bool) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+fn before(runner: &Runner, explicit: bool) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     set_passcred(&receiver)?;
     let expected = own_credentials();
-    let role = stage.role("receiver", || {
-        let received = receive(stage, &receiver)?;
+    let actor = runner.actor("receiver", || {
+        let received = receive(runner, &receiver)?;
         expect_credentials(&received, &expected)
     })?;
-    send(stage, &sender, explicit)?;
-    role.done()
+    send(runner, &sender, explicit)?;
+    actor.done()
 }
 
-fn passcred_after(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+fn passcred_after(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
         set_passcred(&receiver)?;
-        let received = receive(stage, &receiver)?;
+        let received = receive(runner, &receiver)?;
         // The kernel noted nobody, which it shows as process 0 and the overflow ids.
         let nobody = libc::ucred {
             pid: 0,
@@ -114,9 +114,9 @@ fn passcred_after(stage: &Stage) -> Result<()> {
         };
         expect_credentials(&received, &nobody)
     })?;
-    send(stage, &sender, false)?;
-    sent.pass()?;
-    role.done()
+    send(runner, &sender, false)?;
+    sent.post()?;
+    actor.done()
 }
 
 fn overflow_id(kind: &str) -> Result<u32> {
@@ -125,33 +125,33 @@ fn overflow_id(kind: &str) -> Result<u32> {
     Ok(text.trim().parse()?)
 }
 
-fn no_room_for_creds(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+fn no_room_for_creds(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     set_passcred(&receiver)?;
-    let role = stage.role("receiver", || {
+    let actor = runner.actor("receiver", || {
         // Enough for the descriptor alone: the credentials take it up and are cut off.
-        let received = stage.receiving("m", &receiver).room_for(1).take()?;
+        let received = runner.receiving("m", &receiver).room_for(1).take()?;
         ensure!(received.fds.is_empty(), "a descriptor came");
         Ok(())
     })?;
-    stage.fate("m", 0..1, Fate::Truncated, Some(Cause::NoControlRoom))?;
-    send(stage, &sender, true)?;
-    role.done()
+    runner.fate("m", 0..1, Fate::Truncated, Some(Cause::NoControlRoom))?;
+    send(runner, &sender, true)?;
+    actor.done()
 }
 
-fn pidfd_and_fd(stage: &Stage) -> Result<()> {
+fn pidfd_and_fd(runner: &Runner) -> Result<()> {
     const SO_PASSPIDFD: i32 = 76;
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     match passing::set_option(receiver.as_raw_fd(), SO_PASSPIDFD, 1) {
         Ok(()) => {}
         Err(errno @ Errno::ENOPROTOOPT) => {
-            return stage.skip(&format!("this kernel has no SO_PASSPIDFD: {errno}"));
+            return runner.skip(&format!("this kernel has no SO_PASSPIDFD: {errno}"));
         }
         Err(errno) => return Err(errno).context("cannot set SO_PASSPIDFD"),
     }
     let pid = getpid();
-    let role = stage.role("receiver", || {
-        let received = receive(stage, &receiver)?;
+    let actor = runner.actor("receiver", || {
+        let received = receive(runner, &receiver)?;
         let pidfd = received.pidfd.as_ref().context("no pidfd came")?;
         let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
         let info = std::fs::read_to_string(path)?;
@@ -162,6 +162,6 @@ fn pidfd_and_fd(stage: &Stage) -> Result<()> {
         );
         Ok(())
     })?;
-    send(stage, &sender, false)?;
-    role.done()
+    send(runner, &sender, false)?;
+    actor.done()
 }

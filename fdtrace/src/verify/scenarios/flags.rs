@@ -11,7 +11,7 @@ use nix::{
 use super::scenarios;
 use crate::{
     model::Fate,
-    verify::stage::{Baton, Stage, expect_content, is_cloexec},
+    verify::runner::{Runner, Semaphore, expect_content, is_cloexec},
 };
 
 scenarios! { Flags:
@@ -27,10 +27,10 @@ const CONTENT: &str = "what the sender wrote";
 
 /// Passes a file whose number at the sender is close-on-exec or not; the receiver's must be as
 /// its own call asked.
-fn cloexec(stage: &Stage, at_sender: bool, flags: MsgFlags) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
-        let received = stage.receive_with("m", &receiver, 1, flags)?;
+fn cloexec(runner: &Runner, at_sender: bool, flags: MsgFlags) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive_with("m", &receiver, 1, flags)?;
         let (found, asked) = (
             is_cloexec(&received.fds[0])?,
             flags.contains(MsgFlags::MSG_CMSG_CLOEXEC),
@@ -38,34 +38,34 @@ fn cloexec(stage: &Stage, at_sender: bool, flags: MsgFlags) -> Result<()> {
         ensure!(found == asked, "close-on-exec is {found}, not {asked}");
         Ok(())
     })?;
-    let file = stage.file(CONTENT)?;
+    let file = runner.file(CONTENT)?;
     let of_number = if at_sender {
         FdFlag::FD_CLOEXEC
     } else {
         FdFlag::empty()
     };
     fcntl(&file, FcntlArg::F_SETFD(of_number))?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    role.done()
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    actor.done()
 }
 
-fn cloexec_not_inherited(stage: &Stage) -> Result<()> {
-    cloexec(stage, true, MsgFlags::empty())
+fn cloexec_not_inherited(runner: &Runner) -> Result<()> {
+    cloexec(runner, true, MsgFlags::empty())
 }
 
-fn cmsg_cloexec(stage: &Stage) -> Result<()> {
-    cloexec(stage, false, MsgFlags::MSG_CMSG_CLOEXEC)
+fn cmsg_cloexec(runner: &Runner) -> Result<()> {
+    cloexec(runner, false, MsgFlags::MSG_CMSG_CLOEXEC)
 }
 
-fn peek(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+fn peek(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
-        let peeked = stage.receive_with("m", &receiver, 1, MsgFlags::MSG_PEEK)?;
+        let peeked = runner.receive_with("m", &receiver, 1, MsgFlags::MSG_PEEK)?;
         // It is still there.
-        stage.in_flight(&receiver, 1)?;
-        let received = stage.receive("m", &receiver, 1)?;
+        runner.in_flight(&receiver, 1)?;
+        let received = runner.receive("m", &receiver, 1)?;
         let (first, second) = (&peeked.fds[0], &received.fds[0]);
         ensure!(
             first.as_raw_fd() != second.as_raw_fd(),
@@ -74,11 +74,11 @@ fn peek(stage: &Stage) -> Result<()> {
         expect_content(first, CONTENT)?;
         expect_content(second, CONTENT)
     })?;
-    let file = stage.file(CONTENT)?;
-    stage.fate("m", 0..1, Fate::Peeked, None)?;
-    stage.fate("m", 0..1, Fate::Delivered, None)?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    stage.in_flight(&receiver, 1)?;
-    sent.pass()?;
-    role.done()
+    let file = runner.file(CONTENT)?;
+    runner.fate("m", 0..1, Fate::Peeked, None)?;
+    runner.fate("m", 0..1, Fate::Delivered, None)?;
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    runner.in_flight(&receiver, 1)?;
+    sent.post()?;
+    actor.done()
 }

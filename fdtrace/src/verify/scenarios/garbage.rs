@@ -13,23 +13,23 @@ use nix::sys::socket::SockType;
 use super::scenarios;
 use crate::{
     model::{Cause, Fate},
-    verify::stage::{Stage, Watch},
+    verify::runner::{Runner, Watch},
 };
 
 scenarios! { Lifetime:
-    "gc-self" |stage| collect(stage, &[(0, 0)]),
+    "gc-self" |runner| collect(runner, &[(0, 0)]),
         "a socket in its own queue is collected";
-    "gc-triangle" |stage| collect(stage, &[(0, 1), (1, 2), (2, 0)]),
+    "gc-triangle" |runner| collect(runner, &[(0, 1), (1, 2), (2, 0)]),
         "three sockets in a circle are collected";
-    "gc-cross-edge" |stage| collect(stage, &[(0, 1), (1, 2), (2, 0), (1, 3), (3, 2)]),
+    "gc-cross-edge" |runner| collect(runner, &[(0, 1), (1, 2), (2, 0), (1, 3), (3, 2)]),
         "two circles that share an arc are collected";
-    "gc-backtrack" |stage| collect(stage, &[(0, 1), (0, 4), (1, 2), (2, 3), (3, 1)]),
+    "gc-backtrack" |runner| collect(runner, &[(0, 1), (0, 4), (1, 2), (2, 3), (3, 1)]),
         "a circle is collected with a socket that is in it and not part of it";
 }
 
 /// Queues for each pair `(a, b)` socket `a` at socket `b`, for each type of sockets, lets go of
 /// everything, and waits until all of it is gone.
-fn collect(stage: &Stage, edges: &[(usize, usize)]) -> Result<()> {
+fn collect(runner: &Runner, edges: &[(usize, usize)]) -> Result<()> {
     for (kind_name, kind) in [
         ("stream", SockType::Stream),
         ("dgram", SockType::Datagram),
@@ -38,25 +38,25 @@ fn collect(stage: &Stage, edges: &[(usize, usize)]) -> Result<()> {
         let mut watches = Vec::new();
         let mut parcels = Vec::new();
         for (held, holder) in edges {
-            let (file, watch) = stage.watched()?;
+            let (file, watch) = runner.watched()?;
             let name = format!("{kind_name}-{held}-in-{holder}");
             // A socket that is in flight nowhere ends with its last descriptor.
             let (fate, cause) = match edges.iter().any(|(held, _)| held == holder) {
                 true => (Fate::Collected, Cause::GarbageCollector),
                 false => (Fate::Discarded, Cause::ReceiverClosed),
             };
-            stage.fate(&name, 0..2, fate, Some(cause))?;
+            runner.fate(&name, 0..2, fate, Some(cause))?;
             parcels.push((name, *held, *holder, file));
             watches.push(watch);
         }
         let count = edges.iter().map(|(a, b)| a.max(b) + 1).max().unwrap_or(0);
-        let role = stage.role("sender", move || {
-            let pairs = (0..count).map(|_| stage.socketpair(kind));
+        let actor = runner.actor("sender", move || {
+            let pairs = (0..count).map(|_| runner.socketpair(kind));
             let (peers, sockets): (Vec<OwnedFd>, Vec<OwnedFd>) =
                 pairs.collect::<Result<Vec<_>>>()?.into_iter().unzip();
             for (name, held, holder, file) in &parcels {
                 let fds = [sockets[*held].as_raw_fd(), file.as_raw_fd()];
-                stage.send(name, &peers[*holder]).unheld().fds(&fds)?;
+                runner.send(name, &peers[*holder]).unheld().fds(&fds)?;
             }
             drop(parcels);
             // The collector looks when a socket is released. Those in flight are not, so the
@@ -65,7 +65,7 @@ fn collect(stage: &Stage, edges: &[(usize, usize)]) -> Result<()> {
             drop(peers);
             Ok(())
         })?;
-        role.done()?;
+        actor.done()?;
         watches.iter().try_for_each(Watch::released)?;
     }
     Ok(())

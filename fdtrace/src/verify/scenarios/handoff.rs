@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use nix::sys::socket::{MsgFlags, SockType};
 
 use super::scenarios;
-use crate::verify::stage::{Role, Stage};
+use crate::verify::runner::{ForkedActor, Runner};
 
 scenarios! { Identity:
     "accept-handoff" accept_handoff,
@@ -62,17 +62,17 @@ fn client_name(client: usize) -> String {
     format!("client-{client}")
 }
 
-fn accept_handoff(stage: &Stage) -> Result<()> {
+fn accept_handoff(runner: &Runner) -> Result<()> {
     let mut channels = Vec::new();
     let mut workers = Vec::new();
     for worker in 0..WORKERS {
-        let (manager_end, worker_end) = stage.socketpair(SockType::SeqPacket)?;
-        workers.push(stage.role("worker", || serve(stage, worker, &worker_end))?);
+        let (manager_end, worker_end) = runner.socketpair(SockType::SeqPacket)?;
+        workers.push(runner.actor("worker", || serve(runner, worker, &worker_end))?);
         channels.push(manager_end);
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let clients = stage.role("clients", || {
+    let clients = runner.actor("clients", || {
         (0..CLIENTS).try_for_each(|client| call(client, address))
     })?;
     for client in 0..CLIENTS {
@@ -84,19 +84,19 @@ fn accept_handoff(stage: &Stage) -> Result<()> {
             codec: Handoff::ECHO,
         };
         let name = client_name(client);
-        stage
+        runner
             .send(&name, &channels[client % WORKERS])
             .data(&handoff.to_bytes())
             .fds(&[connection.as_raw_fd()])?;
     }
     clients.done()?;
-    workers.into_iter().try_for_each(Role::done)
+    workers.into_iter().try_for_each(ForkedActor::done)
 }
 
-fn serve(stage: &Stage, worker: usize, channel: &OwnedFd) -> Result<()> {
+fn serve(runner: &Runner, worker: usize, channel: &OwnedFd) -> Result<()> {
     for client in (worker..CLIENTS).step_by(WORKERS) {
         let name = client_name(client);
-        let mut message = stage.receive_with(&name, channel, 1, MsgFlags::empty())?;
+        let mut message = runner.receive_with(&name, channel, 1, MsgFlags::empty())?;
         let handoff = Handoff::from_bytes(&message.data)?;
         ensure!(handoff.fd >= 0, "the manager's number is {}", handoff.fd);
         ensure!(
@@ -144,23 +144,23 @@ fn channel_name(of: usize, to: usize) -> String {
 }
 
 /// With n workers, n(n-1)/2 transfers: worker k's channel goes to workers 0 to k-1.
-fn sibling_broadcast(stage: &Stage) -> Result<()> {
+fn sibling_broadcast(runner: &Runner) -> Result<()> {
     let mut channels: Vec<OwnedFd> = Vec::new();
     let mut workers = Vec::new();
     for new in 0..SIBLINGS {
-        let (master_end, worker_end) = stage.socketpair(SockType::Stream)?;
-        workers.push(stage.role("worker", || {
+        let (master_end, worker_end) = runner.socketpair(SockType::Stream)?;
+        workers.push(runner.actor("worker", || {
             for later in new + 1..SIBLINGS {
-                stage.receive(&channel_name(later, new), &worker_end, 1)?;
+                runner.receive(&channel_name(later, new), &worker_end, 1)?;
             }
             Ok(())
         })?);
         for (earlier, channel) in channels.iter().enumerate() {
-            stage
+            runner
                 .send(&channel_name(new, earlier), channel)
                 .fds(&[master_end.as_raw_fd()])?;
         }
         channels.push(master_end);
     }
-    workers.into_iter().try_for_each(Role::done)
+    workers.into_iter().try_for_each(ForkedActor::done)
 }

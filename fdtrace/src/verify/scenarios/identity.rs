@@ -19,14 +19,15 @@ use nix::{
 };
 
 use super::scenarios;
-use crate::verify::stage::{Baton, Stage, expect_content, is_cloexec, rewind};
+use crate::model::Hop;
+use crate::verify::runner::{Runner, Semaphore, expect_content, is_cloexec, rewind};
 
 scenarios! { Identity:
-    "stream-one-fd" |stage| one_fd(stage, SockType::Stream),
+    "stream-one-fd" |runner| one_fd(runner, SockType::Stream),
         "one descriptor over a stream socket";
-    "dgram-one-fd" |stage| one_fd(stage, SockType::Datagram),
+    "dgram-one-fd" |runner| one_fd(runner, SockType::Datagram),
         "one descriptor over a datagram socket";
-    "seqpacket-one-fd" |stage| one_fd(stage, SockType::SeqPacket),
+    "seqpacket-one-fd" |runner| one_fd(runner, SockType::SeqPacket),
         "one descriptor over a seqpacket socket";
     "child-to-parent-file" child_to_parent_file,
         "a child opens a file, passes it up and closes it; the parent reads it";
@@ -34,11 +35,11 @@ scenarios! { Identity:
         "two processes that share nothing meet at a socket's path";
     "unrelated-abstract" unrelated_abstract,
         "two processes that share nothing meet at an abstract name";
-    "two-fds" |stage| several_fds(stage, 2),
+    "two-fds" |runner| several_fds(runner, 2),
         "two descriptors keep their order";
-    "three-fds" |stage| several_fds(stage, 3),
+    "three-fds" |runner| several_fds(runner, 3),
         "three descriptors keep their order";
-    "max-fds" |stage| several_fds(stage, 253),
+    "max-fds" |runner| several_fds(runner, 253),
         "253 descriptors, the most that one message carries";
     "same-fd-twice" same_fd_twice,
         "one descriptor twice in a message: two numbers, one object";
@@ -66,99 +67,99 @@ scenarios! { Identity:
 
 const CONTENT: &str = "what the sender wrote";
 
-fn one_fd(stage: &Stage, kind: SockType) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(kind)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+fn one_fd(runner: &Runner, kind: SockType) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(kind)?;
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
-        let received = stage.receive("m", &receiver, 1)?;
+        let received = runner.receive("m", &receiver, 1)?;
         expect_content(&received.fds[0], CONTENT)
     })?;
-    let file = stage.file(CONTENT)?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    stage.in_flight(&receiver, 1)?;
-    stage.undisturbed("m")?;
-    sent.pass()?;
-    role.done()
+    let file = runner.file(CONTENT)?;
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    runner.in_flight(&receiver, 1)?;
+    runner.undisturbed("m")?;
+    sent.post()?;
+    actor.done()
 }
 
-fn child_to_parent_file(stage: &Stage) -> Result<()> {
-    let (parent, child) = stage.socketpair(SockType::Datagram)?;
+fn child_to_parent_file(runner: &Runner) -> Result<()> {
+    let (parent, child) = runner.socketpair(SockType::Datagram)?;
     // Once with a duplicate held by the verifier, once with nobody but the message to keep the
     // file alive.
     for (name, alone) in [("witnessed", false), ("alone", true)] {
-        let role = stage.role("child", || {
-            let file = stage.file(CONTENT)?;
-            let message = stage.send(name, &child);
+        let actor = runner.actor("child", || {
+            let file = runner.file(CONTENT)?;
+            let message = runner.send(name, &child);
             let message = if alone { message.unheld() } else { message };
             message.fds(&[file.as_raw_fd()])
         })?;
-        role.done()?;
-        stage.in_flight(&parent, 1)?;
+        actor.done()?;
+        runner.in_flight(&parent, 1)?;
         if alone {
-            stage.refs(name, "dequeue", 1)?;
+            runner.refs(name, Hop::Dequeue, 1)?;
         }
-        let received = stage.receive(name, &parent, 1)?;
+        let received = runner.receive(name, &parent, 1)?;
         expect_content(&received.fds[0], CONTENT)?;
     }
     Ok(())
 }
 
-fn unrelated_path(stage: &Stage) -> Result<()> {
+fn unrelated_path(runner: &Runner) -> Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let address = SocketAddr::from_pathname(dir.path().join("meet"))?;
-    unrelated(stage, &address)
+    unrelated(runner, &address)
 }
 
-fn unrelated_abstract(stage: &Stage) -> Result<()> {
+fn unrelated_abstract(runner: &Runner) -> Result<()> {
     let name = format!("fdtrace-verify-{}", std::process::id());
-    unrelated(stage, &SocketAddr::from_abstract_name(name)?)
+    unrelated(runner, &SocketAddr::from_abstract_name(name)?)
 }
 
-fn unrelated(stage: &Stage, address: &SocketAddr) -> Result<()> {
-    let listening = Baton::new()?;
-    let receiver = stage.role("listener", || {
+fn unrelated(runner: &Runner, address: &SocketAddr) -> Result<()> {
+    let listening = Semaphore::new()?;
+    let receiver = runner.actor("listener", || {
         let listener = UnixListener::bind_addr(address)?;
-        listening.pass()?;
+        listening.post()?;
         let (connection, _) = listener.accept()?;
-        let received = stage.receive("m", &connection, 1)?;
+        let received = runner.receive("m", &connection, 1)?;
         expect_content(&received.fds[0], CONTENT)
     })?;
-    let sender = stage.role("connector", || {
+    let sender = runner.actor("connector", || {
         listening.wait()?;
         let connection = UnixStream::connect_addr(address)?;
-        let file = stage.file(CONTENT)?;
-        stage.send("m", &connection).fds(&[file.as_raw_fd()])
+        let file = runner.file(CONTENT)?;
+        runner.send("m", &connection).fds(&[file.as_raw_fd()])
     })?;
     sender.done()?;
     receiver.done()
 }
 
-fn several_fds(stage: &Stage, count: usize) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+fn several_fds(runner: &Runner, count: usize) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
-        let received = stage.receive("m", &receiver, count)?;
+        let received = runner.receive("m", &receiver, count)?;
         for (index, fd) in received.fds.iter().enumerate() {
             expect_content(fd, &index.to_string())?;
         }
         Ok(())
     })?;
     let files = (0..count)
-        .map(|index| stage.file(&index.to_string()))
+        .map(|index| runner.file(&index.to_string()))
         .collect::<Result<Vec<_>>>()?;
     let fds: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
-    stage.send("m", &sender).fds(&fds)?;
-    stage.in_flight(&receiver, count as u64)?;
-    sent.pass()?;
-    role.done()
+    runner.send("m", &sender).fds(&fds)?;
+    runner.in_flight(&receiver, count as u64)?;
+    sent.post()?;
+    actor.done()
 }
 
-fn same_fd_twice(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
-        let received = stage.receive("m", &receiver, 2)?;
+fn same_fd_twice(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive("m", &receiver, 2)?;
         let [first, second] = &received.fds[..] else {
             unreachable!("two were received");
         };
@@ -173,56 +174,56 @@ fn same_fd_twice(stage: &Stage) -> Result<()> {
         );
         Ok(())
     })?;
-    let file = stage.file(CONTENT)?;
-    stage
+    let file = runner.file(CONTENT)?;
+    runner
         .send("m", &sender)
         .fds(&[file.as_raw_fd(), file.as_raw_fd()])?;
-    role.done()
+    actor.done()
 }
 
-fn sender_keeps(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let (received, written) = (Baton::new()?, Baton::new()?);
-    let mut file = stage.file(CONTENT)?;
+fn sender_keeps(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let (received, written) = (Semaphore::new()?, Semaphore::new()?);
+    let mut file = runner.file(CONTENT)?;
     let own_number = file.as_raw_fd();
-    let role = stage.role("receiver", || {
-        let message = stage.receive("m", &receiver, 1)?;
+    let actor = runner.actor("receiver", || {
+        let message = runner.receive("m", &receiver, 1)?;
         ensure!(
             message.fds[0].as_raw_fd() != own_number,
             "it came under the sender's number"
         );
-        received.pass()?;
+        received.post()?;
         written.wait()?;
         expect_content(&message.fds[0], "what the sender wrote since")
     })?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
     received.wait()?;
     rewind(&file)?;
     file.write_all(b"what the sender wrote since")?;
-    written.pass()?;
-    role.done()
+    written.post()?;
+    actor.done()
 }
 
-fn sender_closes_first(stage: &Stage) -> Result<()> {
-    closed_first(stage, false)
+fn sender_closes_first(runner: &Runner) -> Result<()> {
+    closed_first(runner, false)
 }
 
-fn sender_socket_closed_first(stage: &Stage) -> Result<()> {
-    closed_first(stage, true)
+fn sender_socket_closed_first(runner: &Runner) -> Result<()> {
+    closed_first(runner, true)
 }
 
-fn closed_first(stage: &Stage, socket_too: bool) -> Result<()> {
+fn closed_first(runner: &Runner, socket_too: bool) -> Result<()> {
     for (name, alone) in [("witnessed", false), ("alone", true)] {
-        let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-        let closed = Baton::new()?;
-        let role = stage.role("receiver", || {
+        let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+        let closed = Semaphore::new()?;
+        let actor = runner.actor("receiver", || {
             closed.wait()?;
-            let received = stage.receive(name, &receiver, 1)?;
+            let received = runner.receive(name, &receiver, 1)?;
             expect_content(&received.fds[0], CONTENT)
         })?;
         // Made after the fork, so the receiver inherits no copy.
-        let file = stage.file(CONTENT)?;
-        let message = stage.send(name, &sender);
+        let file = runner.file(CONTENT)?;
+        let message = runner.send(name, &sender);
         let message = if alone { message.unheld() } else { message };
         message.fds(&[file.as_raw_fd()])?;
         drop(file);
@@ -230,58 +231,58 @@ fn closed_first(stage: &Stage, socket_too: bool) -> Result<()> {
             drop(sender);
         }
         if alone {
-            stage.refs(name, "dequeue", 1)?;
+            runner.refs(name, Hop::Dequeue, 1)?;
         }
-        stage.in_flight(&receiver, 1)?;
-        closed.pass()?;
-        role.done()?;
+        runner.in_flight(&receiver, 1)?;
+        closed.post()?;
+        actor.done()?;
     }
     Ok(())
 }
 
-fn two_messages(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+fn two_messages(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
         for name in ["first", "second"] {
             // Their lengths differ, so neither can be mistaken for the other.
-            let received = stage.receive(name, &receiver, 1)?;
+            let received = runner.receive(name, &receiver, 1)?;
             expect_content(&received.fds[0], name)?;
         }
         Ok(())
     })?;
     for name in ["first", "second"] {
-        let file = stage.file(name)?;
-        stage.send(name, &sender).fds(&[file.as_raw_fd()])?;
+        let file = runner.file(name)?;
+        runner.send(name, &sender).fds(&[file.as_raw_fd()])?;
     }
-    stage.in_flight(&receiver, 2)?;
-    sent.pass()?;
-    role.done()
+    runner.in_flight(&receiver, 2)?;
+    sent.post()?;
+    actor.done()
 }
 
-fn two_cmsgs_merge(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
-        let received = stage.receive("m", &receiver, 3)?;
+fn two_cmsgs_merge(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive("m", &receiver, 3)?;
         for (fd, content) in received.fds.iter().zip(["a", "b", "c"]) {
             expect_content(fd, content)?;
         }
         Ok(())
     })?;
-    let files = ["a", "b", "c"].map(|content| stage.file(content));
+    let files = ["a", "b", "c"].map(|content| runner.file(content));
     let [a, b, c] = files;
     let (a, b, c) = (a?, b?, c?);
     let (first, second) = ([a.as_raw_fd()], [b.as_raw_fd(), c.as_raw_fd()]);
-    stage.send("m", &sender).parts(&[&first, &second])?;
-    role.done()
+    runner.send("m", &sender).parts(&[&first, &second])?;
+    actor.done()
 }
 
-fn shared_offset(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let (sought, moved) = (Baton::new()?, Baton::new()?);
-    let role = stage.role("receiver", || {
-        let received = stage.receive("m", &receiver, 1)?;
+fn shared_offset(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let (sought, moved) = (Semaphore::new()?, Semaphore::new()?);
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive("m", &receiver, 1)?;
         sought.wait()?;
         let fd = &received.fds[0];
         ensure!(
@@ -290,66 +291,66 @@ fn shared_offset(stage: &Stage) -> Result<()> {
         );
         let mut read = [0; 3];
         nix::unistd::read(fd, &mut read)?;
-        moved.pass()
+        moved.post()
     })?;
-    let file = stage.file(CONTENT)?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    let file = runner.file(CONTENT)?;
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
     // The receiver may be at its checkpoint, where the verifier moves the offset and puts it
     // back; seeking before that is over would be undone.
-    stage.settle()?;
+    runner.settle()?;
     lseek(&file, 5, Whence::SeekSet)?;
-    sought.pass()?;
+    sought.post()?;
     moved.wait()?;
     ensure!(
         lseek(&file, 0, Whence::SeekCur)? == 8,
         "the receiver's read did not show"
     );
-    role.done()
+    actor.done()
 }
 
-fn relay(stage: &Stage) -> Result<()> {
-    let (a, b_in) = stage.socketpair(SockType::Stream)?;
-    let (b_out, c) = stage.socketpair(SockType::Stream)?;
-    let relay = stage.role("relay", || {
-        let received = stage.receive("a-to-b", &b_in, 1)?;
-        stage
+fn relay(runner: &Runner) -> Result<()> {
+    let (a, b_in) = runner.socketpair(SockType::Stream)?;
+    let (b_out, c) = runner.socketpair(SockType::Stream)?;
+    let relay = runner.actor("relay", || {
+        let received = runner.receive("a-to-b", &b_in, 1)?;
+        runner
             .send("b-to-c", &b_out)
             .fds(&[received.fds[0].as_raw_fd()])
     })?;
-    let last = stage.role("last", || {
-        let received = stage.receive("b-to-c", &c, 1)?;
+    let last = runner.actor("last", || {
+        let received = runner.receive("b-to-c", &c, 1)?;
         expect_content(&received.fds[0], CONTENT)
     })?;
-    let file = stage.file(CONTENT)?;
-    stage.send("a-to-b", &a).fds(&[file.as_raw_fd()])?;
+    let file = runner.file(CONTENT)?;
+    runner.send("a-to-b", &a).fds(&[file.as_raw_fd()])?;
     relay.done()?;
     last.done()
 }
 
-fn concurrent_receive(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let blocked = Baton::new()?;
-    let role = stage.role("receiver", || {
+fn concurrent_receive(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let blocked = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
             let receiver = &receiver;
             let thread = scope.spawn(move || {
                 tell.send(nix::unistd::gettid())?;
-                let received = stage.receive("m", receiver, 1)?;
+                let received = runner.receive("m", receiver, 1)?;
                 expect_content(&received.fds[0], CONTENT)
             });
             let tid = told.recv()?;
             wait_until_in_recvmsg(tid)?;
-            blocked.pass()?;
+            blocked.post()?;
             thread
                 .join()
                 .map_err(|_| anyhow::anyhow!("the receiving thread panicked"))?
         })
     })?;
-    let file = stage.file(CONTENT)?;
+    let file = runner.file(CONTENT)?;
     blocked.wait()?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    role.done()
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    actor.done()
 }
 
 /// Waits until a thread of this process is inside recvmsg, as `/proc` shows it.
@@ -366,31 +367,31 @@ fn wait_until_in_recvmsg(tid: nix::unistd::Pid) -> Result<()> {
     }
 }
 
-fn pid_namespace(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("gate", || {
+fn pid_namespace(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("gate", || {
         if let Err(errno) = unshare(CloneFlags::CLONE_NEWPID) {
-            return stage.skip(&format!("a pid namespace cannot be made here: {errno}"));
+            return runner.skip(&format!("a pid namespace cannot be made here: {errno}"));
         }
-        let inner = stage.role("receiver", || {
+        let inner = runner.actor("receiver", || {
             ensure!(
                 std::process::id() == 1,
                 "the receiver is not alone in its namespace"
             );
-            let received = stage.receive("m", &receiver, 1)?;
+            let received = runner.receive("m", &receiver, 1)?;
             expect_content(&received.fds[0], CONTENT)
         })?;
         inner.done()
     })?;
-    let file = stage.file(CONTENT)?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    role.done()
+    let file = runner.file(CONTENT)?;
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    actor.done()
 }
 
-fn libuv_handle(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
-        let received = stage.receive_with("handle", &receiver, 1, MsgFlags::MSG_CMSG_CLOEXEC)?;
+fn libuv_handle(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive_with("handle", &receiver, 1, MsgFlags::MSG_CMSG_CLOEXEC)?;
         ensure!(
             received.data == b"1",
             "the byte of data is {:?}",
@@ -403,9 +404,9 @@ fn libuv_handle(stage: &Stage) -> Result<()> {
         Ok(())
     })?;
     let handle: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0")?.into();
-    stage
+    runner
         .send("handle", &sender)
         .data(b"1")
         .fds(&[handle.as_raw_fd()])?;
-    role.done()
+    actor.done()
 }

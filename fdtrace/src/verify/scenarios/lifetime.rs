@@ -15,7 +15,7 @@ use super::scenarios;
 use crate::{
     kernel::passing,
     model::{Cause, Fate},
-    verify::stage::{Baton, Stage, Watch, expect_content},
+    verify::runner::{Runner, Semaphore, Watch, expect_content},
 };
 
 scenarios! { Lifetime:
@@ -48,31 +48,31 @@ const TYPES: [(&str, SockType); 3] = [
 ];
 
 /// Sends a file that nobody else holds.
-fn send_watched(stage: &Stage, name: &str, sender: &OwnedFd) -> Result<Watch> {
-    let (file, watch) = stage.watched()?;
-    let message = stage.send(name, sender).unheld();
+fn send_watched(runner: &Runner, name: &str, sender: &OwnedFd) -> Result<Watch> {
+    let (file, watch) = runner.watched()?;
+    let message = runner.send(name, sender).unheld();
     message.fds(&[file.as_raw_fd()])?;
     Ok(watch)
 }
 
-fn receiver_closes(stage: &Stage) -> Result<()> {
+fn receiver_closes(runner: &Runner) -> Result<()> {
     for (name, kind) in TYPES {
-        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ReceiverClosed))?;
-        let (sender, receiver) = stage.socketpair(kind)?;
-        let (sent, looked) = (&Baton::new()?, &Baton::new()?);
-        // The role's socket is the only one: the stage's own goes with the closure.
-        let role = stage.role("receiver", move || {
+        runner.fate(name, 0..1, Fate::Discarded, Some(Cause::ReceiverClosed))?;
+        let (sender, receiver) = runner.socketpair(kind)?;
+        let (sent, looked) = (&Semaphore::new()?, &Semaphore::new()?);
+        // The actor's socket is the only one: the runner's own goes with the closure.
+        let actor = runner.actor("receiver", move || {
             sent.wait()?;
-            stage.in_flight(&receiver, 1)?;
-            looked.pass()?;
+            runner.in_flight(&receiver, 1)?;
+            looked.post()?;
             drop(receiver);
             Ok(())
         })?;
-        let watch = send_watched(stage, name, &sender)?;
-        sent.pass()?;
+        let watch = send_watched(runner, name, &sender)?;
+        sent.post()?;
         looked.wait()?;
         watch.released()?;
-        role.done()?;
+        actor.done()?;
     }
     Ok(())
 }
@@ -93,86 +93,86 @@ fn connect(kind: SockType, address: &UnixAddr) -> Result<OwnedFd> {
     Ok(connection)
 }
 
-fn listener_closes(stage: &Stage) -> Result<()> {
+fn listener_closes(runner: &Runner) -> Result<()> {
     for (name, kind) in [
         ("stream", SockType::Stream),
         ("seqpacket", SockType::SeqPacket),
     ] {
-        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ListenerClosed))?;
+        runner.fate(name, 0..1, Fate::Discarded, Some(Cause::ListenerClosed))?;
         let (listener, address) = listen(kind)?;
-        let sent = &Baton::new()?;
-        let role = stage.role("listener", move || {
+        let sent = &Semaphore::new()?;
+        let actor = runner.actor("listener", move || {
             sent.wait()?;
             drop(listener);
             Ok(())
         })?;
         let sender = connect(kind, &address)?;
-        let watch = send_watched(stage, name, &sender)?;
+        let watch = send_watched(runner, name, &sender)?;
         watch.is_held()?;
-        sent.pass()?;
-        role.done()?;
+        sent.post()?;
+        actor.done()?;
         watch.released()?;
     }
     Ok(())
 }
 
-fn peer_closed_still_delivers(stage: &Stage) -> Result<()> {
+fn peer_closed_still_delivers(runner: &Runner) -> Result<()> {
     for (name, kind) in TYPES {
-        let (sender, receiver) = stage.socketpair(kind)?;
-        let role = stage.role("sender", move || {
-            let file = stage.file(CONTENT)?;
-            stage.send(name, &sender).fds(&[file.as_raw_fd()])
+        let (sender, receiver) = runner.socketpair(kind)?;
+        let actor = runner.actor("sender", move || {
+            let file = runner.file(CONTENT)?;
+            runner.send(name, &sender).fds(&[file.as_raw_fd()])
         })?;
-        role.done()?;
-        stage.in_flight(&receiver, 1)?;
-        let received = stage.receive(name, &receiver, 1)?;
+        actor.done()?;
+        runner.in_flight(&receiver, 1)?;
+        let received = runner.receive(name, &receiver, 1)?;
         expect_content(&received.fds[0], CONTENT)?;
     }
     Ok(())
 }
 
-fn shutdown_read_still_delivers(stage: &Stage) -> Result<()> {
+fn shutdown_read_still_delivers(runner: &Runner) -> Result<()> {
     for (name, kind) in TYPES {
-        let (sender, receiver) = stage.socketpair(kind)?;
-        let sent = Baton::new()?;
-        let role = stage.role("receiver", || {
+        let (sender, receiver) = runner.socketpair(kind)?;
+        let sent = Semaphore::new()?;
+        let actor = runner.actor("receiver", || {
             sent.wait()?;
             socket::shutdown(receiver.as_raw_fd(), Shutdown::Read)?;
-            stage.in_flight(&receiver, 1)?;
-            let received = stage.receive(name, &receiver, 1)?;
+            runner.in_flight(&receiver, 1)?;
+            let received = runner.receive(name, &receiver, 1)?;
             expect_content(&received.fds[0], CONTENT)
         })?;
-        let file = stage.file(CONTENT)?;
-        stage.send(name, &sender).fds(&[file.as_raw_fd()])?;
-        sent.pass()?;
-        role.done()?;
+        let file = runner.file(CONTENT)?;
+        runner.send(name, &sender).fds(&[file.as_raw_fd()])?;
+        sent.post()?;
+        actor.done()?;
     }
     Ok(())
 }
 
-fn embryo(stage: &Stage) -> Result<()> {
+fn embryo(runner: &Runner) -> Result<()> {
     for (name, kind) in [
         ("stream", SockType::Stream),
         ("seqpacket", SockType::SeqPacket),
     ] {
         let (listener, address) = listen(kind)?;
-        let role = stage.role("sender", || {
+        let actor = runner.actor("sender", || {
             let connection = connect(kind, &address)?;
-            let file = stage.file(CONTENT)?;
-            stage.send(name, &connection).fds(&[file.as_raw_fd()])
+            let file = runner.file(CONTENT)?;
+            runner.send(name, &connection).fds(&[file.as_raw_fd()])
         })?;
-        role.done()?;
+        actor.done()?;
         let receiver: OwnedFd = UnixListener::from(listener).accept()?.0.into();
-        stage.in_flight(&receiver, 1)?;
-        let received = stage.receive(name, &receiver, 1)?;
+        runner.in_flight(&receiver, 1)?;
+        let received = runner.receive(name, &receiver, 1)?;
         expect_content(&received.fds[0], CONTENT)?;
     }
     Ok(())
 }
 
-fn dgram_reconnect_discards(stage: &Stage) -> Result<()> {
-    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::Reconnect))?;
-    let (sender, receiver) = stage.socketpair(SockType::Datagram)?;
+fn dgram_reconnect_discards(runner: &Runner) -> Result<()> {
+    runner.fate("m", 0..1, Fate::Discarded, Some(Cause::Reconnect))?;
+    let (sender, receiver) = runner.socketpair(SockType::Datagram)?;
     let other = socket::socket(
         AddressFamily::Unix,
         SockType::Datagram,
@@ -182,8 +182,8 @@ fn dgram_reconnect_discards(stage: &Stage) -> Result<()> {
     let name = format!("fdtrace-verify-{}", std::process::id());
     let address = UnixAddr::new_abstract(name.as_bytes())?;
     socket::bind(other.as_raw_fd(), &address)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
         socket::connect(receiver.as_raw_fd(), &address)?;
         // The socket's own count of queued descriptors is no witness here: the purge leaves it.
@@ -194,32 +194,32 @@ fn dgram_reconnect_discards(stage: &Stage) -> Result<()> {
         );
         Ok(())
     })?;
-    let watch = send_watched(stage, "m", &sender)?;
-    stage.in_flight(&receiver, 1)?;
+    let watch = send_watched(runner, "m", &sender)?;
+    runner.in_flight(&receiver, 1)?;
     watch.is_held()?;
-    sent.pass()?;
-    role.done()?;
+    sent.post()?;
+    actor.done()?;
     watch.released()
 }
 
-fn receiver_killed(stage: &Stage) -> Result<()> {
+fn receiver_killed(runner: &Runner) -> Result<()> {
     for (name, kind) in TYPES {
-        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ReceiverClosed))?;
-        let (sender, receiver) = stage.socketpair(kind)?;
-        let (sent, looked) = (&Baton::new()?, &Baton::new()?);
-        let role = stage.role("receiver", move || {
+        runner.fate(name, 0..1, Fate::Discarded, Some(Cause::ReceiverClosed))?;
+        let (sender, receiver) = runner.socketpair(kind)?;
+        let (sent, looked) = (&Semaphore::new()?, &Semaphore::new()?);
+        let actor = runner.actor("receiver", move || {
             sent.wait()?;
-            stage.in_flight(&receiver, 1)?;
-            looked.pass()?;
+            runner.in_flight(&receiver, 1)?;
+            looked.post()?;
             loop {
                 pause();
             }
         })?;
-        let watch = send_watched(stage, name, &sender)?;
-        sent.pass()?;
+        let watch = send_watched(runner, name, &sender)?;
+        sent.post()?;
         looked.wait()?;
         watch.is_held()?;
-        role.kill()?;
+        actor.kill()?;
         watch.released()?;
     }
     Ok(())
@@ -228,45 +228,45 @@ fn receiver_killed(stage: &Stage) -> Result<()> {
 /// More than any limit on nesting that there ever was.
 const LINKS: usize = 10;
 
-fn chain_of_sockets(stage: &Stage) -> Result<()> {
+fn chain_of_sockets(runner: &Runner) -> Result<()> {
     let link = |depth: usize| format!("link-{depth}");
-    let (outermost, last) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("sender", move || {
+    let (outermost, last) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("sender", move || {
         let mut sender = outermost;
         for depth in 0..LINKS {
-            let (next, inner) = stage.socketpair(SockType::Stream)?;
+            let (next, inner) = runner.socketpair(SockType::Stream)?;
             let name = link(depth);
-            stage.send(&name, &sender).fds(&[inner.as_raw_fd()])?;
+            runner.send(&name, &sender).fds(&[inner.as_raw_fd()])?;
             sender = next;
         }
-        let file = stage.file(CONTENT)?;
-        stage.send("file", &sender).fds(&[file.as_raw_fd()])
+        let file = runner.file(CONTENT)?;
+        runner.send("file", &sender).fds(&[file.as_raw_fd()])
     })?;
     // Now the message is all that keeps each but the first.
-    role.done()?;
+    actor.done()?;
     let mut receiver = last;
     for depth in 0..LINKS {
-        let mut received = stage.receive(&link(depth), &receiver, 1)?;
+        let mut received = runner.receive(&link(depth), &receiver, 1)?;
         if let Some(inner) = received.fds.pop() {
             receiver = inner;
         }
     }
-    let received = stage.receive("file", &receiver, 1)?;
+    let received = runner.receive("file", &receiver, 1)?;
     expect_content(&received.fds[0], CONTENT)
 }
 
-fn still_queued(stage: &Stage) -> Result<()> {
-    stage.fate("m", 0..1, Fate::Queued, None)?;
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let file = stage.file(CONTENT)?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    stage.in_flight(&receiver, 1)?;
+fn still_queued(runner: &Runner) -> Result<()> {
+    runner.fate("m", 0..1, Fate::Queued, None)?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let file = runner.file(CONTENT)?;
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    runner.in_flight(&receiver, 1)?;
     // The verifier holds what is sent, and with the socket its queue.
-    let (outer, inner) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
-        stage.receive("socket", &inner, 1)?;
+    let (outer, inner) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
+        runner.receive("socket", &inner, 1)?;
         Ok(())
     })?;
-    stage.send("socket", &outer).fds(&[receiver.as_raw_fd()])?;
-    role.done()
+    runner.send("socket", &outer).fds(&[receiver.as_raw_fd()])?;
+    actor.done()
 }

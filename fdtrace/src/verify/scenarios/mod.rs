@@ -14,10 +14,11 @@ mod send_errors;
 
 use anyhow::Result;
 
-use super::stage::Stage;
+use super::runner::Runner;
+use crate::model::named;
 
+named! { "kebab-case";
 /// A group of scenarios.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// The same file object comes out.
     Identity,
@@ -38,36 +39,6 @@ pub enum Group {
     /// What becomes of a queued list when a socket ends.
     Lifetime,
 }
-
-impl Group {
-    /// Every group, in the catalogue's order.
-    pub const ALL: [Self; 9] = [
-        Self::Identity,
-        Self::NegativeControl,
-        Self::ObjectKinds,
-        Self::SendErrors,
-        Self::ReceiveLimits,
-        Self::Flags,
-        Self::Framing,
-        Self::Credentials,
-        Self::Lifetime,
-    ];
-
-    /// The group's name in commands and output.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::NegativeControl => "negative-control",
-            Self::ObjectKinds => "object-kinds",
-            Self::SendErrors => "send-errors",
-            Self::ReceiveLimits => "receive-limits",
-            Self::Flags => "flags",
-            Self::Framing => "framing",
-            Self::Credentials => "credentials",
-            Self::Lifetime => "lifetime",
-        }
-    }
 }
 
 /// One behaviour to verify.
@@ -81,7 +52,7 @@ pub struct Scenario {
     /// What it needs that not every machine has; where it is lacking, the scenario is skipped.
     pub needs: &'static [&'static str],
     /// The actors' part.
-    pub(super) play: fn(&Stage) -> Result<()>,
+    pub(super) run: fn(&Runner) -> Result<()>,
 }
 
 /// Every scenario, in the order in which they run.
@@ -106,13 +77,13 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 /// Declares a group's table; each entry is a function of the module, and may end with what the
 /// scenario needs that not every machine has: `needs "a pid namespace"`.
 macro_rules! scenarios {
-    ($group:ident: $($name:literal $play:expr, $summary:literal $(, needs $($need:literal),+)?;)*) => {
+    ($group:ident: $($name:literal $run:expr, $summary:literal $(, needs $($need:literal),+)?;)*) => {
         pub(super) const SCENARIOS: &[crate::verify::Scenario] = &[$(crate::verify::Scenario {
             name: $name,
             group: crate::verify::Group::$group,
             summary: $summary,
             needs: &[$($($need),+)?],
-            play: $play,
+            run: $run,
         }),*];
     };
 }

@@ -21,7 +21,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use super::scenarios;
 use crate::{
     kernel::passing,
-    verify::stage::{Stage, expect_content},
+    verify::runner::{Runner, expect_content},
 };
 
 scenarios! { NegativeControl:
@@ -42,80 +42,80 @@ scenarios! { NegativeControl:
 const CONTENT: &str = "what the sender wrote";
 
 /// Passes one descriptor the proper way.
-fn pass_really(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let file = stage.file(CONTENT)?;
-    stage.send("real", &sender).fds(&[file.as_raw_fd()])?;
-    stage.receive("real", &receiver, 1)?;
+fn pass_really(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let file = runner.file(CONTENT)?;
+    runner.send("real", &sender).fds(&[file.as_raw_fd()])?;
+    runner.receive("real", &receiver, 1)?;
     Ok(())
 }
 
-fn reopened_path(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+fn reopened_path(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     let mut named = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     named.write_all(CONTENT.as_bytes())?;
-    let role = stage.role("receiver", || {
-        let received = stage.receive("m", &receiver, 1)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive("m", &receiver, 1)?;
         let reopened = File::open(named.path())?;
         let inodes = (
             nix::sys::stat::fstat(&received.fds[0])?.st_ino,
             nix::sys::stat::fstat(&reopened)?.st_ino,
         );
         ensure!(inodes.0 == inodes.1, "the path leads to another inode");
-        stage.mistakable(reopened.as_raw_fd(), "m", 0)
+        runner.mistakable(reopened.as_raw_fd(), "m", 0)
     })?;
-    stage
+    runner
         .send("m", &sender)
         .fds(&[named.as_file().as_raw_fd()])?;
-    role.done()
+    actor.done()
 }
 
-fn number_as_data(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let file = stage.file(CONTENT)?;
+fn number_as_data(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let file = runner.file(CONTENT)?;
     let number = file.as_raw_fd();
     nix::sys::socket::send(sender.as_raw_fd(), &number.to_ne_bytes(), MsgFlags::empty())?;
     let received = passing::receive(receiver.as_raw_fd(), 1, MsgFlags::empty())?;
     ensure!(received.data == number.to_ne_bytes(), "other bytes came");
     ensure!(received.fds.is_empty(), "a descriptor came with the bytes");
-    pass_really(stage)
+    pass_really(runner)
 }
 
-fn pipe_cannot(stage: &Stage) -> Result<()> {
+fn pipe_cannot(runner: &Runner) -> Result<()> {
     let (_read, write) = nix::unistd::pipe()?;
-    let file = stage.file(CONTENT)?;
+    let file = runner.file(CONTENT)?;
     let sent = passing::send(write.as_raw_fd(), b"m", &[&[file.as_raw_fd()]]);
     ensure!(
         sent == Err(Errno::ENOTSOCK),
         "sendmsg on a pipe gave {sent:?}"
     );
-    pass_really(stage)
+    pass_really(runner)
 }
 
-fn inet_carries_none(stage: &Stage) -> Result<()> {
+fn inet_carries_none(runner: &Runner) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let sender = TcpStream::connect(listener.local_addr()?)?;
     let (receiver, _) = listener.accept()?;
-    let file = stage.file(CONTENT)?;
+    let file = runner.file(CONTENT)?;
     passing::send(sender.as_raw_fd(), b"m", &[&[file.as_raw_fd()]])
         .context("sendmsg on a TCP socket")?;
     let received = passing::receive(receiver.as_raw_fd(), 1, MsgFlags::empty())?;
     ensure!(received.data == b"m", "other bytes came");
     ensure!(received.fds.is_empty(), "a descriptor came through TCP");
-    pass_really(stage)
+    pass_really(runner)
 }
 
-fn reused_number(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let mut first = OwnedFd::from(stage.file("first")?);
-    let second = stage.file("second")?;
-    stage.send("m", &sender).fds(&[first.as_raw_fd()])?;
+fn reused_number(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let mut first = OwnedFd::from(runner.file("first")?);
+    let second = runner.file("second")?;
+    runner.send("m", &sender).fds(&[first.as_raw_fd()])?;
     // The number now stands for another file, while the first one is in the queue.
     dup2(&second, &mut first).context("dup2")?;
-    let received = stage.receive("m", &receiver, 1)?;
+    let received = runner.receive("m", &receiver, 1)?;
     expect_content(&received.fds[0], "first")?;
     expect_content(&first, "second")?;
-    stage.mistakable(first.as_raw_fd(), "m", 0)
+    runner.mistakable(first.as_raw_fd(), "m", 0)
 }
 
 /// An address usually comes back at the first try; other files may take it first.
@@ -128,35 +128,35 @@ fn wait_for_grace_period() {
     let _ = membarrier(MembarrierCommand::Global);
 }
 
-fn reused_pointer(stage: &Stage) -> Result<()> {
+fn reused_pointer(runner: &Runner) -> Result<()> {
     // A freed file's address goes to the next file of the same CPU.
     let mut here = CpuSet::new();
     here.set(sched_getcpu()?)?;
     sched_setaffinity(Pid::from_raw(0), &here)?;
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     for attempt in 0..REUSE_TRIES {
         let names = [format!("first-{attempt}"), format!("second-{attempt}")];
         for name in &names {
             // No duplicate is held, so the file is freed when both sides have closed it. A new
             // memfd is another inode, which is how the two are told apart.
             let file = memfd(name)?;
-            stage
+            runner
                 .send(name, &sender)
                 .unheld()
                 .fds(&[file.as_raw_fd()])?;
             drop(file);
-            let received = stage.receive(name, &receiver, 1)?;
+            let received = runner.receive(name, &receiver, 1)?;
             if name == &names[1] {
-                stage.mistakable(received.fds[0].as_raw_fd(), &names[0], 0)?;
+                runner.mistakable(received.fds[0].as_raw_fd(), &names[0], 0)?;
             }
             drop(received);
             wait_for_grace_period();
         }
-        if stage.address_reused(&names[0], &names[1])? {
+        if runner.address_reused(&names[0], &names[1])? {
             return Ok(());
         }
     }
-    stage.skip(&format!("no address was reused in {REUSE_TRIES} tries"))
+    runner.skip(&format!("no address was reused in {REUSE_TRIES} tries"))
 }
 
 fn memfd(name: &str) -> Result<OwnedFd> {

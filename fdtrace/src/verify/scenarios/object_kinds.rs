@@ -38,9 +38,10 @@ use nix::{
 use super::scenarios;
 use crate::{
     kernel::{passing, sys::open_process},
+    model::FileKind,
     verify::{
         bpf::ArrayMap,
-        stage::{Stage, expect_content},
+        runner::{Runner, expect_content},
     },
 };
 
@@ -94,20 +95,20 @@ const CONTENT: &str = "what the sender wrote";
 /// Passes what `make` makes, and lets the receiver see that it `works`. What is made beside the
 /// descriptor is kept until then.
 fn pass<T>(
-    stage: &Stage,
-    kind: &str,
+    runner: &Runner,
+    kind: FileKind,
     make: impl FnOnce() -> Result<(OwnedFd, T)>,
     works: impl FnOnce(&OwnedFd) -> Result<()>,
 ) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
-        let received = stage.receive("m", &receiver, 1)?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive("m", &receiver, 1)?;
         works(&received.fds[0])
     })?;
     let (fd, kept) = make()?;
-    stage.kind("m", 0, kind)?;
-    stage.send("m", &sender).fds(&[fd.as_raw_fd()])?;
-    role.done()?;
+    runner.kind("m", 0, kind)?;
+    runner.send("m", &sender).fds(&[fd.as_raw_fd()])?;
+    actor.done()?;
     drop(kept);
     Ok(())
 }
@@ -123,31 +124,33 @@ fn expect_read(fd: &OwnedFd, expected: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn regular(stage: &Stage) -> Result<()> {
-    let make = || Ok((stage.file(CONTENT)?.into(), ()));
-    pass(stage, "regular", make, |fd| expect_content(fd, CONTENT))
+fn regular(runner: &Runner) -> Result<()> {
+    let make = || Ok((runner.file(CONTENT)?.into(), ()));
+    pass(runner, FileKind::Regular, make, |fd| {
+        expect_content(fd, CONTENT)
+    })
 }
 
-fn directory(stage: &Stage) -> Result<()> {
+fn directory(runner: &Runner) -> Result<()> {
     let make = || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         fs::write(dir.path().join("entry"), CONTENT)?;
         Ok((File::open(dir.path())?.into(), dir))
     };
-    pass(stage, "directory", make, |fd| {
+    pass(runner, FileKind::Directory, make, |fd| {
         let entry = openat(fd, "entry", OFlag::O_RDONLY, Mode::empty())?;
         expect_content(&entry, CONTENT)
     })
 }
 
-fn opath(stage: &Stage) -> Result<()> {
+fn opath(runner: &Runner) -> Result<()> {
     let make = || {
         let mut named = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
         named.write_all(CONTENT.as_bytes())?;
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         Ok((open(named.path(), flags, Mode::empty())?, named))
     };
-    pass(stage, "regular", make, |fd| {
+    pass(runner, FileKind::Regular, make, |fd| {
         let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
         ensure!(flags.contains(OFlag::O_PATH), "it is open for more");
         let read = read(fd, &mut [0]);
@@ -157,18 +160,18 @@ fn opath(stage: &Stage) -> Result<()> {
     })
 }
 
-fn pipe(stage: &Stage) -> Result<()> {
+fn pipe(runner: &Runner) -> Result<()> {
     let make = || {
         let (out, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         write(&into, CONTENT.as_bytes())?;
         Ok((out, into))
     };
-    pass(stage, "pipe", make, |fd| {
+    pass(runner, FileKind::Pipe, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
 
-fn fifo(stage: &Stage) -> Result<()> {
+fn fifo(runner: &Runner) -> Result<()> {
     let make = || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         let path = dir.path().join("fifo");
@@ -178,14 +181,14 @@ fn fifo(stage: &Stage) -> Result<()> {
         write(&fifo, CONTENT.as_bytes())?;
         Ok((fifo.into(), dir))
     };
-    pass(stage, "fifo", make, |fd| {
+    pass(runner, FileKind::Fifo, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
 
-fn tcp_listener(stage: &Stage) -> Result<()> {
+fn tcp_listener(runner: &Runner) -> Result<()> {
     let make = || Ok((TcpListener::bind("127.0.0.1:0")?.into(), ()));
-    pass(stage, "socket", make, |fd| {
+    pass(runner, FileKind::Socket, make, |fd| {
         let listener = TcpListener::from(fd.try_clone()?);
         let mut client = TcpStream::connect(listener.local_addr()?)?;
         let (connection, _) = listener.accept()?;
@@ -194,10 +197,10 @@ fn tcp_listener(stage: &Stage) -> Result<()> {
     })
 }
 
-fn tcp_connection(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
-        let received = stage.receive("m", &receiver, 1)?;
+fn tcp_connection(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive("m", &receiver, 1)?;
         expect_read(&received.fds[0], CONTENT.as_bytes())?;
         write(&received.fds[0], b"served")?;
         Ok(())
@@ -206,43 +209,43 @@ fn tcp_connection(stage: &Stage) -> Result<()> {
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (connection, _) = listener.accept()?;
     client.write_all(CONTENT.as_bytes())?;
-    stage.kind("m", 0, "socket")?;
-    stage.send("m", &sender).fds(&[connection.as_raw_fd()])?;
+    runner.kind("m", 0, FileKind::Socket)?;
+    runner.send("m", &sender).fds(&[connection.as_raw_fd()])?;
     drop(connection);
     let mut answer = [0; 6];
     client.read_exact(&mut answer)?;
     ensure!(&answer == b"served", "the client was told {answer:?}");
-    role.done()
+    actor.done()
 }
 
-fn udp(stage: &Stage) -> Result<()> {
+fn udp(runner: &Runner) -> Result<()> {
     let make = || {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         UdpSocket::bind("127.0.0.1:0")?.send_to(CONTENT.as_bytes(), socket.local_addr()?)?;
         Ok((socket.into(), ()))
     };
-    pass(stage, "socket", make, |fd| {
+    pass(runner, FileKind::Socket, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
 
-fn unix_socket(stage: &Stage) -> Result<()> {
+fn unix_socket(runner: &Runner) -> Result<()> {
     let make = || {
-        let (one, other) = stage.socketpair(SockType::Stream)?;
+        let (one, other) = runner.socketpair(SockType::Stream)?;
         write(&one, CONTENT.as_bytes())?;
         Ok((other, one))
     };
-    pass(stage, "socket", make, |fd| {
+    pass(runner, FileKind::Socket, make, |fd| {
         expect_read(fd, CONTENT.as_bytes())
     })
 }
 
-fn socket_over_itself(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+fn socket_over_itself(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     // Its queue holds a reference to itself, so as long as it is in nobody's table, only the
     // kernel's collector could free it; here both processes have it open.
-    let role = stage.role("receiver", || {
-        let received = stage.receive("m", &receiver, 1)?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receive("m", &receiver, 1)?;
         let same = getsockname::<nix::sys::socket::UnixAddr>(received.fds[0].as_raw_fd())?;
         ensure!(same.path().is_none(), "it is another socket");
         let inode = |fd: &OwnedFd| Ok::<_, Errno>(nix::sys::stat::fstat(fd)?.st_ino);
@@ -252,12 +255,12 @@ fn socket_over_itself(stage: &Stage) -> Result<()> {
         );
         Ok(())
     })?;
-    stage.kind("m", 0, "socket")?;
-    stage.send("m", &sender).fds(&[receiver.as_raw_fd()])?;
-    role.done()
+    runner.kind("m", 0, FileKind::Socket)?;
+    runner.send("m", &sender).fds(&[receiver.as_raw_fd()])?;
+    actor.done()
 }
 
-fn epoll(stage: &Stage) -> Result<()> {
+fn epoll(runner: &Runner) -> Result<()> {
     const TOKEN: u64 = 4711;
     let make = || {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -265,7 +268,7 @@ fn epoll(stage: &Stage) -> Result<()> {
         epoll.add(&ready, EpollEvent::new(EpollFlags::EPOLLIN, TOKEN))?;
         Ok((epoll.0, ready))
     };
-    pass(stage, "epoll", make, |fd| {
+    pass(runner, FileKind::Epoll, make, |fd| {
         let epoll = Epoll(fd.try_clone()?);
         let mut events = [EpollEvent::empty()];
         let ready = epoll.wait(&mut events, EpollTimeout::ZERO)?;
@@ -277,13 +280,13 @@ fn epoll(stage: &Stage) -> Result<()> {
     })
 }
 
-fn eventfd(stage: &Stage) -> Result<()> {
+fn eventfd(runner: &Runner) -> Result<()> {
     const COUNT: u32 = 7;
     let make = || {
         let counter = EventFd::from_value_and_flags(COUNT, EfdFlags::EFD_CLOEXEC)?;
         Ok((OwnedFd::from(counter), ()))
     };
-    pass(stage, "eventfd", make, |fd| {
+    pass(runner, FileKind::Eventfd, make, |fd| {
         expect_number(fd, u64::from(COUNT))
     })
 }
@@ -299,17 +302,17 @@ fn expect_number(fd: &OwnedFd, expected: u64) -> Result<()> {
     Ok(())
 }
 
-fn timerfd(stage: &Stage) -> Result<()> {
+fn timerfd(runner: &Runner) -> Result<()> {
     let make = || {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
         let once = Expiration::OneShot(TimeSpec::new(0, 1));
         timer.set(once, TimerSetTimeFlags::empty())?;
         Ok((timer.as_fd().try_clone_to_owned()?, ()))
     };
-    pass(stage, "timerfd", make, |fd| expect_number(fd, 1))
+    pass(runner, FileKind::Timerfd, make, |fd| expect_number(fd, 1))
 }
 
-fn signalfd(stage: &Stage) -> Result<()> {
+fn signalfd(runner: &Runner) -> Result<()> {
     const SIGNAL: Signal = Signal::SIGUSR1;
     let mut blocked = SigSet::empty();
     blocked.add(SIGNAL);
@@ -317,7 +320,7 @@ fn signalfd(stage: &Stage) -> Result<()> {
         let signals = SignalFd::with_flags(&blocked, SfdFlags::SFD_CLOEXEC)?;
         Ok((signals.as_fd().try_clone_to_owned()?, ()))
     };
-    pass(stage, "signalfd", make, |fd| {
+    pass(runner, FileKind::Signalfd, make, |fd| {
         blocked.thread_block()?;
         raise(SIGNAL)?;
         // The signal's number comes first.
@@ -329,7 +332,7 @@ fn signalfd(stage: &Stage) -> Result<()> {
     })
 }
 
-fn inotify(stage: &Stage) -> Result<()> {
+fn inotify(runner: &Runner) -> Result<()> {
     let make = || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         let watcher = Inotify::init(InitFlags::IN_CLOEXEC)?;
@@ -337,7 +340,7 @@ fn inotify(stage: &Stage) -> Result<()> {
         File::create(dir.path().join("entry"))?;
         Ok((watcher.as_fd().try_clone_to_owned()?, dir))
     };
-    pass(stage, "inotify", make, |fd| {
+    pass(runner, FileKind::Inotify, make, |fd| {
         let mut event = [0; 256];
         let len = read(fd, &mut event)?;
         // The name comes last, padded with NULs.
@@ -350,25 +353,27 @@ fn inotify(stage: &Stage) -> Result<()> {
     })
 }
 
-fn memfd(stage: &Stage) -> Result<()> {
+fn memfd(runner: &Runner) -> Result<()> {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     let make = || {
         let memfd = memfd_create("fdtrace", MFdFlags::MFD_CLOEXEC)?;
         write(&memfd, CONTENT.as_bytes())?;
         Ok((memfd, ()))
     };
-    pass(stage, "memfd", make, |fd| expect_content(fd, CONTENT))
+    pass(runner, FileKind::Memfd, make, |fd| {
+        expect_content(fd, CONTENT)
+    })
 }
 
-fn pidfd(stage: &Stage) -> Result<()> {
+fn pidfd(runner: &Runner) -> Result<()> {
     let pid = nix::unistd::getpid();
     let opened = || open_process(std::process::id());
     if let Err(error) = opened() {
-        return stage.skip(&format!("no pidfd can be had here: {error}"));
+        return runner.skip(&format!("no pidfd can be had here: {error}"));
     }
     pass(
-        stage,
-        "pidfd",
+        runner,
+        FileKind::Pidfd,
         || Ok((opened()?, ())),
         |fd| {
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
@@ -382,22 +387,22 @@ fn pidfd(stage: &Stage) -> Result<()> {
     )
 }
 
-fn tty(stage: &Stage) -> Result<()> {
+fn tty(runner: &Runner) -> Result<()> {
     if let Err(errno) = openpty(None, None) {
-        return stage.skip(&format!("no pseudo-terminal can be had here: {errno}"));
+        return runner.skip(&format!("no pseudo-terminal can be had here: {errno}"));
     }
     let make = || {
         let terminal = openpty(None, None)?;
         write(&terminal.master, b"typed\n")?;
         Ok((terminal.slave, terminal.master))
     };
-    pass(stage, "tty", make, |fd| {
+    pass(runner, FileKind::Tty, make, |fd| {
         ensure!(isatty(fd)?, "it is no terminal");
         expect_read(fd, b"typed\n")
     })
 }
 
-fn device(stage: &Stage) -> Result<()> {
+fn device(runner: &Runner) -> Result<()> {
     let make = || {
         let zero = OpenOptions::new()
             .read(true)
@@ -406,7 +411,7 @@ fn device(stage: &Stage) -> Result<()> {
             .context("cannot open /dev/zero")?;
         Ok((zero.into(), ()))
     };
-    pass(stage, "char-device", make, |fd| {
+    pass(runner, FileKind::CharDevice, make, |fd| {
         let mut bytes = [1; 4];
         ensure!(read(fd, &mut bytes)? == bytes.len(), "it reads short");
         ensure!(bytes == [0; 4], "it reads {bytes:?}");
@@ -414,35 +419,35 @@ fn device(stage: &Stage) -> Result<()> {
     })
 }
 
-fn bpf_map(stage: &Stage) -> Result<()> {
+fn bpf_map(runner: &Runner) -> Result<()> {
     const VALUE: u64 = 0x0fd7_ace0;
     let make = || {
         let map = ArrayMap::new(&CString::new("fdtrace")?).context("cannot make a BPF map")?;
         map.set(VALUE)?;
         Ok((map.into(), ()))
     };
-    pass(stage, "bpf-map", make, |fd| {
+    pass(runner, FileKind::BpfMap, make, |fd| {
         let value = ArrayMap::from(fd.try_clone()?).get()?;
         ensure!(value == VALUE, "it holds {value:#x}");
         Ok(())
     })
 }
 
-fn io_uring(stage: &Stage) -> Result<()> {
+fn io_uring(runner: &Runner) -> Result<()> {
     let ring = match IoUring::new(1) {
         Ok(ring) => ring,
-        Err(error) => return stage.skip(&format!("no io_uring can be had here: {error}")),
+        Err(error) => return runner.skip(&format!("no io_uring can be had here: {error}")),
     };
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     let fds = [ring.as_raw_fd()];
-    let passed = stage.probe(|| {
+    let passed = runner.probe(|| {
         passing::send(sender.as_raw_fd(), b"m", &[&fds])?;
         // Nobody else shall find it.
         passing::receive(receiver.as_raw_fd(), 1, nix::sys::socket::MsgFlags::empty()).map(drop)
     })?;
     if passed.is_ok() {
-        return stage.skip("this kernel still passes io_uring rings");
+        return runner.skip("this kernel still passes io_uring rings");
     }
-    stage.kind("m", 0, "io-uring")?;
-    stage.send("m", &sender).failing(&[&fds], Errno::EINVAL)
+    runner.kind("m", 0, FileKind::IoUring)?;
+    runner.send("m", &sender).failing(&[&fds], Errno::EINVAL)
 }

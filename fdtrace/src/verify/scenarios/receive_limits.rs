@@ -21,22 +21,22 @@ use crate::{
     model::{Cause, Fate},
     verify::{
         bpf::{MARK, Refusal},
-        stage::{Baton, Stage, expect_content, whoami},
+        runner::{Runner, Semaphore, expect_content, whoami},
     },
 };
 
 scenarios! { ReceiveLimits:
-    "no-control-buffer" |stage| room(stage, 1, None, 0),
+    "no-control-buffer" |runner| room(runner, 1, None, 0),
         "no control buffer: the descriptor is dropped, MSG_CTRUNC";
-    "header-only" |stage| room(stage, 1, Some(HEADER), 0),
+    "header-only" |runner| room(runner, 1, Some(HEADER), 0),
         "a control buffer for a header and no descriptor: dropped, MSG_CTRUNC";
-    "one-byte-short" |stage| room(stage, 1, Some(HEADER + FD - 1), 0),
+    "one-byte-short" |runner| room(runner, 1, Some(HEADER + FD - 1), 0),
         "a control buffer one byte too short for a descriptor: dropped, MSG_CTRUNC";
-    "room-for-two-of-three" |stage| room(stage, 3, Some(HEADER + 2 * FD), 2),
+    "room-for-two-of-three" |runner| room(runner, 3, Some(HEADER + 2 * FD), 2),
         "room for two of three descriptors: the third is dropped, MSG_CTRUNC";
-    "unaligned-one" |stage| room(stage, 1, Some(HEADER + FD), 1),
+    "unaligned-one" |runner| room(runner, 1, Some(HEADER + FD), 1),
         "room for one descriptor and not for the padding behind it: it arrives";
-    "unaligned-two" |stage| room(stage, 2, Some(HEADER + FD), 1),
+    "unaligned-two" |runner| room(runner, 2, Some(HEADER + FD), 1),
         "the same for two descriptors: one arrives, MSG_CTRUNC";
     "rlimit-nofile" rlimit_nofile,
         "as many as RLIMIT_NOFILE allows arrive, then MSG_CTRUNC";
@@ -55,9 +55,9 @@ const HEADER: usize = size_of::<libc::cmsghdr>();
 /// What each descriptor takes.
 const FD: usize = size_of::<RawFd>();
 
-fn numbered_files(stage: &Stage, count: usize) -> Result<Vec<File>> {
+fn numbered_files(runner: &Runner, count: usize) -> Result<Vec<File>> {
     (0..count)
-        .map(|index| stage.file(&index.to_string()))
+        .map(|index| runner.file(&index.to_string()))
         .collect()
 }
 
@@ -66,12 +66,12 @@ fn numbers(files: &[File]) -> Vec<RawFd> {
 }
 
 /// Sends `count` files to somebody who offers `control` bytes of room, of which `arrive` arrive.
-fn room(stage: &Stage, count: usize, control: Option<usize>, arrive: usize) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+fn room(runner: &Runner, count: usize, control: Option<usize>, arrive: usize) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
-        let incoming = stage.receiving("m", &receiver);
+        let incoming = runner.receiving("m", &receiver);
         let received = match control {
             Some(bytes) => incoming.control(bytes),
             None => incoming.no_control(),
@@ -80,17 +80,17 @@ fn room(stage: &Stage, count: usize, control: Option<usize>, arrive: usize) -> R
         ensure!(received.data == b"m", "the data was cut too");
         expect_first(&received.fds, arrive)
     })?;
-    let files = numbered_files(stage, count)?;
-    stage.fate(
+    let files = numbered_files(runner, count)?;
+    runner.fate(
         "m",
         arrive..count,
         Fate::Truncated,
         Some(Cause::NoControlRoom),
     )?;
-    stage.send("m", &sender).fds(&numbers(&files))?;
-    stage.in_flight(&receiver, count as u64)?;
-    sent.pass()?;
-    role.done()
+    runner.send("m", &sender).fds(&numbers(&files))?;
+    runner.in_flight(&receiver, count as u64)?;
+    sent.post()?;
+    actor.done()
 }
 
 /// The first `count` of the numbered files have arrived and no other.
@@ -106,24 +106,24 @@ fn expect_first(fds: &[OwnedFd], count: usize) -> Result<()> {
     Ok(())
 }
 
-fn rlimit_nofile(stage: &Stage) -> Result<()> {
+fn rlimit_nofile(runner: &Runner) -> Result<()> {
     const SENT: usize = 4;
     const ALLOWED: usize = 2;
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
         allow_more_descriptors(ALLOWED)?;
-        let received = stage.receiving("m", &receiver).take()?;
+        let received = runner.receiving("m", &receiver).take()?;
         expect_first(&received.fds, ALLOWED)
     })?;
-    let files = numbered_files(stage, SENT)?;
-    stage.fate(
+    let files = numbered_files(runner, SENT)?;
+    runner.fate(
         "m",
         ALLOWED..SENT,
         Fate::Truncated,
         Some(Cause::RlimitNofile),
     )?;
-    stage.send("m", &sender).fds(&numbers(&files))?;
-    role.done()
+    runner.send("m", &sender).fds(&numbers(&files))?;
+    actor.done()
 }
 
 /// Sets the limit of this process so that it can open `count` descriptors and no more. They take
@@ -141,36 +141,36 @@ fn allow_more_descriptors(count: usize) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).context("cannot lower RLIMIT_NOFILE")
 }
 
-fn lsm_denied(stage: &Stage) -> Result<()> {
-    denied(stage, false)
+fn lsm_denied(runner: &Runner) -> Result<()> {
+    denied(runner, false)
 }
 
-fn lsm_denied_notrunc(stage: &Stage) -> Result<()> {
-    denied(stage, true)
+fn lsm_denied_notrunc(runner: &Runner) -> Result<()> {
+    denied(runner, true)
 }
 
 /// Three files, of which the second is refused. Without `notrunc` the kernel stops there.
-fn denied(stage: &Stage, notrunc: bool) -> Result<()> {
+fn denied(runner: &Runner, notrunc: bool) -> Result<()> {
     if !security_modules().is_some_and(|list| list.split(',').any(|module| module == "bpf")) {
-        return stage.skip("the BPF security module is not in force (lsm=…,bpf)");
+        return runner.skip("the BPF security module is not in force (lsm=…,bpf)");
     }
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     if notrunc && let Err(errno) = set_rights_notrunc(&receiver) {
-        return stage.skip(&format!("this kernel has no SO_RIGHTS_NOTRUNC: {errno}"));
+        return runner.skip(&format!("this kernel has no SO_RIGHTS_NOTRUNC: {errno}"));
     }
-    // Attached by the stage, for the one process that it is about; gone with it.
-    let (ready, refused) = (Baton::new()?, Baton::new()?);
-    let role = stage.role("receiver", || {
+    // Attached by the runner, for the one process that it is about; gone with it.
+    let (ready, refused) = (Semaphore::new()?, Semaphore::new()?);
+    let actor = runner.actor("receiver", || {
         // The program asks for the id that this process has for everybody.
         let refusal = match Refusal::begin(whoami()?.pid) {
             Ok(refusal) => refusal,
             Err(error) => {
-                stage.skip(&format!("no program can refuse files here: {error:#}"))?;
-                return refused.pass().and_then(|()| ready.pass());
+                runner.skip(&format!("no program can refuse files here: {error:#}"))?;
+                return refused.post().and_then(|()| ready.post());
             }
         };
-        ready.pass()?;
-        let received = stage.receiving("m", &receiver).take()?;
+        ready.post()?;
+        let received = runner.receiving("m", &receiver).take()?;
         drop(refusal);
         if notrunc {
             ensure!(
@@ -186,16 +186,16 @@ fn denied(stage: &Stage, notrunc: bool) -> Result<()> {
         }
     })?;
     ready.wait()?;
-    if refused.has_passed()? {
-        return role.done();
+    if refused.is_posted()? {
+        return actor.done();
     }
-    let files = [stage.file("0")?, marked_file()?, stage.file("2")?];
-    stage.fate("m", 1..2, Fate::Refused, Some(Cause::Lsm))?;
+    let files = [runner.file("0")?, marked_file()?, runner.file("2")?];
+    runner.fate("m", 1..2, Fate::Refused, Some(Cause::Lsm))?;
     if !notrunc {
-        stage.fate("m", 2..3, Fate::Truncated, Some(Cause::Lsm))?;
+        runner.fate("m", 2..3, Fate::Truncated, Some(Cause::Lsm))?;
     }
-    stage.send("m", &sender).fds(&numbers(&files))?;
-    role.done()
+    runner.send("m", &sender).fds(&numbers(&files))?;
+    actor.done()
 }
 
 fn security_modules() -> Option<String> {
@@ -219,14 +219,14 @@ fn set_rights_notrunc(socket: &impl AsFd) -> nix::Result<()> {
     passing::set_option(socket.as_fd().as_raw_fd(), SO_RIGHTS_NOTRUNC, 1)
 }
 
-fn ctrunc_as_input(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let role = stage.role("receiver", || {
+fn ctrunc_as_input(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let actor = runner.actor("receiver", || {
         let flags = MsgFlags::MSG_CTRUNC;
-        let received = stage.receive_with("m", &receiver, 1, flags)?;
+        let received = runner.receive_with("m", &receiver, 1, flags)?;
         expect_first(&received.fds, 1)
     })?;
-    let files = numbered_files(stage, 1)?;
-    stage.send("m", &sender).fds(&numbers(&files))?;
-    role.done()
+    let files = numbered_files(runner, 1)?;
+    runner.send("m", &sender).fds(&numbers(&files))?;
+    actor.done()
 }

@@ -28,7 +28,7 @@ use crate::{
     kernel::passing,
     model::{Cause, Fate},
     verify::{
-        stage::{Baton, Stage, attempt, die_with_parent_still, expect_content},
+        runner::{Runner, Semaphore, attempt, die_with_parent_still, expect_content},
         ways::header,
     },
 };
@@ -67,11 +67,11 @@ scenarios! { SendErrors:
 const CONTENT: &str = "what the sender wrote";
 
 /// Sends a good message and receives it, and nothing before it.
-fn pass_after(stage: &Stage, sender: &OwnedFd, receiver: &OwnedFd) -> Result<()> {
-    stage.in_flight(receiver, 0)?;
-    let file = stage.file(CONTENT)?;
-    stage.send("after", sender).fds(&[file.as_raw_fd()])?;
-    let received = stage.receive("after", receiver, 1)?;
+fn pass_after(runner: &Runner, sender: &OwnedFd, receiver: &OwnedFd) -> Result<()> {
+    runner.in_flight(receiver, 0)?;
+    let file = runner.file(CONTENT)?;
+    runner.send("after", sender).fds(&[file.as_raw_fd()])?;
+    let received = runner.receive("after", receiver, 1)?;
     expect_content(&received.fds[0], CONTENT)
 }
 
@@ -81,74 +81,74 @@ fn closed_number() -> Result<RawFd> {
     Ok(file.as_raw_fd())
 }
 
-fn bad_fd(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+fn bad_fd(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     for (name, number) in [("closed", closed_number()?), ("negative", -1)] {
-        stage
+        runner
             .send(name, &sender)
             .unheld()
             .failing(&[&[number]], Errno::EBADF)?;
     }
-    pass_after(stage, &sender, &receiver)
+    pass_after(runner, &sender, &receiver)
 }
 
-fn bad_fd_in_middle(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let ((first, first_watch), (last, last_watch)) = (stage.watched()?, stage.watched()?);
+fn bad_fd_in_middle(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let ((first, first_watch), (last, last_watch)) = (runner.watched()?, runner.watched()?);
     let fds = [first.as_raw_fd(), -1, last.as_raw_fd()];
-    stage
+    runner
         .send("m", &sender)
         .unheld()
         .failing(&[&fds], Errno::EBADF)?;
     drop((first, last));
     first_watch.released()?;
     last_watch.released()?;
-    pass_after(stage, &sender, &receiver)
+    pass_after(runner, &sender, &receiver)
 }
 
-fn short_cmsg(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let (file, watch) = stage.watched()?;
+fn short_cmsg(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let (file, watch) = runner.watched()?;
     let rights = passing::rights(&[&[file.as_raw_fd()]]);
     // One byte less than a header; one byte more than the buffer.
     for (name, claimed) in [("short", passing::space(0) - 1), ("long", rights.len() + 1)] {
         let mut control = rights.clone();
         control[..size_of::<usize>()].copy_from_slice(&claimed.to_ne_bytes());
-        stage
+        runner
             .send(name, &sender)
             .unheld()
             .control_failing(&[], &control, Errno::EINVAL)?;
     }
     drop(file);
     watch.released()?;
-    pass_after(stage, &sender, &receiver)
+    pass_after(runner, &sender, &receiver)
 }
 
-fn zero_fds(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    stage.send("none", &sender).fds(&[])?;
-    stage.in_flight(&receiver, 0)?;
-    let received = stage.receiving("none", &receiver).take()?;
+fn zero_fds(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    runner.send("none", &sender).fds(&[])?;
+    runner.in_flight(&receiver, 0)?;
+    let received = runner.receiving("none", &receiver).take()?;
     ensure!(received.data == b"none", "other data came");
     ensure!(
         received.slots.is_empty(),
         "an empty list brought descriptors"
     );
-    pass_after(stage, &sender, &receiver)
+    pass_after(runner, &sender, &receiver)
 }
 
-fn too_many_fds(stage: &Stage) -> Result<()> {
-    too_many(stage, &[254])
+fn too_many_fds(runner: &Runner) -> Result<()> {
+    too_many(runner, &[254])
 }
 
-fn too_many_fds_two_cmsgs(stage: &Stage) -> Result<()> {
-    too_many(stage, &[200, 54])
+fn too_many_fds_two_cmsgs(runner: &Runner) -> Result<()> {
+    too_many(runner, &[200, 54])
 }
 
 /// Sends one file as often as the parts say, which is too often.
-fn too_many(stage: &Stage, parts: &[usize]) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let (file, watch) = stage.watched()?;
+fn too_many(runner: &Runner, parts: &[usize]) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let (file, watch) = runner.watched()?;
     let fds = vec![file.as_raw_fd(); parts.iter().sum()];
     let mut rest = &fds[..];
     let mut lists = Vec::new();
@@ -157,36 +157,36 @@ fn too_many(stage: &Stage, parts: &[usize]) -> Result<()> {
         lists.push(list);
         rest = others;
     }
-    stage
+    runner
         .send("m", &sender)
         .unheld()
         .failing(&lists, Errno::EINVAL)?;
-    stage.fate("m", 0..fds.len(), Fate::Failed, Some(Cause::TooManyFds))?;
+    runner.fate("m", 0..fds.len(), Fate::Failed, Some(Cause::TooManyFds))?;
     drop(file);
     watch.released()?;
-    pass_after(stage, &sender, &receiver)
+    pass_after(runner, &sender, &receiver)
 }
 
-fn bad_cmsg_pointer(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    stage
+fn bad_cmsg_pointer(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    runner
         .send("m", &sender)
         .failing_by(&[], Errno::EFAULT, || {
             header::send_from_nowhere(sender.as_raw_fd(), b"m")
         })?;
-    pass_after(stage, &sender, &receiver)
+    pass_after(runner, &sender, &receiver)
 }
 
-fn peer_gone(stage: &Stage) -> Result<()> {
+fn peer_gone(runner: &Runner) -> Result<()> {
     for (name, kind, errno) in [
         ("stream", SockType::Stream, Errno::EPIPE),
         ("seqpacket", SockType::SeqPacket, Errno::EPIPE),
         ("dgram", SockType::Datagram, Errno::ECONNREFUSED),
     ] {
-        let (sender, receiver) = stage.socketpair(kind)?;
+        let (sender, receiver) = runner.socketpair(kind)?;
         drop(receiver);
-        let (file, watch) = stage.watched()?;
-        stage
+        let (file, watch) = runner.watched()?;
+        runner
             .send(name, &sender)
             .unheld()
             .flags(MsgFlags::MSG_NOSIGNAL)
@@ -194,73 +194,73 @@ fn peer_gone(stage: &Stage) -> Result<()> {
         drop(file);
         watch.released()?;
     }
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    pass_after(stage, &sender, &receiver)
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    pass_after(runner, &sender, &receiver)
 }
 
-fn queue_full(stage: &Stage) -> Result<()> {
+fn queue_full(runner: &Runner) -> Result<()> {
     for (name, kind) in [
         ("stream", SockType::Stream),
         ("seqpacket", SockType::SeqPacket),
         ("dgram", SockType::Datagram),
     ] {
-        let (sender, receiver) = stage.socketpair(kind)?;
+        let (sender, receiver) = runner.socketpair(kind)?;
         let fill = || send(sender.as_raw_fd(), &[0; 1024], MsgFlags::MSG_DONTWAIT);
         let full = std::iter::repeat_with(fill).find_map(Result::err);
         ensure!(
             full == Some(Errno::EAGAIN),
             "filling the queue gave {full:?}"
         );
-        let (file, watch) = stage.watched()?;
-        stage
+        let (file, watch) = runner.watched()?;
+        runner
             .send(name, &sender)
             .unheld()
             .flags(MsgFlags::MSG_DONTWAIT)
             .failing(&[&[file.as_raw_fd()]], Errno::EAGAIN)?;
         drop(file);
         watch.released()?;
-        stage.in_flight(&receiver, 0)?;
+        runner.in_flight(&receiver, 0)?;
     }
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    pass_after(stage, &sender, &receiver)
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    pass_after(runner, &sender, &receiver)
 }
 
 /// What the sender's RLIMIT_NOFILE is. What it may have in flight is as much, and one list more.
 const IN_FLIGHT: usize = 8;
 
-fn too_many_in_flight(stage: &Stage) -> Result<()> {
+fn too_many_in_flight(runner: &Runner) -> Result<()> {
     // What is in flight is counted by user, so this one is to have nothing else.
     let nobody = FIRST_UNUSED_ID + std::process::id();
     if let Some(why) = attempt(|| become_user(nobody))? {
-        return stage.skip(&format!("no user id of one's own can be had here: {why}"));
+        return runner.skip(&format!("no user id of one's own can be had here: {why}"));
     }
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    let (refused, room) = (Baton::new()?, Baton::new()?);
-    let (file, watch) = stage.watched()?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    let (refused, room) = (Semaphore::new()?, Semaphore::new()?);
+    let (file, watch) = runner.watched()?;
     let fd = file.as_raw_fd();
-    let role = stage.role("sender", || {
+    let actor = runner.actor("sender", || {
         become_user(nobody)?;
         die_with_parent_still()?;
         setrlimit(Resource::RLIMIT_NOFILE, IN_FLIGHT as u64, IN_FLIGHT as u64)?;
         // The kernel looks before it adds the list: the first message exceeds the limit, and the
         // second feels it.
         let list = [fd; IN_FLIGHT + 1];
-        stage.send("exceeding", &sender).unheld().fds(&list)?;
-        stage
+        runner.send("exceeding", &sender).unheld().fds(&list)?;
+        runner
             .send("refused", &sender)
             .unheld()
             .failing(&[&[fd]], Errno::ETOOMANYREFS)?;
-        refused.pass()?;
+        refused.post()?;
         room.wait()?;
-        stage.send("again", &sender).unheld().fds(&[fd])
+        runner.send("again", &sender).unheld().fds(&[fd])
     })?;
     drop(file);
     refused.wait()?;
-    stage.in_flight(&receiver, IN_FLIGHT as u64 + 1)?;
-    stage.receive("exceeding", &receiver, IN_FLIGHT + 1)?;
-    room.pass()?;
-    role.done()?;
-    stage.receive("again", &receiver, 1)?;
+    runner.in_flight(&receiver, IN_FLIGHT as u64 + 1)?;
+    runner.receive("exceeding", &receiver, IN_FLIGHT + 1)?;
+    room.post()?;
+    actor.done()?;
+    runner.receive("again", &receiver, 1)?;
     watch.released()
 }
 
@@ -275,7 +275,7 @@ fn become_user(id: u32) -> nix::Result<()> {
     setresuid(uid, uid, uid)
 }
 
-fn peer_connected_elsewhere(stage: &Stage) -> Result<()> {
+fn peer_connected_elsewhere(runner: &Runner) -> Result<()> {
     let name = |end: &str| {
         let name = format!("fdtrace-verify-{}-{end}", std::process::id());
         SocketAddr::from_abstract_name(name)
@@ -288,85 +288,85 @@ fn peer_connected_elsewhere(stage: &Stage) -> Result<()> {
     let other = UnixDatagram::bind_addr(&elsewhere)?;
     receiver.connect_addr(&elsewhere)?;
     other.connect_addr(&here)?;
-    refuse_as(stage, "m", &connected.into(), Cause::Errno(libc::EPERM))?;
-    pass_after(stage, &other.into(), &receiver.into())
+    refuse_as(runner, "m", &connected.into(), Cause::Errno(libc::EPERM))?;
+    pass_after(runner, &other.into(), &receiver.into())
 }
 
 const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// Sets SO_PASSRIGHTS; says false where the kernel does not know it.
-fn set_passrights(stage: &Stage, socket: RawFd, on: bool) -> Result<bool> {
+fn set_passrights(runner: &Runner, socket: RawFd, on: bool) -> Result<bool> {
     match passing::set_option(socket, SO_PASSRIGHTS, i32::from(on)) {
         Ok(()) => Ok(true),
         Err(Errno::ENOPROTOOPT) => {
-            stage.skip("this kernel has no SO_PASSRIGHTS (Linux 6.16)")?;
+            runner.skip("this kernel has no SO_PASSRIGHTS (Linux 6.16)")?;
             Ok(false)
         }
         Err(errno) => Err(errno).context("cannot set SO_PASSRIGHTS"),
     }
 }
 
-fn passrights_off(stage: &Stage) -> Result<()> {
+fn passrights_off(runner: &Runner) -> Result<()> {
     for (name, kind) in [
         ("stream", SockType::Stream),
         ("seqpacket", SockType::SeqPacket),
         ("dgram", SockType::Datagram),
     ] {
-        let (sender, receiver) = stage.socketpair(kind)?;
-        if !set_passrights(stage, receiver.as_raw_fd(), false)? {
+        let (sender, receiver) = runner.socketpair(kind)?;
+        if !set_passrights(runner, receiver.as_raw_fd(), false)? {
             return Ok(());
         }
-        refuse(stage, name, &sender)?;
-        stage.in_flight(&receiver, 0)?;
+        refuse(runner, name, &sender)?;
+        runner.in_flight(&receiver, 0)?;
     }
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    set_passrights(stage, receiver.as_raw_fd(), false)?;
-    set_passrights(stage, receiver.as_raw_fd(), true)?;
-    pass_after(stage, &sender, &receiver)
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    set_passrights(runner, receiver.as_raw_fd(), false)?;
+    set_passrights(runner, receiver.as_raw_fd(), true)?;
+    pass_after(runner, &sender, &receiver)
 }
 
 /// Sends a descriptor to a socket that takes none.
-fn refuse(stage: &Stage, name: &str, sender: &OwnedFd) -> Result<()> {
-    refuse_as(stage, name, sender, Cause::Passrights)
+fn refuse(runner: &Runner, name: &str, sender: &OwnedFd) -> Result<()> {
+    refuse_as(runner, name, sender, Cause::Passrights)
 }
 
 /// Sends a descriptor, which fails with EPERM for this cause.
-fn refuse_as(stage: &Stage, name: &str, sender: &OwnedFd, cause: Cause) -> Result<()> {
-    let (file, watch) = stage.watched()?;
-    stage
+fn refuse_as(runner: &Runner, name: &str, sender: &OwnedFd, cause: Cause) -> Result<()> {
+    let (file, watch) = runner.watched()?;
+    runner
         .send(name, sender)
         .unheld()
         .failing(&[&[file.as_raw_fd()]], Errno::EPERM)?;
-    stage.fate(name, 0..1, Fate::Failed, Some(cause))?;
+    runner.fate(name, 0..1, Fate::Failed, Some(cause))?;
     drop(file);
     watch.released()
 }
 
-fn passrights_off_embryo(stage: &Stage) -> Result<()> {
+fn passrights_off_embryo(runner: &Runner) -> Result<()> {
     let name = format!("fdtrace-verify-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(name)?;
     let listener = UnixListener::bind_addr(&address)?;
-    if !set_passrights(stage, listener.as_raw_fd(), false)? {
+    if !set_passrights(runner, listener.as_raw_fd(), false)? {
         return Ok(());
     }
     let sender: OwnedFd = UnixStream::connect_addr(&address)?.into();
-    refuse(stage, "before-accept", &sender)?;
+    refuse(runner, "before-accept", &sender)?;
     let receiver: OwnedFd = listener.accept()?.0.into();
-    refuse(stage, "after-accept", &sender)?;
-    set_passrights(stage, receiver.as_raw_fd(), true)?;
-    pass_after(stage, &sender, &receiver)
+    refuse(runner, "after-accept", &sender)?;
+    set_passrights(runner, receiver.as_raw_fd(), true)?;
+    pass_after(runner, &sender, &receiver)
 }
 
-fn passrights_cleared_later(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    if !set_passrights(stage, receiver.as_raw_fd(), true)? {
+fn passrights_cleared_later(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    if !set_passrights(runner, receiver.as_raw_fd(), true)? {
         return Ok(());
     }
-    let file = stage.file(CONTENT)?;
-    stage.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    stage.in_flight(&receiver, 1)?;
-    set_passrights(stage, receiver.as_raw_fd(), false)?;
-    let received = stage.receive("m", &receiver, 1)?;
+    let file = runner.file(CONTENT)?;
+    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
+    runner.in_flight(&receiver, 1)?;
+    set_passrights(runner, receiver.as_raw_fd(), false)?;
+    let received = runner.receive("m", &receiver, 1)?;
     expect_content(&received.fds[0], CONTENT)?;
-    refuse(stage, "later", &sender)
+    refuse(runner, "later", &sender)
 }

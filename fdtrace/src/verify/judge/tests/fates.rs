@@ -46,7 +46,7 @@ fn truncated(record: &mut Record, transfers: &mut [Transfer]) {
 #[test]
 fn a_fate_that_the_trace_tells_with_its_cause_passes_and_any_other_fails() {
     let (result, reason) = spoiled(|record, transfers| truncated(record, transfers));
-    assert_eq!((result, reason.as_str()), (Result::Pass, ""));
+    assert_eq!((result, reason.as_str()), (ScenarioResult::Pass, ""));
     assert_fails(
         "the trace says truncated (rlimit-nofile) of m's 4 where truncated (no-control-room) is",
         |record, transfers| {
@@ -106,7 +106,7 @@ fn an_errno_in_a_files_place_stands_for_msg_ctrunc() {
         }
     };
     let (result, reason) = spoiled(refused);
-    assert_eq!((result, reason.as_str()), (Result::Pass, ""));
+    assert_eq!((result, reason.as_str()), (ScenarioResult::Pass, ""));
     assert_fails("came with MSG_CTRUNC", |record, transfers| {
         refused(record, transfers);
         if let Fact::Received { truncated, .. } = receive(record) {
@@ -139,7 +139,7 @@ fn peeked(record: &mut Record, transfers: &mut Vec<Transfer>) {
 #[test]
 fn a_peek_and_a_delivery_are_two_fates_of_one_file() {
     let (result, reason) = spoiled(peeked);
-    assert_eq!((result, reason.as_str()), (Result::Pass, ""));
+    assert_eq!((result, reason.as_str()), (ScenarioResult::Pass, ""));
     assert_fails("m's 4 → 8 not in the trace", |record, transfers| {
         peeked(record, transfers);
         transfers.remove(0);
@@ -197,11 +197,16 @@ fn a_peek_and_a_delivery_that_a_gap_left_without_their_numbers_are_open() {
         )
     };
     let open = with(None);
-    assert_eq!(open.result, Result::Inconclusive, "{:?}", open.reason);
+    assert_eq!(
+        open.result,
+        ScenarioResult::Inconclusive,
+        "{:?}",
+        open.reason
+    );
     assert!(open.lossy);
     // Two deliveries of one file are wrong, whatever was lost.
     let wrong = with(Some([Fate::Delivered, Fate::Delivered]));
-    assert_eq!(wrong.result, Result::Fail, "{:?}", wrong.reason);
+    assert_eq!(wrong.result, ScenarioResult::Fail, "{:?}", wrong.reason);
 }
 
 /// A send that failed.
@@ -228,12 +233,12 @@ fn failed(record: &mut Record, transfers: &mut [Transfer]) {
 fn a_send_that_fails_has_failed_transfers_with_its_errno() {
     let plan = fixture_plan();
     let (result, reason) = judged_by(&plan, |record, transfers| failed(record, transfers));
-    assert_eq!((result, reason.as_str()), (Result::Pass, ""));
+    assert_eq!((result, reason.as_str()), (ScenarioResult::Pass, ""));
     let (result, reason) = judged_by(&plan, |record, transfers| {
         failed(record, transfers);
         transfers[0].cause = Some(Cause::Errno(libc::EPERM));
     });
-    assert_eq!(result, Result::Fail);
+    assert_eq!(result, ScenarioResult::Fail);
     assert!(reason.contains("failed (eperm) of m's 4 where failed (epipe) is true"));
     // A cause of its own, where the scenario knows one.
     let (result, _) = judged_by(&plan, |record, transfers| {
@@ -241,7 +246,7 @@ fn a_send_that_fails_has_failed_transfers_with_its_errno() {
         expect_fate(record, Fate::Failed, Some(Cause::Passrights));
         transfers[0].cause = Some(Cause::Passrights);
     });
-    assert_eq!(result, Result::Pass);
+    assert_eq!(result, ScenarioResult::Pass);
 }
 
 #[test]
@@ -258,13 +263,13 @@ fn a_fate_that_the_plan_cannot_show_is_an_open_question() {
         transfers.clear();
     };
     let (result, reason) = judged_by(&blind, lost);
-    assert_eq!(result, Result::Inconclusive);
+    assert_eq!(result, ScenarioResult::Inconclusive);
     assert!(
         reason.contains("what a send returns is not watched here"),
         "{reason}"
     );
     let (result, reason) = judged_by(&sighted, lost);
-    assert_eq!(result, Result::Fail);
+    assert_eq!(result, ScenarioResult::Fail);
     assert!(
         reason.contains("m's 4 not in the trace as failed (epipe)"),
         "{reason}"
@@ -274,16 +279,16 @@ fn a_fate_that_the_plan_cannot_show_is_an_open_question() {
         failed(record, transfers);
         (transfers[0].cause, transfers[0].cause_missing) = (None, Some(CauseMissing::NotWatched));
     };
-    assert_eq!(judged_by(&blind, wordless).0, Result::Inconclusive);
-    assert_eq!(judged_by(&sighted, wordless).0, Result::Fail);
+    assert_eq!(judged_by(&blind, wordless).0, ScenarioResult::Inconclusive);
+    assert_eq!(judged_by(&sighted, wordless).0, ScenarioResult::Fail);
     let (mut record, mut transfers) = (record(), vec![transfer()]);
     wordless(&mut record, &mut transfers);
     let outcome = judged(&record, transfers, false);
-    assert_eq!(outcome.result, Result::Inconclusive);
+    assert_eq!(outcome.result, ScenarioResult::Inconclusive);
     // A wrong word is a wrong word, whatever is not watched.
     let (result, _) = judged_by(&blind, |record, transfers| {
         failed(record, transfers);
         transfers[0].fate = Fate::Discarded;
     });
-    assert_eq!(result, Result::Fail);
+    assert_eq!(result, ScenarioResult::Fail);
 }

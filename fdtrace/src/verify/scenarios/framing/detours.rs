@@ -9,8 +9,8 @@ use super::{CONTENT, exchange, expect_nothing, send_watched};
 use crate::{
     model::{Cause, Fate},
     verify::{
+        runner::{Runner, attempt, expect_content, now_ns},
         scenarios::scenarios,
-        stage::{Stage, attempt, expect_content, now_ns},
         ways::{
             batch,
             uring::{Caller, Ring},
@@ -27,18 +27,18 @@ scenarios! { Framing:
         "sent and received as a 32-bit process does it", needs "32-bit system calls";
 }
 
-fn sendmmsg_recvmmsg(stage: &Stage) -> Result<()> {
+fn sendmmsg_recvmmsg(runner: &Runner) -> Result<()> {
     const NAMES: [&str; 3] = ["first", "second", "third"];
     for kind in [SockType::Datagram, SockType::SeqPacket, SockType::Stream] {
         let names = NAMES.map(|name| format!("{kind:?}-{name}").to_lowercase());
         exchange(
-            stage,
+            runner,
             kind,
             |sender, receiver| {
                 let files = [
-                    stage.file(&names[0])?,
-                    stage.file(&names[1])?,
-                    stage.file(&names[2])?,
+                    runner.file(&names[0])?,
+                    runner.file(&names[1])?,
+                    runner.file(&names[2])?,
                 ];
                 let fds = files.each_ref().map(|file| [file.as_raw_fd()]);
                 let messages: Vec<(&str, &[RawFd])> = names
@@ -46,8 +46,8 @@ fn sendmmsg_recvmmsg(stage: &Stage) -> Result<()> {
                     .zip(&fds)
                     .map(|(name, fds)| (name.as_str(), &fds[..]))
                     .collect();
-                stage.send_many(sender, &messages)?;
-                stage.in_flight(receiver, 3)?;
+                runner.send_many(sender, &messages)?;
+                runner.in_flight(receiver, 3)?;
                 Ok(Vec::new())
             },
             |receiver| {
@@ -56,7 +56,7 @@ fn sendmmsg_recvmmsg(stage: &Stage) -> Result<()> {
                 let span = (begin, now_ns()?);
                 ensure!(received.len() == 3, "{} messages came", received.len());
                 for (name, received) in names.iter().zip(&received) {
-                    stage.receiving(name, receiver).came(received, span)?;
+                    runner.receiving(name, receiver).came(received, span)?;
                     ensure!(
                         received.data == name.as_bytes(),
                         "{name} came with other data"
@@ -74,27 +74,27 @@ fn sendmmsg_recvmmsg(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn io_uring(stage: &Stage) -> Result<()> {
+fn io_uring(runner: &Runner) -> Result<()> {
     if let Err(error) = Ring::new() {
-        return stage.skip(&format!("this kernel gives no io_uring: {error}"));
+        return runner.skip(&format!("this kernel gives no io_uring: {error}"));
     }
     for (name, caller) in [("submitter", Caller::Submitter), ("worker", Caller::Worker)] {
         exchange(
-            stage,
+            runner,
             SockType::Stream,
             |sender, receiver| {
-                let file = stage.file(CONTENT)?;
+                let file = runner.file(CONTENT)?;
                 let fds = [file.as_raw_fd()];
                 let mut ring = Ring::new()?;
-                stage.send(name, sender).by(&fds, || {
+                runner.send(name, sender).by(&fds, || {
                     ring.send(caller, sender.as_raw_fd(), name.as_bytes(), &fds)
                 })?;
-                stage.in_flight(receiver, 1)?;
+                runner.in_flight(receiver, 1)?;
                 Ok(Vec::new())
             },
             |receiver| {
                 let mut ring = Ring::new()?;
-                let received = stage
+                let received = runner
                     .receiving(name, receiver)
                     .by(|| ring.receive(caller, receiver.as_raw_fd(), 1))?;
                 ensure!(
@@ -110,18 +110,18 @@ fn io_uring(stage: &Stage) -> Result<()> {
             },
         )?;
         let name = &format!("{name}-data-alone");
-        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
+        runner.fate(name, 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
         exchange(
-            stage,
+            runner,
             SockType::Stream,
             |sender, receiver| {
-                let watch = send_watched(stage, name, sender, b"data")?;
-                stage.in_flight(receiver, 1)?;
+                let watch = send_watched(runner, name, sender, b"data")?;
+                runner.in_flight(receiver, 1)?;
                 Ok(vec![watch])
             },
             |receiver| {
                 let mut ring = Ring::new()?;
-                let data = stage
+                let data = runner
                     .receiving(name, receiver)
                     .data_by(|data| ring.receive_data(caller, receiver.as_raw_fd(), data))?;
                 ensure!(data == b"data", "{name} gave {data:?}");
@@ -133,14 +133,14 @@ fn io_uring(stage: &Stage) -> Result<()> {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn compat_32(stage: &Stage) -> Result<()> {
+fn compat_32(runner: &Runner) -> Result<()> {
     use crate::{
         kernel::passing,
         verify::ways::compat::{self, Compat},
     };
 
     if let Some(why) = attempt(compat::try_call)? {
-        return stage.skip(&format!("this kernel takes no 32-bit system calls: {why}"));
+        return runner.skip(&format!("this kernel takes no 32-bit system calls: {why}"));
     }
     for (name, from_32, to_32) in [
         ("32-to-64", true, false),
@@ -148,12 +148,12 @@ fn compat_32(stage: &Stage) -> Result<()> {
         ("32-to-32", true, true),
     ] {
         exchange(
-            stage,
+            runner,
             SockType::Stream,
             |sender, receiver| {
-                let files = [stage.file("first")?, stage.file("second")?];
+                let files = [runner.file("first")?, runner.file("second")?];
                 let fds = files.each_ref().map(AsRawFd::as_raw_fd);
-                let message = stage.send(name, sender);
+                let message = runner.send(name, sender);
                 if from_32 {
                     let mut compat = Compat::new()?;
                     message.by(&fds, || {
@@ -162,12 +162,12 @@ fn compat_32(stage: &Stage) -> Result<()> {
                 } else {
                     message.fds(&fds)?;
                 }
-                stage.in_flight(receiver, 2)?;
+                runner.in_flight(receiver, 2)?;
                 Ok(Vec::new())
             },
             |receiver| {
                 let mut compat = Compat::new()?;
-                let received = stage.receiving(name, receiver).by(|| {
+                let received = runner.receiving(name, receiver).by(|| {
                     if to_32 {
                         compat.receive(receiver.as_raw_fd(), 2)
                     } else {
@@ -193,6 +193,6 @@ fn compat_32(stage: &Stage) -> Result<()> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn compat_32(stage: &Stage) -> Result<()> {
-    stage.skip("32-bit calls are made in x86's way alone")
+fn compat_32(runner: &Runner) -> Result<()> {
+    runner.skip("32-bit calls are made in x86's way alone")
 }

@@ -9,8 +9,8 @@ use super::{TYPES, exchange, expect_nothing, send_watched};
 use crate::{
     model::{Cause, Fate},
     verify::{
+        runner::{Runner, expect_content},
         scenarios::scenarios,
-        stage::{Stage, expect_content},
         ways::sockmap::Sockmap,
     },
 };
@@ -28,22 +28,22 @@ scenarios! { Framing:
         "a receive without room for data takes the list and leaves a stream's data";
 }
 
-fn plain_read_discards(stage: &Stage) -> Result<()> {
+fn plain_read_discards(runner: &Runner) -> Result<()> {
     for (kind_name, kind) in TYPES {
         for call in ["read", "recv"] {
             let name = &format!("{kind_name}-{call}");
-            stage.fate(name, 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
+            runner.fate(name, 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
             exchange(
-                stage,
+                runner,
                 kind,
                 |sender, receiver| {
-                    let watch = send_watched(stage, name, sender, b"data")?;
-                    stage.in_flight(receiver, 1)?;
+                    let watch = send_watched(runner, name, sender, b"data")?;
+                    runner.in_flight(receiver, 1)?;
                     watch.is_held()?;
                     Ok(vec![watch])
                 },
                 |receiver| {
-                    let message = stage.receiving(name, receiver);
+                    let message = runner.receiving(name, receiver);
                     let data = match call {
                         "read" => message.read()?,
                         _ => message.recv()?,
@@ -57,20 +57,20 @@ fn plain_read_discards(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn splice_discards(stage: &Stage) -> Result<()> {
-    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::Splice))?;
+fn splice_discards(runner: &Runner) -> Result<()> {
+    runner.fate("m", 0..1, Fate::Discarded, Some(Cause::Splice))?;
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, receiver| {
-            let watch = send_watched(stage, "m", sender, b"data")?;
-            stage.in_flight(receiver, 1)?;
+            let watch = send_watched(runner, "m", sender, b"data")?;
+            runner.in_flight(receiver, 1)?;
             watch.is_held()?;
             Ok(vec![watch])
         },
         |receiver| {
             let (out, into) = nix::unistd::pipe()?;
-            let moved = stage.receiving("m", receiver).splice(&into)?;
+            let moved = runner.receiving("m", receiver).splice(&into)?;
             ensure!(moved == 4, "{moved} bytes were spliced");
             let mut data = [0; 4];
             nix::unistd::read(out, &mut data)?;
@@ -80,48 +80,48 @@ fn splice_discards(stage: &Stage) -> Result<()> {
     )
 }
 
-fn sockmap_discards(stage: &Stage) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
+fn sockmap_discards(runner: &Runner) -> Result<()> {
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     let sockmap = match Sockmap::around(&receiver) {
         Ok(sockmap) => sockmap,
         Err(error) => {
-            return stage.skip(&format!(
+            return runner.skip(&format!(
                 "this kernel has no sockmap that takes a Unix socket to a verdict: {error}"
             ));
         }
     };
-    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::Sockmap))?;
-    let watch = send_watched(stage, "m", &sender, b"data")?;
+    runner.fate("m", 0..1, Fate::Discarded, Some(Cause::Sockmap))?;
+    let watch = send_watched(runner, "m", &sender, b"data")?;
     // Gone before anybody has read anything.
     watch.released()?;
-    let role = stage.role("receiver", || {
-        let received = stage.receiving("m", &receiver).take()?;
+    let actor = runner.actor("receiver", || {
+        let received = runner.receiving("m", &receiver).take()?;
         ensure!(received.data == b"data", "{:?} came", received.data);
         ensure!(received.slots.is_empty(), "a descriptor came");
         Ok(())
     })?;
-    role.done()?;
+    actor.done()?;
     drop((sockmap, receiver));
     // Out of the map, everything is as ever.
-    let file = stage.file(super::CONTENT)?;
-    let (sender, receiver) = stage.socketpair(SockType::Stream)?;
-    stage.send("outside", &sender).fds(&[file.as_raw_fd()])?;
-    let received = stage.receive("outside", &receiver, 1)?;
+    let file = runner.file(super::CONTENT)?;
+    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
+    runner.send("outside", &sender).fds(&[file.as_raw_fd()])?;
+    let received = runner.receive("outside", &receiver, 1)?;
     expect_content(&received.fds[0], super::CONTENT)
 }
 
-fn zero_length_send(stage: &Stage) -> Result<()> {
+fn zero_length_send(runner: &Runner) -> Result<()> {
     for (name, kind) in TYPES {
         let dropped = kind == SockType::Stream;
         if dropped {
-            stage.fate(name, 0..1, Fate::Discarded, Some(Cause::ZeroLength))?;
+            runner.fate(name, 0..1, Fate::Discarded, Some(Cause::ZeroLength))?;
         }
         exchange(
-            stage,
+            runner,
             kind,
             |sender, receiver| {
-                let watch = send_watched(stage, name, sender, b"")?;
-                stage.in_flight(receiver, u64::from(!dropped))?;
+                let watch = send_watched(runner, name, sender, b"")?;
+                runner.in_flight(receiver, u64::from(!dropped))?;
                 if dropped {
                     watch.released()?;
                 }
@@ -129,7 +129,7 @@ fn zero_length_send(stage: &Stage) -> Result<()> {
             },
             |receiver| {
                 if !dropped {
-                    let received = stage.receive_with(name, receiver, 1, MsgFlags::empty())?;
+                    let received = runner.receive_with(name, receiver, 1, MsgFlags::empty())?;
                     ensure!(received.data.is_empty(), "{name} came with data");
                 }
                 expect_nothing(receiver)
@@ -139,22 +139,22 @@ fn zero_length_send(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn zero_length_receive(stage: &Stage) -> Result<()> {
+fn zero_length_receive(runner: &Runner) -> Result<()> {
     for (name, kind) in TYPES {
         exchange(
-            stage,
+            runner,
             kind,
             |sender, receiver| {
-                let watch = send_watched(stage, name, sender, b"data")?;
-                stage.in_flight(receiver, 1)?;
+                let watch = send_watched(runner, name, sender, b"data")?;
+                runner.in_flight(receiver, 1)?;
                 Ok(vec![watch])
             },
             |receiver| {
-                let received = stage.receiving(name, receiver).data(0).take()?;
+                let received = runner.receiving(name, receiver).data(0).take()?;
                 ensure!(received.data.is_empty(), "data without room for it");
                 ensure!(received.fds.len() == 1, "{name}: no descriptor came");
                 if kind == SockType::Stream {
-                    let rest = stage.receiving(name, receiver).take()?;
+                    let rest = runner.receiving(name, receiver).take()?;
                     ensure!(rest.data == b"data", "{:?} was left", rest.data);
                     ensure!(rest.slots.is_empty(), "the descriptor came twice");
                 }

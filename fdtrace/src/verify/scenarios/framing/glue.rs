@@ -13,8 +13,8 @@ use crate::{
     kernel::passing::Received,
     model::{Cause, Fate},
     verify::{
+        runner::{Runner, expect_content},
         scenarios::scenarios,
-        stage::{Stage, expect_content},
     },
 };
 
@@ -34,9 +34,9 @@ scenarios! { Framing:
 }
 
 /// Sends a file that the verifier holds too.
-fn send_file(stage: &Stage, name: &str, sender: &OwnedFd) -> Result<()> {
-    let file = stage.file(CONTENT)?;
-    stage.send(name, sender).fds(&[file.as_raw_fd()])
+fn send_file(runner: &Runner, name: &str, sender: &OwnedFd) -> Result<()> {
+    let file = runner.file(CONTENT)?;
+    runner.send(name, sender).fds(&[file.as_raw_fd()])
 }
 
 fn expect(received: &Received, data: &[u8], fds: usize) -> Result<()> {
@@ -57,89 +57,89 @@ fn expect(received: &Received, data: &[u8], fds: usize) -> Result<()> {
         .try_for_each(|fd| expect_content(fd, CONTENT))
 }
 
-fn partial_read_then_recvmsg(stage: &Stage) -> Result<()> {
-    stage.fate("m", 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
+fn partial_read_then_recvmsg(runner: &Runner) -> Result<()> {
+    runner.fate("m", 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, receiver| {
-            let watch = send_watched(stage, "m", sender, b"data")?;
-            stage.in_flight(receiver, 1)?;
+            let watch = send_watched(runner, "m", sender, b"data")?;
+            runner.in_flight(receiver, 1)?;
             Ok(vec![watch])
         },
         |receiver| {
-            let first = stage.receiving("m", receiver).data(1).read()?;
+            let first = runner.receiving("m", receiver).data(1).read()?;
             ensure!(first == b"d", "read gave {first:?}");
-            expect(&stage.receiving("m", receiver).take()?, b"ata", 0)?;
+            expect(&runner.receiving("m", receiver).take()?, b"ata", 0)?;
             expect_nothing(receiver)
         },
     )
 }
 
-fn partial_recvmsg(stage: &Stage) -> Result<()> {
+fn partial_recvmsg(runner: &Runner) -> Result<()> {
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, _| {
-            let file = stage.file(CONTENT)?;
-            let message = stage.send("m", sender).data(b"data");
+            let file = runner.file(CONTENT)?;
+            let message = runner.send("m", sender).data(b"data");
             message.fds(&[file.as_raw_fd()])?;
             Ok(Vec::new())
         },
         |receiver| {
-            expect(&stage.receiving("m", receiver).data(1).take()?, b"d", 1)?;
-            expect(&stage.receiving("m", receiver).take()?, b"ata", 0)?;
+            expect(&runner.receiving("m", receiver).data(1).take()?, b"d", 1)?;
+            expect(&runner.receiving("m", receiver).take()?, b"ata", 0)?;
             expect_nothing(receiver)
         },
     )
 }
 
-fn data_before(stage: &Stage) -> Result<()> {
+fn data_before(runner: &Runner) -> Result<()> {
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, _| {
             write(sender.as_fd(), b"before ")?;
-            send_file(stage, "m", sender)?;
+            send_file(runner, "m", sender)?;
             Ok(Vec::new())
         },
         |receiver| {
-            expect(&stage.receiving("m", receiver).take()?, b"before m", 1)?;
+            expect(&runner.receiving("m", receiver).take()?, b"before m", 1)?;
             expect_nothing(receiver)
         },
     )
 }
 
-fn data_after(stage: &Stage) -> Result<()> {
+fn data_after(runner: &Runner) -> Result<()> {
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, _| {
-            send_file(stage, "m", sender)?;
+            send_file(runner, "m", sender)?;
             write(sender.as_fd(), b" after")?;
             Ok(Vec::new())
         },
         |receiver| {
-            expect(&stage.receiving("m", receiver).take()?, b"m", 1)?;
-            expect(&stage.receiving("m", receiver).take()?, b" after", 0)?;
+            expect(&runner.receiving("m", receiver).take()?, b"m", 1)?;
+            expect(&runner.receiving("m", receiver).take()?, b" after", 0)?;
             expect_nothing(receiver)
         },
     )
 }
 
-fn two_lists_never_merge(stage: &Stage) -> Result<()> {
+fn two_lists_never_merge(runner: &Runner) -> Result<()> {
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, receiver| {
-            send_file(stage, "first", sender)?;
-            send_file(stage, "second", sender)?;
-            stage.in_flight(receiver, 2)?;
+            send_file(runner, "first", sender)?;
+            send_file(runner, "second", sender)?;
+            runner.in_flight(receiver, 2)?;
             Ok(Vec::new())
         },
         |receiver| {
             for name in ["first", "second"] {
-                let received = stage.receiving(name, receiver).take()?;
+                let received = runner.receiving(name, receiver).take()?;
                 expect(&received, name.as_bytes(), 1)?;
             }
             expect_nothing(receiver)
@@ -150,28 +150,28 @@ fn two_lists_never_merge(stage: &Stage) -> Result<()> {
 /// More than fits into one skb, and no more than may wait in a queue that was enlarged for it.
 const LARGE: usize = 150_000;
 
-fn large_message(stage: &Stage) -> Result<()> {
+fn large_message(runner: &Runner) -> Result<()> {
     let data: Vec<u8> = (0..LARGE).map(|at| at as u8).collect();
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, receiver| {
             // The sender must not wait for the receiver.
             setsockopt(sender, sockopt::SndBuf, &(2 * LARGE))?;
-            let file = stage.file(CONTENT)?;
-            let message = stage.send("m", sender).data(&data);
+            let file = runner.file(CONTENT)?;
+            let message = runner.send("m", sender).data(&data);
             message.fds(&[file.as_raw_fd()])?;
-            stage.in_flight(receiver, 1)?;
+            runner.in_flight(receiver, 1)?;
             Ok(Vec::new())
         },
         |receiver| {
-            let first = stage.receiving("m", receiver).data(LARGE).take()?;
+            let first = runner.receiving("m", receiver).data(LARGE).take()?;
             ensure!(
                 first.data.len() < LARGE,
                 "all of it came in one skb: then this shows nothing"
             );
             expect(&first, &data[..first.data.len()], 1)?;
-            let rest = stage.receiving("m", receiver).data(LARGE).take()?;
+            let rest = runner.receiving("m", receiver).data(LARGE).take()?;
             expect(&rest, &data[first.data.len()..], 0)?;
             expect_nothing(receiver)
         },

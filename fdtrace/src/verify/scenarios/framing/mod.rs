@@ -16,7 +16,7 @@ use nix::{
 use super::Scenario;
 use crate::{
     kernel::passing,
-    verify::stage::{Baton, Stage, Watch},
+    verify::runner::{Runner, Semaphore, Watch},
 };
 
 pub(super) const SCENARIOS: [&[Scenario]; 4] = [
@@ -37,27 +37,27 @@ const TYPES: [(&str, SockType); 3] = [
 /// A sender and a receiver on a pair of sockets. The receiver begins when all has been sent, and
 /// when both are done nothing that was sent may be open any more.
 fn exchange(
-    stage: &Stage,
+    runner: &Runner,
     kind: SockType,
     send: impl FnOnce(&OwnedFd, &OwnedFd) -> Result<Vec<Watch>>,
     receive: impl FnOnce(&OwnedFd) -> Result<()>,
 ) -> Result<()> {
-    let (sender, receiver) = stage.socketpair(kind)?;
-    let sent = Baton::new()?;
-    let role = stage.role("receiver", || {
+    let (sender, receiver) = runner.socketpair(kind)?;
+    let sent = Semaphore::new()?;
+    let actor = runner.actor("receiver", || {
         sent.wait()?;
         receive(&receiver)
     })?;
     let watches = send(&sender, &receiver)?;
-    sent.pass()?;
-    role.done()?;
+    sent.post()?;
+    actor.done()?;
     watches.iter().try_for_each(Watch::released)
 }
 
 /// Sends `data` with a file that nobody else holds.
-fn send_watched(stage: &Stage, name: &str, sender: &OwnedFd, data: &[u8]) -> Result<Watch> {
-    let (file, watch) = stage.watched()?;
-    let message = stage.send(name, sender).unheld().data(data);
+fn send_watched(runner: &Runner, name: &str, sender: &OwnedFd, data: &[u8]) -> Result<Watch> {
+    let (file, watch) = runner.watched()?;
+    let message = runner.send(name, sender).unheld().data(data);
     message.fds(&[file.as_raw_fd()])?;
     Ok(watch)
 }

@@ -14,8 +14,8 @@ use super::{CONTENT, exchange, expect_nothing};
 use crate::{
     model::{Cause, Fate},
     verify::{
+        runner::{Runner, Watch, expect_content},
         scenarios::scenarios,
-        stage::{Stage, Watch, expect_content},
     },
 };
 
@@ -27,40 +27,40 @@ scenarios! { Framing:
 }
 
 /// Says that a kernel without out-of-band bytes on Unix sockets lacks them.
-fn is_missing(stage: &Stage) -> Result<bool> {
-    let (sender, _receiver) = stage.socketpair(SockType::Stream)?;
+fn is_missing(runner: &Runner) -> Result<bool> {
+    let (sender, _receiver) = runner.socketpair(SockType::Stream)?;
     let missing = send(sender.as_raw_fd(), b"x", MsgFlags::MSG_OOB) == Err(Errno::EOPNOTSUPP);
     if missing {
-        stage.skip("this kernel's Unix sockets have no MSG_OOB")?;
+        runner.skip("this kernel's Unix sockets have no MSG_OOB")?;
     }
     Ok(missing)
 }
 
-fn send_urgent(stage: &Stage, name: &str, sender: &OwnedFd, data: &[u8]) -> Result<Watch> {
-    let (file, watch) = stage.watched()?;
-    let message = stage.send(name, sender).unheld().data(data);
+fn send_urgent(runner: &Runner, name: &str, sender: &OwnedFd, data: &[u8]) -> Result<Watch> {
+    let (file, watch) = runner.watched()?;
+    let message = runner.send(name, sender).unheld().data(data);
     message.flags(MsgFlags::MSG_OOB).fds(&[file.as_raw_fd()])?;
     Ok(watch)
 }
 
-fn oob(stage: &Stage) -> Result<()> {
-    if is_missing(stage)? {
+fn oob(runner: &Runner) -> Result<()> {
+    if is_missing(runner)? {
         return Ok(());
     }
     for name in ["taken", "passed-over"] {
-        stage.fate(name, 0..1, Fate::Discarded, Some(Cause::Oob))?;
+        runner.fate(name, 0..1, Fate::Discarded, Some(Cause::Oob))?;
         exchange(
-            stage,
+            runner,
             SockType::Stream,
             |sender, receiver| {
-                let watch = send_urgent(stage, name, sender, b"x")?;
-                stage.in_flight(receiver, 1)?;
+                let watch = send_urgent(runner, name, sender, b"x")?;
+                runner.in_flight(receiver, 1)?;
                 watch.is_held()?;
                 Ok(vec![watch])
             },
             |receiver| {
                 if name == "taken" {
-                    let urgent = stage.receiving(name, receiver).flags(MsgFlags::MSG_OOB);
+                    let urgent = runner.receiving(name, receiver).flags(MsgFlags::MSG_OOB);
                     let received = urgent.take()?;
                     ensure!(received.data == b"x", "{:?} came", received.data);
                     ensure!(received.slots.is_empty(), "the list came with the byte");
@@ -71,14 +71,14 @@ fn oob(stage: &Stage) -> Result<()> {
         )?;
     }
     exchange(
-        stage,
+        runner,
         SockType::Stream,
-        |sender, _| Ok(vec![send_urgent(stage, "two-bytes", sender, b"ab")?]),
+        |sender, _| Ok(vec![send_urgent(runner, "two-bytes", sender, b"ab")?]),
         |receiver| {
-            let first = stage.receiving("two-bytes", receiver).take()?;
+            let first = runner.receiving("two-bytes", receiver).take()?;
             ensure!(first.data == b"a", "{:?} came first", first.data);
             ensure!(first.fds.len() == 1, "the first byte came without the list");
-            let urgent = stage
+            let urgent = runner
                 .receiving("two-bytes", receiver)
                 .flags(MsgFlags::MSG_OOB);
             let second = urgent.take()?;
@@ -89,27 +89,27 @@ fn oob(stage: &Stage) -> Result<()> {
     )
 }
 
-fn oob_inline(stage: &Stage) -> Result<()> {
-    if is_missing(stage)? {
+fn oob_inline(runner: &Runner) -> Result<()> {
+    if is_missing(runner)? {
         return Ok(());
     }
     exchange(
-        stage,
+        runner,
         SockType::Stream,
         |sender, receiver| {
             setsockopt(receiver, sockopt::OobInline, &true)?;
             write(sender.as_fd(), b"before")?;
-            let file = stage.file(CONTENT)?;
-            let message = stage.send("m", sender).data(b"x").flags(MsgFlags::MSG_OOB);
+            let file = runner.file(CONTENT)?;
+            let message = runner.send("m", sender).data(b"x").flags(MsgFlags::MSG_OOB);
             message.fds(&[file.as_raw_fd()])?;
             write(sender.as_fd(), b"after")?;
-            stage.in_flight(receiver, 1)?;
+            runner.in_flight(receiver, 1)?;
             Ok(Vec::new())
         },
         |receiver| {
             // The mark ends a receive before it, and the list one behind it.
             for (data, fds) in [(&b"before"[..], 0), (b"x", 1), (b"after", 0)] {
-                let received = stage.receiving("m", receiver).take()?;
+                let received = runner.receiving("m", receiver).take()?;
                 ensure!(received.data == data, "{:?} came", received.data);
                 ensure!(received.fds.len() == fds, "{:?} came", received.slots);
                 let files = &received.fds;

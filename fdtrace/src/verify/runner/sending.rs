@@ -1,19 +1,22 @@
-//! The sending side of the stage: what goes out, in whatever form the kernel may be given it.
+//! The sending side of the runner: what goes out, in whatever form the kernel may be given it.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{errno::Errno, sys::socket::MsgFlags};
 
-use super::{Stage, now_ns, say, whoami};
+use super::{Runner, now_ns, say, whoami};
 use crate::{
     kernel::passing,
-    verify::{fact::Fact, ways::batch},
+    verify::{
+        fact::{Fact, MessageName},
+        ways::batch,
+    },
 };
 
 /// A message on its way: its name within the scenario, and the socket to send it on.
 pub struct Outgoing<'a> {
-    stage: &'a Stage,
+    runner: &'a Runner,
     name: &'a str,
     socket: BorrowedFd<'a>,
     data: &'a [u8],
@@ -21,11 +24,11 @@ pub struct Outgoing<'a> {
     hold: bool,
 }
 
-impl Stage {
+impl Runner {
     /// Begins a message; its data is its name.
     pub fn send<'a>(&'a self, name: &'a str, socket: &'a impl AsFd) -> Outgoing<'a> {
         Outgoing {
-            stage: self,
+            runner: self,
             name,
             socket: socket.as_fd(),
             data: name.as_bytes(),
@@ -51,7 +54,7 @@ impl Stage {
         for (name, fds) in messages {
             say(&Fact::Sent {
                 actor,
-                message: (*name).to_owned(),
+                message: (*name).into(),
                 fds: fds.to_vec(),
                 span,
             })?;
@@ -62,7 +65,7 @@ impl Stage {
     fn sending(&self, name: &str, fds: &[RawFd], hold: bool) -> Result<()> {
         self.checkpoint(&Fact::Sending {
             actor: whoami()?,
-            message: name.to_owned(),
+            message: name.into(),
             fds: fds.to_vec(),
             hold,
         })?;
@@ -143,7 +146,7 @@ impl<'a> Outgoing<'a> {
     /// # Errors
     /// What `send` says.
     pub fn by<T>(self, fds: &[RawFd], send: impl FnOnce() -> nix::Result<T>) -> Result<T> {
-        let message = self.name.to_owned();
+        let message = MessageName::from(self.name);
         let (sent, span) = self.run(fds, send)?;
         let sent = sent.with_context(|| format!("sendmsg of {message}"))?;
         say(&Fact::Sent {
@@ -165,7 +168,7 @@ impl<'a> Outgoing<'a> {
         errno: Errno,
         send: impl FnOnce() -> nix::Result<T>,
     ) -> Result<()> {
-        let message = self.name.to_owned();
+        let message = MessageName::from(self.name);
         let (sent, span) = self.run(fds, send)?;
         let found = sent.err();
         ensure!(
@@ -187,7 +190,7 @@ impl<'a> Outgoing<'a> {
         fds: &[RawFd],
         send: impl FnOnce() -> nix::Result<T>,
     ) -> Result<(nix::Result<T>, (u64, u64))> {
-        self.stage.sending(self.name, fds, self.hold)?;
+        self.runner.sending(self.name, fds, self.hold)?;
         let begin = now_ns()?;
         let sent = send();
         Ok((sent, (begin, now_ns()?)))

@@ -1,11 +1,12 @@
-//! Stage: the actors' side of a scenario, in processes of its own.
+//! Runner: the actors' side of a scenario, in processes of its own.
 //!
-//! `fdtrace` starts itself again for each scenario, so that the stage can fork as it likes
+//! `fdtrace` starts itself again for each scenario, so that the runner can fork as it likes
 //! (it has one thread) and dies with all its actors when it must. Facts go out through stdout;
 //! at a checkpoint the actor waits for one byte on stdin.
 //!
-//! Nothing here sleeps: actors wait for each other through [`Baton`]s.
+//! Nothing here sleeps: actors wait for each other through [`Semaphore`]s.
 
+mod pipes;
 mod receiving;
 mod sending;
 
@@ -32,32 +33,18 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getpid, getppid},
 };
 
-use super::{
-    STAGE_NAME,
-    fact::{Actor, Answer, Fact},
-    scenarios,
-};
+use super::fact::{Actor, Answer, Fact};
 use crate::{
     kernel::inherited,
-    model::{Cause, Fate},
+    model::{Cause, Fate, FileKind, Hop},
 };
+pub use pipes::{Semaphore, Watch};
 pub use receiving::Incoming;
 pub use sending::Outgoing;
 
-/// Plays the scenario of this name and ends the process.
-pub fn main(name: &str) -> process::ExitCode {
-    let limit = inherited::descriptor_limit();
-    let result = enter(name);
-    if let Err(error) = &result {
-        // Whoever reads may be gone; then there is nobody to tell.
-        let _ = say(&failure(None, error, limit));
-    }
-    process::ExitCode::from(u8::from(result.is_err()))
-}
-
 /// What stopped an actor. `limit` is how many descriptors it might have at first: one that allows
 /// itself fewer does so to see what happens then.
-fn failure(name: Option<&str>, error: &anyhow::Error, limit: Option<u64>) -> Fact {
+pub(super) fn failure(name: Option<&str>, error: &anyhow::Error, limit: Option<u64>) -> Fact {
     let why = match name {
         Some(name) => format!("{name}: {error:#}"),
         None => format!("{error:#}"),
@@ -75,23 +62,11 @@ fn failure(name: Option<&str>, error: &anyhow::Error, limit: Option<u64>) -> Fac
     }
 }
 
-fn enter(name: &str) -> Result<()> {
-    die_with_parent(None)?;
-    call_oneself(STAGE_NAME)?;
-    let scenario = scenarios::find(name).with_context(|| format!("no scenario {name}"))?;
-    let stage = Stage {
-        turn: Baton::new()?,
-    };
-    stage.turn.pass()?;
-    say(&Fact::Joined { actor: whoami()? })?;
-    (scenario.play)(&stage)
-}
-
 /// Actors must not outlive the verifier, whatever ends it.
 ///
 /// `parent` may have died before the request was made; in a pid namespace of one's own it shows
 /// as 0.
-fn die_with_parent(parent: Option<Pid>) -> Result<()> {
+pub(super) fn die_with_parent(parent: Option<Pid>) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the parent")?;
     let now = getppid();
     ensure!(
@@ -110,12 +85,12 @@ pub fn die_with_parent_still() -> Result<()> {
     Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
-/// Names this process after its part, for whoever reads the trace.
-fn call_oneself(name: &str) -> Result<()> {
+/// Names this process, for whoever reads the trace.
+pub(super) fn call_oneself(name: &str) -> Result<()> {
     Ok(prctl::set_name(&CString::new(name)?)?)
 }
 
-fn say(fact: &Fact) -> Result<()> {
+pub(super) fn say(fact: &Fact) -> Result<()> {
     let mut line = serde_json::to_vec(fact)?;
     line.push(b'\n');
     let mut stdout = io::stdout().lock();
@@ -141,19 +116,19 @@ pub(in crate::verify) fn now_ns() -> Result<u64> {
     Ok(u64::try_from(now.as_nanos())?)
 }
 
-/// What a scenario is played on.
-pub struct Stage {
+/// What a scenario asks for sockets, actors and checkpoints.
+pub struct Runner {
     /// Held by the one actor that may be at a checkpoint.
-    turn: Baton,
+    turn: Semaphore,
 }
 
-/// A forked actor. Dropping it without [`Role::done`] leaves it to the stage's end.
-pub struct Role {
+/// A forked actor. Dropping it without [`ForkedActor::done`] leaves it to the runner's end.
+pub struct ForkedActor {
     pid: Pid,
     name: &'static str,
 }
 
-impl Role {
+impl ForkedActor {
     /// Waits for the actor to end well.
     ///
     /// # Errors
@@ -184,7 +159,7 @@ impl Role {
 /// # Errors
 /// What `fork` and `waitpid` say.
 pub fn attempt(deed: impl FnOnce() -> nix::Result<()>) -> Result<Option<String>> {
-    // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+    // SAFETY: the runner has one thread, so the child can do whatever its parent could.
     match unsafe { fork() }.context("cannot fork")? {
         ForkResult::Child => process::exit(deed().err().map_or(0, |errno| errno as i32)),
         ForkResult::Parent { child } => Ok(match waitpid(child, None)? {
@@ -196,7 +171,17 @@ pub fn attempt(deed: impl FnOnce() -> nix::Result<()>) -> Result<Option<String>>
     }
 }
 
-impl Stage {
+impl Runner {
+    /// A runner of which no actor is at a checkpoint yet.
+    ///
+    /// # Errors
+    /// What `pipe2` and writing to it say.
+    pub(super) fn new() -> Result<Self> {
+        let turn = Semaphore::new()?;
+        turn.post()?;
+        Ok(Self { turn })
+    }
+
     /// A pair of connected Unix sockets.
     ///
     /// # Errors
@@ -221,15 +206,19 @@ impl Stage {
         Ok(file)
     }
 
-    /// Forks an actor that plays `part` and exits.
+    /// Forks an actor that does `part` and exits.
     ///
     /// # Errors
     /// What `fork` says.
-    pub fn role(&self, name: &'static str, part: impl FnOnce() -> Result<()>) -> Result<Role> {
+    pub fn actor(
+        &self,
+        name: &'static str,
+        part: impl FnOnce() -> Result<()>,
+    ) -> Result<ForkedActor> {
         let parent = getpid();
-        // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+        // SAFETY: the runner has one thread, so the child can do whatever its parent could.
         match unsafe { fork() }.context("cannot fork")? {
-            ForkResult::Parent { child } => Ok(Role { pid: child, name }),
+            ForkResult::Parent { child } => Ok(ForkedActor { pid: child, name }),
             ForkResult::Child => {
                 let limit = inherited::descriptor_limit();
                 let result = die_with_parent(Some(parent))
@@ -266,7 +255,7 @@ impl Stage {
         self.checkpoint(&Fact::Mistakable {
             actor: whoami()?,
             fd,
-            message: message.to_owned(),
+            message: message.into(),
             index,
         })?;
         Ok(())
@@ -288,7 +277,7 @@ impl Stage {
     /// If the verifier is gone.
     pub fn settle(&self) -> Result<()> {
         self.turn.wait()?;
-        self.turn.pass()
+        self.turn.post()
     }
 
     /// Says what must become of these files of `message`; see [`Fact::Fate`] for what holds where
@@ -304,7 +293,7 @@ impl Stage {
         cause: Option<Cause>,
     ) -> Result<()> {
         say(&Fact::Fate {
-            message: message.to_owned(),
+            message: message.into(),
             files: (files.start, files.end),
             fate,
             cause,
@@ -324,11 +313,11 @@ impl Stage {
     ///
     /// # Errors
     /// If the verifier is gone.
-    pub fn kind(&self, message: &str, index: usize, kind: &str) -> Result<()> {
+    pub fn kind(&self, message: &str, index: usize, kind: FileKind) -> Result<()> {
         say(&Fact::Kind {
-            message: message.to_owned(),
+            message: message.into(),
             index,
-            kind: kind.to_owned(),
+            kind,
         })
     }
 
@@ -339,7 +328,7 @@ impl Stage {
     /// What `fork` says.
     pub fn probe(&self, attempt: impl FnOnce() -> nix::Result<()>) -> Result<nix::Result<()>> {
         let parent = getpid();
-        // SAFETY: the stage has one thread, so the child can do whatever its parent could.
+        // SAFETY: the runner has one thread, so the child can do whatever its parent could.
         match unsafe { fork() }.context("cannot fork")? {
             ForkResult::Parent { child } => match waitpid(child, None)? {
                 WaitStatus::Exited(_, 0) => Ok(Ok(())),
@@ -362,10 +351,10 @@ impl Stage {
     ///
     /// # Errors
     /// If the verifier is gone.
-    pub fn refs(&self, message: &str, hop: &str, refs: i64) -> Result<()> {
+    pub fn refs(&self, message: &str, hop: Hop, refs: i64) -> Result<()> {
         say(&Fact::Refs {
-            message: message.to_owned(),
-            hop: hop.to_owned(),
+            message: message.into(),
+            hop,
             refs,
         })
     }
@@ -376,7 +365,7 @@ impl Stage {
     /// If the verifier is gone.
     pub fn undisturbed(&self, message: &str) -> Result<()> {
         say(&Fact::Undisturbed {
-            message: message.to_owned(),
+            message: message.into(),
         })
     }
 
@@ -386,7 +375,7 @@ impl Stage {
     /// If the verifier is gone.
     pub fn address_reused(&self, first: &str, second: &str) -> Result<bool> {
         let answer = self.checkpoint(&Fact::AddressReused {
-            messages: (first.to_owned(), second.to_owned()),
+            messages: (first.into(), second.into()),
         })?;
         Ok(answer == Answer::Yes)
     }
@@ -399,102 +388,12 @@ impl Stage {
         io::stdin()
             .read_exact(&mut answer)
             .context("the verifier is gone")?;
-        self.turn.pass()?;
+        self.turn.post()?;
         Ok(if answer[0] == Answer::Yes as u8 {
             Answer::Yes
         } else {
             Answer::GoOn
         })
-    }
-}
-
-/// The read end of a pipe: it ends when the last reference to the write end is gone, wherever that
-/// was.
-pub struct Watch(OwnedFd);
-
-impl Watch {
-    /// Waits until nobody has the write end any more. What the kernel gives up in the background
-    /// (the garbage collector's sockets) may take a moment.
-    ///
-    /// # Errors
-    /// If it is still held after that.
-    pub fn released(&self) -> Result<()> {
-        ensure!(
-            self.ends_within(RELEASE_LIMIT_MS)?,
-            "a passed pipe is still open somewhere"
-        );
-        Ok(())
-    }
-
-    /// Makes sure that somebody still has the write end.
-    ///
-    /// # Errors
-    /// If nobody does.
-    pub fn is_held(&self) -> Result<()> {
-        ensure!(!self.ends_within(0)?, "nobody has the passed pipe any more");
-        Ok(())
-    }
-
-    fn ends_within(&self, limit_ms: u16) -> Result<bool> {
-        use nix::poll::{PollFd, PollFlags, poll};
-        // Only the end is waited for, not data.
-        let mut ends = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
-        poll(&mut ends, limit_ms)?;
-        Ok(ends[0]
-            .revents()
-            .is_some_and(|seen| seen.contains(PollFlags::POLLHUP)))
-    }
-}
-
-/// How long the kernel may take to give up what nobody refers to.
-const RELEASE_LIMIT_MS: u16 = 10_000;
-
-/// A pipe that one actor waits on until another passes it something.
-pub struct Baton {
-    wait: OwnedFd,
-    pass: OwnedFd,
-}
-
-impl Baton {
-    /// A baton that nobody has passed yet. Make it before forking those who share it.
-    ///
-    /// # Errors
-    /// What `pipe2` says.
-    pub fn new() -> Result<Self> {
-        let (wait, pass) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        Ok(Self { wait, pass })
-    }
-
-    /// Lets one waiter go on, now or when it comes.
-    ///
-    /// # Errors
-    /// What `write` says.
-    pub fn pass(&self) -> Result<()> {
-        nix::unistd::write(&self.pass, b"!")?;
-        Ok(())
-    }
-
-    /// Whether somebody has passed it; takes nothing.
-    ///
-    /// # Errors
-    /// What `poll` says.
-    pub fn has_passed(&self) -> Result<bool> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let mut wait = [PollFd::new(self.wait.as_fd(), PollFlags::POLLIN)];
-        Ok(poll(&mut wait, PollTimeout::ZERO)? > 0)
-    }
-
-    /// Waits for a pass.
-    ///
-    /// # Errors
-    /// What `read` says.
-    pub fn wait(&self) -> Result<()> {
-        let mut byte = [0];
-        ensure!(
-            nix::unistd::read(&self.wait, &mut byte)? == 1,
-            "the baton was dropped"
-        );
-        Ok(())
     }
 }
 

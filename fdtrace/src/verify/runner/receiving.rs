@@ -1,4 +1,4 @@
-//! The receiving side of the stage: what is offered to a message, and what came.
+//! The receiving side of the runner: what is offered to a message, and what came.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::MsgFlags;
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::{Stage, is_cloexec, now_ns, whoami};
+use super::{Runner, is_cloexec, now_ns, whoami};
 use crate::{
     kernel::passing::{self, Received, Room},
     verify::fact::Fact,
@@ -14,14 +14,14 @@ use crate::{
 
 /// A receive of a message: its name within the scenario, and what is offered to it.
 pub struct Incoming<'a> {
-    stage: &'a Stage,
+    runner: &'a Runner,
     name: &'a str,
     socket: BorrowedFd<'a>,
     room: Room,
     truncates: bool,
 }
 
-impl Stage {
+impl Runner {
     /// Receives message `name` with exactly `count` descriptors, and waits until the verifier has
     /// looked at them.
     ///
@@ -37,7 +37,7 @@ impl Stage {
         Ok(received)
     }
 
-    /// [`Stage::receive`], with flags and whatever data.
+    /// [`Runner::receive`], with flags and whatever data.
     ///
     /// # Errors
     /// What `recvmsg` says, or if other descriptors came.
@@ -65,7 +65,7 @@ impl Stage {
     pub fn receiving<'a>(&'a self, name: &'a str, socket: &'a impl AsFd) -> Incoming<'a> {
         const LIST_MAX: usize = 253;
         Incoming {
-            stage: self,
+            runner: self,
             name,
             socket: socket.as_fd(),
             room: Room::for_fds(LIST_MAX),
@@ -215,9 +215,9 @@ impl Incoming<'_> {
         span: (u64, u64),
         truncated: Option<bool>,
     ) -> Result<()> {
-        self.stage.checkpoint(&Fact::Received {
+        self.runner.checkpoint(&Fact::Received {
             actor: whoami()?,
-            message: self.name.to_owned(),
+            message: self.name.into(),
             fds,
             span,
             cloexec,

@@ -1,14 +1,14 @@
-//! Scenes: the moments at which an actor was held.
+//! Moments: the state at each checkpoint.
 
-use super::{FILES_TOLD, Message, Place, Queue, Row, Scene, Table, UNNAMED, Whereabouts, Writer};
+use super::{FILES_TOLD, Message, Moment, Place, Queue, Row, Table, UNNAMED, Whereabouts, Writer};
 use crate::{
-    explain::recorder::Still,
-    model::{Fate, Hop},
+    explain::recorder::Checkpoint,
+    model::{Digits, Fate, Hop},
     verify::fact::Fact,
 };
 
 impl Writer<'_> {
-    pub(super) fn scene(&self, still: &Still, messages: &[Message<'_>]) -> Scene {
+    pub(super) fn moment(&self, checkpoint: &Checkpoint, messages: &[Message<'_>]) -> Moment {
         let sockets: Vec<u64> = messages
             .iter()
             .flat_map(|message| {
@@ -18,7 +18,7 @@ impl Writer<'_> {
             .flatten()
             .collect();
         let mut tables = Vec::new();
-        for process in &still.processes {
+        for process in &checkpoint.processes {
             // Not every kernel shows the inode of a sender's socket, but its number for it; and some
             // show neither, so that it may be any.
             let may_send_on = |fd: i32| {
@@ -41,13 +41,13 @@ impl Writer<'_> {
                 .iter()
                 .map(|row| Row {
                     fd: row.fd,
-                    file: self.names.behind(row, still.t_ns),
+                    file: self.names.behind(row, checkpoint.t_ns),
                     link: row.link.clone(),
                 })
                 .filter(|row| {
                     let ino = socket_ino(&row.link);
                     row.file.is_some()
-                        || is_mistakable(still, process.pid, row.fd)
+                        || is_mistakable(checkpoint, process.pid, row.fd)
                         // Nothing was sent yet: any of them may be the one.
                         || ino.is_some() && sockets.is_empty()
                         || ino.is_some_and(|ino| sockets.contains(&ino))
@@ -61,24 +61,24 @@ impl Writer<'_> {
                 rows,
             });
         }
-        Scene {
-            act: "scene",
-            t_ns: still.t_ns,
-            title: title(still),
+        Moment {
+            part: "moment",
+            t_ns: Digits(checkpoint.t_ns),
+            title: title(checkpoint),
             tables,
-            queues: self.queues(still, messages),
-            whereabouts: self.whereabouts(still, messages),
+            queues: self.queues(checkpoint, messages),
+            whereabouts: self.whereabouts(checkpoint, messages),
         }
     }
 
     /// Every receiving socket that is not known to be empty.
-    fn queues(&self, still: &Still, messages: &[Message<'_>]) -> Vec<Queue> {
+    fn queues(&self, checkpoint: &Checkpoint, messages: &[Message<'_>]) -> Vec<Queue> {
         let mut queues: Vec<Queue> = Vec::new();
         for message in messages {
             let Some(ino) = message.transfers[0].socket.receiver_ino else {
                 continue;
             };
-            let files: Vec<String> = if is_in_flight(message, still.t_ns) {
+            let files: Vec<String> = if is_in_flight(message, checkpoint.t_ns) {
                 let names = message.transfers.iter();
                 names.map(|transfer| self.names.of(transfer)).collect()
             } else {
@@ -88,7 +88,7 @@ impl Writer<'_> {
                 queue.files.extend(files);
                 continue;
             }
-            let holder = still.processes.iter().find_map(|process| {
+            let holder = checkpoint.processes.iter().find_map(|process| {
                 let row = process
                     .descriptors
                     .iter()
@@ -105,7 +105,7 @@ impl Writer<'_> {
         queues
     }
 
-    fn whereabouts(&self, still: &Still, messages: &[Message<'_>]) -> Vec<Whereabouts> {
+    fn whereabouts(&self, checkpoint: &Checkpoint, messages: &[Message<'_>]) -> Vec<Whereabouts> {
         let told = messages
             .iter()
             .flat_map(|message| message.transfers.iter().take(FILES_TOLD))
@@ -119,11 +119,11 @@ impl Writer<'_> {
         }
         if messages.is_empty() {
             // Told step by step: what is about to be sent is in a table already.
-            let rows = still
+            let rows = checkpoint
                 .processes
                 .iter()
                 .flat_map(|process| &process.descriptors);
-            files.extend(rows.filter_map(|row| self.names.behind(row, still.t_ns)));
+            files.extend(rows.filter_map(|row| self.names.behind(row, checkpoint.t_ns)));
             files.sort();
             files.dedup();
             files.truncate(FILES_TOLD);
@@ -131,11 +131,13 @@ impl Writer<'_> {
         files
             .into_iter()
             .map(|file| {
-                let rows: Vec<_> = still
+                let rows: Vec<_> = checkpoint
                     .processes
                     .iter()
                     .flat_map(|process| process.descriptors.iter().map(|row| (process.pid, row)))
-                    .filter(|(_, row)| self.names.behind(row, still.t_ns).as_ref() == Some(&file))
+                    .filter(|(_, row)| {
+                        self.names.behind(row, checkpoint.t_ns).as_ref() == Some(&file)
+                    })
                     .collect();
                 Whereabouts {
                     file,
@@ -179,20 +181,23 @@ fn socket_ino(link: &str) -> Option<u64> {
 
 /// Whether this descriptor is the one that an actor is held for, because somebody might take it for
 /// a passed one.
-fn is_mistakable(still: &Still, pid: u32, number: i32) -> bool {
-    matches!(&still.fact, Fact::Mistakable { actor, fd, .. } if (actor.pid, *fd) == (pid, number))
+fn is_mistakable(checkpoint: &Checkpoint, pid: u32, number: i32) -> bool {
+    matches!(&checkpoint.fact, Fact::Mistakable { actor, fd, .. } if (actor.pid, *fd) == (pid, number))
 }
 
 /// Why the actor is held.
-fn title(still: &Still) -> String {
+fn title(checkpoint: &Checkpoint) -> String {
     let who = |pid: u32| {
-        let process = still.processes.iter().find(|process| process.pid == pid);
+        let process = checkpoint
+            .processes
+            .iter()
+            .find(|process| process.pid == pid);
         process.map_or_else(
             || pid.to_string(),
             |process| format!("{} {pid}", process.comm),
         )
     };
-    match &still.fact {
+    match &checkpoint.fact {
         Fact::Sending { actor, .. } => format!("{} is held right before it sends", who(actor.pid)),
         Fact::InFlight { expected: 0, .. } => "nothing is in flight".to_owned(),
         Fact::InFlight { .. } => "in flight: sent, and not yet received".to_owned(),

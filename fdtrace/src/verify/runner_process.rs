@@ -1,4 +1,4 @@
-//! The verifier's end of a stage: the process, what it says, and the answers that it waits for.
+//! The verifier's end of a runner: the process, what it says, and the answers that it waits for.
 
 use std::{io, path::Path, process::Stdio};
 
@@ -9,33 +9,33 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{REAP_LIMIT, STAGE_ARGUMENT, VerifyError, fact::Answer};
+use super::{REAP_LIMIT, RUNNER_ARGUMENT, VerifyError, fact::Answer};
 
-/// A line that a stage said, or `None` once nobody is left who could say anything.
+/// A line that a runner said, or `None` once nobody is left who could say anything.
 pub(super) struct Said {
-    /// Which stage.
+    /// Which runner.
     pub(super) number: u64,
     /// The line, or why there is none.
     pub(super) line: io::Result<Option<String>>,
 }
 
 /// The processes of one scenario. They die with this.
-pub(super) struct StageProcess {
+pub(super) struct RunnerProcess {
     child: Child,
     answers: ChildStdin,
     listener: JoinHandle<()>,
 }
 
-impl StageProcess {
+impl RunnerProcess {
     /// Starts a scenario's actors; what they say goes to `said`, under `number`.
     pub(super) fn start(
         scenario: &str,
         number: u64,
         said: mpsc::Sender<Said>,
     ) -> Result<Self, VerifyError> {
-        let failed = |action| move |source| VerifyError::Stage { action, source };
+        let failed = |action| move |source| VerifyError::Runner { action, source };
         let mut child = Command::new(Path::new("/proc/self/exe"))
-            .arg(STAGE_ARGUMENT)
+            .arg(RUNNER_ARGUMENT)
             .arg(scenario)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -43,14 +43,14 @@ impl StageProcess {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(failed("start fdtrace again as a stage"))?;
+            .map_err(failed("start fdtrace again as a runner"))?;
         match (child.stdout.take(), child.stdin.take()) {
             (Some(facts), Some(answers)) => Ok(Self {
                 child,
                 answers,
                 listener: tokio::spawn(listen(facts, number, said)),
             }),
-            _ => Err(failed("talk to the stage")(
+            _ => Err(failed("talk to the runner")(
                 io::ErrorKind::BrokenPipe.into(),
             )),
         }
@@ -61,7 +61,7 @@ impl StageProcess {
         let _ = self.answers.write_all(&[answer as u8]).await;
     }
 
-    /// Kills the stage, and with it all of its actors: each dies with its parent, and then nobody
+    /// Kills the runner, and with it all of its actors: each dies with its parent, and then nobody
     /// holds the pipe for facts any more, which is its last word.
     pub(super) fn kill(&mut self) {
         // Fails if it is gone already.
@@ -75,7 +75,7 @@ impl StageProcess {
     }
 }
 
-impl Drop for StageProcess {
+impl Drop for RunnerProcess {
     fn drop(&mut self) {
         self.listener.abort();
     }

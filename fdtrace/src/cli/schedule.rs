@@ -1,18 +1,21 @@
-//! Programme: what verify plays and in which order, and in which order it is told.
+//! Schedule: what verify runs and in which order, and in which order it is told.
 //!
-//! Several scenarios at a time end in any order, and some are played again; they are told in the
+//! Several scenarios at a time end in any order, and some are run again; they are told in the
 //! order in which they first began, so that the same run gives the same report.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::args::Verify;
-use crate::verify::{Outcome, Scenario, ScenarioResult};
+use crate::{
+    report::ScenarioRun,
+    verify::{Scenario, ScenarioResult},
+};
 
-/// What is still to be played, and what has ended ahead of its turn to be told.
+/// What is still to be run, and what has ended ahead of its turn to be told.
 ///
-/// Scenarios have their places in the order of the first play of each, in each round. The verifier
-/// numbers plays, from 0 in the order in which they begin.
-pub(super) struct Programme<'a> {
+/// Scenarios have their places in the order of the first run of each, in each round. The verifier
+/// numbers runs, from 0 in the order in which they begin.
+pub(super) struct Schedule<'a> {
     scenarios: &'a [&'static Scenario],
     rounds: u32,
     retries: usize,
@@ -20,17 +23,17 @@ pub(super) struct Programme<'a> {
     /// How many places have been begun with, and how many have been told.
     begun: u64,
     told: u64,
-    /// By number, the place of each play so far.
+    /// By number, the place of each run so far.
     places: Vec<u64>,
-    /// Places to be played again, and by place what the last play left open. It is told if no other
-    /// play comes to its end.
+    /// Places to be run again, and by place what the last run left open. It is told if no other
+    /// run comes to its end.
     again: VecDeque<u64>,
-    open: BTreeMap<u64, Outcome>,
-    waiting: BTreeMap<u64, Outcome>,
+    open: BTreeMap<u64, ScenarioRun>,
+    waiting: BTreeMap<u64, ScenarioRun>,
     failed: bool,
 }
 
-impl<'a> Programme<'a> {
+impl<'a> Schedule<'a> {
     pub(super) fn new(scenarios: &'a [&'static Scenario], args: &Verify) -> Self {
         Self {
             scenarios,
@@ -47,7 +50,7 @@ impl<'a> Programme<'a> {
         }
     }
 
-    /// How many scenarios were asked for, counting each as often as it is to be played.
+    /// How many scenarios were asked for, counting each as often as it is to be run.
     pub(super) fn asked_for(&self) -> u64 {
         self.scenarios.len() as u64 * u64::from(self.rounds)
     }
@@ -66,31 +69,31 @@ impl<'a> Programme<'a> {
         Some(self.scenarios[(place % self.scenarios.len() as u64) as usize])
     }
 
-    /// Takes in what became of play `number`. Gives what can be told now.
-    pub(super) fn ended(&mut self, number: u64, mut outcome: Outcome) -> Vec<Outcome> {
+    /// Takes in what became of run `number`. Gives what can be told now.
+    pub(super) fn ended(&mut self, number: u64, mut run: ScenarioRun) -> Vec<ScenarioRun> {
         let place = self.places[number as usize];
-        self.failed |= outcome.result == ScenarioResult::Fail;
-        outcome.round = (place / self.scenarios.len() as u64) as u32 + 1;
+        self.failed |= run.judgement.result == ScenarioResult::Fail;
+        run.round = (place / self.scenarios.len() as u64) as u32 + 1;
         if let Some(before) = self.open.remove(&place) {
-            outcome.retried = before.retried;
-            outcome.retried.extend(before.reason);
+            run.retried = before.retried;
+            run.retried.extend(before.judgement.reason);
         }
-        if outcome.lossy && outcome.retried.len() < self.retries {
+        if run.judgement.lossy && run.retried.len() < self.retries {
             self.again.push_back(place);
-            self.open.insert(place, outcome);
+            self.open.insert(place, run);
             return Vec::new();
         }
-        self.waiting.insert(place, outcome);
+        self.waiting.insert(place, run);
         let mut now = Vec::new();
-        while let Some(outcome) = self.waiting.remove(&self.told) {
+        while let Some(run) = self.waiting.remove(&self.told) {
             self.told += 1;
-            now.push(outcome);
+            now.push(run);
         }
         now
     }
 
-    /// What waits for others that will never end, or to be played again.
-    pub(super) fn rest(&mut self) -> Vec<Outcome> {
+    /// What waits for others that will never end, or to be run again.
+    pub(super) fn rest(&mut self) -> Vec<ScenarioRun> {
         self.waiting.append(&mut self.open);
         std::mem::take(&mut self.waiting).into_values().collect()
     }
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::args::{Args, Command},
-        verify::{Group, find},
+        verify::{Group, Judgement, find},
     };
 
     fn verify(args: &[&str]) -> Verify {
@@ -118,46 +121,41 @@ mod tests {
         ["two-fds", "relay"].map(|name| find(name).expect("it is in the catalogue"))
     }
 
-    fn outcome(name: &'static str, result: ScenarioResult, reason: Option<&str>) -> Outcome {
-        Outcome {
+    fn outcome(name: &'static str, result: ScenarioResult, reason: Option<&str>) -> ScenarioRun {
+        ScenarioRun::from(Judgement {
             name,
             group: Group::Identity,
-            round: 1,
             result,
             reason: reason.map(str::to_owned),
             lossy: false,
-            retried: Vec::new(),
             transfers: Vec::new(),
             witnesses: Vec::new(),
             mistakable: Vec::new(),
             elapsed: std::time::Duration::ZERO,
-            story: None,
-        }
+        })
     }
 
-    fn pass(name: &'static str) -> Outcome {
+    fn pass(name: &'static str) -> ScenarioRun {
         outcome(name, ScenarioResult::Pass, None)
     }
 
-    fn lossy(name: &'static str, reason: &str) -> Outcome {
-        Outcome {
-            lossy: true,
-            ..outcome(name, ScenarioResult::Inconclusive, Some(reason))
-        }
+    fn lossy(name: &'static str, reason: &str) -> ScenarioRun {
+        let mut run = outcome(name, ScenarioResult::Inconclusive, Some(reason));
+        run.judgement.lossy = true;
+        run
     }
 
-    fn begin(programme: &mut Programme<'_>) -> Option<&'static str> {
-        programme.next().map(|scenario| scenario.name)
+    fn begin(schedule: &mut Schedule<'_>) -> Option<&'static str> {
+        schedule.next().map(|scenario| scenario.name)
     }
 
-    /// Names, rounds, results, and why each was played again.
-    fn told(outcomes: &[Outcome]) -> Vec<(&str, u32, &str, Vec<&str>)> {
-        outcomes
-            .iter()
-            .map(|outcome| {
-                let retried = outcome.retried.iter().map(String::as_str).collect();
-                let result = outcome.result.name();
-                (outcome.name, outcome.round, result, retried)
+    /// Names, rounds, results, and why each was run again.
+    fn told(runs: &[ScenarioRun]) -> Vec<(&str, u32, &str, Vec<&str>)> {
+        runs.iter()
+            .map(|run| {
+                let retried = run.retried.iter().map(String::as_str).collect();
+                let result = run.judgement.result.name();
+                (run.judgement.name, run.round, result, retried)
             })
             .collect()
     }
@@ -165,16 +163,16 @@ mod tests {
     #[test]
     fn what_losses_left_open_is_played_again_and_told_in_its_place() {
         let (scenarios, args) = (scenarios(), verify(&["--repeat", "2"]));
-        let mut programme = Programme::new(&scenarios, &args);
-        assert_eq!(begin(&mut programme), Some("two-fds"));
-        assert!(programme.ended(0, lossy("two-fds", "a")).is_empty());
-        assert_eq!(begin(&mut programme), Some("two-fds"));
-        assert_eq!(begin(&mut programme), Some("relay"));
+        let mut schedule = Schedule::new(&scenarios, &args);
+        assert_eq!(begin(&mut schedule), Some("two-fds"));
+        assert!(schedule.ended(0, lossy("two-fds", "a")).is_empty());
+        assert_eq!(begin(&mut schedule), Some("two-fds"));
+        assert_eq!(begin(&mut schedule), Some("relay"));
         // It waits for the one before it.
-        assert!(programme.ended(2, pass("relay")).is_empty());
-        assert!(programme.ended(1, lossy("two-fds", "b")).is_empty());
-        assert_eq!(begin(&mut programme), Some("two-fds"));
-        let now = programme.ended(3, pass("two-fds"));
+        assert!(schedule.ended(2, pass("relay")).is_empty());
+        assert!(schedule.ended(1, lossy("two-fds", "b")).is_empty());
+        assert_eq!(begin(&mut schedule), Some("two-fds"));
+        let now = schedule.ended(3, pass("two-fds"));
         assert_eq!(
             told(&now),
             [
@@ -183,34 +181,34 @@ mod tests {
             ]
         );
         // The next round begins anew.
-        assert_eq!(begin(&mut programme), Some("two-fds"));
-        let now = programme.ended(4, pass("two-fds"));
+        assert_eq!(begin(&mut schedule), Some("two-fds"));
+        let now = schedule.ended(4, pass("two-fds"));
         assert_eq!(told(&now), [("two-fds", 2, "pass", vec![])]);
-        assert_eq!(begin(&mut programme), Some("relay"));
-        let now = programme.ended(5, pass("relay"));
+        assert_eq!(begin(&mut schedule), Some("relay"));
+        let now = schedule.ended(5, pass("relay"));
         assert_eq!(told(&now), [("relay", 2, "pass", vec![])]);
-        assert_eq!(begin(&mut programme), None);
-        assert!(programme.rest().is_empty());
+        assert_eq!(begin(&mut schedule), None);
+        assert!(schedule.rest().is_empty());
     }
 
     #[test]
     fn it_stays_open_after_the_last_of_its_plays() {
         let scenarios = scenarios();
-        for (args, plays) in [
+        for (args, runs) in [
             (verify(&[]), 3),
             (verify(&["--retries", "1"]), 2),
             (verify(&["--retries", "0"]), 1),
         ] {
-            let mut programme = Programme::new(&scenarios[..1], &args);
+            let mut schedule = Schedule::new(&scenarios[..1], &args);
             let mut now = Vec::new();
             let mut number = 0;
-            while begin(&mut programme).is_some() {
+            while begin(&mut schedule).is_some() {
                 assert!(now.is_empty(), "{now:?}");
-                now = programme.ended(number, lossy("two-fds", "lost"));
+                now = schedule.ended(number, lossy("two-fds", "lost"));
                 number += 1;
             }
-            assert_eq!(number, plays);
-            let retried = vec!["lost"; plays as usize - 1];
+            assert_eq!(number, runs);
+            let retried = vec!["lost"; runs as usize - 1];
             assert_eq!(told(&now), [("two-fds", 1, "inconclusive", retried)]);
         }
     }
@@ -224,26 +222,26 @@ mod tests {
             ScenarioResult::Skip,
             ScenarioResult::Inconclusive,
         ] {
-            let mut programme = Programme::new(&scenarios[..1], &args);
-            begin(&mut programme);
-            let now = programme.ended(0, outcome("two-fds", result, Some("why")));
+            let mut schedule = Schedule::new(&scenarios[..1], &args);
+            begin(&mut schedule);
+            let now = schedule.ended(0, outcome("two-fds", result, Some("why")));
             assert_eq!(told(&now), [("two-fds", 1, result.name(), vec![])]);
-            assert_eq!(begin(&mut programme), None);
+            assert_eq!(begin(&mut schedule), None);
         }
     }
 
     #[test]
     fn what_was_to_be_played_again_is_told_as_it_was_if_it_is_not() {
         let (scenarios, args) = (scenarios(), verify(&["--fail-fast", "--jobs", "2"]));
-        let mut programme = Programme::new(&scenarios, &args);
-        begin(&mut programme);
-        begin(&mut programme);
-        assert!(programme.ended(0, lossy("two-fds", "lost")).is_empty());
+        let mut schedule = Schedule::new(&scenarios, &args);
+        begin(&mut schedule);
+        begin(&mut schedule);
+        assert!(schedule.ended(0, lossy("two-fds", "lost")).is_empty());
         let failed = outcome("relay", ScenarioResult::Fail, Some("wrong"));
-        assert!(programme.ended(1, failed).is_empty());
-        assert_eq!(begin(&mut programme), None);
+        assert!(schedule.ended(1, failed).is_empty());
+        assert_eq!(begin(&mut schedule), None);
         assert_eq!(
-            told(&programme.rest()),
+            told(&schedule.rest()),
             [
                 ("two-fds", 1, "inconclusive", vec![]),
                 ("relay", 1, "fail", vec![])

@@ -1,0 +1,14 @@
+//! Machine: where and since when a trace was made.
+
+use serde::{Deserialize, Serialize};
+
+/// Which machine, and which of its boots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// Its host name; `None` where nobody noted it.
+    pub host: Option<String>,
+    /// Id of the boot (`/proc/sys/kernel/random/boot_id`): CLOCK_MONOTONIC of one boot says nothing of
+    /// another; `None` where nobody noted it.
+    pub boot_id: Option<String>,
+}

@@ -1,0 +1,96 @@
+//! Phrases: what the formats for people say alike of a transfer, of counts, losses and times.
+//!
+//! What the traced system chose comes out as [`sanitize`] leaves it; a format adds its own escaping.
+
+use super::{Summary, sanitize};
+use crate::model::{Cause, Counts, Fate, Losses};
+
+/// `truncated (no-control-room)`.
+pub(super) fn ended(fate: Fate, cause: Option<Cause>) -> String {
+    match cause {
+        Some(cause) => format!("{fate} ({cause})"),
+        None => fate.to_string(),
+    }
+}
+
+/// A descriptor's number or a count, `?` where it is not known.
+pub(super) fn number<T: ToString>(number: Option<T>) -> String {
+    number.map_or("?".to_owned(), |number| number.to_string())
+}
+
+/// `nginx[812] 9`: a process and its number for a file.
+pub(super) fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
+    format!("{}[{pid}] {}", sanitize(comm), number(fd))
+}
+
+/// `1 transfer`, `2 transfers`.
+pub(super) fn count(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// `3 delivered, 1 queued`, or `none`.
+pub(super) fn counts<T: Copy + PartialEq + ToString>(counts: &Counts<T>) -> String {
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(what, count)| format!("{count} {}", what.to_string()))
+        .collect();
+    parts.join(", ")
+}
+
+/// What went unseen, if anything did.
+pub(super) fn losses(losses: &Losses) -> Vec<String> {
+    let mut lost: Vec<String> = losses
+        .events
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(hop, count)| format!("{count} at {hop}"))
+        .collect();
+    for (count, what) in [
+        (losses.recursion_misses, "skipped by the kernel"),
+        (losses.window_full, "receives not remembered"),
+        (losses.filter_full, "not kept for the filter"),
+        (losses.raced, "sends gone before they were read"),
+        (losses.unread_sends, "failed sends that could not be read"),
+        (losses.descriptions, "descriptions"),
+    ] {
+        if count > 0 {
+            lost.push(format!("{count} {what}"));
+        }
+    }
+    lost
+}
+
+/// Why not every scenario was run, if not all were.
+pub(super) fn not_run(summary: &Summary) -> Option<String> {
+    let left = match summary.not_run {
+        0 if summary.interrupted => return Some("interrupted before all was done".to_owned()),
+        0 => return None,
+        1 => "1 scenario was not run".to_owned(),
+        count => format!("{count} scenarios were not run"),
+    };
+    let why = if summary.interrupted {
+        "interrupted"
+    } else {
+        "ended at the first failure"
+    };
+    Some(format!("{why}: {left}"))
+}
+
+/// A time span, to three digits.
+pub(crate) fn duration(ns: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")];
+    for (unit, name) in UNITS {
+        if ns >= unit {
+            let value = ns as f64 / unit as f64;
+            let decimals = if value >= 100.0 { 0 } else { 1 };
+            return format!("{value:.decimals$} {name}");
+        }
+    }
+    format!("{ns} ns")
+}

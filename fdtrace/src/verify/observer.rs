@@ -1,0 +1,43 @@
+//! Observers: who watches a scenario as it runs, beside the verifier that judges it.
+//!
+//! An observer changes nothing of what is judged. It may take its time at a checkpoint, where the
+//! actor stands still anyway.
+
+use std::{cell::RefCell, rc::Rc};
+
+use super::fact::Fact;
+use crate::{tracer::Tracer, wire::Event};
+
+/// Observes scenarios as they run.
+pub trait Observer {
+    /// The kernel half has told something.
+    fn on_event(&mut self, _event: &Event) {}
+
+    /// An actor of the run of this number (see [`super::Verifier::begin`]) has reported, after all
+    /// that it made the kernel do has been heard. At a checkpoint it stands still until this returns.
+    fn on_fact(&mut self, _play: u64, _fact: &Fact, _tracer: &mut Tracer) {}
+
+    /// Whether the verifier may hold duplicates of what is sent. They make `kcmp` and the offset
+    /// witness work, and show in the reference counts.
+    fn allows_duplicates(&self) -> bool {
+        true
+    }
+}
+
+/// Nobody.
+impl Observer for () {}
+
+/// Somebody whom others want to ask afterwards.
+impl<T: Observer> Observer for Rc<RefCell<T>> {
+    fn on_event(&mut self, event: &Event) {
+        self.borrow_mut().on_event(event);
+    }
+
+    fn on_fact(&mut self, run: u64, fact: &Fact, tracer: &mut Tracer) {
+        self.borrow_mut().on_fact(run, fact, tracer);
+    }
+
+    fn allows_duplicates(&self) -> bool {
+        self.borrow().allows_duplicates()
+    }
+}
