@@ -314,7 +314,8 @@ fn read(run_by: Runner, run: &mut Command, totals: &mut Totals) -> Result<()> {
     eprintln!("$ {}", process::shown(run));
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     match run_by {
-        Runner::Nextest => run.stderr(writer),
+        // It would listen for keys at a terminal, and stop if it may not.
+        Runner::Nextest => run.stdin(Stdio::null()).stderr(writer),
         Runner::Cargo => run.stdout(writer),
     };
     let mut child = run.spawn().context("cannot run cargo")?;

@@ -30,7 +30,7 @@ pub(crate) enum Way {
 
 /// How a message ends.
 #[derive(Clone, Copy, Debug)]
-enum End {
+pub(crate) enum End {
     Delivered,
     PeekedThenDelivered,
     Truncated,
@@ -67,22 +67,48 @@ pub(crate) struct Gone {
 
 const LANES: usize = 3;
 /// From the sender's number of a file to the receiver's.
-const APART: i32 = 4000;
+pub(crate) const APART: i32 = 4000;
 
-pub(crate) fn courses() -> impl Strategy<Value = Course> {
-    let file = (1..4_u64).prop_map(|file| 0xffff_8881_0000_0000 + file * 256);
-    let end = prop_oneof![
+/// Any end, a delivery as often as all others.
+pub(crate) fn ends() -> impl Strategy<Value = End> {
+    prop_oneof![
         4 => Just(End::Delivered),
         1 => Just(End::PeekedThenDelivered),
         1 => Just(End::Truncated),
         1 => Just(End::Read),
         1 => Just(End::Destroyed),
-    ];
+    ]
+}
+
+/// How many files should come to each fate, of messages of so many files.
+pub(crate) fn fates(messages: impl IntoIterator<Item = (usize, End)>) -> BTreeMap<Fate, usize> {
+    let mut fates = BTreeMap::new();
+    for (n, end) in messages {
+        let mut add = |fate: Fate, count: usize| *fates.entry(fate).or_insert(0) += count;
+        match end {
+            End::Delivered => add(Fate::Delivered, n),
+            End::PeekedThenDelivered => {
+                add(Fate::Peeked, n);
+                add(Fate::Delivered, n);
+            }
+            End::Truncated => {
+                add(Fate::Delivered, n / 2);
+                add(Fate::Truncated, n - n / 2);
+            }
+            End::Read | End::Destroyed => add(Fate::Discarded, n),
+        }
+    }
+    fates.retain(|_, count| *count > 0);
+    fates
+}
+
+pub(crate) fn courses() -> impl Strategy<Value = Course> {
+    let file = (1..4_u64).prop_map(|file| 0xffff_8881_0000_0000 + file * 256);
     let files = prop_oneof![
         3 => prop::collection::vec(file.clone(), 1..4),
         1 => prop::collection::vec(file, 15..20),
     ];
-    let message = (files, end, any::<bool>(), 0..LANES, 0..2_u64).prop_map(
+    let message = (files, ends(), any::<bool>(), 0..LANES, 0..2_u64).prop_map(
         |(files, end, receiver_first, lane, skb)| Message {
             files,
             end,
@@ -126,25 +152,8 @@ impl Course {
 
     /// How many files should come to each fate.
     pub(crate) fn fates(&self) -> BTreeMap<Fate, usize> {
-        let mut fates = BTreeMap::new();
-        for Message { files, end, .. } in &self.messages {
-            let n = files.len();
-            let mut add = |fate: Fate, count: usize| *fates.entry(fate).or_insert(0) += count;
-            match end {
-                End::Delivered => add(Fate::Delivered, n),
-                End::PeekedThenDelivered => {
-                    add(Fate::Peeked, n);
-                    add(Fate::Delivered, n);
-                }
-                End::Truncated => {
-                    add(Fate::Delivered, n / 2);
-                    add(Fate::Truncated, n - n / 2);
-                }
-                End::Read | End::Destroyed => add(Fate::Discarded, n),
-            }
-        }
-        fates.retain(|_, count| *count > 0);
-        fates
+        let messages = self.messages.iter();
+        fates(messages.map(|message| (message.files.len(), message.end)))
     }
 
     /// Each lane's runs in turn: sender and receiver, with sockets of their own, take one message

@@ -2,7 +2,7 @@
 
 use fdtrace::{
     judge::{Meanwhile, missing_hops, verdict},
-    model::{Fate, Judged, Transfer, Verdict},
+    model::{Fate, Judged, Verdict},
     wire::{DecodeError, Event, decode},
 };
 use fdtrace_common::records::{FLAG_PEEK, FileSeen, Head, RecordKind};
@@ -14,19 +14,9 @@ use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::{
-    courses::{self, Gone, courses, gone, is_wrong},
+    courses::{self, APART, End, Gone, courses, ends, gone, is_wrong, pairs_up},
     fates, same, track,
 };
-
-/// How a generated message ends.
-#[derive(Clone, Debug)]
-enum End {
-    Delivered,
-    PeekedThenDelivered,
-    Truncated,
-    Read,
-    Destroyed,
-}
 
 /// Few addresses, so that they are reused all the time; a number of its own for every file, so
 /// that a wrong pairing shows.
@@ -35,14 +25,7 @@ fn course() -> impl Strategy<Value = Vec<(Vec<u64>, End, bool, u8)>> {
         (1..4_u64).prop_map(|file| 0xffff_8881_0000_0000 + file * 256),
         1..20,
     );
-    let end = prop_oneof![
-        4 => Just(End::Delivered),
-        1 => Just(End::PeekedThenDelivered),
-        1 => Just(End::Truncated),
-        1 => Just(End::Read),
-        1 => Just(End::Destroyed),
-    ];
-    prop::collection::vec((files, end, any::<bool>(), any::<u8>()), 1..12)
+    prop::collection::vec((files, ends(), any::<bool>(), any::<u8>()), 1..12)
 }
 
 /// The records of several messages, mixed as concurrent CPUs might mix them: each message's own
@@ -61,7 +44,7 @@ fn interleave(course: &[(Vec<u64>, End, bool, u8)]) -> Vec<Event> {
             receiver: 200,
             files: files.clone(),
             sender_fd: 1000 + number,
-            receiver_fd: 5000 + number,
+            receiver_fd: 1000 + APART + number,
             read_at: std::cell::Cell::new(0),
         };
         number += files.len() as i32;
@@ -131,13 +114,6 @@ fn lose(events: &mut Vec<Event>, at: usize) {
     });
 }
 
-/// Whether sender's and receiver's numbers are of the same generated file.
-fn pairs_up(transfer: &Transfer) -> bool {
-    let sender = transfer.sender.as_ref().and_then(|sender| sender.fd);
-    let receiver = transfer.receiver.as_ref().and_then(|receiver| receiver.fd);
-    matches!((sender, receiver), (Some(sent), Some(received)) if sent + 4000 == received)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
@@ -145,18 +121,7 @@ proptest! {
     fn any_legal_interleaving_gives_every_file_its_own_fate(course in course()) {
         let plan = tracepoint_plan();
         let transfers = track(interleave(&course));
-        let mut expected = std::collections::BTreeMap::new();
-        for (files, end, ..) in &course {
-            let n = files.len();
-            let mut add = |fate: Fate, count: usize| *expected.entry(fate).or_insert(0) += count;
-            match end {
-                End::Delivered => add(Fate::Delivered, n),
-                End::PeekedThenDelivered => { add(Fate::Peeked, n); add(Fate::Delivered, n) }
-                End::Truncated => { add(Fate::Delivered, n / 2); add(Fate::Truncated, n - n / 2) }
-                End::Read | End::Destroyed => add(Fate::Discarded, n),
-            }
-        }
-        expected.retain(|_, count| *count > 0);
+        let expected = courses::fates(course.iter().map(|(files, end, ..)| (files.len(), *end)));
         let mut found = std::collections::BTreeMap::new();
         for transfer in &transfers {
             *found.entry(transfer.fate).or_insert(0) += 1;
@@ -307,7 +272,7 @@ proptest! {
             *fates.entry(fate).or_insert(0) += 1;
             if matches!(fate, Fate::Delivered | Fate::Peeked) {
                 prop_assert_eq!(it.verdict, Some(Verdict::Same), "{:?}", it);
-                prop_assert!(courses::pairs_up(&it.transfer), "{it:?}");
+                prop_assert!(pairs_up(&it.transfer), "{it:?}");
                 prop_assert_eq!(it.doubt(), None);
             }
         }
