@@ -22,10 +22,11 @@ use fdtrace::{
         self,
         fact::{Actor, Fact},
     },
-    wire::Event,
     witness::Birth,
 };
-use support::{Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, fixtures, tracker};
+use support::{
+    Event, Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, fixtures, tracker,
+};
 
 const KERNELS: [&str; 6] = ["5.10", "6.1", "6.12", "6.18", "6.18-locked", "7.3"];
 

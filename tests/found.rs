@@ -7,14 +7,14 @@ mod support;
 use fdtrace::{
     judge::verdict,
     model::{
-        Chain, Fate, FileIdentity, FilePath, Hop, Mark, Pass, Queue, QueuedFile, SocketType,
-        Transfer, UnixSocket, Verdict,
+        Chain, Fate, FileIdentity, FilePath, Hop, Mark, Pass, Queue, QueueFact, QueuedFile,
+        SocketType, Transfer, UnixSocket, Verdict,
     },
-    watch::found::Found,
-    wire::{Event, decode},
+    watch::found::{Found, Told},
+    wire,
 };
 use fdtrace_common::{descriptions::SocketAddresses, records::FLAG_WANTED};
-use support::{Passing, tracepoint_plan, tracker};
+use support::{Event, Passing, tracepoint_plan, tracker};
 use zerocopy::FromZeros as _;
 
 fn track(parts: &[Vec<Event>]) -> Vec<Transfer> {
@@ -265,12 +265,18 @@ fn a_look_at_the_queues_becomes_records() {
         .to_le_bytes();
     let late = 1000_u64.to_le_bytes();
     assert!(found.take_before(&early).is_empty());
-    let records = found.take_before(&late);
+    let told = found.take_before(&late);
     assert!(found.take().is_empty());
 
     let mut tracker = tracker();
-    for record in records {
-        tracker.apply(decode(&record).unwrap());
+    for told in told {
+        let Told::Fact(fact) = told else {
+            panic!("nothing was held: {told:?}");
+        };
+        // It survives the way through a recording.
+        let json = serde_json::to_vec(&fact).unwrap();
+        let fact: QueueFact = serde_json::from_slice(&json).unwrap();
+        wire::found(fact).for_each(|event| tracker.apply(event));
     }
     tracker.close_open();
     let transfers = tracker.take_closed();

@@ -12,8 +12,8 @@ use std::{
     },
 };
 
-use fdtrace::{model::Fate, wire::Event};
-use support::{Passing, SYS_RECVMSG, files_mut, head_mut, tracker, tracker_with_room};
+use fdtrace::model::Fate;
+use support::{Event, Passing, SYS_RECVMSG, files_mut, head_mut, tracker, tracker_with_room};
 
 /// Counts the bytes that are in use.
 struct Counting;

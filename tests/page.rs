@@ -13,11 +13,10 @@ use command::{fdtrace, run, skip};
 use fdtrace::{
     model::{Losses, PlanEntry},
     recording::{End, FORMAT, Header, Writer},
-    wire::{Event, Sighting},
 };
 use fdtrace_common::records::Head;
 use serde_json::Value;
-use support::{Passing, UNIX_GC, head_mut};
+use support::{Event, Passing, Sighting, UNIX_GC, head_mut};
 use tempfile::TempDir;
 use zerocopy::IntoBytes as _;
 

@@ -15,11 +15,10 @@ use contract::Schema;
 use fdtrace::{
     model::{Losses, PlanEntry},
     recording::{End, FORMAT, Header, Item, ReadError, Reader, Writer},
-    wire::{Event, Sighting},
 };
 use fdtrace_common::records::{Head, RecordKind};
-use support::{Passing, UNIX_GC};
-use zerocopy::IntoBytes as _;
+use support::{Event, Passing, Sighting, UNIX_GC};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 fn header() -> Header {
     let (head_bytes, file_bytes) = Header::record_sizes();
@@ -126,10 +125,10 @@ fn what_was_written_comes_back() {
     let kinds: Vec<u16> = items
         .iter()
         .filter_map(|item| match item {
-            Item::Event(record) => fdtrace::wire::decode(record).ok(),
+            Item::Event(record) => Head::read_from_prefix(record).ok(),
             _ => None,
         })
-        .map(|mut event| support::head_mut(&mut event).kind)
+        .map(|(head, _)| head.kind)
         .collect();
     let expected = [
         RecordKind::ListQueued,
@@ -367,4 +366,48 @@ fn replay_of_a_damaged_recording_says_so() {
     let run = replay(b"something else", &[]);
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(run.stderr.contains("no fdtrace recording"), "{run:?}");
+}
+
+#[test]
+fn what_was_found_in_queues_comes_back() {
+    let lies = QueueFact::Lies(QueuedPart {
+        occasion: Occasion::First,
+        t_ns: 5,
+        wanted: true,
+        list: 1,
+        skb: 2,
+        sender_sock: 3,
+        receiver_sock: 4,
+        sender_ino: None,
+        receiver_ino: Some(70),
+        kind: Some(SocketType::Dgram),
+        socket_name: Some("@name".to_owned()),
+        count: 2,
+        first: 1,
+        files: vec![FoundFile {
+            file: FileIdentity {
+                ptr: 9,
+                ino: 42,
+                dev: 1,
+                rdev: 0,
+                mode: 0o100_644,
+                flags: 2,
+                magic: 0xef53,
+                label: None,
+            },
+            refs: 2,
+            description: Some(FileDescription::Rootless("pipe:[42]".to_owned())),
+        }],
+    });
+    let all = QueueFact::LookedThrough {
+        t_ns: 6,
+        every: false,
+    };
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    writer.found(&lies).unwrap();
+    writer.found(&all).unwrap();
+    let bytes = writer.end(&End::default()).unwrap();
+    let (items, error) = read(&bytes);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(items[..2], [Item::Found(lies), Item::Found(all)]);
 }

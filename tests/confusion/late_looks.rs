@@ -1,14 +1,11 @@
 //! Which message a look was for that came when its list had left the queue.
 
-use fdtrace::{
-    model::{Fate, Transfer, Verdict},
-    wire::Event,
-};
+use fdtrace::model::{Fate, Transfer, Verdict};
 use fdtrace_common::records::{FLAG_HAS_URING, FLAG_RACED};
 
 use crate::{
     another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
-    support::{Passing, files_mut, head_mut, tracker},
+    support::{Event, Passing, files_mut, head_mut, tracker},
     track, verdict,
 };
 

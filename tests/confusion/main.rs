@@ -11,10 +11,9 @@ mod support;
 use fdtrace::{
     judge::verdict,
     model::{Doubt, Fate, Hop, Transfer, Verdict},
-    wire::Event,
 };
 use fdtrace_common::records::FLAG_PEEK;
-use support::{Passing, SYS_RECVMSG, files_mut, head_mut, tracepoint_plan, track};
+use support::{Event, Passing, SYS_RECVMSG, files_mut, head_mut, tracepoint_plan, track};
 
 const SYS_RECVMMSG: i32 = 299;
 

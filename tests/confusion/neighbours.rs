@@ -1,13 +1,10 @@
 //! Messages one after another at one address, and threads that read at it at once.
 
-use fdtrace::{
-    model::{Chain, Fate, Hop, Judged, Transfer, Verdict},
-    wire::Event,
-};
+use fdtrace::model::{Chain, Fate, Hop, Judged, Transfer, Verdict};
 
 use crate::{
     another_after, assert_without_sender, by_thread, only, peeked,
-    support::{Passing, SYS_RECVMSG, head_mut},
+    support::{Event, Passing, SYS_RECVMSG, head_mut},
     to_thread, track, verdict,
 };
 

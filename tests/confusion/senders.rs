@@ -1,15 +1,12 @@
 //! Who sent it, where the sender's look at the queue comes after the fact.
 
-use fdtrace::{
-    model::{Doubt, Fate, Transfer, Verdict},
-    wire::Event,
-};
+use fdtrace::model::{Doubt, Fate, Transfer, Verdict};
 use fdtrace_common::records::FLAG_HAS_URING;
 
 use crate::{
     another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
     peeked,
-    support::{Passing, files_mut, head_mut},
+    support::{Event, Passing, files_mut, head_mut},
     to_thread, track, verdict, with_refs,
 };
 

@@ -6,15 +6,12 @@ mod sends;
 #[path = "../support/mod.rs"]
 mod support;
 
-use fdtrace::{
-    model::{Cause, Fate, Hop, Transfer},
-    wire::Event,
-};
+use fdtrace::model::{Cause, Fate, Hop, Transfer};
 use fdtrace_common::records::{
     FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_TABLE_FULL,
     FileSeen, NO_CONTROL, ROOM_UNKNOWN,
 };
-use support::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
+use support::{Event, Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
 
 type Ended = (Fate, Option<Cause>);
 

@@ -1,14 +1,11 @@
 //! What is in a queue still, and what of it a peek lost.
 
-use fdtrace::{
-    model::{Cause, Fate, Mark, Transfer},
-    wire::Event,
-};
+use fdtrace::model::{Cause, Fate, Mark, Transfer};
 use fdtrace_common::records::FLAG_PEEK;
 
 use crate::{
     DELIVERED, Ended, fates, sent,
-    support::{Passing, SYS_READ, SYS_RECVMSG, head_mut, track, tracker},
+    support::{Event, Passing, SYS_READ, SYS_RECVMSG, head_mut, track, tracker},
     three, truncated,
 };
 

@@ -1,14 +1,11 @@
 //! Sends whose list did not get into a queue, or was not seen to.
 
-use fdtrace::{
-    model::{Cause, CauseMissing, Chain, Fate, Transfer},
-    wire::Event,
-};
+use fdtrace::model::{Cause, CauseMissing, Chain, Fate, Transfer};
 use fdtrace_common::records::FLAG_NO_RIGHTS;
 
 use crate::{
     DELIVERED, discarded, failed, fates,
-    support::{Passing, head_mut, track, tracker},
+    support::{Event, Passing, head_mut, track, tracker},
     three,
 };
 

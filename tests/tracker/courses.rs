@@ -11,13 +11,12 @@ use fdtrace::{
     judge::{Meanwhile, Unseen},
     model::{Fate, Hop, Judged, Losses, Transfer, Verdict},
     plan::Plan,
-    wire::Event,
 };
 use fdtrace_common::records::{FLAG_INSTALLED_UNSEEN, FLAG_PEEK, RecordKind};
 use proptest::prelude::*;
 
 use crate::support::{
-    Passing, SYS_READ, SYS_RECVMSG, SYS_SENDMSG, UNIX_RELEASE_SOCK, head_mut, tracker,
+    Event, Passing, SYS_READ, SYS_RECVMSG, SYS_SENDMSG, UNIX_RELEASE_SOCK, head_mut, tracker,
 };
 
 /// How a course is seen.

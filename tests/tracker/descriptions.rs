@@ -2,11 +2,11 @@
 
 use fdtrace::{
     model::{DescriptionMissing, Fate, FileDescription, Transfer},
-    wire::{Described, Event},
+    wire::Described,
 };
 use fdtrace_common::records::{FLAG_DESCRIBED, FLAG_PEEK, FileSeen, Head, LIST_MAX};
 
-use crate::support::{Passing, files_mut, head_mut, tracker};
+use crate::support::{Event, Passing, files_mut, head_mut, tracker};
 
 /// The hop's events, ahead of them a description of each file: `/` and the index, below `folder`.
 fn described(mut hop: Vec<Event>, folder: &str) -> Vec<Event> {

@@ -1,14 +1,11 @@
 //! What the path's own functions show, from copy to end.
 
-use fdtrace::{
-    model::{Cause, Chain, Fate, Hop},
-    wire::Event,
-};
+use fdtrace::model::{Cause, Chain, Fate, Hop};
 use fdtrace_common::records::FLAG_DESTRUCTED;
 
 use crate::{
     fates,
-    support::{Passing, SYS_READ, SYS_RECVMSG, head_mut},
+    support::{Event, Passing, SYS_READ, SYS_RECVMSG, head_mut},
     track,
 };
 

@@ -104,6 +104,7 @@ fn play(
     while !session.is_full() {
         match reader.next_item() {
             Ok(Some(Item::Event(record))) => session.record(&record),
+            Ok(Some(Item::Found(fact))) => session.found(fact),
             Ok(Some(Item::Symbol { address, name })) => {
                 names.borrow_mut().insert(address, name);
             }

@@ -29,7 +29,10 @@ pub use hop::{Hop, Mechanism};
 pub use losses::{Losses, ProgramCost};
 pub use mark::Mark;
 pub use pointers::{PointerStyle, Pointers};
-pub use queue::{Gaps, Holder, Identity, Pass, Queue, QueuedFile, UnixSocket};
+pub use queue::{
+    FoundFile, Gaps, Holder, Identity, Occasion, Pass, Queue, QueueFact, QueuedFile, QueuedPart,
+    UnixSocket,
+};
 pub use socket::{Socket, SocketType, socket_name};
 pub use summary::{Pair, QueueTime, Tally, UnreadQueues};
 pub use table::{OpenFile, Snapshot};

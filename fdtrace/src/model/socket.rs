@@ -1,9 +1,12 @@
 //! Socket: the pair that a message goes through.
 
+use serde::{Deserialize, Serialize};
+
 use super::lossless;
 
 /// Type of a Unix socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SocketType {
     /// SOCK_STREAM.
     Stream,

@@ -1,8 +1,12 @@
 //! Fate and cause: the words for how a transfer ended and why, in the trace as in what scenarios
 //! expect of it.
 
-use crate::model::{Cause, Fate};
-use fdtrace_common::records::{FLAG_NO_RIGHTS, Head, LIST_MAX};
+use fdtrace_common::records::LIST_MAX;
+
+use crate::{
+    model::{Cause, Fate},
+    wire::{Errno, SendReturn},
+};
 
 /// The functions in which a list ended, innermost first, without what compilers append.
 #[derive(Clone, Default)]
@@ -170,12 +174,12 @@ pub(super) fn is_put_off(result: i32, called: &Called) -> bool {
 
 /// What it means that a send returned whose list was not seen in a queue. It held `count` files and had
 /// been `attached` to an skb or not. One that has sent something has queued it, unseen.
-pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Option<Cause>) {
+pub(super) fn of_send(returned: &SendReturn, attached: bool, count: u16) -> (Fate, Option<Cause>) {
     let cause = match -returned.result {
         0 if !attached => return (Fate::Discarded, Some(Cause::ZeroLength)),
         ..=0 => return (Fate::Unknown, None),
         // One that is connected to somebody else gives the same errno, as may a security module.
-        libc::EPERM if attached && returned.flags & FLAG_NO_RIGHTS != 0 => Cause::Passrights,
+        libc::EPERM if attached && returned.takes_no_fds => Cause::Passrights,
         libc::EINVAL if usize::from(count) > LIST_MAX => Cause::TooManyFds,
         errno => Cause::Errno(errno),
     };
@@ -183,8 +187,8 @@ pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Opt
 }
 
 /// What it means that installing a file gave `errno`.
-pub(super) fn of_refusal(errno: i32) -> (Fate, Option<Cause>) {
-    match -errno {
+pub(super) fn of_refusal(errno: Errno) -> (Fate, Option<Cause>) {
+    match errno {
         libc::EMFILE => (Fate::Truncated, Some(Cause::RlimitNofile)),
         // Its number could not be written, or the table could not grow.
         errno @ (libc::EFAULT | libc::ENOMEM) => (Fate::Truncated, Some(Cause::Errno(errno))),

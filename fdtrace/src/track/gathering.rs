@@ -21,12 +21,12 @@ impl Default for Gathering {
 
 impl Gathering {
     /// Adds a record; gives the sender if that was the last one.
-    pub(super) fn add(&mut self, seen: &Sighting) -> Option<LateSender> {
-        let tid = seen.head.tid;
+    pub(super) fn add(&mut self, seen: &Sighting, began_ns: u64) -> Option<LateSender> {
+        let tid = seen.stamp.by.tid;
         let begun = self.threads.remove(tid);
         let mut sender = begun
-            .filter(|sender| sender.is_of(&seen.head))
-            .unwrap_or_else(|| LateSender::new(seen.head));
+            .filter(|sender| sender.stamp.is_of(&seen.stamp))
+            .unwrap_or_else(|| LateSender::new(seen, began_ns));
         sender.add(seen);
         if sender.is_whole() {
             return Some(sender);

@@ -1,58 +1,58 @@
 //! The sender's look at the queue, where it comes after the fact: which message it was for, and what
 //! is known of one that it has not told of.
 
-use fdtrace_common::records::{FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_RACED, Head};
-
 use super::{
-    Tracker,
+    Orphan, Tracker,
     message::Message,
     put_off::HANDLER_MAX_NS,
     senders::{LateSender, PREEMPTED_MAX_NS, Sharing},
 };
 use crate::{
     model::{Doubt, Hop},
-    wire::Sighting,
+    wire::{List, Look, Sighting},
 };
 
 impl Tracker {
-    pub(super) fn queued(&mut self, seen: &Sighting) {
-        self.senders.note(seen);
-        self.wanted_senders.note(&seen.head);
+    pub(super) fn queued(&mut self, seen: &Sighting, look: Look) {
+        self.senders.note(seen, look);
+        self.wanted_senders.note(&seen.stamp);
         self.take_up(seen);
-        if seen.head.flags & FLAG_RACED != 0 {
-            self.sent_late(seen);
+        if look.raced {
+            self.sent_late(seen, look);
             return;
         }
-        if let Some(message) = self.open.get_mut(seen.head.list)
+        let Some(list) = seen.stamp.list else {
+            return;
+        };
+        if let Some(message) = self.open.get_mut(list)
             && message.is_contested_by(seen)
         {
             return;
         }
-        if !self.was_received(seen) {
-            self.sent(Hop::Queue, seen);
-            let contested =
-                self.may_have_sent_another(seen) || seen.head.flags & FLAG_DISPUTED != 0;
-            if let Some(message) = self.open.get_mut(seen.head.list) {
-                let name = self.names.remove(seen.head.list);
-                message.note_look(seen, &self.senders, &self.known, name);
+        if !self.was_received(list, seen, look) {
+            self.sent(list, Hop::Queue, seen);
+            let contested = self.may_have_sent_another(list, seen) || look.disputed;
+            if let Some(message) = self.open.get_mut(list) {
+                let name = self.names.remove(list);
+                message.note_look(seen, look, &self.senders, &self.known, name);
                 if contested {
                     message.contest();
                 }
             }
         }
         // What the thread had looked for before and not found was sent before this.
-        self.give_looks_of(seen.head.tid, 0);
+        self.give_looks_of(seen.stamp.by.tid, 0);
     }
 
     /// Whether the thread's own list may have been read before it looked, so that the one that it
     /// found is another's at the same address.
-    fn may_have_sent_another(&mut self, seen: &Sighting) -> bool {
-        let since = self.senders.previous_look(&seen.head);
-        let missed = self.senders.may_have_missed_the_read(&seen.head);
+    fn may_have_sent_another(&mut self, list: List, seen: &Sighting) -> bool {
+        let since = self.senders.previous_look(&seen.stamp);
+        let missed = self.senders.may_have_missed_the_read(&seen.stamp);
         let read_as_own = |message: &Message| message.is_being_received();
-        let own = self.open.get(seen.head.list).is_some_and(read_as_own);
+        let own = self.open.get(list).is_some_and(read_as_own);
         let mut contested = missed && !own;
-        for (message, _) in &mut self.orphans {
+        for Orphan { message, .. } in &mut self.orphans {
             if message.may_be_sent_by(seen, since) {
                 // Nor can it be told whose that one is.
                 message.contest();
@@ -64,44 +64,44 @@ impl Tracker {
 
     /// Joins a look at the queue whose record comes after the receive has returned, for its program
     /// was preempted; says whether it is such a one.
-    fn was_received(&mut self, seen: &Sighting) -> bool {
+    fn was_received(&mut self, list: List, seen: &Sighting, look: Look) -> bool {
         let mut orphans = self.orphans.iter_mut();
-        let Some(at) = orphans.position(|(message, _)| message.was_seen_queued(seen)) else {
+        let Some(at) = orphans.position(|orphan| orphan.message.was_seen_queued(seen)) else {
             return false;
         };
-        let Some((mut message, last)) = self.orphans.remove(at) else {
+        let Some(mut orphan) = self.orphans.remove(at) else {
             return false;
         };
+        let message = &mut orphan.message;
         message.record(Hop::Queue, seen);
-        let name = self.names.remove(seen.head.list);
-        message.note_look(seen, &self.senders, &self.known, name);
-        if self.senders.may_have_missed_the_read(&seen.head) {
+        let name = self.names.remove(list);
+        message.note_look(seen, look, &self.senders, &self.known, name);
+        if self.senders.may_have_missed_the_read(&seen.stamp) {
             message.contest();
         }
-        if message.is_last_of_sighting(seen) {
-            self.end_table_receive(message, last);
+        if seen.is_last() {
+            self.await_sender(orphan);
         } else {
-            self.orphans.push_front((message, last));
+            self.orphans.push_front(orphan);
         }
         true
     }
 
     /// A sender whose list had left the queue: finds the message by what else is known.
-    fn sent_late(&mut self, seen: &Sighting) {
-        let Some(mut late) = self.late.add(seen) else {
+    fn sent_late(&mut self, seen: &Sighting, look: Look) {
+        let Some(mut late) = self.late.add(seen, look.began_ns) else {
             return;
         };
-        let head = late.head;
+        let head = late.stamp;
         late.since = self.senders.previous_look(&head);
         // What others had sent on the socket before a wanted task did was not told.
-        late.is_doubtful =
-            self.senders.may_have_missed_the_read(&head) || head.flags & FLAG_FIRST_SEEN != 0;
+        late.is_doubtful = self.senders.may_have_missed_the_read(&head) || look.is_first;
         if self.senders.sharing(&head) == Sharing::Threads {
             self.give_to_process(late);
             return;
         }
         self.senders.keep(late);
-        self.give_looks_of(head.tid, 0);
+        self.give_looks_of(head.by.tid, 0);
     }
 
     /// Gives a look that found its list gone, one of several threads', to the only message that such a
@@ -111,13 +111,15 @@ impl Tracker {
         let is_like = |message: &Message| message.lacks_sender() && message.is_sent_like(&late);
         let received = self.orphans.iter().enumerate();
         let received: Vec<usize> = received
-            .filter(|(_, (message, _))| is_like(message))
+            .filter(|(_, orphan)| is_like(&orphan.message))
             .map(|(at, _)| at)
             .collect();
         let is_being_read = self.lists_like(is_like).next().is_some();
         if let ([at], false, false) = (received.as_slice(), is_being_read, late.is_doubtful)
-            && self.orphans[*at].0.may_be_of(&late)
-            && let Some((mut message, last)) = self.orphans.remove(*at)
+            && self.orphans[*at].message.may_be_of(&late)
+            && let Some(Orphan {
+                mut message, last, ..
+            }) = self.orphans.remove(*at)
         {
             if !self.senders.agree_with(&late) {
                 late.forget_numbers();
@@ -156,22 +158,25 @@ impl Tracker {
         let is_its = |message: &Message| {
             message.may_be_of(late)
                 && message.was_sent_as(late)
-                && (late.head.list != 0 || message.is_read_until(told_until))
+                && (late.stamp.list.is_some() || message.is_read_until(told_until))
                 && !self.senders.dispute(message, late)
         };
         let received = self.orphans.iter().enumerate();
         let received: Vec<usize> = received
-            .filter(|(_, (message, _))| is_its(message))
+            .filter(|(_, orphan)| is_its(&orphan.message))
             .map(|(at, _)| at)
             .collect();
         let reads = self.reads_without_sender.values();
-        let read: Vec<u64> = reads
+        let read: Vec<List> = reads
             .copied()
             .filter(|list| self.open.get(*list).is_some_and(is_its))
             .collect();
         match (received.as_slice(), read.as_slice()) {
             ([at], []) => {
-                if let Some((mut message, last)) = self.orphans.remove(*at) {
+                if let Some(Orphan {
+                    mut message, last, ..
+                }) = self.orphans.remove(*at)
+                {
                     message.claim(late.clone(), None);
                     self.end_receive(&message, &last);
                 }
@@ -187,7 +192,7 @@ impl Tracker {
     }
 
     /// Looks who has sent a message that is being read and was not seen in its queue.
-    pub(super) fn read_without_sender(&mut self, list: u64) {
+    pub(super) fn read_without_sender(&mut self, list: List) {
         let Some(message) = self.open.get(list).filter(|message| message.lacks_sender()) else {
             return;
         };
@@ -203,16 +208,18 @@ impl Tracker {
     /// will tell of it any more. Says whether there was anything.
     pub fn settle(&mut self, t_ns: u64) -> bool {
         let told_until = t_ns.saturating_sub(PREEMPTED_MAX_NS);
-        let (closed, is_old) = (self.closed.len(), |last: &Head| last.t_ns < told_until);
-        if self.orphans.iter().any(|(_, last)| is_old(last)) {
+        let (closed, is_old) = (self.closed.len(), |orphan: &Orphan| {
+            orphan.returned_ns < told_until
+        });
+        if self.orphans.iter().any(is_old) {
             for tid in self.senders.waiting_threads() {
                 self.give_looks_of(tid, told_until);
             }
         }
-        while self.orphans.front().is_some_and(|(_, last)| is_old(last))
-            && let Some((message, last)) = self.orphans.pop_front()
+        while self.orphans.front().is_some_and(is_old)
+            && let Some(orphan) = self.orphans.pop_front()
         {
-            self.end_settled(message, &last);
+            self.end_settled(orphan);
         }
         self.give_up_passed(t_ns.saturating_sub(HANDLER_MAX_NS));
         self.closed.len() > closed
@@ -220,15 +227,15 @@ impl Tracker {
 
     /// Ends a message whose sender is not certain, with what is when every look has come that may tell
     /// of it.
-    pub(super) fn end_settled(&mut self, mut message: Message, last: &Head) {
-        message.settle_sender(&self.senders);
-        self.end_receive(&message, last);
+    pub(super) fn end_settled(&mut self, mut orphan: Orphan) {
+        orphan.message.settle_sender(&self.senders);
+        self.end_receive(&orphan.message, &orphan.last);
     }
 
     /// Ends the oldest message whose sender is not certain: there is no room to wait for more.
     pub(super) fn give_up_orphan(&mut self) {
-        if let Some((message, last)) = self.orphans.pop_front() {
-            self.end_receive(&message, &last);
+        if let Some(orphan) = self.orphans.pop_front() {
+            self.end_receive(&orphan.message, &orphan.last);
         }
     }
 }

@@ -7,7 +7,6 @@
 //! right after, so an earlier hop of the same address is a new message, and nothing is ever
 //! matched by a *file's* pointer across messages.
 
-mod control;
 mod fate;
 mod found;
 mod gathering;
@@ -24,22 +23,21 @@ mod wanted;
 
 use std::collections::VecDeque;
 
-use fdtrace_common::records::{FLAG_DESTRUCTED, Head};
-
 use fate::Called;
 use found::LastLook;
 use gathering::Gathering;
 use known::Known;
 use message::Message;
 use put_off::PutOff;
+use receives::Ended;
 use recent::Recent;
 use senders::Senders;
 use turns::Turns;
 use wanted::WantedSenders;
 
 use crate::{
-    model::{Cause, Context, Fate, FileDescription, FileIdentity, Hop, Transfer},
-    wire::{Event, Sighting},
+    model::{Cause, Context, Fate, FileDescription, FileIdentity, Hop, Occasion, Transfer},
+    wire::{Event, Given, List, Return, Sighting, Stamp},
 };
 
 /// Names the kernel function that an address lies in; the tracker itself knows no kernel.
@@ -66,43 +64,56 @@ const PARTS_MAX: usize = 16_384;
 
 /// Whether something was lost since this record was made, with the latest loss that records tell of,
 /// and that counters do.
-fn has_lost_since(head: &Head, epoch: u64, lost_at: u64) -> bool {
-    epoch > head.epoch || lost_at >= head.t_ns
+fn has_lost_since(head: &Stamp, epoch: u64, lost_at: u64) -> bool {
+    epoch > head.at.epoch || lost_at >= head.at.ns
 }
 
-/// Where the functions of a call wait for the record that they are for. No list is at an address as
-/// low as a thread's number.
-fn place_of_call(head: &Head) -> u64 {
-    match head.list {
-        0 => head.tid.into(),
-        list => list,
+/// Which call it is whose functions wait for the event that they are for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum CallOf {
+    List(List),
+    /// Of the thread, where there is no list.
+    Thread(u32),
+}
+
+impl CallOf {
+    fn of(stamp: &Stamp) -> Self {
+        stamp.list.map_or(Self::Thread(stamp.by.tid), Self::List)
     }
+}
+
+/// A message that was received and whose sender a look may still tell.
+struct Orphan {
+    message: Message,
+    /// When its receive returned.
+    returned_ns: u64,
+    last: Return,
 }
 
 /// Follows lists from their first hop to their end.
 pub struct Tracker {
     /// Messages whose list is alive, by its address.
-    open: Recent<u64, Message>,
+    open: Recent<List, Message>,
     /// What MSG_PEEK made of messages that stay, by the address of the duplicate, each with the
     /// address of the list that it was made from.
-    peeks: Recent<u64, (u64, Message)>,
+    peeks: Recent<List, (List, Message)>,
     /// Duplicates that have neither been attached nor detached yet, each with the address of the list
     /// that it was made from, and the message that was there.
-    duplicates: Recent<u64, (u64, u64)>,
+    duplicates: Recent<List, (List, u64)>,
     /// Messages that a thread was reading when another began to, by the first: it only peeks, unless
     /// the second reads another message at the same address.
     overtaken: Recent<u32, Message>,
     /// Messages that are being received and whose list's address is another's by now, by the
     /// reading thread, with that address.
-    returning: Recent<u32, (u64, Message)>,
+    returning: Recent<u32, (List, Message)>,
     /// Messages that were received and whose sender a look may still tell.
-    orphans: VecDeque<(Message, Head)>,
+    orphans: VecDeque<Orphan>,
     /// Senders whose lists were gone, until all their records have come.
     late: Gathering,
     senders: Senders,
     wanted_senders: WantedSenders,
     /// Addresses of open messages that are being read and had no sender when that began.
-    reads_without_sender: Recent<u64, u64>,
+    reads_without_sender: Recent<List, List>,
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
     /// Messages that did not get into a queue, by the sending thread, until its call has returned
@@ -114,7 +125,7 @@ pub struct Tracker {
     put_off: PutOff,
     /// In which functions a list ends, ahead of its end, by the list's address, or the thread's number
     /// where there is no list.
-    called: Recent<u64, Vec<u64>>,
+    called: Recent<CallOf, Vec<u64>>,
     /// Whether the end of every list is in the events.
     sees_every_end: bool,
     /// Whether what a send returned is, whose list was given back.
@@ -124,7 +135,7 @@ pub struct Tracker {
     /// What was told of files and tasks.
     known: Known,
     /// Socket names that came ahead of their list, by the list's address.
-    names: Recent<u64, Vec<u8>>,
+    names: Recent<List, String>,
     closed: Vec<Transfer>,
     messages: u64,
     transfers: u64,
@@ -220,48 +231,77 @@ impl Tracker {
     }
 
     /// Takes in one event.
-    pub fn apply(&mut self, mut event: Event) {
-        let head = event.head_mut();
-        self.latest = self.latest.max(head.t_ns);
-        self.epoch = self.epoch.max(head.epoch);
-        if head.t_ns > self.forgotten_at {
+    pub fn apply(&mut self, event: impl Into<Event>) {
+        let mut event = event.into();
+        let at = event.stamp().at;
+        self.latest = self.latest.max(at.ns);
+        self.epoch = self.epoch.max(at.epoch);
+        if at.ns > self.forgotten_at {
             // What was forgotten is as good as lost: nothing is proved across that moment.
-            head.epoch = head.epoch.max(self.forgotten_at);
+            event.note_epoch(self.forgotten_at);
         }
+        self.take_in(event);
+        self.forget_excess();
+    }
+
+    fn take_in(&mut self, event: Event) {
+        let list = event.stamp().list;
         match event {
-            Event::SocketNamed { head, name } => {
-                self.names.insert(head.list, name);
+            Event::FileDescribed { of, described } => self.known.note_file(&of, described),
+            Event::TaskDescribed { of, task } => self.known.note_task(of.by.tid, task),
+            Event::QueuesRead { of, every } => self.looked_through(of.at.ns, every),
+            Event::Called { of, addresses } => self.called.insert(CallOf::of(&of), addresses),
+            Event::SenderWanted(of) => {
+                self.senders.note_unread(&of);
+                self.wanted_senders.note(&of);
             }
-            Event::FileDescribed { head, described } => self.known.note_file(&head, described),
-            Event::TaskDescribed { head, task } => self.known.note_task(head.tid, task),
+            Event::ListQueued(seen, look) => self.queued(&seen, look),
+            Event::SendReturned(seen, returned) => self.send_returned(&seen, &returned),
+            // All others are of a list.
+            event => {
+                if let Some(list) = list {
+                    self.take_in_of(list, event);
+                }
+            }
+        }
+    }
+
+    fn take_in_of(&mut self, list: List, event: Event) {
+        match event {
+            Event::SocketNamed { name, .. } => self.names.insert(list, name),
             Event::ListCopied(seen) => {
                 self.take_up(&seen);
-                self.end_unsent_before(&seen.head);
-                self.sent(Hop::Copy, &seen);
+                self.end_unsent_before(&seen.stamp);
+                self.sent(list, Hop::Copy, &seen);
             }
-            Event::ListAttached(seen) => self.attached(&seen),
-            Event::ListQueued(seen) => self.queued(&seen),
-            Event::ListFound(seen) => self.found(&seen),
-            Event::ListFoundLast(seen) => self.found_last(&seen),
-            Event::QueuesRead(head) => self.looked_through(&head),
-            Event::ListDequeued(seen) => self.dequeued(&seen),
-            Event::ListDuplicated(seen) => self.duplicated(&seen),
-            Event::ListDetached(seen) => self.detached(&seen),
-            Event::FileReceived(seen) => self.received(Hop::Receive, &seen),
-            Event::FdInstalled(seen) => self.received(Hop::Install, &seen),
-            Event::ReceiveReturned(seen) => self.returned(seen),
-            Event::Called { head, addresses } => {
-                self.called.insert(place_of_call(&head), addresses);
+            Event::ListAttached(seen, from) => self.attached(list, &seen, from),
+            Event::ListFound(seen, Occasion::First) => self.found_first(list, &seen),
+            Event::ListFound(seen, occasion) => self.found_again(list, &seen, occasion),
+            Event::ListDequeued(seen) => self.dequeued(list, &seen),
+            Event::ListDuplicated(seen, from) => {
+                if let Some(from) = from {
+                    self.duplicated(list, &seen, from);
+                }
             }
-            Event::SenderWanted(head) => {
-                self.senders.note_unread(&head);
-                self.wanted_senders.note(&head);
-            }
-            Event::SendReturned(seen) => self.send_returned(&seen),
-            Event::ListReleased(seen) => self.released(&seen),
-            Event::ListDestroyed(seen) => self.destroyed(&seen),
+            Event::ListDetached(seen, room) => self.detached(list, &seen, room),
+            Event::FileReceived(seen) => self.received(list, &seen),
+            Event::FdInstalled(seen, outcome) => self.installed(list, &seen, outcome),
+            Event::ReceiveReturned(seen, returned) => self.returned(list, seen, &returned),
+            Event::ListReleased(seen, given) => self.released(list, &seen, &given),
+            Event::ListDestroyed {
+                seen,
+                freed_by,
+                is_late,
+            } => self.destroyed(list, &seen, freed_by, is_late),
+            // Those of no list have been taken in.
+            Event::FileDescribed { .. }
+            | Event::TaskDescribed { .. }
+            | Event::QueuesRead { .. }
+            | Event::Called { .. }
+            | Event::SenderWanted(_)
+            | Event::ListQueued(..)
+            | Event::SendReturned(..) => {}
         }
-        self.forget_excess();
     }
 
     /// Messages, or parts of one, that had to leave before they had ended, because more were on
@@ -368,7 +408,7 @@ impl Tracker {
     }
 
     /// Whether something may have been lost since this record was made.
-    fn has_lost_since(&self, head: &Head) -> bool {
+    fn has_lost_since(&self, head: &Stamp) -> bool {
         has_lost_since(head, self.epoch, self.lost_at)
     }
 
@@ -395,10 +435,10 @@ impl Tracker {
         let orphans = std::mem::take(&mut self.orphans);
         let (meant, others): (VecDeque<_>, _) = orphans
             .into_iter()
-            .partition(|(message, _)| is_meant(message));
+            .partition(|orphan| is_meant(&orphan.message));
         self.orphans = others;
-        for (message, last) in meant {
-            self.end_settled(message, &last);
+        for orphan in meant {
+            self.end_settled(orphan);
         }
         let returning = self.returning.extract(|(_, message)| is_meant(message));
         let mut open: Vec<Message> = returning.into_iter().map(|(_, message)| message).collect();
@@ -419,12 +459,12 @@ impl Tracker {
         self.give_up_put_off(is_meant);
     }
 
-    fn open_message(&mut self, head: &Head) -> &mut Message {
+    fn open_message(&mut self, list: List, head: &Stamp) -> &mut Message {
         let messages = &mut self.messages;
         // A record that is older than the last forgetting may be what is left of a message that is
         // gone.
-        let is_rest = head.t_ns <= self.forgotten_at;
-        self.open.get_or_insert(head.list, || {
+        let is_rest = head.at.ns <= self.forgotten_at;
+        self.open.get_or_insert(list, || {
             *messages += 1;
             let mut message = Message::new(*messages, head.count);
             if is_rest {
@@ -435,8 +475,8 @@ impl Tracker {
     }
 
     /// Joins what was told of the files at this hop to the message.
-    fn describe(&mut self, seen: &Sighting) {
-        if let Some(message) = self.open.get_mut(seen.head.list) {
+    fn describe(&mut self, list: List, seen: &Sighting) {
+        if let Some(message) = self.open.get_mut(list) {
             message.describe(&self.known, seen);
         }
         self.known.done_with(seen);
@@ -447,7 +487,7 @@ impl Tracker {
     /// Where installs are looked for in the receiver's table, that is after the list was freed: its
     /// address may be queued anew before the receive has returned. The message then waits for its
     /// reader. Otherwise its end went unseen.
-    fn retire(&mut self, list: u64) {
+    fn retire(&mut self, list: List) {
         let Some(stale) = self.open.remove(list) else {
             return;
         };
@@ -461,8 +501,7 @@ impl Tracker {
     }
 
     /// Likewise if the list at this address has other files by now.
-    fn retire_unless_of(&mut self, seen: &Sighting) {
-        let list = seen.head.list;
+    fn retire_unless_of(&mut self, list: List, seen: &Sighting) {
         if self
             .open
             .get(list)
@@ -489,10 +528,10 @@ impl Tracker {
 
     /// A hop on the sender's side. These come once and in order, so one that does not fit the
     /// message that is open at this address begins another.
-    fn sent(&mut self, hop: Hop, seen: &Sighting) {
-        let head = &seen.head;
-        self.make_way_for(seen);
-        let fits = self.open.get(head.list).is_none_or(|message| {
+    fn sent(&mut self, list: List, hop: Hop, seen: &Sighting) {
+        let head = &seen.stamp;
+        self.make_way_for(list, seen);
+        let fits = self.open.get(list).is_none_or(|message| {
             message.same_sighting(hop, head)
                 || message.latest_hop().is_none_or(|latest| latest < hop)
                 // The sender's look at the queue may come after the receiver's at the skb.
@@ -502,30 +541,28 @@ impl Tracker {
         });
         let mut doubtful = false;
         if !fits {
-            doubtful = self.open.get(head.list).is_some_and(Message::is_doubtful);
-            self.retire(head.list);
+            doubtful = self.open.get(list).is_some_and(Message::is_doubtful);
+            self.retire(list);
         }
-        let message = self.open_message(head);
+        let message = self.open_message(list, head);
         if doubtful {
             message.doubt();
         }
         message.record(hop, seen);
     }
 
-    fn attached(&mut self, seen: &Sighting) {
-        self.duplicates.remove(seen.head.list);
-        self.move_to_duplicate(seen);
-        self.sent(Hop::Attach, seen);
+    fn attached(&mut self, list: List, seen: &Sighting, from: Option<List>) {
+        self.duplicates.remove(list);
+        if let Some(from) = from.filter(|from| *from != list) {
+            self.move_to_duplicate(from, list, seen);
+        }
+        self.sent(list, Hop::Attach, seen);
     }
 
     /// The skb has a duplicate of the sender's list: from here on the message is that.
-    fn move_to_duplicate(&mut self, seen: &Sighting) {
-        let Head { list, origin, .. } = seen.head;
-        if origin != 0
-            && origin != list
-            && let Some(message) = self.open.remove(origin)
-        {
-            self.make_way_for(seen);
+    fn move_to_duplicate(&mut self, from: List, list: List, seen: &Sighting) {
+        if let Some(message) = self.open.remove(from) {
+            self.make_way_for(list, seen);
             self.retire(list);
             self.open.insert(list, message);
         }
@@ -533,51 +570,50 @@ impl Tracker {
 
     /// A list was duplicated: by its sender for the skb, or by a peek, which leaves the message where
     /// it is. What was not seen at that address is of no message that is there later.
-    fn duplicated(&mut self, seen: &Sighting) {
-        let Head {
-            list, origin, tid, ..
-        } = seen.head;
-        let Some(message) = self.open.get_mut(origin) else {
+    fn duplicated(&mut self, list: List, seen: &Sighting, from: List) {
+        let of = &seen.stamp;
+        let Some(message) = self.open.get_mut(from) else {
             return;
         };
-        if message.is_being_sent_by(tid) {
-            self.move_to_duplicate(seen);
+        if message.is_being_sent_by(of.by.tid) {
+            if from != list {
+                self.move_to_duplicate(from, list, seen);
+            }
             return;
         }
-        message.note_peek(&seen.head);
-        self.duplicates.insert(list, (origin, message.id));
+        message.note_peek(of);
+        self.duplicates.insert(list, (from, message.id));
     }
 
     /// What the duplicate at `list` was made of, unless another message is there by now.
-    fn take_origin(&mut self, list: u64) -> Option<u64> {
+    fn take_origin(&mut self, list: List) -> Option<List> {
         let (origin, id) = self.duplicates.remove(list)?;
         let is_it = |message: &Message| message.id == id;
         self.open.get(origin).is_some_and(is_it).then_some(origin)
     }
 
     /// A call is done with a list.
-    fn released(&mut self, seen: &Sighting) {
-        let list = seen.head.list;
-        if let Some((_, peek)) = self.peeks.get_mut(list) {
-            if peek.is_last_of_sighting(seen)
+    fn released(&mut self, list: List, seen: &Sighting, given: &Given) {
+        if self.peeks.contains(list) {
+            if seen.is_last()
                 && let Some((origin, peek)) = self.peeks.remove(list)
             {
-                let called = self.called_at(&seen.head);
-                self.end_peek_with(&peek, &seen.head, &called);
+                let called = self.called_at(CallOf::List(list), None);
+                self.end_peek_with(&peek, Ended::Gave(given), &called);
                 self.put_back(origin);
             }
             return;
         }
         if let Some(origin) = self.take_origin(list) {
             // Peeked at by a call that took no descriptors.
-            let called = self.called_at(&seen.head);
+            let called = self.called_at(CallOf::List(list), None);
             if let Some(peek) = self.open.get(origin).cloned() {
-                self.end_peek_with(&peek, &seen.head, &called);
+                self.end_peek_with(&peek, Ended::Gave(given), &called);
             }
             self.put_back(origin);
             return;
         }
-        self.retire_unless_of(seen);
+        self.retire_unless_of(list, seen);
         let Some(message) = self.open.get_mut(list) else {
             // A sender's own list, after the skb got a duplicate.
             return;
@@ -585,60 +621,59 @@ impl Tracker {
         message.record(Hop::End, seen);
         message.describe(&self.known, seen);
         self.known.done_with(seen);
-        if !message.is_last_of_sighting(seen) {
+        if !seen.is_last() {
             return;
         }
         let Some(message) = self.open.remove(list) else {
             return;
         };
-        let called = self.called_at(&seen.head);
+        let called = self.called_at(CallOf::List(list), None);
         if message.is_being_received() {
-            self.end_receive_in(&message, &seen.head, &called);
+            self.end_receive_in(&message, Ended::Gave(given), &called);
         } else if message.was_queued() {
             // Without such a function it may have been read and installed: the kernel skips programs
             // on a CPU where a task was preempted in them.
             let ended = called.given_back().unwrap_or((Fate::Unknown, None));
             self.close(&message, |_| ended);
         } else {
-            self.unsent.insert(seen.head.tid, message);
+            self.unsent.insert(seen.stamp.by.tid, message);
         }
     }
 
-    fn destroyed(&mut self, seen: &Sighting) {
-        let head = seen.head;
-        if head.flags & FLAG_DESTRUCTED != 0 && !self.open.contains(head.list) {
+    fn destroyed(&mut self, list: List, seen: &Sighting, freed_by: Option<u64>, is_late: bool) {
+        let head = seen.stamp;
+        if is_late && !self.open.contains(list) {
             // Told by the hook on its freeing, or older than the trace.
-            self.called.remove(head.list);
+            self.called.remove(CallOf::List(list));
             self.known.done_with(seen);
             return;
         }
-        self.retire_unless_of(seen);
-        self.open_message(&head).record(Hop::End, seen);
-        self.describe(seen);
-        let is_last = |message: &Message| message.is_last_of_sighting(seen);
-        if !self.open.get(head.list).is_some_and(is_last) {
+        self.retire_unless_of(list, seen);
+        self.open_message(list, &head).record(Hop::End, seen);
+        self.describe(list, seen);
+        if !seen.is_last() {
             return;
         }
-        let called = self.called_at(&head);
-        let Some(mut message) = self.open.remove(head.list) else {
+        let called = self.called_at(CallOf::List(list), freed_by);
+        let Some(mut message) = self.open.remove(list) else {
             return;
         };
         if !message.was_queued() && called.by_sender() {
             // What the call returns says why.
             message.given_up = true;
-            self.unsent.insert(head.tid, message);
+            self.unsent.insert(head.by.tid, message);
         } else {
             self.close(&message, |_| called.destroyed());
         }
     }
 
     /// The functions in which the list of this record ends.
-    fn called_at(&mut self, head: &Head) -> Called {
-        let addresses = self.called.remove(place_of_call(head)).unwrap_or_default();
-        if addresses.is_empty() && head.location != 0 {
-            return Called::by((self.symbolize)(head.location));
+    fn called_at(&mut self, call: CallOf, freed_by: Option<u64>) -> Called {
+        let addresses = self.called.remove(call).unwrap_or_default();
+        match freed_by {
+            Some(address) if addresses.is_empty() => Called::by((self.symbolize)(address)),
+            _ => self.named(addresses),
         }
-        self.named(addresses)
     }
 
     fn named(&self, addresses: Vec<u64>) -> Called {

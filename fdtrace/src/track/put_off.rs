@@ -6,17 +6,10 @@
 //! same send, or one that its program repeated, and nothing has failed. A send that does not come
 //! back has not been queued, and that is all that is known of it.
 
-use fdtrace_common::records::{FileSeen, Head};
-
-use super::{
-    Tracker,
-    message::Message,
-    recent::Recent,
-    senders::{PREEMPTED_MAX_NS, is_one_file},
-};
+use super::{Tracker, message::Message, recent::Recent, senders::PREEMPTED_MAX_NS};
 use crate::{
     model::{CauseMissing, Fate},
-    wire::Sighting,
+    wire::{Fd, Sight, Sighting, Sock, Stamp},
 };
 
 /// Files of such sends that are kept, at most, each send counting as one more.
@@ -27,12 +20,12 @@ pub(super) struct PutOff {
     /// What signals interrupted, by thread.
     interrupted: Recent<u32, Waiting>,
     /// What io_uring put off. The process is what the threads have in common that may try again.
-    by_uring: Recent<(u32, u64, i32), Waiting>,
+    by_uring: Recent<(u32, Option<Sock>, Option<Fd>), Waiting>,
 }
 
 struct Waiting {
     message: Message,
-    last: Head,
+    last: Stamp,
     /// When the thread was seen with another send, which may be a signal handler's.
     passed_ns: Option<u64>,
 }
@@ -47,14 +40,14 @@ impl Default for PutOff {
 }
 
 impl Waiting {
-    fn is(&self, head: &Head, files: &[FileSeen]) -> bool {
-        self.last.pid == head.pid && self.message.was_passed_as(head, files)
+    fn is(&self, head: &Stamp, files: &[Sight]) -> bool {
+        self.last.by.pid == head.by.pid && self.message.was_passed_as(head, files)
     }
 }
 
 impl Tracker {
     /// Keeps a send that `last` says has been put off.
-    pub(super) fn put_off(&mut self, message: Message, last: &Head, in_uring: bool) {
+    pub(super) fn put_off(&mut self, message: Message, last: &Stamp, in_uring: bool) {
         let first = message.first_passed();
         let waiting = Waiting {
             message,
@@ -63,14 +56,14 @@ impl Tracker {
         };
         let before = match first {
             Some((sock, fd)) if in_uring => {
-                let key = (last.pid, sock, fd);
+                let key = (last.by.pid, sock, fd);
                 let before = self.put_off.by_uring.remove(key);
                 self.put_off.by_uring.insert(key, waiting);
                 before
             }
             _ => {
-                let before = self.put_off.interrupted.remove(last.tid);
-                self.put_off.interrupted.insert(last.tid, waiting);
+                let before = self.put_off.interrupted.remove(last.by.tid);
+                self.put_off.interrupted.insert(last.by.tid, waiting);
                 before
             }
         };
@@ -88,18 +81,18 @@ impl Tracker {
 
     /// A send was seen: if it is one that was put off, that has not ended but goes on.
     pub(super) fn take_up(&mut self, seen: &Sighting) {
-        let (head, files) = (&seen.head, seen.files.as_slice());
-        let (Some(first), 0) = (files.first(), head.first) else {
+        let (head, files) = (&seen.stamp, seen.files.as_slice());
+        let (Some(first), 0) = (files.first(), seen.first) else {
             return;
         };
-        if let Some(waiting) = self.put_off.interrupted.get_mut(head.tid) {
+        if let Some(waiting) = self.put_off.interrupted.get_mut(head.by.tid) {
             if waiting.is(head, files) {
-                self.put_off.interrupted.remove(head.tid);
+                self.put_off.interrupted.remove(head.by.tid);
                 return;
             }
-            waiting.passed_ns.get_or_insert(head.t_ns);
+            waiting.passed_ns.get_or_insert(head.at.ns);
         }
-        let key = (head.pid, head.sender_sock, first.fd);
+        let key = (head.by.pid, head.ends.sender, first.fd);
         let comes_back = |waiting: &Waiting| waiting.is(head, files);
         if self.put_off.by_uring.get(key).is_some_and(comes_back) {
             self.put_off.by_uring.remove(key);
@@ -144,22 +137,22 @@ impl Tracker {
 
 impl Message {
     /// The socket that it was sent on, and the first of the numbers.
-    fn first_passed(&self) -> Option<(u64, i32)> {
+    fn first_passed(&self) -> Option<(Option<Sock>, Option<Fd>)> {
         let (head, files) = self.passed()?;
-        Some((head.sender_sock, files.first()?.fd))
+        Some((head.ends.sender, files.first()?.fd))
     }
 
     /// Whether a send of these files, which may be the first of more, is of this message.
-    fn was_passed_as(&self, head: &Head, files: &[FileSeen]) -> bool {
+    fn was_passed_as(&self, head: &Stamp, files: &[Sight]) -> bool {
         let Some((passed, its_files)) = self.passed() else {
             return false;
         };
-        (passed.sender_sock, passed.count) == (head.sender_sock, head.count)
+        (passed.ends.sender, passed.count) == (head.ends.sender, head.count)
             && files.len() <= its_files.len()
             && its_files
                 .iter()
                 .zip(files)
-                .all(|(one, two)| one.fd == two.fd && is_one_file(one, two))
+                .all(|(one, two)| one.fd == two.fd && one.is_of(two))
     }
 }
 

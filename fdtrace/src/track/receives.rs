@@ -1,25 +1,33 @@
 //! Receives: from the read of a message to its return, and what became of the files that one took
 //! and did not install.
 
-use fdtrace_common::records::{
-    FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_PEEK, FLAG_WINDOW_SHORT, Head,
-    NOT_TOLD, RecordKind,
-};
-
 use super::{
-    ORPHANS_MAX, Tracker,
+    CallOf, ORPHANS_MAX, Orphan, Tracker,
     fate::{self, Called},
-    message::{Message, Refusal},
+    message::Message,
 };
 use crate::{
     model::{Cause, Fate, Hop},
-    wire::Sighting,
+    wire::{Call, Fd, Given, List, Refusal, Return, Sighting},
 };
 
-/// Calls that have no place for descriptors: read, readv, recvfrom, and what 32-bit processes
-/// call them, whose numbers stand for calls that receive nothing in others. The functions that a call
-/// is in say more: io_uring receives within any call of its task.
-const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
+/// With what a receive ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ended<'a> {
+    /// It returned, and its table was looked at.
+    Returned(&'a Return),
+    /// It gave its list back.
+    Gave(&'a Given),
+}
+
+impl<'a> Ended<'a> {
+    fn given(self) -> &'a Given {
+        match self {
+            Self::Returned(returned) => &returned.given,
+            Self::Gave(given) => given,
+        }
+    }
+}
 
 /// Where a message is kept whose receive returns.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,24 +41,24 @@ enum Place {
 }
 
 impl Tracker {
-    pub(super) fn dequeued(&mut self, seen: &Sighting) {
-        let head = &seen.head;
-        self.end_waiting(head.tid);
+    pub(super) fn dequeued(&mut self, list: List, seen: &Sighting) {
+        let head = &seen.stamp;
+        self.end_waiting(head.by.tid);
         if self
             .open
-            .get(head.list)
+            .get(list)
             .is_some_and(|message| !message.is_on(head) || message.shares_nothing_with(seen))
         {
             // The same address on another skb or with other files: a list of which nothing was seen
             // until now, and of the one before not how it ended.
-            self.retire(head.list);
+            self.retire(list);
         }
         self.reads.note(head);
         self.senders.note_read(head);
-        let since = self.reads.before(head.tid);
-        let task = self.known.task(head.tid);
-        let message = self.open_message(head);
-        let overtaken = message.reader().filter(|reader| *reader != head.tid);
+        let since = self.reads.before(head.by.tid);
+        let task = self.known.task(head.by.tid);
+        let message = self.open_message(list, head);
+        let overtaken = message.reader().filter(|reader| *reader != head.by.tid);
         let overtaken = overtaken.map(|reader| (reader, message.clone()));
         // After a peek the list is read again, perhaps by another task: the last reader counts.
         message.forget_unless_same(Hop::Dequeue, head);
@@ -59,16 +67,15 @@ impl Tracker {
         if let Some((reader, message)) = overtaken {
             self.overtaken.insert(reader, message);
         }
-        self.describe(seen);
-        self.read_without_sender(head.list);
+        self.describe(list, seen);
+        self.read_without_sender(list);
     }
 
-    pub(super) fn detached(&mut self, seen: &Sighting) {
-        let list = seen.head.list;
+    pub(super) fn detached(&mut self, list: List, seen: &Sighting, room: u16) {
         if self
             .peeks
             .get(list)
-            .is_some_and(|(_, peek)| peek.was_detached_before(&seen.head))
+            .is_some_and(|(_, peek)| peek.was_detached_before(&seen.stamp))
             && let Some((_, peek)) = self.peeks.remove(list)
         {
             // Another duplicate is at this address: how that one ended was not seen.
@@ -81,7 +88,7 @@ impl Tracker {
             self.peeks.insert(list, (origin, message.clone()));
         }
         // Other files are another list: what was seen before is of one whose end went unseen.
-        self.retire_unless_of(seen);
+        self.retire_unless_of(list, seen);
         if !self.peeks.contains(list)
             && let Some(message) = self.open.get_mut(list)
         {
@@ -89,37 +96,46 @@ impl Tracker {
         }
         if let Some(message) = self.receiving(list) {
             message.record(Hop::Detach, seen);
+            message.note_room(room);
         }
     }
 
-    pub(super) fn received(&mut self, hop: Hop, seen: &Sighting) {
-        let Head { list, result, .. } = seen.head;
-        let is_next = |message: &Message| hop == Hop::Receive && message.had_the_turn_of(seen);
+    /// A number is about to be reserved for a file.
+    pub(super) fn received(&mut self, list: List, seen: &Sighting) {
+        let is_next = |message: &Message| message.had_the_turn_of(seen);
         if !self.peeks.contains(list) && self.open.get(list).is_some_and(is_next) {
             self.retire(list);
         }
+        if let Some(message) = self.receiving(list) {
+            let place = message.place_of(Hop::Receive, seen);
+            message.record_at(place, Hop::Receive, seen);
+        }
+    }
+
+    /// A file was installed, or refused.
+    pub(super) fn installed(
+        &mut self,
+        list: List,
+        seen: &Sighting,
+        outcome: Result<Option<Fd>, Refusal>,
+    ) {
         let Some(message) = self.receiving(list) else {
             return;
         };
-        let told = seen.files.first().map_or(-1, |file| file.told);
-        let place = message.place_of(hop, seen);
-        let is_told = told != NOT_TOLD;
-        if hop == Hop::Install && (result < 0 || is_told && told < 0) {
-            // One that was told instead of a number is no reason to give up.
-            let in_place = result >= 0;
-            let errno = if in_place { told } else { result };
-            let refusal = Refusal { errno, in_place };
-            message.refuse(place, refusal);
-        } else {
-            message.record_at(place, hop, seen);
-            if hop == Hop::Install && !is_told {
-                message.note_numberless(place);
+        let place = message.place_of(Hop::Install, seen);
+        match outcome {
+            Err(refusal) => message.refuse(place, refusal),
+            Ok(fd) => {
+                message.record_at(place, Hop::Install, seen);
+                if fd.is_none() {
+                    message.note_numberless(place);
+                }
             }
         }
     }
 
     /// The message that a receiver is installing from, or the duplicate it got by peeking.
-    fn receiving(&mut self, list: u64) -> Option<&mut Message> {
+    fn receiving(&mut self, list: List) -> Option<&mut Message> {
         match self.peeks.get_mut(list) {
             Some((_, peek)) => Some(peek),
             None => self.open.get_mut(list),
@@ -127,67 +143,72 @@ impl Tracker {
     }
 
     /// A receive is over whose installs were looked for in the receiver's table.
-    pub(super) fn returned(&mut self, seen: Sighting) {
-        let head = seen.head;
+    pub(super) fn returned(&mut self, list: List, seen: Sighting, returned: &Return) {
+        let head = seen.stamp;
         self.reads.note(&head);
-        self.reads_without_sender.remove(head.list);
-        let Some((mut place, mut message)) = self.take_read_by(&head) else {
+        self.reads_without_sender.remove(list);
+        let taken = self.take_read_by(list, head.by.tid, returned.read_ns);
+        let Some((mut place, mut message)) = taken else {
             // The address is another message's by now, and what this belongs to was not seen.
             return;
         };
         // The next message may be at this one's addresses by then.
-        let was_left = head.flags & FLAG_LEFT != 0 && place == Place::Open;
-        let has_failed = head.result < 0;
-        let leaves_it = head.flags & (FLAG_PEEK | FLAG_OOB) != 0
+        let was_left = returned.left && place == Place::Open;
+        let has_failed = returned.given.errno.is_some();
+        let leaves_it = returned.peeks
+            || returned.is_oob
             || was_left
             || (has_failed && message.is_in_stream(&head));
         if !leaves_it && let Some(next) = message.split_off_next(&head, self.messages + 1) {
             self.messages += 1;
             if place == Place::Open {
-                self.open.insert(head.list, next);
+                self.open.insert(list, next);
                 place = Place::Returning;
             } else {
                 // Yet another is at the address since.
                 self.close_unseen(&next, Fate::Unknown);
             }
         }
-        if let Some(addresses) = self.called.remove(head.list) {
+        if let Some(addresses) = self.called.remove(CallOf::List(list)) {
             message.received_in = self.named(addresses);
         }
         let Some(gained) = message.collect_returned(seen) else {
-            self.put(place, &head, message);
+            self.put(place, list, head.by.tid, message);
             return;
         };
         if !leaves_it {
-            message.install(&head, &gained);
+            message.install(&head, returned, &gained);
             if place == Place::Overtaken {
-                self.tell_apart(&message, head.list);
+                self.tell_apart(&message, list);
             }
-            self.end_table_receive(message, head);
+            self.await_sender(Orphan {
+                message,
+                returned_ns: head.at.ns,
+                last: *returned,
+            });
             return;
         }
         // A peek installs duplicates; an out-of-band byte comes without its descriptors. Either
         // leaves the message where it was.
-        if head.flags & FLAG_PEEK != 0 && !has_failed {
+        if returned.peeks && !has_failed {
             let mut peek = message.clone();
-            peek.install(&head, &gained);
-            self.end_peek_with(&peek, &head, &peek.received_in);
+            peek.install(&head, returned, &gained);
+            self.end_peek_with(&peek, Ended::Returned(returned), &peek.received_in);
         }
         match place {
             Place::Open => {
                 message.forget(Hop::Dequeue);
-                self.put(place, &head, message);
+                self.put(place, list, head.by.tid, message);
             }
-            Place::Returning => self.put(place, &head, message),
+            Place::Returning => self.put(place, list, head.by.tid, message),
             // The one that is open is the one that stays.
             Place::Overtaken => {}
         }
     }
 
     /// The message that this receive is of, out of where it is kept.
-    fn take_read_by(&mut self, returned: &Head) -> Option<(Place, Message)> {
-        let is_its = |message: &Message| message.is_read_by(returned);
-        let tid = returned.tid;
+    fn take_read_by(&mut self, list: List, tid: u32, read_ns: u64) -> Option<(Place, Message)> {
+        let is_its = |message: &Message| message.is_read_by(tid, read_ns);
         if self.overtaken.get(tid).is_some_and(is_its) {
             let message = self.overtaken.remove(tid)?;
             return Some((Place::Overtaken, message));
@@ -200,15 +221,14 @@ impl Tracker {
             let (_, message) = self.returning.remove(tid)?;
             return Some((Place::Returning, message));
         }
-        if self.open.get(returned.list).is_some_and(is_its) {
-            let message = self.open.remove(returned.list)?;
+        if self.open.get(list).is_some_and(is_its) {
+            let message = self.open.remove(list)?;
             return Some((Place::Open, message));
         }
         None
     }
 
-    fn put(&mut self, place: Place, returned: &Head, message: Message) {
-        let Head { tid, list, .. } = *returned;
+    fn put(&mut self, place: Place, list: List, tid: u32, message: Message) {
         match place {
             Place::Open => self.open.insert(list, message),
             Place::Returning => self.returning.insert(tid, (list, message)),
@@ -218,7 +238,7 @@ impl Tracker {
 
     /// `taken` was no peek: what another thread reads at this address since is another message,
     /// whose sender has not been seen yet.
-    fn tell_apart(&mut self, taken: &Message, list: u64) {
+    fn tell_apart(&mut self, taken: &Message, list: List) {
         if let Some(other) = self.open.get_mut(list)
             && other.id == taken.id
         {
@@ -228,18 +248,19 @@ impl Tracker {
     }
 
     /// Ends a receive that took the message, unless a look that is still to come may tell who sent it.
-    pub(super) fn end_table_receive(&mut self, mut message: Message, head: Head) {
+    pub(super) fn await_sender(&mut self, mut orphan: Orphan) {
+        let message = &mut orphan.message;
         if !message.lacks_sender() {
-            if self.has_rival(&message) {
+            if self.has_rival(message) {
                 message.contest();
             }
             message.settle_number(&self.senders);
         }
         if !message.awaits_sender() {
-            self.end_receive(&message, &head);
+            self.end_receive(&orphan.message, &orphan.last);
             return;
         }
-        self.orphans.push_back((message, head));
+        self.orphans.push_back(orphan);
         if self.orphans.len() > ORPHANS_MAX {
             self.give_up_orphan();
         }
@@ -249,7 +270,7 @@ impl Tracker {
     fn has_rival(&self, message: &Message) -> bool {
         let mut orphans = self.orphans.iter();
         let is_rival = |other: &Message| other.is_rival_of(message);
-        orphans.any(|(orphan, _)| is_rival(orphan))
+        orphans.any(|orphan| is_rival(&orphan.message))
             || (message.is_shared() && self.lists_like(is_rival).next().is_some())
     }
 
@@ -262,7 +283,7 @@ impl Tracker {
     }
 
     /// The message whose list this is was only looked at.
-    pub(super) fn put_back(&mut self, list: u64) {
+    pub(super) fn put_back(&mut self, list: List) {
         if let Some(message) = self.open.get_mut(list) {
             message.forget(Hop::Dequeue);
         }
@@ -275,7 +296,7 @@ impl Tracker {
     }
 
     /// Ends a peek that was seen to return. What it lost is in the message still.
-    pub(super) fn end_peek_with(&mut self, peek: &Message, last: &Head, called: &Called) {
+    pub(super) fn end_peek_with(&mut self, peek: &Message, last: Ended<'_>, called: &Called) {
         let mut transfers = peek.transfers(|index| {
             if peek.is_installed(index) {
                 return Some((Fate::Peeked, None));
@@ -290,11 +311,11 @@ impl Tracker {
         self.number_and_push(transfers);
     }
 
-    pub(super) fn end_receive(&mut self, message: &Message, last: &Head) {
-        self.end_receive_in(message, last, &message.received_in);
+    pub(super) fn end_receive(&mut self, message: &Message, last: &Return) {
+        self.end_receive_in(message, Ended::Returned(last), &message.received_in);
     }
 
-    pub(super) fn end_receive_in(&mut self, message: &Message, last: &Head, called: &Called) {
+    pub(super) fn end_receive_in(&mut self, message: &Message, last: Ended<'_>, called: &Called) {
         self.close(message, |index| {
             if message.is_installed(index) {
                 (Fate::Delivered, None)
@@ -310,10 +331,15 @@ impl Tracker {
 fn undelivered(
     message: &Message,
     index: usize,
-    last: &Head,
+    last: Ended<'_>,
     called: &Called,
 ) -> (Fate, Option<Cause>) {
-    if last.flags & FLAG_WINDOW_SHORT != 0 {
+    let given = last.given();
+    let returned = match last {
+        Ended::Returned(returned) => Some(returned),
+        Ended::Gave(_) => None,
+    };
+    if returned.is_some_and(|returned| returned.table.is_short) {
         // New numbers may lie beyond what was looked at.
         return (Fate::Unknown, None);
     }
@@ -334,20 +360,21 @@ fn undelivered(
             // It had its turn, and what came of that went unseen.
             (Fate::Unknown, None)
         }
-    } else if last.flags & FLAG_INSTALLED_UNSEEN != 0 {
+    } else if given.installed_unseen {
         (Fate::Unknown, None)
-    } else if last.result < 0 {
+    } else if given.errno.is_some() {
         (Fate::Discarded, Some(Cause::ReceiveFailed))
     } else if let Some(ended) = called.given_back() {
         ended
     } else if !message.is_being_received() {
         (Fate::Unknown, None)
-    } else if is_plain_read(last, called) {
+    } else if is_plain_read(given, called) {
         (Fate::Discarded, Some(Cause::PlainRead))
-    } else if message.may_hide(last) {
-        (Fate::Unknown, None)
-    } else if last.kind == RecordKind::ReceiveReturned as u16 {
-        message.missing_in_table(index, last)
+    } else if let Some(returned) = returned {
+        match message.may_hide(returned) {
+            true => (Fate::Unknown, None),
+            false => message.missing_in_table(index, returned),
+        }
     } else if !called.by_recvmsg() {
         // Whether that call had a place for descriptors was not seen.
         (Fate::Unknown, None)
@@ -359,7 +386,6 @@ fn undelivered(
 
 /// Whether the receive was a call that has no place for descriptors. Where the task has an io_uring, the
 /// system call that it is in may be another: then only the functions tell.
-fn is_plain_read(last: &Head, called: &Called) -> bool {
-    let in_its_call = last.flags & FLAG_HAS_URING == 0;
-    called.by_plain_read() || in_its_call && READS.contains(&last.syscall)
+fn is_plain_read(given: &Given, called: &Called) -> bool {
+    called.by_plain_read() || !given.has_uring && given.call == Some(Call::PlainRead)
 }

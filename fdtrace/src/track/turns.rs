@@ -1,8 +1,7 @@
 //! When each thread was last seen at a hop, and when before that.
 
-use fdtrace_common::records::Head;
-
 use super::recent::Recent;
+use crate::wire::Stamp;
 
 /// Threads by the times of their latest two turns; those that came first are forgotten first.
 pub(super) struct Turns {
@@ -25,14 +24,14 @@ impl Turns {
     }
 
     /// Notes a turn, of which this may be one record of several.
-    pub(super) fn note(&mut self, head: &Head) {
-        let turn = self.threads.get_or_insert(head.tid, || Turn {
-            latest: head.t_ns,
+    pub(super) fn note(&mut self, head: &Stamp) {
+        let turn = self.threads.get_or_insert(head.by.tid, || Turn {
+            latest: head.at.ns,
             before: 0,
         });
-        if turn.latest < head.t_ns {
+        if turn.latest < head.at.ns {
             turn.before = turn.latest;
-            turn.latest = head.t_ns;
+            turn.latest = head.at.ns;
         }
         self.threads.excess();
     }

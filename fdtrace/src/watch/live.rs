@@ -5,7 +5,12 @@ use std::{cell::RefCell, fs::File, future::pending, io, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{Session, command::Running, found::Found, looks};
+use super::{
+    Session,
+    command::Running,
+    found::{Found, Told},
+    looks,
+};
 use crate::{
     kernel,
     model::Gaps,
@@ -172,9 +177,9 @@ impl Live<'_> {
         } = self;
         let mut written = Ok(());
         let mut any = false;
-        let mut take = |record: &[u8]| {
+        let mut take = |told: &dyn Heard| {
             any = true;
-            session.record(record);
+            told.take_in(session);
             if let Some(recording) = recording
                 && written.is_ok()
             {
@@ -183,17 +188,17 @@ impl Live<'_> {
                     .borrow_mut()
                     .drain(..)
                     .try_for_each(|(address, name)| recording.symbol(address, &name))
-                    .and_then(|()| recording.event(record));
+                    .and_then(|()| told.record(recording));
             }
         };
         tracer.drain_records(|record| {
-            for found in found.take_before(record) {
-                take(&found);
+            for told in found.take_before(record) {
+                take(&told);
             }
-            take(record);
+            take(&record);
         });
-        for found in found.take() {
-            take(&found);
+        for told in found.take() {
+            take(&told);
         }
         written.map_err(LiveError::Recording)?;
         if recording.is_none() {
@@ -217,10 +222,10 @@ impl Live<'_> {
             // What cannot be looked for is not told of.
             && let Ok(mut found) = looks::overdue(tracer, session)
         {
-            for record in found.take() {
-                session.record(&record);
+            for told in found.take() {
+                told.take_in(session);
                 if let Some(recording) = recording {
-                    recording.event(&record).map_err(LiveError::Recording)?;
+                    told.record(recording).map_err(LiveError::Recording)?;
                 }
             }
         }
@@ -246,6 +251,40 @@ impl Live<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What a session is told, and a recording keeps.
+trait Heard {
+    fn take_in(&self, session: &mut Session<'_>);
+
+    fn record(&self, recording: &mut Writer<File>) -> io::Result<()>;
+}
+
+/// A record of the ring buffer.
+impl Heard for &[u8] {
+    fn take_in(&self, session: &mut Session<'_>) {
+        session.record(self);
+    }
+
+    fn record(&self, recording: &mut Writer<File>) -> io::Result<()> {
+        recording.event(self)
+    }
+}
+
+impl Heard for Told {
+    fn take_in(&self, session: &mut Session<'_>) {
+        match self {
+            Self::Held(record) => session.record(record),
+            Self::Fact(fact) => session.found(fact.clone()),
+        }
+    }
+
+    fn record(&self, recording: &mut Writer<File>) -> io::Result<()> {
+        match self {
+            Self::Held(record) => recording.event(record),
+            Self::Fact(fact) => recording.found(fact),
+        }
     }
 }
 

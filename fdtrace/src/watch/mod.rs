@@ -18,9 +18,9 @@ pub use selection::Selection;
 
 use crate::{
     judge::{Meanwhile, Unseen},
-    model::{Hop, Judged, Losses, Tally, Transfer},
+    model::{Hop, Judged, Losses, QueueFact, Tally, Transfer},
     track::Tracker,
-    wire::decode,
+    wire::{self, decode},
 };
 
 /// One trace on its way from records to a report.
@@ -93,6 +93,14 @@ impl<'a> Session<'a> {
         match decode(record) {
             Ok(event) => self.tracker.apply(event),
             Err(_) => self.undecodable += 1,
+        }
+        self.ended.extend(self.tracker.take_closed());
+    }
+
+    /// Takes in what a look through the queues found.
+    pub fn found(&mut self, fact: QueueFact) {
+        for event in wire::found(fact) {
+            self.tracker.apply(event);
         }
         self.ended.extend(self.tracker.take_closed());
     }

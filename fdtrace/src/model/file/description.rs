@@ -4,12 +4,13 @@
 use std::{fmt, net::SocketAddr};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{FileIdentity, FilePath, lossless};
 
 /// A file, as its readers know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FileDescription {
     /// By its path.
     Path(FilePath),
@@ -60,7 +61,8 @@ impl fmt::Display for DescriptionMissing {
 }
 
 /// A socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SocketDescription {
     /// Of the Internet.
     Inet {
@@ -96,7 +98,7 @@ pub enum SocketDescription {
 }
 
 /// Context id and port; `None` where that is any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VsockAddr {
     /// Context id.
     pub cid: Option<u32>,

@@ -1,19 +1,20 @@
 //! Which file of a message it is that is being installed, one by one.
 
-use fdtrace_common::records::FileSeen;
-
 use super::{File, Message, Seen};
-use crate::{model::Hop, wire::Sighting};
+use crate::{
+    model::Hop,
+    wire::{Sight, Sighting},
+};
 
 impl Message {
     /// Notes the sighting of one file at its place.
     pub(in crate::track) fn record_at(&mut self, place: usize, hop: Hop, seen: &Sighting) {
-        let head = self.note_head(hop, seen.head);
+        let head = self.note_head(hop, seen.stamp);
         if let (Some(file), Some(sight)) = (self.files.get_mut(place), seen.files.first()) {
             file.seen.push(Seen {
                 hop,
                 head,
-                file: *sight,
+                sight: *sight,
             });
         }
     }
@@ -30,7 +31,7 @@ impl Message {
     /// a file that the list has further on is that one. One that it does not have at all is where
     /// the count says, and shows as another.
     pub(in crate::track) fn place_of(&self, hop: Hop, seen: &Sighting) -> usize {
-        let first = usize::from(seen.head.first);
+        let first = usize::from(seen.first);
         let Some(sight) = seen.files.first() else {
             return first;
         };
@@ -38,7 +39,7 @@ impl Message {
             self.files.get(*place).is_some_and(|file| {
                 file.at(hop).is_none()
                     && file.refused.is_none()
-                    && file.in_list().is_none_or(|known| known == sight.file)
+                    && file.in_list().is_none_or(|known| known == sight.file.ptr)
             })
         };
         let is_tried = |place: &usize| {
@@ -62,11 +63,11 @@ impl Message {
     /// Whether this is of another list, whose beginning went unseen: it has a file that is not in
     /// this one, in a turn that was another's already.
     pub(in crate::track) fn had_the_turn_of(&self, seen: &Sighting) -> bool {
-        let is_here = |file: &FileSeen| {
+        let is_here = |file: &Sight| {
             let mut files = self.files.iter();
-            files.any(|known| known.in_list() == Some(file.file))
+            files.any(|known| known.in_list() == Some(file.file.ptr))
         };
-        self.was_tried(usize::from(seen.head.first)) && !seen.files.first().is_some_and(is_here)
+        self.was_tried(usize::from(seen.first)) && !seen.files.first().is_some_and(is_here)
     }
 
     /// Whether a number was about to be reserved for this file.
@@ -81,6 +82,6 @@ impl File {
     /// Its address, as the list has it.
     fn in_list(&self) -> Option<u64> {
         let in_list = self.seen.iter().find(|seen| seen.hop <= Hop::Detach);
-        in_list.map(|seen| seen.file.file)
+        in_list.map(|seen| seen.sight.file.ptr)
     }
 }

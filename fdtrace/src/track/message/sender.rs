@@ -1,19 +1,15 @@
 //! Who sent a message whose list was only looked for in its queue.
 
-use fdtrace_common::records::{FileSeen, Head};
-
 use super::{
     super::{
         Known,
-        senders::{
-            LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing, is_one_file,
-        },
+        senders::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing},
     },
     File, Message,
 };
 use crate::{
     model::{Doubt, Hop, SocketType, Task},
-    wire::Sighting,
+    wire::{Look, Sight, Sighting, Stamp},
 };
 
 impl Message {
@@ -33,47 +29,47 @@ impl Message {
         let Some(read) = self.head(Hop::Dequeue) else {
             return false;
         };
-        let is_its = if late.head.list == 0 {
+        let is_its = if late.stamp.list.is_none() {
             !late.names_files() || self.was_sent_as(late)
         } else {
-            (read.list, read.skb) == (late.head.list, late.head.skb)
+            (read.list, read.skb) == (late.stamp.list, late.stamp.skb)
         };
         is_its
             && self.lacks_sender()
-            && read.sender_sock == late.head.sender_sock
-            && late.since <= read.t_ns
+            && read.ends.sender == late.stamp.ends.sender
+            && late.since <= read.at.ns
             && self.may_have_left_before(late.left_by)
     }
 
     /// Whether it is in the queue of a stream. A receive of such a one that fails takes nothing.
-    pub(in crate::track) fn is_in_stream(&self, returned: &Head) -> bool {
-        let kinds = [Some(returned), self.queued_as()];
-        let mut kinds = kinds.into_iter().flatten().map(|head| head.socket_type);
-        kinds.find(|kind| *kind != 0) == Some(SocketType::Stream.number())
+    pub(in crate::track) fn is_in_stream(&self, returned: &Stamp) -> bool {
+        let queued = || self.queued_as().and_then(|queued| queued.ends.kind);
+        returned.ends.kind.or_else(queued) == Some(SocketType::Stream)
     }
 
     /// Whether its files are those that `late` passed.
     pub(in crate::track) fn was_sent_as(&self, late: &LateSender) -> bool {
         let files = self.files.iter().map(|file| file.at(Hop::Dequeue));
-        late.has_sent(files.map(|read| read.map(|seen| &seen.file)))
+        late.has_sent(files.map(|read| read.map(|seen| &seen.sight)))
     }
 
     /// Whether it was sent on the socket of `late` with the files of that, at whatever time.
     pub(in crate::track) fn is_sent_like(&self, late: &LateSender) -> bool {
         let read = self.head(Hop::Dequeue);
-        read.is_some_and(|read| read.sender_sock == late.head.sender_sock) && self.was_sent_as(late)
+        read.is_some_and(|read| read.ends.sender == late.stamp.ends.sender)
+            && self.was_sent_as(late)
     }
 
     /// What its sender passed, as far as that was seen in its call: on which socket, and the files
     /// with their numbers.
-    pub(in crate::track) fn passed(&self) -> Option<(&Head, Vec<FileSeen>)> {
+    pub(in crate::track) fn passed(&self) -> Option<(&Stamp, Vec<Sight>)> {
         if let Some(late) = &self.late_sender {
-            return Some((&late.head, late.files.clone()));
+            return Some((&late.stamp, late.files.clone()));
         }
         let copied = self.files.iter().map_while(|file| file.at(Hop::Copy));
         Some((
             self.head(Hop::Copy)?,
-            copied.map(|seen| seen.file).collect(),
+            copied.map(|seen| seen.sight).collect(),
         ))
     }
 
@@ -101,7 +97,7 @@ impl Message {
         let Some(queued) = self.look() else {
             return;
         };
-        self.sharing = self.sharing.max(senders.sharing(&queued.head));
+        self.sharing = self.sharing.max(senders.sharing(&queued.stamp));
         // After a loss, another process's look may be among what was lost.
         self.is_process_settled = self.sharing == Sharing::Threads && !self.is_after_loss;
         self.is_number_settled = senders.agree_with(&queued);
@@ -128,9 +124,15 @@ impl Message {
 
     /// The look that found its list, in the form of one that did not.
     fn look(&self) -> Option<LateSender> {
-        let mut look = LateSender::new(*self.head(Hop::Queue)?);
         let files = self.files.iter().filter_map(|file| file.at(Hop::Queue));
-        look.files.extend(files.map(|seen| seen.file));
+        let seen = Sighting {
+            stamp: *self.head(Hop::Queue)?,
+            first: 0,
+            total: 0,
+            files: files.map(|seen| seen.sight).collect(),
+        };
+        let mut look = LateSender::new(&seen, self.began_ns);
+        look.files = seen.files;
         Some(look)
     }
 
@@ -145,7 +147,7 @@ impl Message {
     pub(in crate::track) fn may_have_left_before(&self, t_ns: u64) -> bool {
         self.head(Hop::Dequeue).is_some_and(|read| {
             self.read_since
-                .max(read.t_ns.saturating_sub(PREEMPTED_MAX_NS))
+                .max(read.at.ns.saturating_sub(PREEMPTED_MAX_NS))
                 < t_ns
         })
     }
@@ -153,19 +155,19 @@ impl Message {
     /// Whether it was read by that time.
     pub(in crate::track) fn is_read_until(&self, t_ns: u64) -> bool {
         self.head(Hop::Dequeue)
-            .is_some_and(|read| read.t_ns <= t_ns)
+            .is_some_and(|read| read.at.ns <= t_ns)
     }
 
     /// Whether a look by another thread found this message's list: one of the two is not its
     /// sender.
     pub(in crate::track) fn is_contested_by(&mut self, queued: &Sighting) -> bool {
-        let head = &queued.head;
-        let first = usize::from(head.first);
+        let head = &queued.stamp;
+        let first = usize::from(queued.first);
         let contested = !self.has(Hop::Copy)
             && self.head(Hop::Queue).is_some_and(|here| {
-                here.tid != head.tid
-                    && (here.skb, here.sender_sock, here.count)
-                        == (head.skb, head.sender_sock, head.count)
+                here.by.tid != head.by.tid
+                    && (here.skb, here.ends.sender, here.count)
+                        == (head.skb, head.ends.sender, head.count)
             })
             && self
                 .files
@@ -174,7 +176,7 @@ impl Message {
                 .zip(&queued.files)
                 .all(|(file, seen)| {
                     file.at(Hop::Queue)
-                        .is_some_and(|here| is_one_file(&here.file, seen))
+                        .is_some_and(|here| here.sight.is_of(seen))
                 });
         self.contested |= contested;
         contested
@@ -189,24 +191,26 @@ impl Message {
     pub(in crate::track) fn note_look(
         &mut self,
         queued: &Sighting,
+        look: Look,
         senders: &Senders,
         known: &Known,
-        socket_name: Option<Vec<u8>>,
+        socket_name: Option<String>,
     ) {
-        self.looked_since = senders.previous_look(&queued.head);
-        self.is_after_loss |= senders.may_have_missed_the_read(&queued.head);
-        self.sender_task = known.task(queued.head.tid);
-        self.sharing = self.sharing.max(senders.sharing(&queued.head));
+        self.began_ns = look.began_ns;
+        self.looked_since = senders.previous_look(&queued.stamp);
+        self.is_after_loss |= senders.may_have_missed_the_read(&queued.stamp);
+        self.sender_task = known.task(queued.stamp.by.tid);
+        self.sharing = self.sharing.max(senders.sharing(&queued.stamp));
         self.socket_name = socket_name.or(self.socket_name.take());
     }
 
     /// Whether its reader found the same files, as far as `queued` tells of them.
     fn was_read_as(&self, queued: &Sighting) -> bool {
-        let first = usize::from(queued.head.first);
+        let first = usize::from(queued.first);
         let mut files = self.files.iter().skip(first).zip(&queued.files);
         files.all(|(file, seen)| {
             file.at(Hop::Dequeue)
-                .is_some_and(|read| is_one_file(&read.file, seen))
+                .is_some_and(|read| read.sight.is_of(seen))
         })
     }
 
@@ -219,24 +223,28 @@ impl Message {
         self.lacks_sender()
             && other.has(Hop::Queue)
             && ends.is_some_and(|(here, there)| {
-                (here.sender_sock, here.count) == (there.sender_sock, there.count)
+                (here.ends.sender, here.count) == (there.ends.sender, there.count)
                     // One of several threads may have taken a third one's, and that one this.
-                    && (other.is_shared() || other.looked_since <= here.t_ns)
+                    && (other.is_shared() || other.looked_since <= here.at.ns)
             })
             && files.all(|(here, there)| {
                 here.at(Hop::Dequeue)
                     .zip(there.at(Hop::Dequeue))
-                    .is_some_and(|(here, there)| is_one_file(&here.file, &there.file))
+                    .is_some_and(|(here, there)| here.sight.is_of(&there.sight))
             })
     }
 
     /// Whether it was read, without a sender, from where `queued` finds a list with its files, and
     /// since that thread's look before: then it may be the one that the thread has sent.
     pub(in crate::track) fn may_be_sent_by(&self, queued: &Sighting, since: u64) -> bool {
-        let here = (queued.head.list, queued.head.skb, queued.head.sender_sock);
+        let here = (
+            queued.stamp.list,
+            queued.stamp.skb,
+            queued.stamp.ends.sender,
+        );
         self.lacks_sender()
             && self.head(Hop::Dequeue).is_some_and(|read| {
-                (read.list, read.skb, read.sender_sock) == here && since <= read.t_ns
+                (read.list, read.skb, read.ends.sender) == here && since <= read.at.ns
             })
             && self.was_read_as(queued)
     }
@@ -244,17 +252,16 @@ impl Message {
     /// Since when it may have been sent by the thread that looked for it: not before that thread
     /// began, nor before its look before.
     pub(super) fn sent_since(&self) -> Option<u64> {
-        let (look, since) = match &self.late_sender {
+        let (look, began, since) = match &self.late_sender {
             _ if self.has(Hop::Copy) => return None,
             // A send that failed tells of itself as it returns.
             Some(_) if !self.has(Hop::Dequeue) => return None,
-            Some(late) => (&late.head, late.since),
-            None => (self.head(Hop::Queue)?, self.looked_since),
+            Some(late) => (&late.stamp, late.began_ns, late.since),
+            None => (self.head(Hop::Queue)?, self.began_ns, self.looked_since),
         };
-        let began = look.location;
         Some(
             since
-                .max(look.t_ns.saturating_sub(PREEMPTED_MAX_NS))
+                .max(look.at.ns.saturating_sub(PREEMPTED_MAX_NS))
                 .max(began),
         )
     }
@@ -270,7 +277,7 @@ impl Message {
         }
         let other_numbers = || {
             file.at(Hop::Queue)
-                .is_some_and(|seen| seen.file.refs > REFS_OF_ONE_NUMBER)
+                .is_some_and(|seen| seen.sight.refs > REFS_OF_ONE_NUMBER)
         };
         let is_unsure = self.contested || (self.is_shared() && other_numbers());
         is_unsure.then(|| self.sharing.doubt())
@@ -295,18 +302,19 @@ impl Message {
     /// Whether this look at the queue is of this message, which has been received since: it began
     /// before that and found the same list, skb, sender and files.
     pub(in crate::track) fn was_seen_queued(&self, queued: &Sighting) -> bool {
-        let head = &queued.head;
+        let head = &queued.stamp;
         if self.same_sighting(Hop::Queue, head) {
             return true;
         }
         let before = self.head(Hop::Dequeue).is_some_and(|read| {
-            (read.list, read.sender_sock) == (head.list, head.sender_sock) && head.t_ns <= read.t_ns
+            (read.list, read.ends.sender) == (head.list, head.ends.sender)
+                && head.at.ns <= read.at.ns
         });
         before && self.lacks_sender() && self.is_read_before_queue(head) && self.was_read_as(queued)
     }
 
     /// Whether the skb of a late look at the queue is the one that is being read already.
-    pub(in crate::track) fn is_read_before_queue(&self, queued: &Head) -> bool {
+    pub(in crate::track) fn is_read_before_queue(&self, queued: &Stamp) -> bool {
         !self.was_queued()
             && self.head(Hop::Dequeue).is_some_and(|dequeued| {
                 dequeued.skb == queued.skb && dequeued.count == queued.count
