@@ -13,7 +13,10 @@ use std::{fs, path::Path};
 use command::{fdtrace, run};
 use contract::Schema;
 use fdtrace::{
-    model::{Losses, PlanEntry},
+    model::{
+        FileDescription, FileIdentity, FoundFile, Losses, Occasion, PlanEntry, QueueFact, QueuedPart,
+        SocketType,
+    },
     recording::{End, FORMAT, Header, Item, ReadError, Reader, Writer},
 };
 use fdtrace_common::records::{Head, RecordKind};
