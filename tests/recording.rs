@@ -14,8 +14,8 @@ use command::{fdtrace, run};
 use contract::Schema;
 use fdtrace::{
     model::{
-        FileDescription, FileIdentity, FoundFile, Losses, Occasion, PlanEntry, QueueFact, QueuedPart,
-        SocketType,
+        FileDescription, FileIdentity, FoundFile, Losses, Occasion, PlanEntry, QueueFact,
+        QueuedPart, SocketType,
     },
     recording::{End, FORMAT, Header, Item, ReadError, Reader, Writer},
 };

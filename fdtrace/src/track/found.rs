@@ -1,7 +1,7 @@
 //! Messages that were in a queue before the trace began, or when it ended. All that is known of the
 //! former's sender is the socket.
 
-use super::{Tracker, has_lost_since, message::Message};
+use super::{Key, Lost, Tracker, message::Message};
 use crate::{
     model::{Hop, Occasion},
     wire::{List, Sighting, Stamp},
@@ -12,16 +12,17 @@ impl Tracker {
     /// have been queued, and read, under the program's eyes as well.
     pub(super) fn found_first(&mut self, list: List, seen: &Sighting) {
         let name = self.names.remove(list);
-        let open = self.open.get(list);
+        let open = self.messages.get(Key::List(list));
         if open.is_some_and(|message| !message.is_found_with(&seen.stamp)) {
             // Its own events say more.
             self.known.done_with(seen);
             return;
         }
-        let message = self.open_message(list, &seen.stamp);
-        message.find(seen);
-        if name.is_some() {
-            message.socket_name = name;
+        if let Some(message) = self.message_at(list, &seen.stamp) {
+            message.find(seen);
+            if name.is_some() {
+                message.socket_name = name;
+            }
         }
         self.describe(list, seen);
     }
@@ -29,7 +30,7 @@ impl Tracker {
     /// A list was in its queue when the trace ended: if that is a message's that is not known to
     /// have been read since, it is queued whatever else can be seen here.
     pub(super) fn found_again(&mut self, list: List, seen: &Sighting, occasion: Occasion) {
-        if let Some(message) = self.open.get_mut(list)
+        if let Some(message) = self.messages.get_mut(Key::List(list))
             && message.is_on(&seen.stamp)
         {
             if occasion == Occasion::Last {
@@ -63,33 +64,33 @@ impl Tracker {
             && !was_missed
             && !message.is_being_received()
             && !message.is_doubtful()
-            && !self.has_lost_since(queued)
+            && !self.lost.is_since(queued)
     }
 
     /// Whether a message is open that may still be in its queue.
     #[must_use]
     pub fn awaits_a_reader(&self) -> bool {
-        let mut open = self.open.values();
-        open.any(|message| message.was_queued() && !message.is_being_received())
+        let mut listed = self.messages.listed();
+        listed.any(|message| message.was_queued() && !message.is_being_received())
     }
 
     /// Whether a message with this list is open.
     #[must_use]
     pub fn follows(&self, list: u64) -> bool {
-        List::at(list).is_some_and(|list| self.open.contains(list))
+        List::at(list).is_some_and(|list| self.messages.contains(Key::List(list)))
     }
 
     /// A hop of a list with its sender: what was found at its address was this, seen again, or else
     /// its end was not seen.
     pub(super) fn make_way_for(&mut self, list: List, seen: &Sighting) {
-        let Some(message) = self.open.get(list) else {
+        let Some(message) = self.messages.get(Key::List(list)) else {
             return;
         };
         if !message.is_merely_found() {
             return;
         }
         if message.was_found_as(seen) {
-            self.open.remove(list);
+            self.messages.take(Key::List(list));
         } else {
             self.retire(list);
         }
@@ -120,9 +121,9 @@ impl Message {
     }
 
     /// Whether nothing can have gone unseen since it was queued, with these latest losses.
-    pub(super) fn is_seen_since(&self, epoch: u64, lost_at: u64) -> bool {
+    pub(super) fn is_seen_since(&self, lost: Lost) -> bool {
         self.queued_as()
-            .is_some_and(|queued| !has_lost_since(queued, epoch, lost_at))
+            .is_some_and(|queued| !lost.is_since(queued))
     }
 
     /// Notes that it was there at last, unless the files say that it was another one.

@@ -9,9 +9,9 @@ use fdtrace_common::records::LIST_MAX;
 
 use super::{
     Known,
-    fate::Called,
+    by_look::{LateSender, Sharing},
+    conclude::Called,
     known::Description,
-    senders::{LateSender, Sharing},
 };
 use crate::{
     model::{CauseMissing, DescriptionMissing, Doubt, Hop, Task},

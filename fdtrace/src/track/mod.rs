@@ -3,49 +3,48 @@
 //! Pure: no clock, no `/proc`, no kernel. The same events give the same transfers, live or from a
 //! recording, whatever order the CPUs' records of one message come in.
 //!
-//! A message is keyed by the address of its list while that list is alive. The address is reused
-//! right after, so an earlier hop of the same address is a new message, and nothing is ever
-//! matched by a *file's* pointer across messages.
+//! All messages that are on their way are in [`messages`], each in one phase. A message is found by the
+//! address of its list while that list is alive. The address is reused right after, so an earlier hop
+//! of the same address is a new message, and nothing is ever matched by a *file's* pointer across
+//! messages.
+//!
+//! Mechanisms differ in two places. *Who sent it* is seen as the numbers are copied ([`by_copy`]), or
+//! guessed by a look at the queue ([`by_look`]). *What was installed* is seen file by file
+//! ([`by_install`]), or found in the receiver's table ([`by_table`]). What became of the rest is
+//! concluded in [`conclude`].
 
-mod fate;
+mod by_copy;
+mod by_install;
+mod by_look;
+mod by_table;
+mod conclude;
 mod found;
-mod gathering;
 mod known;
-mod looks;
+mod lists;
 mod message;
+mod messages;
 mod put_off;
 mod receives;
 mod recent;
-mod senders;
 mod sends;
-mod turns;
 mod wanted;
 
-use std::collections::VecDeque;
-
-use fate::Called;
+use by_look::{Gathering, Senders, Turns};
+use conclude::{Called, Ended};
 use found::LastLook;
-use gathering::Gathering;
 use known::Known;
 use message::Message;
-use put_off::PutOff;
-use receives::Ended;
+use messages::{Entry, Id, Key, Messages, Phase};
 use recent::Recent;
-use senders::Senders;
-use turns::Turns;
 use wanted::WantedSenders;
 
 use crate::{
-    model::{Cause, Context, Fate, FileDescription, FileIdentity, Hop, Occasion, Transfer},
-    wire::{Event, Given, List, Return, Sighting, Stamp},
+    model::{Cause, Context, Fate, FileDescription, FileIdentity, Occasion, Transfer},
+    wire::{Event, List, Stamp},
 };
 
 /// Names the kernel function that an address lies in; the tracker itself knows no kernel.
 pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
-
-/// Messages whose sender is not certain that are kept, at most: a hook that lost its race tells
-/// within microseconds.
-const ORPHANS_MAX: usize = 64;
 
 /// Reads under way of messages without a sender that are kept, at most; the rest can only be known
 /// less well.
@@ -62,12 +61,6 @@ const FILES_MAX: usize = 131_072;
 /// once, unless it was lost.
 const PARTS_MAX: usize = 16_384;
 
-/// Whether something was lost since this record was made, with the latest loss that records tell of,
-/// and that counters do.
-fn has_lost_since(head: &Stamp, epoch: u64, lost_at: u64) -> bool {
-    epoch > head.at.epoch || lost_at >= head.at.ns
-}
-
 /// Which call it is whose functions wait for the event that they are for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum CallOf {
@@ -82,49 +75,41 @@ impl CallOf {
     }
 }
 
-/// A message that was received and whose sender a look may still tell.
-struct Orphan {
-    message: Message,
-    /// When its receive returned.
-    returned_ns: u64,
-    last: Return,
+/// The latest losses.
+#[derive(Clone, Copy, Default)]
+struct Lost {
+    /// CLOCK_MONOTONIC of the latest that events tell of.
+    epoch: u64,
+    /// CLOCK_MONOTONIC by which the latest that counters tell of had happened.
+    by_ns: u64,
+}
+
+impl Lost {
+    /// Whether something may have been lost since this was seen.
+    fn is_since(self, stamp: &Stamp) -> bool {
+        self.epoch > stamp.at.epoch || self.by_ns >= stamp.at.ns
+    }
 }
 
 /// Follows lists from their first hop to their end.
 pub struct Tracker {
-    /// Messages whose list is alive, by its address.
-    open: Recent<List, Message>,
-    /// What MSG_PEEK made of messages that stay, by the address of the duplicate, each with the
-    /// address of the list that it was made from.
-    peeks: Recent<List, (List, Message)>,
+    /// All that is on its way.
+    messages: Messages,
     /// Duplicates that have neither been attached nor detached yet, each with the address of the list
-    /// that it was made from, and the message that was there.
+    /// that it was made from, and the number of the message that was there.
     duplicates: Recent<List, (List, u64)>,
-    /// Messages that a thread was reading when another began to, by the first: it only peeks, unless
-    /// the second reads another message at the same address.
-    overtaken: Recent<u32, Message>,
-    /// Messages that are being received and whose list's address is another's by now, by the
-    /// reading thread, with that address.
-    returning: Recent<u32, (List, Message)>,
-    /// Messages that were received and whose sender a look may still tell.
-    orphans: VecDeque<Orphan>,
     /// Senders whose lists were gone, until all their records have come.
     late: Gathering,
+    /// Who sends on which socket.
     senders: Senders,
     wanted_senders: WantedSenders,
-    /// Addresses of open messages that are being read and had no sender when that began.
+    /// Lists that are being read and had no sender when that began.
     reads_without_sender: Recent<List, List>,
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
-    /// Messages that did not get into a queue, by the sending thread, until its call has returned
-    /// and says why.
-    unsent: Recent<u32, Message>,
-    /// Sends that say their own numbers, likewise.
+    /// Sends that say their own numbers, until all their records have come.
     failing: Gathering,
-    /// Sends that may come back.
-    put_off: PutOff,
-    /// In which functions a list ends, ahead of its end, by the list's address, or the thread's number
-    /// where there is no list.
+    /// In which functions a list ends, ahead of its end.
     called: Recent<CallOf, Vec<u64>>,
     /// Whether the end of every list is in the events.
     sees_every_end: bool,
@@ -134,21 +119,20 @@ pub struct Tracker {
     sees_descriptions: bool,
     /// What was told of files and tasks.
     known: Known,
-    /// Socket names that came ahead of their list, by the list's address.
+    /// Socket names that came ahead of their list.
     names: Recent<List, String>,
     closed: Vec<Transfer>,
-    messages: u64,
+    /// Messages so far.
+    count: u64,
+    /// Transfers so far.
     transfers: u64,
     /// Messages, or parts of one, that had to leave for others before they had ended.
     forgotten: u64,
     /// CLOCK_MONOTONIC by which that had happened last.
     forgotten_at: u64,
-    /// The latest time of any record.
+    /// The latest time of any event.
     latest: u64,
-    /// The latest loss that records tell of.
-    epoch: u64,
-    /// CLOCK_MONOTONIC by which the latest loss that counters tell of had happened.
-    lost_at: u64,
+    lost: Lost,
     /// When all queues were looked through at last.
     looked_last: Option<LastLook>,
     symbolize: Symbolizer,
@@ -167,20 +151,14 @@ impl Tracker {
     pub fn with_room(files: usize, symbolize: Symbolizer) -> Self {
         let parts = files.min(PARTS_MAX);
         Self {
-            open: Recent::weighing(files, Message::weight),
-            peeks: Recent::weighing(files, |(_, peek)| peek.weight()),
+            messages: Messages::with_room(files),
             duplicates: Recent::new(parts),
-            overtaken: Recent::weighing(files, Message::weight),
-            returning: Recent::weighing(files, |(_, message)| message.weight()),
-            orphans: VecDeque::new(),
             late: Gathering::default(),
             senders: Senders::default(),
             wanted_senders: WantedSenders::default(),
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
-            unsent: Recent::weighing(files, Message::weight),
             failing: Gathering::default(),
-            put_off: PutOff::default(),
             called: Recent::new(parts),
             sees_every_end: true,
             sees_failed_sends: false,
@@ -188,13 +166,12 @@ impl Tracker {
             known: Known::default(),
             names: Recent::new(parts),
             closed: Vec::new(),
-            messages: 0,
+            count: 0,
             transfers: 0,
             forgotten: 0,
             forgotten_at: 0,
             latest: 0,
-            epoch: 0,
-            lost_at: 0,
+            lost: Lost::default(),
             looked_last: None,
             symbolize,
         }
@@ -235,7 +212,7 @@ impl Tracker {
         let mut event = event.into();
         let at = event.stamp().at;
         self.latest = self.latest.max(at.ns);
-        self.epoch = self.epoch.max(at.epoch);
+        self.lost.epoch = self.lost.epoch.max(at.epoch);
         if at.ns > self.forgotten_at {
             // What was forgotten is as good as lost: nothing is proved across that moment.
             event.note_epoch(self.forgotten_at);
@@ -269,11 +246,7 @@ impl Tracker {
     fn take_in_of(&mut self, list: List, event: Event) {
         match event {
             Event::SocketNamed { name, .. } => self.names.insert(list, name),
-            Event::ListCopied(seen) => {
-                self.take_up(&seen);
-                self.end_unsent_before(&seen.stamp);
-                self.sent(list, Hop::Copy, &seen);
-            }
+            Event::ListCopied(seen) => self.copied(list, &seen),
             Event::ListAttached(seen, from) => self.attached(list, &seen, from),
             Event::ListFound(seen, Occasion::First) => self.found_first(list, &seen),
             Event::ListFound(seen, occasion) => self.found_again(list, &seen, occasion),
@@ -321,28 +294,9 @@ impl Tracker {
     /// less well for it.
     fn forget_excess(&mut self) {
         let before = self.forgotten;
-        while let Some(message) = self
-            .open
-            .excess()
-            .or_else(|| self.returning.excess().map(|(_, message)| message))
-        {
+        while let Some(entry) = self.messages.excess() {
             self.forgotten += 1;
-            self.close_unseen(&message, Fate::Unknown);
-        }
-        while let Some((_, peek)) = self.peeks.excess() {
-            self.forgotten += 1;
-            self.end_peek(&peek);
-        }
-        while self.overtaken.excess().is_some() {
-            self.forgotten += 1;
-        }
-        while let Some(message) = self.unsent.excess() {
-            self.forgotten += 1;
-            self.close_unreturned(message);
-        }
-        while let Some(message) = self.put_off_excess() {
-            self.forgotten += 1;
-            self.close_unseen(&message, Fate::Unknown);
+            self.end_unseen(entry);
         }
         while self.duplicates.excess().is_some()
             || self.called.excess().is_some()
@@ -355,32 +309,85 @@ impl Tracker {
         }
     }
 
+    /// Ends a message of which nothing more is to be seen, though that is not its end.
+    fn end_unseen(&mut self, entry: Entry) {
+        match entry.phase {
+            Phase::Listed(_) | Phase::Returning { .. } | Phase::PutOff { .. } => {
+                self.close_unseen(&entry.message, Fate::Unknown);
+            }
+            Phase::PeekOf { .. } => self.end_peek(&entry.message),
+            // Nothing was seen of it that is not of the other reader's.
+            Phase::Overtaken { .. } => {}
+            Phase::AwaitingReturn { .. } => self.close_unreturned(entry.message),
+            Phase::AwaitingSender { last, .. } => self.end_receive(&entry.message, &last),
+        }
+    }
+
+    /// Lets a message go on to another phase.
+    fn enter(&mut self, id: Id, phase: Phase) {
+        let displaced = self.messages.enter(id, phase);
+        self.end_displaced(displaced);
+    }
+
+    /// Takes in a message that begins.
+    fn begin(&mut self, message: Message, phase: Phase) {
+        let displaced = self.messages.add(message, phase);
+        self.end_displaced(displaced);
+    }
+
+    /// Ends what another message has taken the place of.
+    fn end_displaced(&mut self, displaced: Option<Entry>) {
+        let Some(entry) = displaced else {
+            return;
+        };
+        match entry.phase {
+            Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
+            // Another part of the same send, or of the same peek, was seen.
+            Phase::AwaitingReturn { .. } | Phase::PeekOf { .. } => {}
+            _ => self.end_unseen(entry),
+        }
+    }
+
+    /// The number of the next message.
+    fn next_number(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
     /// Hands over the transfers that have ended since the last call.
     pub fn take_closed(&mut self) -> Vec<Transfer> {
         std::mem::take(&mut self.closed)
     }
 
+    /// Every event up to `t_ns` has come: ends what waits for one that would have come by then. Returns
+    /// whether anything has ended for that.
+    pub fn settle(&mut self, t_ns: u64) -> bool {
+        let closed = self.closed.len();
+        self.settle_senders(t_ns);
+        self.give_up_passed(t_ns);
+        self.closed.len() > closed
+    }
+
     /// Whether a look through the queues would tell which messages are still there since before `t_ns`.
     #[must_use]
     pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
-        let mut open = self.open.values();
-        open.any(|message| {
-            message.is_overdue(t_ns)
-                && !(self.sees_every_end && message.is_seen_since(self.epoch, self.lost_at))
+        let mut listed = self.messages.listed();
+        listed.any(|message| {
+            message.is_overdue(t_ns) && !(self.sees_every_end && message.is_seen_since(self.lost))
         })
     }
 
     /// The transfers that are in a queue since before `t_ns` and have not been told of by this yet.
     /// They go on, and end as others do.
     pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
-        let (epoch, lost_at, sees_every_end) = (self.epoch, self.lost_at, self.sees_every_end);
+        let (lost, sees_every_end) = (self.lost, self.sees_every_end);
         // What left its queue may be among what was lost, or have no hook.
         let is_there = |message: &Message| {
-            message.still_there || sees_every_end && message.is_seen_since(epoch, lost_at)
+            message.still_there || sees_every_end && message.is_seen_since(lost)
         };
         let mut overdue: Vec<&mut Message> = self
-            .open
-            .values_mut()
+            .messages
+            .listed_mut()
             .filter_map(|message| message.becomes_overdue(t_ns).then_some(message))
             .filter(|message| is_there(message))
             .collect();
@@ -404,12 +411,7 @@ impl Tracker {
 
     /// Notes that something was lost by `t_ns`, as counters tell: not every loss is in a record.
     pub fn note_loss(&mut self, t_ns: u64) {
-        self.lost_at = self.lost_at.max(t_ns);
-    }
-
-    /// Whether something may have been lost since this record was made.
-    fn has_lost_since(&self, head: &Stamp) -> bool {
-        has_lost_since(head, self.epoch, self.lost_at)
+        self.lost.by_ns = self.lost.by_ns.max(t_ns);
     }
 
     /// Closes every message that is still open. One is `queued` if it was in its queue when all were
@@ -417,254 +419,51 @@ impl Tracker {
     /// can have gone unseen. Of others it is not known what became of them.
     pub fn close_open(&mut self) {
         self.close_open_where(|_| true);
+        self.messages.take_all(|_| true);
         self.late.clear();
         self.failing.clear();
         self.called.clear();
-        self.peeks.clear();
-        self.overtaken.clear();
         self.duplicates.clear();
         self.names.clear();
     }
 
-    /// Closes the open messages in which one of these processes had a part, likewise.
+    /// Closes the open messages in which one of these processes had a part.
     pub fn close_open_of(&mut self, is_one: impl Fn(u32) -> bool) {
         self.close_open_where(|message| message.pids().any(&is_one));
     }
 
     fn close_open_where(&mut self, is_meant: impl Fn(&Message) -> bool) {
-        let orphans = std::mem::take(&mut self.orphans);
-        let (meant, others): (VecDeque<_>, _) = orphans
-            .into_iter()
-            .partition(|orphan| is_meant(&orphan.message));
-        self.orphans = others;
-        for orphan in meant {
-            self.end_settled(orphan);
-        }
-        let returning = self.returning.extract(|(_, message)| is_meant(message));
-        let mut open: Vec<Message> = returning.into_iter().map(|(_, message)| message).collect();
-        open.extend(self.open.extract(&is_meant));
-        open.sort_by_key(|message| message.id);
-        for message in open {
-            let otherwise = match self.is_queued(&message) {
-                true => Fate::Queued,
-                false => Fate::Unknown,
-            };
-            self.close_unseen(&message, otherwise);
-        }
-        let mut unsent = self.unsent.extract(&is_meant);
-        unsent.sort_by_key(|message| message.id);
-        for message in unsent {
-            self.close_unreturned(message);
-        }
-        self.give_up_put_off(is_meant);
-    }
-
-    fn open_message(&mut self, list: List, head: &Stamp) -> &mut Message {
-        let messages = &mut self.messages;
-        // A record that is older than the last forgetting may be what is left of a message that is
-        // gone.
-        let is_rest = head.at.ns <= self.forgotten_at;
-        self.open.get_or_insert(list, || {
-            *messages += 1;
-            let mut message = Message::new(*messages, head.count);
-            if is_rest {
-                message.doubt();
+        let goes_on =
+            |phase: &Phase| matches!(phase, Phase::PeekOf { .. } | Phase::Overtaken { .. });
+        let meant = |entry: &Entry| !goes_on(&entry.phase) && is_meant(&entry.message);
+        for entry in self.messages.take_all(meant) {
+            match entry.phase {
+                Phase::Listed(_) | Phase::Returning { .. } => {
+                    let otherwise = match self.is_queued(&entry.message) {
+                        true => Fate::Queued,
+                        false => Fate::Unknown,
+                    };
+                    self.close_unseen(&entry.message, otherwise);
+                }
+                Phase::AwaitingSender { last, .. } => self.end_settled(entry.message, &last),
+                Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
+                _ => self.end_unseen(entry),
             }
-            message
-        })
-    }
-
-    /// Joins what was told of the files at this hop to the message.
-    fn describe(&mut self, list: List, seen: &Sighting) {
-        if let Some(message) = self.open.get_mut(list) {
-            message.describe(&self.known, seen);
-        }
-        self.known.done_with(seen);
-    }
-
-    /// Makes room for another message at this list's address.
-    ///
-    /// Where installs are looked for in the receiver's table, that is after the list was freed: its
-    /// address may be queued anew before the receive has returned. The message then waits for its
-    /// reader. Otherwise its end went unseen.
-    fn retire(&mut self, list: List) {
-        let Some(stale) = self.open.remove(list) else {
-            return;
-        };
-        match stale.reader() {
-            Some(tid) => {
-                self.end_waiting(tid);
-                self.returning.insert(tid, (list, stale));
-            }
-            None => self.close_unseen(&stale, Fate::Unknown),
-        }
-    }
-
-    /// Likewise if the list at this address has other files by now.
-    fn retire_unless_of(&mut self, list: List, seen: &Sighting) {
-        if self
-            .open
-            .get(list)
-            .is_some_and(|message| message.shares_nothing_with(seen))
-        {
-            self.retire(list);
         }
     }
 
     /// Ends a message whose end went unseen. What was installed is delivered all the same.
     fn close_unseen(&mut self, message: &Message, otherwise: Fate) {
-        self.close(message, |index| {
-            let installed = message.is_installed(index);
-            (
-                if installed {
-                    Fate::Delivered
-                } else {
-                    otherwise
-                },
-                None,
-            )
+        self.close(message, |index| match message.is_installed(index) {
+            true => (Fate::Delivered, None),
+            false => (otherwise, None),
         });
     }
 
-    /// A hop on the sender's side. These come once and in order, so one that does not fit the
-    /// message that is open at this address begins another.
-    fn sent(&mut self, list: List, hop: Hop, seen: &Sighting) {
-        let head = &seen.stamp;
-        self.make_way_for(list, seen);
-        let fits = self.open.get(list).is_none_or(|message| {
-            message.same_sighting(hop, head)
-                || message.latest_hop().is_none_or(|latest| latest < hop)
-                // The sender's look at the queue may come after the receiver's at the skb.
-                || (hop == Hop::Queue
-                    && message.is_read_before_queue(head)
-                    && !message.shares_nothing_with(seen))
-        });
-        let mut doubtful = false;
-        if !fits {
-            doubtful = self.open.get(list).is_some_and(Message::is_doubtful);
-            self.retire(list);
-        }
-        let message = self.open_message(list, head);
-        if doubtful {
-            message.doubt();
-        }
-        message.record(hop, seen);
-    }
-
-    fn attached(&mut self, list: List, seen: &Sighting, from: Option<List>) {
-        self.duplicates.remove(list);
-        if let Some(from) = from.filter(|from| *from != list) {
-            self.move_to_duplicate(from, list, seen);
-        }
-        self.sent(list, Hop::Attach, seen);
-    }
-
-    /// The skb has a duplicate of the sender's list: from here on the message is that.
-    fn move_to_duplicate(&mut self, from: List, list: List, seen: &Sighting) {
-        if let Some(message) = self.open.remove(from) {
-            self.make_way_for(list, seen);
-            self.retire(list);
-            self.open.insert(list, message);
-        }
-    }
-
-    /// A list was duplicated: by its sender for the skb, or by a peek, which leaves the message where
-    /// it is. What was not seen at that address is of no message that is there later.
-    fn duplicated(&mut self, list: List, seen: &Sighting, from: List) {
-        let of = &seen.stamp;
-        let Some(message) = self.open.get_mut(from) else {
-            return;
-        };
-        if message.is_being_sent_by(of.by.tid) {
-            if from != list {
-                self.move_to_duplicate(from, list, seen);
-            }
-            return;
-        }
-        message.note_peek(of);
-        self.duplicates.insert(list, (from, message.id));
-    }
-
-    /// What the duplicate at `list` was made of, unless another message is there by now.
-    fn take_origin(&mut self, list: List) -> Option<List> {
-        let (origin, id) = self.duplicates.remove(list)?;
-        let is_it = |message: &Message| message.id == id;
-        self.open.get(origin).is_some_and(is_it).then_some(origin)
-    }
-
-    /// A call is done with a list.
-    fn released(&mut self, list: List, seen: &Sighting, given: &Given) {
-        if self.peeks.contains(list) {
-            if seen.is_last()
-                && let Some((origin, peek)) = self.peeks.remove(list)
-            {
-                let called = self.called_at(CallOf::List(list), None);
-                self.end_peek_with(&peek, Ended::Gave(given), &called);
-                self.put_back(origin);
-            }
-            return;
-        }
-        if let Some(origin) = self.take_origin(list) {
-            // Peeked at by a call that took no descriptors.
-            let called = self.called_at(CallOf::List(list), None);
-            if let Some(peek) = self.open.get(origin).cloned() {
-                self.end_peek_with(&peek, Ended::Gave(given), &called);
-            }
-            self.put_back(origin);
-            return;
-        }
-        self.retire_unless_of(list, seen);
-        let Some(message) = self.open.get_mut(list) else {
-            // A sender's own list, after the skb got a duplicate.
-            return;
-        };
-        message.record(Hop::End, seen);
-        message.describe(&self.known, seen);
-        self.known.done_with(seen);
-        if !seen.is_last() {
-            return;
-        }
-        let Some(message) = self.open.remove(list) else {
-            return;
-        };
-        let called = self.called_at(CallOf::List(list), None);
-        if message.is_being_received() {
-            self.end_receive_in(&message, Ended::Gave(given), &called);
-        } else if message.was_queued() {
-            // Without such a function it may have been read and installed: the kernel skips programs
-            // on a CPU where a task was preempted in them.
-            let ended = called.given_back().unwrap_or((Fate::Unknown, None));
-            self.close(&message, |_| ended);
-        } else {
-            self.unsent.insert(seen.stamp.by.tid, message);
-        }
-    }
-
-    fn destroyed(&mut self, list: List, seen: &Sighting, freed_by: Option<u64>, is_late: bool) {
-        let head = seen.stamp;
-        if is_late && !self.open.contains(list) {
-            // Told by the hook on its freeing, or older than the trace.
-            self.called.remove(CallOf::List(list));
-            self.known.done_with(seen);
-            return;
-        }
-        self.retire_unless_of(list, seen);
-        self.open_message(list, &head).record(Hop::End, seen);
-        self.describe(list, seen);
-        if !seen.is_last() {
-            return;
-        }
-        let called = self.called_at(CallOf::List(list), freed_by);
-        let Some(mut message) = self.open.remove(list) else {
-            return;
-        };
-        if !message.was_queued() && called.by_sender() {
-            // What the call returns says why.
-            message.given_up = true;
-            self.unsent.insert(head.by.tid, message);
-        } else {
-            self.close(&message, |_| called.destroyed());
-        }
+    fn close(&mut self, message: &Message, fate: impl Fn(usize) -> (Fate, Option<Cause>)) {
+        let mut transfers = message.transfers(|index| Some(fate(index)));
+        self.want_possibly_wanted(message, &mut transfers);
+        self.number_and_push(transfers);
     }
 
     /// The functions in which the list of this record ends.
@@ -679,12 +478,6 @@ impl Tracker {
     fn named(&self, addresses: Vec<u64>) -> Called {
         let addresses = addresses.into_iter();
         Called::new(addresses.filter_map(|address| (self.symbolize)(address)))
-    }
-
-    fn close(&mut self, message: &Message, fate: impl Fn(usize) -> (Fate, Option<Cause>)) {
-        let mut transfers = message.transfers(|index| Some(fate(index)));
-        self.want_possibly_wanted(message, &mut transfers);
-        self.number_and_push(transfers);
     }
 
     /// What was sent by nobody knows whom may be a wanted sender's.

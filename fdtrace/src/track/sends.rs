@@ -1,7 +1,10 @@
 //! Sends whose list did not get into a queue. Its end is seen before the call returns, and only
 //! what that returns says why.
 
-use super::{CallOf, Tracker, fate, message::Message};
+use super::{
+    CallOf, Key, Message, Tracker,
+    conclude::{is_put_off, of_send},
+};
 use crate::{
     model::{CauseMissing, Fate, Hop},
     wire::{SendReturn, Sighting, Stamp},
@@ -17,15 +20,17 @@ impl Tracker {
         let head = &seen.stamp;
         let called = self.called_at(CallOf::Thread(head.by.tid), None);
         let is_its = |message: &Message| message.is_copied_at(copied_ns);
-        if self.unsent.get(head.by.tid).is_some_and(is_its)
-            && let Some(message) = self.unsent.remove(head.by.tid)
+        let key = Key::Send(head.by.tid);
+        if self.messages.get(key).is_some_and(is_its)
+            && let Some(entry) = self.messages.take(key)
         {
-            if fate::is_put_off(returned.result, &called) {
+            let message = entry.message;
+            if is_put_off(returned.result, &called) {
                 self.put_off(message, head, called.in_uring());
                 return;
             }
             let attached = message.has(Hop::Attach);
-            let ended = fate::of_send(returned, attached, message.count());
+            let ended = of_send(returned, attached, message.count());
             self.close(&message, |_| ended);
         }
     }
@@ -43,17 +48,15 @@ impl Tracker {
             return;
         }
         // If an skb with the list has been seen, that was all of it: its sender is here.
-        let attached = self
-            .unsent
-            .get(head.by.tid)
-            .is_some_and(|message| message.sending_thread().is_none());
+        let key = Key::Send(head.by.tid);
+        let unsent = self.messages.get(key);
+        let attached = unsent.is_some_and(|message| message.sending_thread().is_none());
         if attached {
-            self.unsent.remove(head.by.tid);
+            self.messages.take(key);
         } else {
             self.end_unsent_before(&head);
         }
-        self.messages += 1;
-        let mut message = Message::unsent(self.messages, sender);
+        let mut message = Message::unsent(self.next_number(), sender);
         message.describe_all(
             &self.known,
             &Sighting {
@@ -64,23 +67,22 @@ impl Tracker {
             },
         );
         self.known.forget_files(&head);
-        if fate::is_put_off(returned.result, &called) {
+        if is_put_off(returned.result, &called) {
             self.put_off(message, &head, false);
             return;
         }
-        let ended = fate::of_send(returned, attached, head.count);
+        let ended = of_send(returned, attached, head.count);
         self.close(&message, |_| ended);
     }
 
     /// A thread that sends anew is done with the send before, whose return went unseen.
     pub(super) fn end_unsent_before(&mut self, head: &Stamp) {
-        if self
-            .unsent
-            .get(head.by.tid)
-            .is_some_and(|message| !message.is_copied_at(head.at.ns))
-            && let Some(message) = self.unsent.remove(head.by.tid)
+        let key = Key::Send(head.by.tid);
+        let is_before = |message: &Message| !message.is_copied_at(head.at.ns);
+        if self.messages.get(key).is_some_and(is_before)
+            && let Some(entry) = self.messages.take(key)
         {
-            self.close_unreturned(message);
+            self.close_unreturned(entry.message);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Known,
-        senders::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing},
+        by_look::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing},
     },
     File, Message,
 };

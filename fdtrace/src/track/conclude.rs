@@ -1,11 +1,12 @@
-//! Fate and cause: the words for how a transfer ended and why, in the trace as in what scenarios
-//! expect of it.
+//! Conclude: how a file ended, and why, by what its message shows, how the call ended and in which
+//! functions.
 
 use fdtrace_common::records::LIST_MAX;
 
+use super::Message;
 use crate::{
     model::{Cause, Fate},
-    wire::{Errno, SendReturn},
+    wire::{Call, Errno, Given, Return, SendReturn},
 };
 
 /// The functions in which a list ended, innermost first, without what compilers append.
@@ -194,4 +195,86 @@ pub(super) fn of_refusal(errno: Errno) -> (Fate, Option<Cause>) {
         errno @ (libc::EFAULT | libc::ENOMEM) => (Fate::Truncated, Some(Cause::Errno(errno))),
         _ => (Fate::Refused, Some(Cause::Lsm)),
     }
+}
+
+/// With what a receive ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ended<'a> {
+    /// It returned, and its table was looked at.
+    Returned(&'a Return),
+    /// It gave its list back.
+    Gave(&'a Given),
+}
+
+impl<'a> Ended<'a> {
+    fn given(self) -> &'a Given {
+        match self {
+            Self::Returned(returned) => &returned.given,
+            Self::Gave(given) => given,
+        }
+    }
+}
+
+/// What became of a file that a receive took and did not install. `last` is the record with which
+/// the receive ended, in the functions of `called`.
+pub(super) fn undelivered(
+    message: &Message,
+    index: usize,
+    last: Ended<'_>,
+    called: &Called,
+) -> (Fate, Option<Cause>) {
+    let given = last.given();
+    let returned = match last {
+        Ended::Returned(returned) => Some(returned),
+        Ended::Gave(_) => None,
+    };
+    if returned.is_some_and(|returned| returned.table.is_short) {
+        // New numbers may lie beyond what was looked at.
+        return (Fate::Unknown, None);
+    }
+    if let Some(refused) = message.refusal(index) {
+        return of_refusal(refused.errno);
+    }
+    if let Some(before) = message.gave_up_before(index) {
+        let (_, cause) = of_refusal(before.errno);
+        return (Fate::Truncated, cause);
+    }
+    if message.was_tried(index) {
+        // What came of it went unseen.
+        (Fate::Unknown, None)
+    } else if let Some(room) = message.room() {
+        if index >= room {
+            (Fate::Truncated, Some(Cause::NoControlRoom))
+        } else {
+            // It had its turn, and what came of that went unseen.
+            (Fate::Unknown, None)
+        }
+    } else if given.installed_unseen {
+        (Fate::Unknown, None)
+    } else if given.errno.is_some() {
+        (Fate::Discarded, Some(Cause::ReceiveFailed))
+    } else if let Some(ended) = called.given_back() {
+        ended
+    } else if !message.is_being_received() {
+        (Fate::Unknown, None)
+    } else if is_plain_read(given, called) {
+        (Fate::Discarded, Some(Cause::PlainRead))
+    } else if let Some(returned) = returned {
+        match message.may_hide(returned) {
+            true => (Fate::Unknown, None),
+            false => message.missing_in_table(index, returned),
+        }
+    } else if !called.by_recvmsg() {
+        // Whether that call had a place for descriptors was not seen.
+        (Fate::Unknown, None)
+    } else {
+        // The list was given back before anything looked for room, so there was no control buffer.
+        (Fate::Truncated, Some(Cause::NoControlRoom))
+    }
+}
+
+/// Whether the receive was a call that has no place for descriptors. Where the task has an io_uring, the
+/// system call that it is in may be another: then only the functions tell.
+fn is_plain_read(given: &Given, called: &Called) -> bool {
+    called.by_plain_read() || !given.has_uring && given.call == Some(Call::PlainRead)
 }

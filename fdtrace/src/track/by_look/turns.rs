@@ -1,10 +1,10 @@
 //! When each thread was last seen at a hop, and when before that.
 
-use super::recent::Recent;
+use super::super::recent::Recent;
 use crate::wire::Stamp;
 
 /// Threads by the times of their latest two turns; those that came first are forgotten first.
-pub(super) struct Turns {
+pub(in crate::track) struct Turns {
     threads: Recent<u32, Turn>,
 }
 
@@ -17,14 +17,14 @@ struct Turn {
 
 impl Turns {
     /// Remembers so many threads.
-    pub(super) fn of(threads: usize) -> Self {
+    pub(in crate::track) fn of(threads: usize) -> Self {
         Self {
             threads: Recent::new(threads),
         }
     }
 
     /// Notes a turn, of which this may be one record of several.
-    pub(super) fn note(&mut self, head: &Stamp) {
+    pub(in crate::track) fn note(&mut self, head: &Stamp) {
         let turn = self.threads.get_or_insert(head.by.tid, || Turn {
             latest: head.at.ns,
             before: 0,
@@ -37,12 +37,12 @@ impl Turns {
     }
 
     /// The latest turn of this thread.
-    pub(super) fn latest(&self, tid: u32) -> u64 {
+    pub(in crate::track) fn latest(&self, tid: u32) -> u64 {
         self.threads.get(tid).map_or(0, |turn| turn.latest)
     }
 
     /// The turn before that.
-    pub(super) fn before(&self, tid: u32) -> u64 {
+    pub(in crate::track) fn before(&self, tid: u32) -> u64 {
         self.threads.get(tid).map_or(0, |turn| turn.before)
     }
 }

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{message::Message, recent::Recent, turns::Turns};
+use super::{
+    super::{message::Message, recent::Recent},
+    turns::Turns,
+};
 use crate::{
     model::{Doubt, SocketType},
     wire::{Fd, Look, Sight, Sighting, Sock, Stamp},
@@ -24,17 +27,17 @@ const POOLED_MAX: usize = 256;
 
 /// Between queueing and looking a task does nothing but be preempted, nor does one between taking
 /// off a queue and reading: no longer than this.
-pub(super) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
+pub(in crate::track) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
 
 /// A look may be given to a message that was read so long after it, and is received as late again
 /// ([`Tracker::settle`](super::Tracker::settle)): none waits for longer than twice that.
 const WAITING_MAX_NS: u64 = 4 * PREEMPTED_MAX_NS;
 
 /// References to a file that only one number stands for: that number's and the list's.
-pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
+pub(in crate::track) const REFS_OF_ONE_NUMBER: i64 = 2;
 
 /// Senders that have been seen so far.
-pub(super) struct Senders {
+pub(in crate::track) struct Senders {
     sockets: Recent<u64, UsedBy>,
     looks: Turns,
     /// Looks that found their list gone, and whose message is not known yet.
@@ -66,7 +69,7 @@ impl Default for Senders {
 
 /// Who has been seen sending on a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sharing {
+pub(in crate::track) enum Sharing {
     /// One thread.
     #[default]
     Alone,
@@ -78,7 +81,7 @@ pub(super) enum Sharing {
 
 impl Sharing {
     /// What there is to doubt where the one that was seen sending need not be the one that did.
-    pub(super) fn doubt(self) -> Doubt {
+    pub(in crate::track) fn doubt(self) -> Doubt {
         match self {
             Self::Alone => Doubt::ThreadMayHaveSentAnother,
             Self::Threads => Doubt::TwoThreadsSend,
@@ -107,7 +110,7 @@ struct UsedBy {
 
 impl Senders {
     /// Notes that a thread looked for its list.
-    pub(super) fn note(&mut self, seen: &Sighting, look: Look) {
+    pub(in crate::track) fn note(&mut self, seen: &Sighting, look: Look) {
         let head = &seen.stamp;
         let used = self.use_socket(head);
         used.silently |= look.has_uring;
@@ -129,7 +132,7 @@ impl Senders {
 
     /// Notes that a thread sends on its socket in a way that cannot be read: what it sends so tells
     /// nothing.
-    pub(super) fn note_unread(&mut self, head: &Stamp) {
+    pub(in crate::track) fn note_unread(&mut self, head: &Stamp) {
         self.use_socket(head).silently = true;
         self.sockets.excess();
     }
@@ -154,13 +157,13 @@ impl Senders {
     }
 
     /// Who has been seen sending on this socket.
-    pub(super) fn sharing(&self, head: &Stamp) -> Sharing {
+    pub(in crate::track) fn sharing(&self, head: &Stamp) -> Sharing {
         let used = self.sockets.get(socket_of(head));
         used.map_or(Sharing::Alone, |used| used.sharing)
     }
 
     /// Notes who reads what was sent from a socket.
-    pub(super) fn note_read(&mut self, head: &Stamp) {
+    pub(in crate::track) fn note_read(&mut self, head: &Stamp) {
         let reader = self.readers.get_or_insert(head.ends.sender, || head.by.tid);
         if *reader != head.by.tid {
             *reader = 0;
@@ -170,7 +173,7 @@ impl Senders {
 
     /// Whether what is sent on this socket is known to be read in the order in which it was sent.
     /// The reader of a datagram is seen when that has left its queue, and another may be faster.
-    pub(super) fn are_read_in_order(&self, queued: &Stamp) -> bool {
+    pub(in crate::track) fn are_read_in_order(&self, queued: &Stamp) -> bool {
         queued.ends.kind == Some(SocketType::Stream)
             || self
                 .readers
@@ -179,19 +182,19 @@ impl Senders {
     }
 
     /// When this thread looked for a list before, or 0: its call began after that.
-    pub(super) fn previous_look(&self, head: &Stamp) -> u64 {
+    pub(in crate::track) fn previous_look(&self, head: &Stamp) -> u64 {
         self.looks.before(head.by.tid)
     }
 
     /// When this thread looked for a list last: what it has sent until then is known.
-    pub(super) fn latest_look(&self, tid: u32) -> u64 {
+    pub(in crate::track) fn latest_look(&self, tid: u32) -> u64 {
         self.looks.latest(tid)
     }
 
     /// Whether records were lost while this thread may have been between queueing and looking. The
     /// read of its own list may be among them: what it finds, or what was read since, may then be
     /// another thread's, at the same address.
-    pub(super) fn may_have_missed_the_read(&self, head: &Stamp) -> bool {
+    pub(in crate::track) fn may_have_missed_the_read(&self, head: &Stamp) -> bool {
         let queued_after = head.at.ns.saturating_sub(PREEMPTED_MAX_NS);
         head.at.epoch != 0 && head.at.epoch >= self.previous_look(head).max(queued_after)
     }
@@ -214,7 +217,7 @@ impl Senders {
 
     /// Keeps a look that found its list gone until its message is known. Where others go untold or
     /// are another thread's, it never will be.
-    pub(super) fn keep(&mut self, late: LateSender) {
+    pub(in crate::track) fn keep(&mut self, late: LateSender) {
         if !self.tell_all(&late.stamp) {
             return;
         }
@@ -226,7 +229,7 @@ impl Senders {
 
     /// Keeps a look that found its list gone, on a socket that several threads of its process send
     /// on.
-    pub(super) fn pool(&mut self, late: LateSender) {
+    pub(in crate::track) fn pool(&mut self, late: LateSender) {
         self.pooled.push_back(late);
         if self.pooled.len() > POOLED_MAX {
             self.pooled.pop_front();
@@ -237,7 +240,7 @@ impl Senders {
     /// come that may have been for it: the process, if that one's threads alone send on that socket
     /// and one of them has looked for such a message, and the numbers, if all that they have sent so
     /// were the same.
-    pub(super) fn process_of(&self, message: &Message) -> Option<LateSender> {
+    pub(in crate::track) fn process_of(&self, message: &Message) -> Option<LateSender> {
         let looks = self.waiting.iter().chain(&self.pooled);
         let looks: Vec<&LateSender> = looks.filter(|late| message.may_be_of(late)).collect();
         let mut named = (*looks.iter().find(|late| late.names_files())?).clone();
@@ -255,7 +258,7 @@ impl Senders {
 
     /// Whether everybody who sent these files on this socket did so under these numbers, as far as is
     /// known.
-    pub(super) fn agree_with(&self, late: &LateSender) -> bool {
+    pub(in crate::track) fn agree_with(&self, late: &LateSender) -> bool {
         let Some(first) = late.files.first() else {
             return false;
         };
@@ -281,12 +284,12 @@ impl Senders {
     }
 
     /// Drops a look whose message is known.
-    pub(super) fn drop(&mut self, late: &LateSender) {
+    pub(in crate::track) fn drop(&mut self, late: &LateSender) {
         self.waiting.retain(|other| !other.stamp.is_of(&late.stamp));
     }
 
     /// The looks of this thread that wait and can be believed, the latest first.
-    pub(super) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
+    pub(in crate::track) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
         let waiting = self.waiting.iter().rev();
         waiting
             .filter(|late| {
@@ -297,12 +300,12 @@ impl Senders {
     }
 
     /// The threads whose looks these are.
-    pub(super) fn waiting_threads(&self) -> BTreeSet<u32> {
+    pub(in crate::track) fn waiting_threads(&self) -> BTreeSet<u32> {
         self.waiting.iter().map(|late| late.stamp.by.tid).collect()
     }
 
     /// The thread that may have sent this message, by a look of its that waits.
-    pub(super) fn waiting_for(&self, message: &Message) -> Option<u32> {
+    pub(in crate::track) fn waiting_for(&self, message: &Message) -> Option<u32> {
         let mut waiting = self.waiting.iter();
         waiting
             .find(|late| message.may_be_of(late))
@@ -313,7 +316,7 @@ impl Senders {
     ///
     /// A datagram leaves its queue before its read is seen: its sender's look may come between the
     /// two and find nothing, and so may the thread's next look.
-    pub(super) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
+    pub(in crate::track) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
         message.may_have_left_before(self.gone_ns)
             || self
                 .waiting
@@ -360,24 +363,24 @@ fn socket_of(head: &Stamp) -> u64 {
 /// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
 /// known; that they belong to this message is shown by socket, files and time.
 #[derive(Clone)]
-pub(super) struct LateSender {
-    pub(super) stamp: Stamp,
-    pub(super) files: Vec<Sight>,
+pub(in crate::track) struct LateSender {
+    pub(in crate::track) stamp: Stamp,
+    pub(in crate::track) files: Vec<Sight>,
     /// Files that it had in all.
     total: u16,
     /// When that thread began; 0 if that is not known.
-    pub(super) began_ns: u64,
+    pub(in crate::track) began_ns: u64,
     /// When that thread had looked before, or 0: it sent this since.
-    pub(super) since: u64,
+    pub(in crate::track) since: u64,
     /// By then it had left the queue.
-    pub(super) left_by: u64,
+    pub(in crate::track) left_by: u64,
     /// Records were lost, and the read of its message may be among them.
-    pub(super) is_doubtful: bool,
+    pub(in crate::track) is_doubtful: bool,
 }
 
 impl LateSender {
     /// Of a sighting of which no files have been added yet.
-    pub(super) fn new(seen: &Sighting, began_ns: u64) -> Self {
+    pub(in crate::track) fn new(seen: &Sighting, began_ns: u64) -> Self {
         let stamp = seen.stamp;
         Self {
             stamp,
@@ -395,17 +398,17 @@ impl LateSender {
         }
     }
 
-    pub(super) fn add(&mut self, seen: &Sighting) {
+    pub(in crate::track) fn add(&mut self, seen: &Sighting) {
         self.files.extend(&seen.files);
     }
 
     /// Whether it names its files: of a batch it is not known which they are.
-    pub(super) fn names_files(&self) -> bool {
+    pub(in crate::track) fn names_files(&self) -> bool {
         !self.files.is_empty()
     }
 
     /// Whether it was for these files, in order.
-    pub(super) fn has_sent<'a>(
+    pub(in crate::track) fn has_sent<'a>(
         &self,
         files: impl ExactSizeIterator<Item = Option<&'a Sight>>,
     ) -> bool {
@@ -416,12 +419,12 @@ impl LateSender {
     }
 
     /// Leaves open which numbers those were.
-    pub(super) fn forget_numbers(&mut self) {
+    pub(in crate::track) fn forget_numbers(&mut self) {
         self.stamp.socket_fd = None;
         self.files.iter_mut().for_each(|file| file.fd = None);
     }
 
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::track) fn is_whole(&self) -> bool {
         self.files.len() >= usize::from(self.total)
     }
 }

@@ -1,16 +1,23 @@
-//! The sender's look at the queue, where it comes after the fact: which message it was for, and what
-//! is known of one that it has not told of.
+//! Who sent it, where that has to be guessed: the sender's look at the queue comes after the fact. Which
+//! message was it for, and what is known of one of which no look tells?
 
-use super::{
-    Orphan, Tracker,
-    message::Message,
-    put_off::HANDLER_MAX_NS,
-    senders::{LateSender, PREEMPTED_MAX_NS, Sharing},
-};
+mod gathering;
+mod senders;
+mod turns;
+
+pub(super) use gathering::Gathering;
+pub(super) use senders::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing};
+pub(super) use turns::Turns;
+
+use super::{Entry, Id, Key, Message, Phase, Tracker};
 use crate::{
     model::{Doubt, Hop},
-    wire::{List, Look, Sighting},
+    wire::{List, Look, Return, Sighting},
 };
+
+/// Messages whose sender is not certain that are kept, at most: a hook that lost its race tells
+/// within microseconds.
+const AWAITING_MAX: usize = 64;
 
 impl Tracker {
     pub(super) fn queued(&mut self, seen: &Sighting, look: Look) {
@@ -24,7 +31,7 @@ impl Tracker {
         let Some(list) = seen.stamp.list else {
             return;
         };
-        if let Some(message) = self.open.get_mut(list)
+        if let Some(message) = self.messages.get_mut(Key::List(list))
             && message.is_contested_by(seen)
         {
             return;
@@ -32,7 +39,7 @@ impl Tracker {
         if !self.was_received(list, seen, look) {
             self.sent(list, Hop::Queue, seen);
             let contested = self.may_have_sent_another(list, seen) || look.disputed;
-            if let Some(message) = self.open.get_mut(list) {
+            if let Some(message) = self.messages.get_mut(Key::List(list)) {
                 let name = self.names.remove(list);
                 message.note_look(seen, look, &self.senders, &self.known, name);
                 if contested {
@@ -50,13 +57,19 @@ impl Tracker {
         let since = self.senders.previous_look(&seen.stamp);
         let missed = self.senders.may_have_missed_the_read(&seen.stamp);
         let read_as_own = |message: &Message| message.is_being_received();
-        let own = self.open.get(list).is_some_and(read_as_own);
+        let own = self.messages.get(Key::List(list));
+        let own = own.is_some_and(read_as_own);
         let mut contested = missed && !own;
-        for Orphan { message, .. } in &mut self.orphans {
-            if message.may_be_sent_by(seen, since) {
-                // Nor can it be told whose that one is.
+        let awaiting = self.messages.awaiting();
+        let rivals: Vec<Id> = awaiting
+            .filter(|(_, message)| message.may_be_sent_by(seen, since))
+            .map(|(id, _)| id)
+            .collect();
+        for id in rivals {
+            // Nor can it be told whose that one is.
+            contested = true;
+            if let Some(message) = self.messages.at_mut(id) {
                 message.contest();
-                contested = true;
             }
         }
         contested
@@ -65,24 +78,23 @@ impl Tracker {
     /// Joins a look at the queue whose record comes after the receive has returned, for its program
     /// was preempted; says whether it is such a one.
     fn was_received(&mut self, list: List, seen: &Sighting, look: Look) -> bool {
-        let mut orphans = self.orphans.iter_mut();
-        let Some(at) = orphans.position(|orphan| orphan.message.was_seen_queued(seen)) else {
+        let received = self.awaiting_like(|message| message.was_seen_queued(seen));
+        let Some(id) = received.first().copied() else {
             return false;
         };
-        let Some(mut orphan) = self.orphans.remove(at) else {
+        let Some(message) = self.messages.at_mut(id) else {
             return false;
         };
-        let message = &mut orphan.message;
         message.record(Hop::Queue, seen);
         let name = self.names.remove(list);
         message.note_look(seen, look, &self.senders, &self.known, name);
         if self.senders.may_have_missed_the_read(&seen.stamp) {
             message.contest();
         }
-        if seen.is_last() {
-            self.await_sender(orphan);
-        } else {
-            self.orphans.push_front(orphan);
+        if seen.is_last()
+            && let Some((returned_ns, last)) = self.messages.awaits_since(id)
+        {
+            self.await_sender(id, returned_ns, last);
         }
         true
     }
@@ -109,23 +121,18 @@ impl Tracker {
     /// with the same files would lack its sender too.
     fn give_to_process(&mut self, mut late: LateSender) {
         let is_like = |message: &Message| message.lacks_sender() && message.is_sent_like(&late);
-        let received = self.orphans.iter().enumerate();
-        let received: Vec<usize> = received
-            .filter(|(_, orphan)| is_like(&orphan.message))
-            .map(|(at, _)| at)
-            .collect();
+        let received = self.awaiting_like(is_like);
         let is_being_read = self.lists_like(is_like).next().is_some();
-        if let ([at], false, false) = (received.as_slice(), is_being_read, late.is_doubtful)
-            && self.orphans[*at].message.may_be_of(&late)
-            && let Some(Orphan {
-                mut message, last, ..
-            }) = self.orphans.remove(*at)
+        if let ([id], false, false) = (received.as_slice(), is_being_read, late.is_doubtful)
+            && self
+                .messages
+                .at(*id)
+                .is_some_and(|message| message.may_be_of(&late))
         {
             if !self.senders.agree_with(&late) {
                 late.forget_numbers();
             }
-            message.claim(late, Some(Doubt::TwoThreadsSend));
-            self.end_receive(&message, &last);
+            self.end_sent_by(*id, late, Some(Doubt::TwoThreadsSend));
             return;
         }
         self.senders.pool(late);
@@ -137,8 +144,27 @@ impl Tracker {
         is_like: impl Fn(&Message) -> bool,
     ) -> impl Iterator<Item = &Message> {
         let reads = self.reads_without_sender.values();
-        let open = reads.filter_map(|list| self.open.get(*list));
-        open.filter(move |message| is_like(message))
+        let listed = reads.filter_map(|list| self.messages.get(Key::List(*list)));
+        listed.filter(move |message| is_like(message))
+    }
+
+    /// The messages that await their sender and of which this is true.
+    fn awaiting_like(&self, is_like: impl Fn(&Message) -> bool) -> Vec<Id> {
+        let awaiting = self.messages.awaiting();
+        let like = awaiting.filter(|(_, message)| is_like(message));
+        like.map(|(id, _)| id).collect()
+    }
+
+    /// Ends a message that was received, and that `late` has sent.
+    fn end_sent_by(&mut self, id: Id, late: LateSender, doubt: Option<Doubt>) {
+        if let Some(Entry {
+            mut message,
+            phase: Phase::AwaitingSender { last, .. },
+        }) = self.messages.remove(id)
+        {
+            message.claim(late, doubt);
+            self.end_receive(&message, &last);
+        }
     }
 
     /// Gives each look of this thread that found its list gone to the message that it was for, where
@@ -161,28 +187,14 @@ impl Tracker {
                 && (late.stamp.list.is_some() || message.is_read_until(told_until))
                 && !self.senders.dispute(message, late)
         };
-        let received = self.orphans.iter().enumerate();
-        let received: Vec<usize> = received
-            .filter(|(_, orphan)| is_its(&orphan.message))
-            .map(|(at, _)| at)
-            .collect();
+        let received = self.awaiting_like(is_its);
         let reads = self.reads_without_sender.values();
-        let read: Vec<List> = reads
-            .copied()
-            .filter(|list| self.open.get(*list).is_some_and(is_its))
-            .collect();
+        let is_read = |list: &List| self.messages.get(Key::List(*list)).is_some_and(is_its);
+        let read: Vec<List> = reads.copied().filter(is_read).collect();
         match (received.as_slice(), read.as_slice()) {
-            ([at], []) => {
-                if let Some(Orphan {
-                    mut message, last, ..
-                }) = self.orphans.remove(*at)
-                {
-                    message.claim(late.clone(), None);
-                    self.end_receive(&message, &last);
-                }
-            }
+            ([id], []) => self.end_sent_by(*id, late.clone(), None),
             ([], [list]) => {
-                if let Some(message) = self.open.get_mut(*list) {
+                if let Some(message) = self.messages.get_mut(Key::List(*list)) {
                     message.claim(late.clone(), None);
                 }
             }
@@ -193,7 +205,8 @@ impl Tracker {
 
     /// Looks who has sent a message that is being read and was not seen in its queue.
     pub(super) fn read_without_sender(&mut self, list: List) {
-        let Some(message) = self.open.get(list).filter(|message| message.lacks_sender()) else {
+        let message = self.messages.get(Key::List(list));
+        let Some(message) = message.filter(|message| message.lacks_sender()) else {
             return;
         };
         let waiting = self.senders.waiting_for(message);
@@ -204,38 +217,35 @@ impl Tracker {
         }
     }
 
-    /// Every record up to `t_ns` has come: ends what was received so long ago that no sender's look
-    /// will tell of it any more. Says whether there was anything.
-    pub fn settle(&mut self, t_ns: u64) -> bool {
+    /// Every event up to `t_ns` has come: ends what was received so long ago that no sender's look will
+    /// tell of it any more.
+    pub(super) fn settle_senders(&mut self, t_ns: u64) {
         let told_until = t_ns.saturating_sub(PREEMPTED_MAX_NS);
-        let (closed, is_old) = (self.closed.len(), |orphan: &Orphan| {
-            orphan.returned_ns < told_until
-        });
-        if self.orphans.iter().any(is_old) {
+        if self
+            .messages
+            .awaiting_since()
+            .any(|since| since < told_until)
+        {
             for tid in self.senders.waiting_threads() {
                 self.give_looks_of(tid, told_until);
             }
         }
-        while self.orphans.front().is_some_and(is_old)
-            && let Some(orphan) = self.orphans.pop_front()
-        {
-            self.end_settled(orphan);
+        while let Some((message, last)) = self.messages.take_awaiting(AWAITING_MAX, told_until) {
+            self.end_settled(message, &last);
         }
-        self.give_up_passed(t_ns.saturating_sub(HANDLER_MAX_NS));
-        self.closed.len() > closed
     }
 
     /// Ends a message whose sender is not certain, with what is when every look has come that may tell
     /// of it.
-    pub(super) fn end_settled(&mut self, mut orphan: Orphan) {
-        orphan.message.settle_sender(&self.senders);
-        self.end_receive(&orphan.message, &orphan.last);
+    pub(super) fn end_settled(&mut self, mut message: Message, last: &Return) {
+        message.settle_sender(&self.senders);
+        self.end_receive(&message, last);
     }
 
-    /// Ends the oldest message whose sender is not certain: there is no room to wait for more.
-    pub(super) fn give_up_orphan(&mut self) {
-        if let Some(orphan) = self.orphans.pop_front() {
-            self.end_receive(&orphan.message, &orphan.last);
+    /// Ends the oldest messages whose sender is not certain where there is no room for more.
+    pub(super) fn give_up_excess(&mut self) {
+        while let Some((message, last)) = self.messages.take_awaiting(AWAITING_MAX, 0) {
+            self.end_receive(&message, &last);
         }
     }
 }
