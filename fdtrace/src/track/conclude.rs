@@ -278,3 +278,25 @@ pub(super) fn undelivered(
 fn is_plain_read(given: &Given, called: &Called) -> bool {
     called.by_plain_read() || !given.has_uring && given.call == Some(Call::PlainRead)
 }
+
+impl Message {
+    /// What became of a file that the receiver's table did not gain, where the function that refused
+    /// it is not seen. The cause is given where the kernel's own tables leave no other.
+    fn missing_in_table(&self, index: usize, returned: &Return) -> (Fate, Option<Cause>) {
+        let control = returned.control;
+        let room = control.map(|control| control.room(self.installed()));
+        if room.as_ref().is_some_and(|room| index >= *room.end()) {
+            return (Fate::Truncated, Some(Cause::NoControlRoom));
+        }
+        let later = index + 1..self.files.len();
+        let in_place = control.is_some_and(|control| !control.truncated);
+        if in_place || later.into_iter().any(|later| self.is_installed(later)) {
+            // Only a refusal leaves the others their turn.
+            return (Fate::Refused, None);
+        }
+        let full = returned.table.is_full;
+        let cause =
+            (full && room.is_some_and(|room| index < *room.start())).then_some(Cause::RlimitNofile);
+        (Fate::Truncated, cause)
+    }
+}

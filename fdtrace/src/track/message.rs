@@ -1,20 +1,18 @@
 //! One message: what each hop saw of its list, file by file.
 
-mod installs;
+mod list;
 mod outcome;
-mod places;
-mod sender;
 
 use fdtrace_common::records::LIST_MAX;
 
 use super::{
     Known,
-    by_look::{LateSender, Sharing},
+    by_look::{Claim, LateSender},
     conclude::Called,
     known::Description,
 };
 use crate::{
-    model::{CauseMissing, DescriptionMissing, Doubt, Hop, Task},
+    model::{CauseMissing, DescriptionMissing, Hop, Task},
     wire::{Refusal, Sight, Sighting, Stamp},
 };
 
@@ -23,47 +21,30 @@ use crate::{
 pub(super) struct Message {
     pub(super) id: u64,
     pub(super) socket_name: Option<String>,
-    count: u16,
+    pub(super) count: u16,
     /// The heads of all sightings.
     heads: Vec<(Hop, Stamp)>,
-    files: Vec<File>,
+    pub(super) files: Vec<File>,
     /// When the receive returned, and what of its records has come.
     returned: (u64, Vec<Sight>),
-    /// The sender's numbers, where the list had left the queue before it was looked for.
-    late_sender: Option<LateSender>,
+    /// Who has sent it, as far as looks at its queue tell.
+    pub(super) claim: Claim,
     /// As it was found in its queue when the trace began, if it had been sent before.
     pub(super) found: Option<Sighting>,
     /// As it was found in its queue when the trace ended.
     pub(super) found_last: Option<Stamp>,
-    /// Two threads have found its list and taken it for theirs, or the one that did may have sent
-    /// another.
-    contested: bool,
-    /// When the thread that found its list had looked for another before: it sent its own since.
-    looked_since: u64,
-    /// When that thread began; 0 if that is not known.
-    began_ns: u64,
     /// When the thread that reads it was at a read before: it took it off its queue since.
-    read_since: u64,
+    pub(super) read_since: u64,
     /// How many of its files the receiver's control buffer has room for, as it was detached last.
     room: Option<usize>,
     /// The read of it that was a peek, as long as that is not over.
     peek_ns: Option<u64>,
-    /// Who sends on the same socket, and may have sent it.
-    sharing: Sharing,
-    /// What there is to doubt of the sender that was found late.
-    late_doubt: Option<Doubt>,
-    /// Records were lost shortly before the look that found its list.
-    is_after_loss: bool,
-    /// Every look has come that may be of another process, and none was.
-    is_process_settled: bool,
-    /// Whichever thread sent it, its numbers are those that were told.
-    is_number_settled: bool,
     /// Records were lost, and what was seen of it may be of the message before at its address.
     doubtful: bool,
     /// The functions that its receive returned through, where that was told.
     pub(super) received_in: Called,
     /// How many files its receive installed is known.
-    counted: bool,
+    pub(super) counted: bool,
     /// Its skb was freed by the call that sends it, so that has failed.
     pub(super) given_up: bool,
     /// Why no cause is known, should it end without.
@@ -72,32 +53,31 @@ pub(super) struct Message {
     pub(super) still_there: bool,
     /// It was told of as being queued for long.
     overdue: bool,
-    sender_task: Option<Task>,
-    receiver_task: Option<Task>,
+    pub(super) receiver_task: Option<Task>,
 }
 
 /// One file of a message.
 #[derive(Clone)]
-struct File {
-    seen: Vec<Seen>,
+pub(super) struct File {
+    pub(super) seen: Vec<Seen>,
     /// Why it was not installed.
-    refused: Option<Refusal>,
+    pub(super) refused: Option<Refusal>,
     /// It was installed, though its number was not there any more.
-    arrived: bool,
+    pub(super) arrived: bool,
     /// Its number was not told but found by the file behind it.
-    inferred: bool,
+    pub(super) inferred: bool,
     /// That number may be a duplicate's, or none is known.
-    numberless: bool,
+    pub(super) numberless: bool,
     /// What it is, by the latest hop that should have told.
-    description: Description,
+    pub(super) description: Description,
 }
 
 #[derive(Clone, Copy)]
-struct Seen {
-    hop: Hop,
+pub(super) struct Seen {
+    pub(super) hop: Hop,
     /// Index of its head in the message's.
-    head: usize,
-    sight: Sight,
+    pub(super) head: usize,
+    pub(super) sight: Sight,
 }
 
 impl Message {
@@ -109,20 +89,12 @@ impl Message {
             heads: Vec::new(),
             files: vec![File::default(); usize::from(count).min(LIST_MAX)],
             returned: (0, Vec::new()),
-            late_sender: None,
+            claim: Claim::default(),
             found: None,
             found_last: None,
-            contested: false,
-            looked_since: 0,
-            began_ns: 0,
             read_since: 0,
             room: None,
             peek_ns: None,
-            sharing: Sharing::Alone,
-            late_doubt: None,
-            is_after_loss: false,
-            is_process_settled: false,
-            is_number_settled: false,
             doubtful: false,
             received_in: Called::default(),
             counted: false,
@@ -130,7 +102,6 @@ impl Message {
             cause_missing: CauseMissing::NotSeen,
             still_there: false,
             overdue: false,
-            sender_task: None,
             receiver_task: None,
         }
     }
@@ -138,10 +109,9 @@ impl Message {
     /// A message of which nothing is known but what its sender passed.
     pub(super) fn unsent(id: u64, sender: LateSender) -> Self {
         let count = sender.stamp.count;
-        Self {
-            late_sender: Some(sender),
-            ..Self::new(id, count)
-        }
+        let mut message = Self::new(id, count);
+        message.claim(sender, None);
+        message
     }
 
     /// What it takes in memory, counted in files.
@@ -151,32 +121,6 @@ impl Message {
 
     pub(super) fn count(&self) -> u16 {
         self.count
-    }
-
-    /// Whether it is what was seen at `copy` at this time.
-    pub(super) fn is_copied_at(&self, t_ns: u64) -> bool {
-        self.head(Hop::Copy)
-            .is_some_and(|copied| copied.at.ns == t_ns)
-    }
-
-    /// The thread that was seen sending it.
-    pub(super) fn sending_thread(&self) -> Option<u32> {
-        self.head(Hop::Copy)
-            .or(self.head(Hop::Queue))
-            .map(|head| head.by.tid)
-    }
-
-    /// Whether this thread has copied it, and nothing was seen of it since.
-    pub(super) fn is_being_sent_by(&self, tid: u32) -> bool {
-        self.sending_thread() == Some(tid) && self.heads.iter().all(|(hop, _)| *hop == Hop::Copy)
-    }
-
-    fn latest_sender_hop(&self) -> Option<Hop> {
-        self.heads
-            .iter()
-            .map(|(hop, _)| *hop)
-            .filter(|hop| *hop <= Hop::Queue)
-            .max()
     }
 
     /// Notes that the message that was open at its address is made of two, as far as is known: what
@@ -190,24 +134,6 @@ impl Message {
         let mut epochs = self.heads.iter().map(|(_, head)| head.at.epoch);
         let first = epochs.next();
         self.doubtful || epochs.any(|epoch| Some(epoch) != first)
-    }
-
-    /// The processes that were seen with it.
-    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
-        let late = self.late_sender.iter().map(|late| late.stamp.by.pid);
-        self.heads.iter().map(|(_, head)| head.by.pid).chain(late)
-    }
-
-    /// Inode numbers of the sockets that it was sent on and to, where they were seen.
-    pub(super) fn socket_inos(&self) -> (Option<u64>, Option<u64>) {
-        let seen = |ino: fn(&Stamp) -> Option<u64>| {
-            let mut heads = self.heads.iter();
-            heads.find_map(|(_, head)| ino(head))
-        };
-        (
-            seen(|head| head.ends.sender_ino),
-            seen(|head| head.ends.receiver_ino),
-        )
     }
 
     /// The latest sighting at `hop`.
@@ -238,11 +164,6 @@ impl Message {
         self.cause_missing = why;
     }
 
-    /// Whether a receiver has begun with it.
-    pub(super) fn is_being_received(&self) -> bool {
-        self.has(Hop::Dequeue) || self.has(Hop::Detach)
-    }
-
     /// How many of its files there was room for, where that was seen.
     pub(super) fn room(&self) -> Option<usize> {
         self.room.filter(|_| self.has(Hop::Detach))
@@ -251,110 +172,6 @@ impl Message {
     /// Notes how many of its files there is room for.
     pub(super) fn note_room(&mut self, room: u16) {
         self.room = Some(room.into());
-    }
-
-    /// The thread that is reading it.
-    pub(super) fn reader(&self) -> Option<u32> {
-        self.head(Hop::Dequeue).map(|head| head.by.tid)
-    }
-
-    /// Whether the receive that returned is the one that is reading it.
-    pub(super) fn is_read_by(&self, tid: u32, read_ns: u64) -> bool {
-        self.head(Hop::Dequeue)
-            .is_some_and(|read| (read.by.tid, read.at.ns) == (tid, read_ns))
-    }
-
-    /// Whether it got as far as a receive queue.
-    pub(super) fn was_queued(&self) -> bool {
-        self.has(Hop::Queue) || self.found.is_some()
-    }
-
-    /// Whether nothing has been seen of it since it was found in its queue.
-    pub(super) fn is_merely_found(&self) -> bool {
-        self.found.is_some() && self.heads.is_empty()
-    }
-
-    /// Whether the list that is being read can be this message's: same size, same skb, same sender.
-    pub(super) fn is_on(&self, dequeued: &Stamp) -> bool {
-        fn is_other<T: PartialEq>(there: Option<T>, here: Option<T>) -> bool {
-            there.zip(here).is_some_and(|(there, here)| there != here)
-        }
-        let other = [Hop::Attach, Hop::Queue]
-            .into_iter()
-            .filter_map(|hop| self.head(hop))
-            .chain(self.found.iter().map(|found| &found.stamp))
-            .any(|head| {
-                is_other(head.skb, dequeued.skb) || is_other(head.ends.sender, dequeued.ends.sender)
-            });
-        self.count == dequeued.count && !other
-    }
-
-    /// Whether `seen`, which begins the list, found none of the files that were there before: then
-    /// that is another message. One that differs in some is none, but proof that they were swapped.
-    pub(super) fn shares_nothing_with(&self, seen: &Sighting) -> bool {
-        let files = self.files.iter().zip(&seen.files);
-        let mut known = files
-            .filter_map(|(file, now)| Some(file.seen.last()?.sight.is_of(now)))
-            .peekable();
-        seen.first == 0 && known.peek().is_some() && !known.any(|same| same)
-    }
-
-    /// Whether one of its files is known to be another than `seen` has in its place.
-    pub(super) fn differs_from(&self, seen: &Sighting) -> bool {
-        let its_files = self.files.iter().skip(usize::from(seen.first));
-        its_files.zip(&seen.files).any(|(file, now)| {
-            let known = file.seen.last();
-            known.is_some_and(|known| !known.sight.is_of(now))
-        })
-    }
-
-    /// Becomes a message of its own of which only the read is known.
-    pub(super) fn become_another(&mut self, id: u64) {
-        self.id = id;
-        for hop in [Hop::Copy, Hop::Attach, Hop::Queue] {
-            self.forget(hop);
-        }
-        (self.late_sender, self.late_doubt) = (None, None);
-        (self.contested, self.sharing) = (false, Sharing::Alone);
-        (self.socket_name, self.sender_task) = (None, None);
-    }
-
-    /// Gives up the look at the queue if it began when this message's receive had returned: what was
-    /// found then is the next message at its address.
-    pub(super) fn split_off_next(&mut self, returned: &Stamp, id: u64) -> Option<Self> {
-        let queued = *self.head(Hop::Queue)?;
-        if queued.at.ns <= returned.at.ns {
-            return None;
-        }
-        let mut next = Self::new(id, self.count);
-        let head = next.note_head(Hop::Queue, queued);
-        // Each keeps its place: records of some may be lost.
-        for (file, mixed) in next.files.iter_mut().zip(&self.files) {
-            let seen = mixed.at(Hop::Queue);
-            file.seen.extend(seen.map(|seen| Seen { head, ..*seen }));
-        }
-        (next.socket_name, next.sender_task) = (self.socket_name.take(), self.sender_task.take());
-        (next.contested, next.sharing) = (self.contested, self.sharing);
-        (next.looked_since, next.began_ns) = (self.looked_since, self.began_ns);
-        self.forget(Hop::Queue);
-        (self.contested, self.sharing) = (false, Sharing::Alone);
-        Some(next)
-    }
-
-    /// Notes that the thread that is reading it got a duplicate of its list.
-    pub(super) fn note_peek(&mut self, duplicated: &Stamp) {
-        let read = self.head(Hop::Dequeue);
-        let read = read.filter(|read| read.by.tid == duplicated.by.tid);
-        self.peek_ns = read.map(|read| read.at.ns);
-    }
-
-    /// Drops a read that was a peek: its list itself is being received now, and neither the end of
-    /// the peek nor the read for that was seen.
-    pub(super) fn forget_peek(&mut self) {
-        let read = self.head(Hop::Dequeue).map(|read| read.at.ns);
-        if self.peek_ns.is_some() && read == self.peek_ns {
-            self.forget(Hop::Dequeue);
-        }
     }
 
     /// Undoes a sighting at `hop`: the message is where it was before.
@@ -395,7 +212,7 @@ impl Message {
         }
     }
 
-    fn note_head(&mut self, hop: Hop, head: Stamp) -> usize {
+    pub(super) fn note_head(&mut self, hop: Hop, head: Stamp) -> usize {
         let known = self
             .heads
             .iter()
@@ -404,11 +221,6 @@ impl Message {
             self.heads.push((hop, head));
             self.heads.len() - 1
         })
-    }
-
-    /// Whether its files have been taken off an skb before, for another receive.
-    pub(super) fn was_detached_before(&self, detached: &Stamp) -> bool {
-        self.has(Hop::Detach) && !self.same_sighting(Hop::Detach, detached)
     }
 
     /// Notes that a file was not installed.
@@ -466,7 +278,7 @@ impl Message {
     /// Likewise of all files, by a hop that does not tell of them itself.
     pub(super) fn describe_all(&mut self, known: &Known, seen: &Sighting) {
         let latest = |file: &File| file.seen.last().map(|seen| seen.sight);
-        let sent = self.late_sender.as_ref().map(|late| &late.files);
+        let sent = self.claim.late.as_ref().map(|late| &late.files);
         let found = self.found.as_ref().map(|found| &found.files);
         let told = sent.or(found).map_or(&[][..], Vec::as_slice);
         let files = self.files.iter().enumerate();
@@ -484,23 +296,6 @@ impl Message {
         };
         self.describe(known, &its);
     }
-
-    /// Whether it is queued since before `t_ns`, and is asked so for the first time since.
-    pub(super) fn becomes_overdue(&mut self, t_ns: u64) -> bool {
-        let overdue = self.is_overdue(t_ns);
-        self.overdue |= overdue;
-        overdue
-    }
-
-    /// Whether it would be.
-    pub(super) fn is_overdue(&self, t_ns: u64) -> bool {
-        !self.overdue
-            && !self.is_being_received()
-            && self
-                .head(Hop::Queue)
-                .or(self.found.as_ref().map(|found| &found.stamp))
-                .is_some_and(|queued| queued.at.ns < t_ns)
-    }
 }
 
 impl Default for File {
@@ -517,7 +312,7 @@ impl Default for File {
 }
 
 impl File {
-    fn at(&self, hop: Hop) -> Option<&Seen> {
+    pub(super) fn at(&self, hop: Hop) -> Option<&Seen> {
         self.seen.iter().rev().find(|seen| seen.hop == hop)
     }
 }

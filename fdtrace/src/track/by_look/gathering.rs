@@ -1,7 +1,7 @@
 //! Senders that say their own numbers, each in as many records as its files take.
 
-use super::{super::recent::Recent, senders::LateSender};
-use crate::wire::Sighting;
+use super::LateSender;
+use crate::{track::recent::Recent, wire::Sighting};
 
 /// Threads of whose records some are still to come, at most: they come at once, unless they are lost.
 const THREADS_MAX: usize = 4096;

@@ -1,12 +1,19 @@
 //! Who sent it, where that has to be guessed: the sender's look at the queue comes after the fact. Which
 //! message was it for, and what is known of one of which no look tells?
 
+mod claims;
+mod evidence;
 mod gathering;
+mod late;
 mod senders;
 mod turns;
 
+pub(super) use claims::Claim;
+use evidence::{Evidence, evidence};
 pub(super) use gathering::Gathering;
-pub(super) use senders::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing};
+pub(super) use late::LateSender;
+pub(super) use senders::{PREEMPTED_MAX_NS, Senders};
+use senders::{REFS_OF_ONE_NUMBER, Sharing};
 pub(super) use turns::Turns;
 
 use super::{Entry, Id, Key, Message, Phase, Tracker};
@@ -127,7 +134,7 @@ impl Tracker {
             && self
                 .messages
                 .at(*id)
-                .is_some_and(|message| message.may_be_of(&late))
+                .is_some_and(|message| evidence(&late, message, 0).is_any())
         {
             if !self.senders.agree_with(&late) {
                 late.forget_numbers();
@@ -182,9 +189,7 @@ impl Tracker {
 
     fn give_to_message(&mut self, late: &LateSender, told_until: u64) -> bool {
         let is_its = |message: &Message| {
-            message.may_be_of(late)
-                && message.was_sent_as(late)
-                && (late.stamp.list.is_some() || message.is_read_until(told_until))
+            evidence(late, message, told_until) == Evidence::Certain
                 && !self.senders.dispute(message, late)
         };
         let received = self.awaiting_like(is_its);

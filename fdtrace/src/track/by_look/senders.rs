@@ -6,12 +6,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{
-    super::{message::Message, recent::Recent},
-    turns::Turns,
-};
+use super::{LateSender, evidence, turns::Turns};
 use crate::{
     model::{Doubt, SocketType},
+    track::{message::Message, recent::Recent},
     wire::{Fd, Look, Sight, Sighting, Sock, Stamp},
 };
 
@@ -242,7 +240,9 @@ impl Senders {
     /// were the same.
     pub(in crate::track) fn process_of(&self, message: &Message) -> Option<LateSender> {
         let looks = self.waiting.iter().chain(&self.pooled);
-        let looks: Vec<&LateSender> = looks.filter(|late| message.may_be_of(late)).collect();
+        let looks: Vec<&LateSender> = looks
+            .filter(|late| evidence(late, message, 0).is_any())
+            .collect();
         let mut named = (*looks.iter().find(|late| late.names_files())?).clone();
         if self.sharing(&named.stamp) != Sharing::Threads
             || !self.tell_all_of_process(&named.stamp)
@@ -308,7 +308,7 @@ impl Senders {
     pub(in crate::track) fn waiting_for(&self, message: &Message) -> Option<u32> {
         let mut waiting = self.waiting.iter();
         waiting
-            .find(|late| message.may_be_of(late))
+            .find(|late| evidence(late, message, 0).is_any())
             .map(|late| late.stamp.by.tid)
     }
 
@@ -318,10 +318,9 @@ impl Senders {
     /// two and find nothing, and so may the thread's next look.
     pub(in crate::track) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
         message.may_have_left_before(self.gone_ns)
-            || self
-                .waiting
-                .iter()
-                .any(|other| !other.stamp.is_of(&late.stamp) && message.may_be_of(other))
+            || self.waiting.iter().any(|other| {
+                !other.stamp.is_of(&late.stamp) && evidence(other, message, 0).is_any()
+            })
     }
 }
 
@@ -358,73 +357,4 @@ fn socket_of(head: &Stamp) -> u64 {
     let ends = &head.ends;
     let address = || ends.sender.map_or(0, |sock| sock.address());
     ends.sender_ino.unwrap_or_else(address)
-}
-
-/// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
-/// known; that they belong to this message is shown by socket, files and time.
-#[derive(Clone)]
-pub(in crate::track) struct LateSender {
-    pub(in crate::track) stamp: Stamp,
-    pub(in crate::track) files: Vec<Sight>,
-    /// Files that it had in all.
-    total: u16,
-    /// When that thread began; 0 if that is not known.
-    pub(in crate::track) began_ns: u64,
-    /// When that thread had looked before, or 0: it sent this since.
-    pub(in crate::track) since: u64,
-    /// By then it had left the queue.
-    pub(in crate::track) left_by: u64,
-    /// Records were lost, and the read of its message may be among them.
-    pub(in crate::track) is_doubtful: bool,
-}
-
-impl LateSender {
-    /// Of a sighting of which no files have been added yet.
-    pub(in crate::track) fn new(seen: &Sighting, began_ns: u64) -> Self {
-        let stamp = seen.stamp;
-        Self {
-            stamp,
-            files: Vec::new(),
-            total: seen.total,
-            began_ns,
-            since: 0,
-            // One that went away while it was looked at has gone before the thread looks again.
-            left_by: if stamp.list.is_none() {
-                stamp.at.ns
-            } else {
-                u64::MAX
-            },
-            is_doubtful: false,
-        }
-    }
-
-    pub(in crate::track) fn add(&mut self, seen: &Sighting) {
-        self.files.extend(&seen.files);
-    }
-
-    /// Whether it names its files: of a batch it is not known which they are.
-    pub(in crate::track) fn names_files(&self) -> bool {
-        !self.files.is_empty()
-    }
-
-    /// Whether it was for these files, in order.
-    pub(in crate::track) fn has_sent<'a>(
-        &self,
-        files: impl ExactSizeIterator<Item = Option<&'a Sight>>,
-    ) -> bool {
-        self.files.len() == files.len()
-            && files.zip(&self.files).all(|(file, sent)| {
-                file.is_some_and(|file| sent.file.ptr == sent.slot && file.is_of(sent))
-            })
-    }
-
-    /// Leaves open which numbers those were.
-    pub(in crate::track) fn forget_numbers(&mut self) {
-        self.stamp.socket_fd = None;
-        self.files.iter_mut().for_each(|file| file.fd = None);
-    }
-
-    pub(in crate::track) fn is_whole(&self) -> bool {
-        self.files.len() >= usize::from(self.total)
-    }
 }

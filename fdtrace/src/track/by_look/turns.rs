@@ -1,7 +1,6 @@
 //! When each thread was last seen at a hop, and when before that.
 
-use super::super::recent::Recent;
-use crate::wire::Stamp;
+use crate::{track::recent::Recent, wire::Stamp};
 
 /// Threads by the times of their latest two turns; those that came first are forgotten first.
 pub(in crate::track) struct Turns {

@@ -16,7 +16,7 @@ impl Message {
         fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
     ) -> Vec<Transfer> {
         let found = self.found.as_ref();
-        let sender = self.late_sender.as_ref();
+        let sender = self.claim.late.as_ref();
         let sender_head = sender
             .map(|sender| &sender.stamp)
             .or(found.map(|found| &found.stamp));
@@ -103,7 +103,7 @@ impl Message {
             file: file.description.as_ref().ok().cloned(),
             missing: file.description.as_ref().err().copied(),
             // Where nobody is named, this is of a task that need not have sent it.
-            sender: self.sender_task.filter(|_| has_sender),
+            sender: self.claim.task.filter(|_| has_sender),
             receiver: self.receiver_task,
         }
     }
@@ -114,7 +114,7 @@ impl Message {
 
     /// Whether a task that the filter wants had to do with it.
     fn is_wanted(&self) -> bool {
-        let late = self.late_sender.iter().map(|late| &late.stamp);
+        let late = self.claim.late.iter().map(|late| &late.stamp);
         let late = late
             .chain(self.found.iter().map(|found| &found.stamp))
             .chain(&self.found_last);
@@ -133,7 +133,7 @@ impl Message {
         if !self.is_process_known(doubt) {
             return None;
         }
-        let sender = if let Some(late) = &self.late_sender {
+        let sender = if let Some(late) = &self.claim.late {
             wire::sender(&late.stamp, late.files.get(index))
         } else {
             let hop = [Hop::Copy, Hop::Queue]
@@ -220,7 +220,7 @@ impl Message {
             // The address is another file's by then: whose turn came in between was not seen.
             return Chain::Gap { hop: other[1].hop };
         }
-        let late = self.late_sender.as_ref();
+        let late = self.claim.late.as_ref();
         let mut epochs = path
             .iter()
             .map(|seen| self.heads[seen.head].1.at.epoch)
