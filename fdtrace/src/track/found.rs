@@ -8,9 +8,17 @@ use crate::{
 };
 
 impl Tracker {
+    /// A list was in its queue as somebody looked through all of them.
+    pub(super) fn found(&mut self, list: List, seen: &Sighting, occasion: Occasion) {
+        match occasion {
+            Occasion::First => self.found_first(list, seen),
+            Occasion::Meanwhile | Occasion::Last => self.found_again(list, seen, occasion),
+        }
+    }
+
     /// A list was found in a queue, by a look at them all with everything attached already: it may
     /// have been queued, and read, under the program's eyes as well.
-    pub(super) fn found_first(&mut self, list: List, seen: &Sighting) {
+    fn found_first(&mut self, list: List, seen: &Sighting) {
         let name = self.names.remove(list);
         let open = self.messages.get(Key::List(list));
         if open.is_some_and(|message| !message.is_found_with(&seen.stamp)) {
@@ -29,7 +37,7 @@ impl Tracker {
 
     /// A list was in its queue when the trace ended: if that is a message's that is not known to
     /// have been read since, it is queued whatever else can be seen here.
-    pub(super) fn found_again(&mut self, list: List, seen: &Sighting, occasion: Occasion) {
+    fn found_again(&mut self, list: List, seen: &Sighting, occasion: Occasion) {
         if let Some(message) = self.messages.get_mut(Key::List(list))
             && message.is_on(&seen.stamp)
         {

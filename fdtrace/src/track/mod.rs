@@ -18,6 +18,7 @@ mod by_install;
 mod by_look;
 mod by_table;
 mod conclude;
+mod ends;
 mod found;
 mod known;
 mod lists;
@@ -31,6 +32,7 @@ mod wanted;
 
 use by_look::{Gathering, Senders, Turns};
 use conclude::{Called, Ended};
+use ends::complete;
 use found::LastLook;
 use known::Known;
 use message::Message;
@@ -39,7 +41,7 @@ use recent::Recent;
 use wanted::WantedSenders;
 
 use crate::{
-    model::{Cause, Context, Fate, FileDescription, FileIdentity, Occasion, Transfer},
+    model::{Fate, Transfer},
     wire::{Event, List, Stamp},
 };
 
@@ -223,57 +225,44 @@ impl Tracker {
 
     fn take_in(&mut self, event: Event) {
         let list = event.stamp().list;
-        match event {
-            Event::FileDescribed { of, described } => self.known.note_file(&of, described),
-            Event::TaskDescribed { of, task } => self.known.note_task(of.by.tid, task),
-            Event::QueuesRead { of, every } => self.looked_through(of.at.ns, every),
-            Event::Called { of, addresses } => self.called.insert(CallOf::of(&of), addresses),
-            Event::SenderWanted(of) => {
+        match (event, list) {
+            (Event::FileDescribed { of, described }, _) => self.known.note_file(&of, described),
+            (Event::TaskDescribed { of, task }, _) => self.known.note_task(of.by.tid, task),
+            (Event::QueuesRead { of, every }, _) => self.looked_through(of.at.ns, every),
+            (Event::Called { of, addresses }, _) => self.called.insert(CallOf::of(&of), addresses),
+            (Event::SenderWanted(of), _) => {
                 self.senders.note_unread(&of);
                 self.wanted_senders.note(&of);
             }
-            Event::ListQueued(seen, look) => self.queued(&seen, look),
-            Event::SendReturned(seen, returned) => self.send_returned(&seen, &returned),
-            // All others are of a list.
-            event => {
-                if let Some(list) = list {
-                    self.take_in_of(list, event);
-                }
+            (Event::ListQueued(seen, look), _) => self.queued(&seen, look),
+            (Event::SendReturned(seen, returned), _) => self.send_returned(&seen, &returned),
+            (Event::SocketNamed { name, .. }, Some(list)) => self.names.insert(list, name),
+            (Event::ListCopied(seen), Some(list)) => self.copied(list, &seen),
+            (Event::ListAttached(seen, from), Some(list)) => self.attached(list, &seen, from),
+            (Event::ListFound(seen, occasion), Some(list)) => self.found(list, &seen, occasion),
+            (Event::ListDequeued(seen), Some(list)) => self.dequeued(list, &seen),
+            (Event::ListDuplicated(seen, Some(from)), Some(list)) => {
+                self.duplicated(list, &seen, from);
             }
-        }
-    }
-
-    fn take_in_of(&mut self, list: List, event: Event) {
-        match event {
-            Event::SocketNamed { name, .. } => self.names.insert(list, name),
-            Event::ListCopied(seen) => self.copied(list, &seen),
-            Event::ListAttached(seen, from) => self.attached(list, &seen, from),
-            Event::ListFound(seen, Occasion::First) => self.found_first(list, &seen),
-            Event::ListFound(seen, occasion) => self.found_again(list, &seen, occasion),
-            Event::ListDequeued(seen) => self.dequeued(list, &seen),
-            Event::ListDuplicated(seen, from) => {
-                if let Some(from) = from {
-                    self.duplicated(list, &seen, from);
-                }
+            (Event::ListDetached(seen, room), Some(list)) => self.detached(list, &seen, room),
+            (Event::FileReceived(seen), Some(list)) => self.received(list, &seen),
+            (Event::FdInstalled(seen, outcome), Some(list)) => {
+                self.installed(list, &seen, outcome);
             }
-            Event::ListDetached(seen, room) => self.detached(list, &seen, room),
-            Event::FileReceived(seen) => self.received(list, &seen),
-            Event::FdInstalled(seen, outcome) => self.installed(list, &seen, outcome),
-            Event::ReceiveReturned(seen, returned) => self.returned(list, seen, &returned),
-            Event::ListReleased(seen, given) => self.released(list, &seen, &given),
-            Event::ListDestroyed {
-                seen,
-                freed_by,
-                is_late,
-            } => self.destroyed(list, &seen, freed_by, is_late),
-            // Those of no list have been taken in.
-            Event::FileDescribed { .. }
-            | Event::TaskDescribed { .. }
-            | Event::QueuesRead { .. }
-            | Event::Called { .. }
-            | Event::SenderWanted(_)
-            | Event::ListQueued(..)
-            | Event::SendReturned(..) => {}
+            (Event::ReceiveReturned(seen, returned), Some(list)) => {
+                self.returned(list, seen, &returned);
+            }
+            (Event::ListReleased(seen, given), Some(list)) => self.released(list, &seen, &given),
+            (
+                Event::ListDestroyed {
+                    seen,
+                    freed_by,
+                    is_late,
+                },
+                Some(list),
+            ) => self.destroyed(list, &seen, freed_by, is_late),
+            // Of a list that it does not name: the kernel half makes none.
+            (_, None) | (Event::ListDuplicated(_, None), _) => {}
         }
     }
 
@@ -288,64 +277,6 @@ impl Tracker {
     #[must_use]
     pub fn forgotten_at(&self) -> u64 {
         self.forgotten_at
-    }
-
-    /// Lets go of what came first where there is too much. What it was part of can only be known
-    /// less well for it.
-    fn forget_excess(&mut self) {
-        let before = self.forgotten;
-        while let Some(entry) = self.messages.excess() {
-            self.forgotten += 1;
-            self.end_unseen(entry);
-        }
-        while self.duplicates.excess().is_some()
-            || self.called.excess().is_some()
-            || self.names.excess().is_some()
-        {
-            self.forgotten += 1;
-        }
-        if self.forgotten > before {
-            self.forgotten_at = self.latest;
-        }
-    }
-
-    /// Ends a message of which nothing more is to be seen, though that is not its end.
-    fn end_unseen(&mut self, entry: Entry) {
-        match entry.phase {
-            Phase::Listed(_) | Phase::Returning { .. } | Phase::PutOff { .. } => {
-                self.close_unseen(&entry.message, Fate::Unknown);
-            }
-            Phase::PeekOf { .. } => self.end_peek(&entry.message),
-            // Nothing was seen of it that is not of the other reader's.
-            Phase::Overtaken { .. } => {}
-            Phase::AwaitingReturn { .. } => self.close_unreturned(entry.message),
-            Phase::AwaitingSender { last, .. } => self.end_receive(&entry.message, &last),
-        }
-    }
-
-    /// Lets a message go on to another phase.
-    fn enter(&mut self, id: Id, phase: Phase) {
-        let displaced = self.messages.enter(id, phase);
-        self.end_displaced(displaced);
-    }
-
-    /// Takes in a message that begins.
-    fn begin(&mut self, message: Message, phase: Phase) {
-        let displaced = self.messages.add(message, phase);
-        self.end_displaced(displaced);
-    }
-
-    /// Ends what another message has taken the place of.
-    fn end_displaced(&mut self, displaced: Option<Entry>) {
-        let Some(entry) = displaced else {
-            return;
-        };
-        match entry.phase {
-            Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
-            // Another part of the same send, or of the same peek, was seen.
-            Phase::AwaitingReturn { .. } | Phase::PeekOf { .. } => {}
-            _ => self.end_unseen(entry),
-        }
     }
 
     /// The number of the next message.
@@ -430,87 +361,5 @@ impl Tracker {
     /// Closes the open messages in which one of these processes had a part.
     pub fn close_open_of(&mut self, is_one: impl Fn(u32) -> bool) {
         self.close_open_where(|message| message.pids().any(&is_one));
-    }
-
-    fn close_open_where(&mut self, is_meant: impl Fn(&Message) -> bool) {
-        let goes_on =
-            |phase: &Phase| matches!(phase, Phase::PeekOf { .. } | Phase::Overtaken { .. });
-        let meant = |entry: &Entry| !goes_on(&entry.phase) && is_meant(&entry.message);
-        for entry in self.messages.take_all(meant) {
-            match entry.phase {
-                Phase::Listed(_) | Phase::Returning { .. } => {
-                    let otherwise = match self.is_queued(&entry.message) {
-                        true => Fate::Queued,
-                        false => Fate::Unknown,
-                    };
-                    self.close_unseen(&entry.message, otherwise);
-                }
-                Phase::AwaitingSender { last, .. } => self.end_settled(entry.message, &last),
-                Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
-                _ => self.end_unseen(entry),
-            }
-        }
-    }
-
-    /// Ends a message whose end went unseen. What was installed is delivered all the same.
-    fn close_unseen(&mut self, message: &Message, otherwise: Fate) {
-        self.close(message, |index| match message.is_installed(index) {
-            true => (Fate::Delivered, None),
-            false => (otherwise, None),
-        });
-    }
-
-    fn close(&mut self, message: &Message, fate: impl Fn(usize) -> (Fate, Option<Cause>)) {
-        let mut transfers = message.transfers(|index| Some(fate(index)));
-        self.want_possibly_wanted(message, &mut transfers);
-        self.number_and_push(transfers);
-    }
-
-    /// The functions in which the list of this record ends.
-    fn called_at(&mut self, call: CallOf, freed_by: Option<u64>) -> Called {
-        let addresses = self.called.remove(call).unwrap_or_default();
-        match freed_by {
-            Some(address) if addresses.is_empty() => Called::by((self.symbolize)(address)),
-            _ => self.named(addresses),
-        }
-    }
-
-    fn named(&self, addresses: Vec<u64>) -> Called {
-        let addresses = addresses.into_iter();
-        Called::new(addresses.filter_map(|address| (self.symbolize)(address)))
-    }
-
-    /// What was sent by nobody knows whom may be a wanted sender's.
-    fn want_possibly_wanted(&self, message: &Message, transfers: &mut [Transfer]) {
-        for transfer in transfers {
-            transfer.wanted |= transfer.sender.is_none()
-                && transfer.found_ns.is_none()
-                && self.wanted_senders.may_have_sent(message);
-        }
-    }
-
-    fn number_and_push(&mut self, transfers: Vec<Transfer>) {
-        for mut transfer in transfers {
-            self.transfers += 1;
-            transfer.id = self.transfers;
-            complete(
-                &mut transfer.context,
-                &transfer.file,
-                self.sees_descriptions,
-            );
-            self.closed.push(transfer);
-        }
-    }
-}
-
-/// Says what a file is where the hops themselves show it, and nothing of what is missing where nobody
-/// asked for it.
-fn complete(context: &mut Context, file: &FileIdentity, sees_descriptions: bool) {
-    if !sees_descriptions {
-        context.missing = None;
-    } else if context.file.is_none()
-        && let Some(shown) = FileDescription::of_identity(file)
-    {
-        (context.file, context.missing) = (Some(shown.into()), None);
     }
 }

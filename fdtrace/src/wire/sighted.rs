@@ -2,7 +2,7 @@
 
 use fdtrace_common::{descriptions::TaskDescribed, records::FileSeen};
 
-use super::event::{Ends, Sight, Stamp};
+use super::event::{Ends, List, Sight, Skb, Sock, Stamp};
 use crate::model::{FileIdentity, Hop, HopSeen, Receiver, Sender, Socket, Task};
 
 /// A file, as a hop saw it. What the kernel calls one that is in no directory is known where the hop
@@ -68,10 +68,10 @@ pub(crate) fn hop_seen(hop: Hop, stamp: &Stamp, file: &Sight) -> HopSeen {
         tid: stamp.by.tid,
         comm: stamp.by.name(),
         file: file.file.ptr,
-        skb: stamp.skb.map_or(0, |skb| skb.address()),
-        list: stamp.list.map_or(0, |list| list.address()),
-        sender_sock: ends.sender.map_or(0, |sock| sock.address()),
-        receiver_sock: ends.receiver.map_or(0, |sock| sock.address()),
+        skb: stamp.skb.map_or(0, Skb::address),
+        list: stamp.list.map_or(0, List::address),
+        sender_sock: ends.sender.map_or(0, Sock::address),
+        receiver_sock: ends.receiver.map_or(0, Sock::address),
         refs: Some(file.refs),
     }
 }

@@ -355,6 +355,6 @@ fn numbers_of(head: &Stamp, files: &[Sight]) -> Vec<Option<Fd>> {
 /// The socket's inode number, which no other has; its address if it has none any more.
 fn socket_of(head: &Stamp) -> u64 {
     let ends = &head.ends;
-    let address = || ends.sender.map_or(0, |sock| sock.address());
+    let address = || ends.sender.map_or(0, Sock::address);
     ends.sender_ino.unwrap_or_else(address)
 }

@@ -185,12 +185,15 @@ impl Message {
     }
 
     fn receiver(&self, file: &File, fate: Fate, last: &Stamp) -> Option<Receiver> {
-        if fate == Fate::Queued || !self.is_being_received() {
+        // What has arrived has a receiver, whatever else of its receive was seen.
+        if !fate.installs() && (fate == Fate::Queued || !self.is_being_received()) {
             // Whoever destroyed the list is no receiver.
             return None;
         }
         let install = file.at(Hop::Install);
-        let head = install.map_or(last, |seen| &self.heads[seen.head].1);
+        // A look that comes late is the sender's.
+        let returned = || self.head(Hop::Install).unwrap_or(last);
+        let head = install.map_or_else(returned, |seen| &self.heads[seen.head].1);
         let mut receiver = wire::receiver(head, install.map(|seen| (&seen.sight, file.inferred)));
         if file.numberless {
             (receiver.fd, receiver.cloexec) = (None, None);
