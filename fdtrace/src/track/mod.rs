@@ -3,15 +3,15 @@
 //! Pure: no clock, no `/proc`, no kernel. The same events give the same transfers, live or from a
 //! recording, whatever order the CPUs' records of one message come in.
 //!
-//! All messages that are on their way are in [`messages`], each in one phase. A message is found by the
+//! All messages that are on their way are in `messages`, an arena, each in one phase. A message is found by the
 //! address of its list while that list is alive. The address is reused right after, so an earlier hop
 //! of the same address is a new message, and nothing is ever matched by a *file's* pointer across
 //! messages.
 //!
-//! Mechanisms differ in two places. *Who sent it* is seen as the numbers are copied ([`by_copy`]), or
-//! guessed by a look at the queue ([`by_look`]). *What was installed* is seen file by file
-//! ([`by_install`]), or found in the receiver's table ([`by_table`]). What became of the rest is
-//! concluded in [`conclude`].
+//! Mechanisms differ in two places. *Who sent it* is seen as the numbers are copied (`by_copy`), or
+//! guessed by a look at the queue (`by_look`). *What was installed* is seen file by file
+//! (`by_install`), or found in the receiver's table (`by_table`). What became of the rest is
+//! concluded in `conclude`.
 
 mod by_copy;
 mod by_install;

@@ -28,7 +28,7 @@ const POOLED_MAX: usize = 256;
 pub(in crate::track) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
 
 /// A look may be given to a message that was read so long after it, and is received as late again
-/// ([`Tracker::settle`](super::Tracker::settle)): none waits for longer than twice that.
+/// ([`Tracker::settle`](crate::track::Tracker::settle)): none waits for longer than twice that.
 const WAITING_MAX_NS: u64 = 4 * PREEMPTED_MAX_NS;
 
 /// References to a file that only one number stands for: that number's and the list's.
