@@ -136,8 +136,8 @@ impl Event {
 impl From<Event> for wire::Event {
     fn from(event: Event) -> Self {
         if let Event::FileDescribed { head, described } = event {
-            let bare = decode(&Event::SenderWanted(head).bytes()).unwrap();
-            let of = *bare.stamp();
+            let mut bare = decode(&Event::SenderWanted(head).bytes()).unwrap();
+            let of = *bare.stamp_mut();
             return Self::FileDescribed { of, described };
         }
         decode(&event.bytes()).unwrap()

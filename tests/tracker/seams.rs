@@ -124,8 +124,12 @@ proptest! {
 
     #[test]
     fn a_guess_says_less_than_what_is_seen_and_nothing_else(course in crowded_courses()) {
-        let truths = truths(&course);
-        let fates = course.fates();
+        let (truths, fates) = (truths(&course), course.fates());
+        let mut seen: BTreeMap<Fate, usize> = BTreeMap::new();
+        for judged in judged(&course, Way::FUNCTIONS, &Gone::default()) {
+            *seen.entry(judged.transfer.fate).or_default() += 1;
+        }
+        prop_assert_eq!(&seen, &fates);
         for way in GUESSES {
             let guessed = judged(&course, way, &Gone::default());
             let mut counted: BTreeMap<Fate, usize> = BTreeMap::new();

@@ -212,19 +212,19 @@ impl Tracker {
     /// Takes in one event.
     pub fn apply(&mut self, event: impl Into<Event>) {
         let mut event = event.into();
-        let at = event.stamp().at;
+        let at = &mut event.stamp_mut().at;
         self.latest = self.latest.max(at.ns);
         self.lost.epoch = self.lost.epoch.max(at.epoch);
         if at.ns > self.forgotten_at {
             // What was forgotten is as good as lost: nothing is proved across that moment.
-            event.note_epoch(self.forgotten_at);
+            at.epoch = at.epoch.max(self.forgotten_at);
         }
         self.take_in(event);
         self.forget_excess();
     }
 
-    fn take_in(&mut self, event: Event) {
-        let list = event.stamp().list;
+    fn take_in(&mut self, mut event: Event) {
+        let list = event.stamp_mut().list;
         match (event, list) {
             (Event::FileDescribed { of, described }, _) => self.known.note_file(&of, described),
             (Event::TaskDescribed { of, task }, _) => self.known.note_task(of.by.tid, task),

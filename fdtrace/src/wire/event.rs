@@ -356,8 +356,7 @@ pub enum Event {
 
 impl Event {
     /// When, who and of which list.
-    #[must_use]
-    pub fn stamp(&self) -> &Stamp {
+    pub fn stamp_mut(&mut self) -> &mut Stamp {
         match self {
             Self::SocketNamed { of, .. }
             | Self::FileDescribed { of, .. }
@@ -377,33 +376,7 @@ impl Event {
             | Self::ReceiveReturned(seen, _)
             | Self::SendReturned(seen, _)
             | Self::ListReleased(seen, _)
-            | Self::ListDestroyed { seen, .. } => &seen.stamp,
-        }
-    }
-
-    /// Notes that something was lost by `epoch`.
-    pub(crate) fn note_epoch(&mut self, epoch: u64) {
-        let stamp = match self {
-            Self::SocketNamed { of, .. }
-            | Self::FileDescribed { of, .. }
-            | Self::TaskDescribed { of, .. }
-            | Self::Called { of, .. }
-            | Self::SenderWanted(of)
-            | Self::QueuesRead { of, .. } => of,
-            Self::ListCopied(seen)
-            | Self::ListAttached(seen, _)
-            | Self::ListQueued(seen, _)
-            | Self::ListFound(seen, _)
-            | Self::ListDequeued(seen)
-            | Self::ListDuplicated(seen, _)
-            | Self::ListDetached(seen, _)
-            | Self::FileReceived(seen)
-            | Self::FdInstalled(seen, _)
-            | Self::ReceiveReturned(seen, _)
-            | Self::SendReturned(seen, _)
-            | Self::ListReleased(seen, _)
             | Self::ListDestroyed { seen, .. } => &mut seen.stamp,
-        };
-        stamp.at.epoch = stamp.at.epoch.max(epoch);
+        }
     }
 }
