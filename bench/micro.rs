@@ -11,13 +11,12 @@ use fdtrace::{
     model::{Losses, PointerStyle, Pointers},
     plan::{Attach, plan},
     report::{Json, Text},
-    wire::{Event, decode},
+    wire::{self, decode},
 };
 use fdtrace_testkit::{
-    Passing, SYS_RECVMSG,
+    Event, Passing, SYS_RECVMSG,
     kernels::{directory, fixture},
     outcomes::{all_outcomes, write},
-    recordings::record,
     tracker,
 };
 
@@ -57,7 +56,7 @@ fn by_functions(message: &Passing, t_ns: u64) -> Vec<Event> {
 
 #[divan::bench]
 fn decoding(bencher: Bencher<'_, '_>) {
-    let records: Vec<Vec<u8>> = course(by_tracepoints).iter().map(record).collect();
+    let records: Vec<Vec<u8>> = course(by_tracepoints).iter().map(Event::bytes).collect();
     bencher.counter(ItemsCount::new(records.len())).bench(|| {
         records
             .iter()
@@ -67,9 +66,10 @@ fn decoding(bencher: Bencher<'_, '_>) {
 }
 
 fn track(bencher: Bencher<'_, '_>, course: &[Event]) {
+    let course: Vec<wire::Event> = course.iter().cloned().map(Into::into).collect();
     bencher
         .counter(ItemsCount::new(course.len()))
-        .with_inputs(|| course.to_vec())
+        .with_inputs(|| course.clone())
         .bench_values(|course| {
             let mut tracker = tracker();
             course.into_iter().for_each(|event| tracker.apply(event));

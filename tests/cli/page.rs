@@ -6,14 +6,13 @@ use std::{fs, path::Path, process::Command};
 use fdtrace::{
     model::Losses,
     recording::{End, Writer},
-    wire::Event,
 };
 use fdtrace_testkit::{
-    Passing, UNIX_GC,
+    Event, Passing, UNIX_GC,
     browser::Browser,
     command::{fdtrace, run, skip},
     head_mut,
-    recordings::{header, record},
+    recordings::header,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,7 +24,7 @@ fn write(path: &Path, messages: impl Iterator<Item = Vec<Event>>) {
     for event in messages.flatten() {
         let mut event = event;
         t_ns = t_ns.max(head_mut(&mut event).t_ns);
-        writer.event(&record(&event)).unwrap();
+        writer.event(&event.bytes()).unwrap();
     }
     writer.pause(t_ns + 1).unwrap();
     let end = End {

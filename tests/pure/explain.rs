@@ -18,11 +18,10 @@ use fdtrace::{
         self,
         fact::{Actor, Fact},
     },
-    wire::Event,
     witness::Birth,
 };
 use fdtrace_testkit::{
-    Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut,
+    Event, Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut,
     kernels::{KERNELS, fixture},
     tracker,
 };

@@ -4,14 +4,14 @@
 use fdtrace::{
     judge::verdict,
     model::{
-        Chain, Fate, FileIdentity, FilePath, Hop, Mark, Pass, Queue, QueuedFile, SocketType,
-        Transfer, UnixSocket, Verdict,
+        Chain, Fate, FileDescription, FileIdentity, FilePath, FoundFile, Hop, Mark, Occasion, Pass,
+        Queue, QueueFact, QueuedFile, QueuedPart, SocketType, Transfer, UnixSocket, Verdict,
     },
-    watch::found::Found,
-    wire::{Event, decode},
+    watch::found::{Found, Told},
+    wire,
 };
 use fdtrace_common::{descriptions::SocketAddresses, records::FLAG_WANTED};
-use fdtrace_testkit::{Passing, kernels::tracepoint_plan, tracker};
+use fdtrace_testkit::{Event, Passing, kernels::tracepoint_plan, tracker};
 use zerocopy::FromZeros as _;
 
 fn track(parts: &[Vec<Event>]) -> Vec<Transfer> {
@@ -262,12 +262,18 @@ fn a_look_at_the_queues_becomes_records() {
         .to_le_bytes();
     let late = 1000_u64.to_le_bytes();
     assert!(found.take_before(&early).is_empty());
-    let records = found.take_before(&late);
+    let told = found.take_before(&late);
     assert!(found.take().is_empty());
 
     let mut tracker = tracker();
-    for record in records {
-        tracker.apply(decode(&record).unwrap());
+    for told in told {
+        let Told::Fact(fact) = told else {
+            panic!("nothing was held: {told:?}");
+        };
+        // It survives the way through a recording.
+        let json = serde_json::to_vec(&fact).unwrap();
+        let fact: QueueFact = serde_json::from_slice(&json).unwrap();
+        wire::found(fact).for_each(|event| tracker.apply(event));
     }
     tracker.close_open();
     let transfers = tracker.take_closed();
@@ -290,5 +296,70 @@ fn a_look_at_the_queues_becomes_records() {
             _ => "/var/log/a b (deleted)",
         };
         assert_eq!(described.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_last_look_describes_every_file_of_a_long_list() {
+    const FILES: u16 = 20;
+    let passing = message(FILES.into());
+    let mut queued = passing.queued(5);
+    let head = *fdtrace_testkit::head_mut(&mut queued[0]);
+    let files: Vec<FoundFile> = queued
+        .iter_mut()
+        .flat_map(|event| fdtrace_testkit::files_mut(event).to_vec())
+        .map(|seen| FoundFile {
+            file: FileIdentity {
+                ptr: seen.file,
+                ino: seen.ino,
+                dev: seen.dev,
+                rdev: 0,
+                mode: seen.mode,
+                flags: 0,
+                magic: seen.magic,
+                label: None,
+            },
+            refs: 1,
+            description: Some(FileDescription::Path(FilePath {
+                text: format!("/{:x}", seen.file),
+                unlinked: false,
+                rootless: false,
+                cut: false,
+                detached: false,
+                mount_root: false,
+                mount_id: 1,
+            })),
+        })
+        .collect();
+    let mut tracker = tracker().seeing_descriptions(true);
+    for event in queued {
+        tracker.apply(event);
+    }
+    for (place, part) in files.chunks(16).enumerate() {
+        let lies = QueueFact::Lies(QueuedPart {
+            occasion: Occasion::Last,
+            t_ns: 50,
+            wanted: false,
+            list: passing.list,
+            skb: passing.skb,
+            sender_sock: head.sender_sock,
+            receiver_sock: head.receiver_sock,
+            sender_ino: None,
+            receiver_ino: None,
+            kind: None,
+            socket_name: None,
+            count: FILES,
+            first: 16 * place as u16,
+            files: part.to_vec(),
+        });
+        wire::found(lies).for_each(|event| tracker.apply(event));
+    }
+    tracker.close_open();
+    let transfers = tracker.take_closed();
+    assert_eq!(transfers.len(), usize::from(FILES));
+    for transfer in &transfers {
+        assert_eq!(transfer.fate, Fate::Queued);
+        let described = transfer.context.file.as_ref().unwrap().to_string();
+        assert_eq!(described, format!("/{:x}", transfer.file.ptr));
     }
 }

@@ -6,8 +6,10 @@ use std::{
     cell::Cell,
 };
 
-use fdtrace::{model::Fate, wire::Event};
-use fdtrace_testkit::{Passing, SYS_RECVMSG, files_mut, head_mut, tracker, tracker_with_room};
+use fdtrace::model::Fate;
+use fdtrace_testkit::{
+    Event, Passing, SYS_RECVMSG, files_mut, head_mut, tracker, tracker_with_room,
+};
 
 /// Counts the bytes that this thread has in use: other tests run beside these.
 struct Counting;

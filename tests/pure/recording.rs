@@ -3,16 +3,20 @@
 use std::{fs, path::Path};
 
 use fdtrace::{
-    model::Losses,
+    model::{
+        FileDescription, FileIdentity, FoundFile, Losses, Occasion, QueueFact, QueuedPart,
+        SocketType,
+    },
     recording::{End, FORMAT, Header, Item, ReadError, Reader, Writer},
 };
-use fdtrace_common::records::RecordKind;
+use fdtrace_common::records::{Head, RecordKind};
 use fdtrace_testkit::{
     Passing, UNIX_GC,
     command::{self, Run, fdtrace, run},
     contract::Schema,
-    recordings::{self, record},
+    recordings,
 };
+use zerocopy::FromBytes as _;
 
 /// East of UTC, and not all queues were read.
 fn header() -> Header {
@@ -32,7 +36,7 @@ fn recording() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), &header()).unwrap();
     let passing = Passing::one();
     for event in passing.delivered(2000) {
-        writer.event(&record(&event)).unwrap();
+        writer.event(&event.bytes()).unwrap();
     }
     writer.pause(3000).unwrap();
     let lost = Passing {
@@ -40,11 +44,11 @@ fn recording() -> Vec<u8> {
         ..Passing::one()
     };
     for event in lost.queued(4000) {
-        writer.event(&record(&event)).unwrap();
+        writer.event(&event.bytes()).unwrap();
     }
     writer.symbol(UNIX_GC, "unix_gc").unwrap();
     for event in lost.destroyed(5000, UNIX_GC, 7) {
-        writer.event(&record(&event)).unwrap();
+        writer.event(&event.bytes()).unwrap();
     }
     writer.pause(6000).unwrap();
     writer
@@ -84,10 +88,10 @@ fn what_was_written_comes_back() {
     let kinds: Vec<u16> = items
         .iter()
         .filter_map(|item| match item {
-            Item::Event(record) => fdtrace::wire::decode(record).ok(),
+            Item::Event(record) => Head::read_from_prefix(record).ok(),
             _ => None,
         })
-        .map(|mut event| fdtrace_testkit::head_mut(&mut event).kind)
+        .map(|(head, _)| head.kind)
         .collect();
     let expected = [
         RecordKind::ListQueued,
@@ -226,7 +230,7 @@ fn what_came_without_a_sender_is_shown_when_no_look_can_tell_of_it_any_more() {
         let passing = Passing::one();
         let late = [passing.dequeued(2000), passing.returned(2010, 1)].concat();
         for event in late {
-            writer.event(&record(&event)).unwrap();
+            writer.event(&event.bytes()).unwrap();
         }
         writer.pause(pause).unwrap();
         let other = Passing {
@@ -234,7 +238,7 @@ fn what_came_without_a_sender_is_shown_when_no_look_can_tell_of_it_any_more() {
             ..passing
         };
         for event in other.delivered(3_000_000_000) {
-            writer.event(&record(&event)).unwrap();
+            writer.event(&event.bytes()).unwrap();
         }
         let recording = writer.end(&End {
             t_ns: 4_000_000_000,
@@ -258,7 +262,7 @@ fn a_skipped_run_takes_away_what_was_on_its_way_and_nothing_else() {
     let mut writer = Writer::new(Vec::new(), &header()).unwrap();
     let mut pass = |t_ns, reading: Option<Losses>| {
         for event in Passing::one().delivered(t_ns) {
-            writer.event(&record(&event)).unwrap();
+            writer.event(&event.bytes()).unwrap();
         }
         if let Some(losses) = reading {
             writer.losses(&losses).unwrap();
@@ -325,4 +329,48 @@ fn replay_of_a_damaged_recording_says_so() {
     let run = replay(b"something else", &[]);
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(run.stderr.contains("no fdtrace recording"), "{run:?}");
+}
+
+#[test]
+fn what_was_found_in_queues_comes_back() {
+    let lies = QueueFact::Lies(QueuedPart {
+        occasion: Occasion::First,
+        t_ns: 5,
+        wanted: true,
+        list: 1,
+        skb: 2,
+        sender_sock: 3,
+        receiver_sock: 4,
+        sender_ino: None,
+        receiver_ino: Some(70),
+        kind: Some(SocketType::Dgram),
+        socket_name: Some("@name".to_owned()),
+        count: 2,
+        first: 1,
+        files: vec![FoundFile {
+            file: FileIdentity {
+                ptr: 9,
+                ino: 42,
+                dev: 1,
+                rdev: 0,
+                mode: 0o100_644,
+                flags: 2,
+                magic: 0xef53,
+                label: None,
+            },
+            refs: 2,
+            description: Some(FileDescription::Rootless("pipe:[42]".to_owned())),
+        }],
+    });
+    let all = QueueFact::LookedThrough {
+        t_ns: 6,
+        every: false,
+    };
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    writer.found(&lies).unwrap();
+    writer.found(&all).unwrap();
+    let bytes = writer.end(&End::default()).unwrap();
+    let (items, error) = read(&bytes);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(items[..2], [Item::Found(lies), Item::Found(all)]);
 }

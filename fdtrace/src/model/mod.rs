@@ -36,7 +36,10 @@ pub use machine::Machine;
 pub use mark::Mark;
 pub(crate) use named::named;
 pub use pointers::{PointerStyle, Pointers};
-pub use queue::{Gaps, Holder, Identity, Pass, Queue, QueuedFile, UnixSocket};
+pub use queue::{
+    FoundFile, Gaps, Holder, Identity, Occasion, Pass, Queue, QueueFact, QueuedFile, QueuedPart,
+    UnixSocket,
+};
 pub use socket::{Socket, SocketType, socket_name};
 pub use summary::{Counts, Pair, QueueTime, Tally, UnreadQueues};
 pub use table::{OpenFile, Snapshot};

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use fdtrace_common::descriptions::SocketAddresses;
 
-use super::{FileIdentity, FilePath, SocketType};
+use serde::{Deserialize, Serialize};
+
+use super::{FileDescription, FileIdentity, FilePath, SocketType};
 
 /// What one walk found.
 #[derive(Clone, Debug, Default)]
@@ -183,4 +185,75 @@ impl QueuedFile {
     pub fn is_deleted(&self) -> bool {
         self.path.as_ref().is_some_and(|path| path.unlinked)
     }
+}
+
+/// Why somebody looked through all queues while a trace was on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Occasion {
+    /// The trace began.
+    First,
+    /// Something had been queued for long.
+    Meanwhile,
+    /// The trace ended.
+    Last,
+}
+
+/// What a look through all queues tells a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueFact {
+    /// A message, or some of its files, lies in a queue.
+    Lies(QueuedPart),
+    /// As the trace ended, all queues have been looked through: what was there has been told by then.
+    LookedThrough {
+        /// When that began: CLOCK_MONOTONIC, nanoseconds.
+        t_ns: u64,
+        /// Every queue could be read.
+        every: bool,
+    },
+}
+
+/// A message in a queue, or some of its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedPart {
+    /// Why somebody looked.
+    pub occasion: Occasion,
+    /// When that look began: CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
+    /// The filter wants it.
+    pub wanted: bool,
+    /// Address of its list.
+    pub list: u64,
+    /// Address of its skb.
+    pub skb: u64,
+    /// Address of the socket that it was sent on, or 0.
+    pub sender_sock: u64,
+    /// Address of the socket that it was sent to.
+    pub receiver_sock: u64,
+    /// Inode number of the one that it was sent on.
+    pub sender_ino: Option<u64>,
+    /// Inode number of the one that it was sent to.
+    pub receiver_ino: Option<u64>,
+    /// What kind they are.
+    pub kind: Option<SocketType>,
+    /// What the receiving socket is bound to, or else its peer.
+    pub socket_name: Option<String>,
+    /// Files in the whole message.
+    pub count: u16,
+    /// Place of the first of these files.
+    pub first: u16,
+    /// The files of this part.
+    pub files: Vec<FoundFile>,
+}
+
+/// A file of a message in a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundFile {
+    /// The file.
+    pub file: FileIdentity,
+    /// Its reference count.
+    pub refs: i64,
+    /// What it is, where that was read.
+    pub description: Option<FileDescription>,
 }

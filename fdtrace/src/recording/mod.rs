@@ -1,9 +1,9 @@
 //! Recording: the raw records of a trace in a file, with all that is needed to read them anywhere.
 //!
 //! It stands between the ring buffer and decoding: what [`Writer`] is given are the kernel half's
-//! bytes, and what [`Reader`] gives goes through the same decoder, tracker and reports as live
-//! bytes do. It interprets nothing, and neither half knows the other's machine: the names of code
-//! addresses, the plan and the clocks are in the file.
+//! bytes and what a look through the queues found, and what [`Reader`] gives goes through the same
+//! decoder, tracker and reports as in a live trace. It interprets nothing, and neither half knows the
+//! other's machine: the names of code addresses, the plan and the clocks are in the file.
 //!
 //! ```text
 //! MAGIC, then chunks:
@@ -36,7 +36,7 @@ use crate::model::{Coverage, Losses, Machine, PlanEntry};
 const MAGIC: &[u8; 18] = b"fdtrace recording\n";
 
 /// Version of the file's form.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// No chunk is longer: a length beyond it is damage.
 const PAYLOAD_MAX: u32 = 1 << 20;
@@ -60,6 +60,8 @@ enum Chunk {
     Losses = 5,
     /// An [`End`], as JSON.
     End = 6,
+    /// A [`QueueFact`](crate::model::QueueFact), as JSON. Up to format 2 it was made into records.
+    Found = 7,
 }
 
 /// What a recording is of.

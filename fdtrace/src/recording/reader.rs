@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::{
     CHUNK_HEAD, Chunk, End, FORMAT, Header, MAGIC, PAYLOAD_MAX, checksum, earlier, layout,
 };
-use crate::model::Losses;
+use crate::model::{Losses, QueueFact};
 
 /// Gives what a recording holds, in the order in which it was written.
 pub struct Reader<R> {
@@ -22,6 +22,8 @@ pub struct Reader<R> {
 pub enum Item {
     /// A record of the ring buffer, in this version's form.
     Event(Vec<u8>),
+    /// What a look through the queues found.
+    Found(QueueFact),
     /// The name of a code address.
     Symbol {
         /// The address.
@@ -170,6 +172,9 @@ impl<R: Read> Reader<R> {
             _ if kind == Chunk::Pause as u16 => Item::Pause {
                 t_ns: number(&payload)?,
             },
+            _ if kind == Chunk::Found as u16 => {
+                Item::Found(serde_json::from_slice(&payload).map_err(unclear)?)
+            }
             _ if kind == Chunk::Losses as u16 => {
                 Item::Losses(serde_json::from_slice(&payload).map_err(unclear)?)
             }

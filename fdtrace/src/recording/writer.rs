@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use super::{Chunk, End, Header, MAGIC, checksum};
-use crate::model::Losses;
+use crate::model::{Losses, QueueFact};
 
 /// Writes chunks to `W`. What was written before the last [`Writer::pause`] is readable however
 /// the process ends.
@@ -32,6 +32,14 @@ impl<W: Write> Writer<W> {
     /// As above.
     pub fn event(&mut self, record: &[u8]) -> io::Result<()> {
         self.chunk(Chunk::Event, &[record])
+    }
+
+    /// What a look through the queues found.
+    ///
+    /// # Errors
+    /// What writing says.
+    pub fn found(&mut self, fact: &QueueFact) -> io::Result<()> {
+        self.json(Chunk::Found, fact)
     }
 
     /// The name of a code address.

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use fdtrace_common::records::{FLAG_DESCRIBED, FileSeen, Head};
-
 use super::recent::Recent;
 use crate::{
     model::{DescriptionMissing, FileDescription, Task},
-    wire::{Described, Sighting},
+    wire::{Described, List, Sight, Sighting, Stamp},
 };
 
 /// Tasks that are kept; what is still in use is told again within a second.
@@ -29,10 +27,10 @@ pub(super) struct Known {
 }
 
 /// Which hop: its list, time and thread.
-type HopKey = (u64, u64, u32);
+type HopKey = (Option<List>, u64, u32);
 
-fn key(head: &Head) -> HopKey {
-    (head.list, head.t_ns, head.tid)
+fn key(head: &Stamp) -> HopKey {
+    (head.list, head.at.ns, head.by.tid)
 }
 
 impl Default for Known {
@@ -45,7 +43,7 @@ impl Default for Known {
 }
 
 impl Known {
-    pub(super) fn note_file(&mut self, head: &Head, described: Described) {
+    pub(super) fn note_file(&mut self, head: &Stamp, described: Described) {
         self.files
             .get_or_insert(key(head), Vec::new)
             .push(described);
@@ -55,23 +53,16 @@ impl Known {
 
     /// What was told of this file of a hop, at this place in its list; `None` if that hop tells
     /// nothing of its files.
-    pub(super) fn file(
-        &self,
-        seen: &Sighting,
-        index: usize,
-        file: &FileSeen,
-    ) -> Option<Description> {
+    pub(super) fn file(&self, seen: &Sighting, index: usize, file: &Sight) -> Option<Description> {
         let told = self
             .files
-            .get(key(&seen.head))
+            .get(key(&seen.stamp))
             .map_or(&[][..], Vec::as_slice);
         let mut here = told
             .iter()
             .filter(|told| told.file != 0 && usize::from(told.index) == index)
             .peekable();
-        let is_it = |told: &&Described| {
-            told.file == file.file && (told.ino, told.dev) == (file.ino, file.dev)
-        };
+        let is_it = |told: &&Described| told.file == file.file.ptr && is_its_inode(told, file);
         if let Some(told) = here
             .clone()
             .find(is_it)
@@ -79,25 +70,25 @@ impl Known {
         {
             return Some(Ok(Arc::new(told.description.clone())));
         }
-        let why = if file.file == 0 {
+        let why = if file.file.ptr == 0 {
             DescriptionMissing::NoFile
         } else if here.peek().is_some() {
             DescriptionMissing::Changed
         } else {
             DescriptionMissing::Lost
         };
-        (seen.head.flags & FLAG_DESCRIBED != 0).then_some(Err(why))
+        seen.stamp.described.then_some(Err(why))
     }
 
     /// Lets go of what was told of a hop's files if this is the last of its records.
     pub(super) fn done_with(&mut self, seen: &Sighting) {
-        if usize::from(seen.head.first) + seen.files.len() >= usize::from(seen.head.total) {
-            self.forget_files(&seen.head);
+        if seen.is_last() {
+            self.forget_files(&seen.stamp);
         }
     }
 
     /// Lets go of what was told of a hop's files.
-    pub(super) fn forget_files(&mut self, head: &Head) {
+    pub(super) fn forget_files(&mut self, head: &Stamp) {
         self.files.remove(key(head));
     }
 
@@ -111,18 +102,22 @@ impl Known {
     }
 }
 
+fn is_its_inode(told: &Described, file: &Sight) -> bool {
+    (told.ino, told.dev) == (file.file.ino, file.file.dev)
+}
+
 /// Earlier versions did not say which file of its list a description is of: it is of the only one
 /// with that inode.
 fn without_place<'a>(
     told: &'a [Described],
     seen: &Sighting,
-    file: &FileSeen,
+    file: &Sight,
 ) -> Option<&'a Described> {
-    let is_it = |told: &&Described| told.file == 0 && (told.ino, told.dev) == (file.ino, file.dev);
+    let is_it = |told: &&Described| told.file == 0 && is_its_inode(told, file);
     let told = told.iter().find(is_it)?;
     let same = seen
         .files
         .iter()
-        .filter(|other| (other.ino, other.dev) == (file.ino, file.dev));
+        .filter(|other| (other.file.ino, other.file.dev) == (file.file.ino, file.file.dev));
     (same.count() == 1).then_some(told)
 }

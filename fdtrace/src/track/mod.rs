@@ -3,51 +3,50 @@
 //! Pure: no clock, no `/proc`, no kernel. The same events give the same transfers, live or from a
 //! recording, whatever order the CPUs' records of one message come in.
 //!
-//! A message is keyed by the address of its list while that list is alive. The address is reused
-//! right after, so an earlier hop of the same address is a new message, and nothing is ever
-//! matched by a *file's* pointer across messages.
+//! All messages that are on their way are in `messages`, an arena, each in one phase. A message is found by the
+//! address of its list while that list is alive. The address is reused right after, so an earlier hop
+//! of the same address is a new message, and nothing is ever matched by a *file's* pointer across
+//! messages.
+//!
+//! Mechanisms differ in two places. *Who sent it* is seen as the numbers are copied (`by_copy`), or
+//! guessed by a look at the queue (`by_look`). *What was installed* is seen file by file
+//! (`by_install`), or found in the receiver's table (`by_table`). What became of the rest is
+//! concluded in `conclude`.
 
-mod control;
-mod fate;
+mod by_copy;
+mod by_install;
+mod by_look;
+mod by_table;
+mod conclude;
+mod ends;
 mod found;
-mod gathering;
 mod known;
-mod looks;
+mod lists;
 mod message;
+mod messages;
 mod put_off;
 mod receives;
 mod recent;
-mod senders;
 mod sends;
-mod turns;
 mod wanted;
 
-use std::collections::VecDeque;
-
-use fdtrace_common::records::{FLAG_DESTRUCTED, Head};
-
-use fate::Called;
+use by_look::{Gathering, Senders, Turns};
+use conclude::{Called, Ended};
+use ends::complete;
 use found::LastLook;
-use gathering::Gathering;
 use known::Known;
 use message::Message;
-use put_off::PutOff;
+use messages::{Entry, Id, Key, Messages, Phase};
 use recent::Recent;
-use senders::Senders;
-use turns::Turns;
 use wanted::WantedSenders;
 
 use crate::{
-    model::{Cause, Context, Fate, FileDescription, FileIdentity, Hop, Transfer},
-    wire::{Event, Sighting},
+    model::{Fate, Transfer},
+    wire::{Event, List, Stamp},
 };
 
 /// Names the kernel function that an address lies in; the tracker itself knows no kernel.
 pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
-
-/// Messages whose sender is not certain that are kept, at most: a hook that lost its race tells
-/// within microseconds.
-const ORPHANS_MAX: usize = 64;
 
 /// Reads under way of messages without a sender that are kept, at most; the rest can only be known
 /// less well.
@@ -64,57 +63,56 @@ const FILES_MAX: usize = 131_072;
 /// once, unless it was lost.
 const PARTS_MAX: usize = 16_384;
 
-/// Whether something was lost since this record was made, with the latest loss that records tell of,
-/// and that counters do.
-fn has_lost_since(head: &Head, epoch: u64, lost_at: u64) -> bool {
-    epoch > head.epoch || lost_at >= head.t_ns
+/// Which call it is whose functions wait for the event that they are for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum CallOf {
+    List(List),
+    /// Of the thread, where there is no list.
+    Thread(u32),
 }
 
-/// Where the functions of a call wait for the record that they are for. No list is at an address as
-/// low as a thread's number.
-fn place_of_call(head: &Head) -> u64 {
-    match head.list {
-        0 => head.tid.into(),
-        list => list,
+impl CallOf {
+    fn of(stamp: &Stamp) -> Self {
+        stamp.list.map_or(Self::Thread(stamp.by.tid), Self::List)
+    }
+}
+
+/// The latest losses.
+#[derive(Clone, Copy, Default)]
+struct Lost {
+    /// CLOCK_MONOTONIC of the latest that events tell of.
+    epoch: u64,
+    /// CLOCK_MONOTONIC by which the latest that counters tell of had happened.
+    by_ns: u64,
+}
+
+impl Lost {
+    /// Whether something may have been lost since this was seen.
+    fn is_since(self, stamp: &Stamp) -> bool {
+        self.epoch > stamp.at.epoch || self.by_ns >= stamp.at.ns
     }
 }
 
 /// Follows lists from their first hop to their end.
 pub struct Tracker {
-    /// Messages whose list is alive, by its address.
-    open: Recent<u64, Message>,
-    /// What MSG_PEEK made of messages that stay, by the address of the duplicate, each with the
-    /// address of the list that it was made from.
-    peeks: Recent<u64, (u64, Message)>,
+    /// All that is on its way.
+    messages: Messages,
     /// Duplicates that have neither been attached nor detached yet, each with the address of the list
-    /// that it was made from, and the message that was there.
-    duplicates: Recent<u64, (u64, u64)>,
-    /// Messages that a thread was reading when another began to, by the first: it only peeks, unless
-    /// the second reads another message at the same address.
-    overtaken: Recent<u32, Message>,
-    /// Messages that are being received and whose list's address is another's by now, by the
-    /// reading thread, with that address.
-    returning: Recent<u32, (u64, Message)>,
-    /// Messages that were received and whose sender a look may still tell.
-    orphans: VecDeque<(Message, Head)>,
+    /// that it was made from, and the number of the message that was there.
+    duplicates: Recent<List, (List, u64)>,
     /// Senders whose lists were gone, until all their records have come.
     late: Gathering,
+    /// Who sends on which socket.
     senders: Senders,
     wanted_senders: WantedSenders,
-    /// Addresses of open messages that are being read and had no sender when that began.
-    reads_without_sender: Recent<u64, u64>,
+    /// Lists that are being read and had no sender when that began.
+    reads_without_sender: Recent<List, List>,
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
-    /// Messages that did not get into a queue, by the sending thread, until its call has returned
-    /// and says why.
-    unsent: Recent<u32, Message>,
-    /// Sends that say their own numbers, likewise.
+    /// Sends that say their own numbers, until all their records have come.
     failing: Gathering,
-    /// Sends that may come back.
-    put_off: PutOff,
-    /// In which functions a list ends, ahead of its end, by the list's address, or the thread's number
-    /// where there is no list.
-    called: Recent<u64, Vec<u64>>,
+    /// In which functions a list ends, ahead of its end.
+    called: Recent<CallOf, Vec<u64>>,
     /// Whether the end of every list is in the events.
     sees_every_end: bool,
     /// Whether what a send returned is, whose list was given back.
@@ -123,21 +121,20 @@ pub struct Tracker {
     sees_descriptions: bool,
     /// What was told of files and tasks.
     known: Known,
-    /// Socket names that came ahead of their list, by the list's address.
-    names: Recent<u64, Vec<u8>>,
+    /// Socket names that came ahead of their list.
+    names: Recent<List, String>,
     closed: Vec<Transfer>,
-    messages: u64,
+    /// Messages so far.
+    count: u64,
+    /// Transfers so far.
     transfers: u64,
     /// Messages, or parts of one, that had to leave for others before they had ended.
     forgotten: u64,
     /// CLOCK_MONOTONIC by which that had happened last.
     forgotten_at: u64,
-    /// The latest time of any record.
+    /// The latest time of any event.
     latest: u64,
-    /// The latest loss that records tell of.
-    epoch: u64,
-    /// CLOCK_MONOTONIC by which the latest loss that counters tell of had happened.
-    lost_at: u64,
+    lost: Lost,
     /// When all queues were looked through at last.
     looked_last: Option<LastLook>,
     symbolize: Symbolizer,
@@ -156,20 +153,14 @@ impl Tracker {
     pub fn with_room(files: usize, symbolize: Symbolizer) -> Self {
         let parts = files.min(PARTS_MAX);
         Self {
-            open: Recent::weighing(files, Message::weight),
-            peeks: Recent::weighing(files, |(_, peek)| peek.weight()),
+            messages: Messages::with_room(files),
             duplicates: Recent::new(parts),
-            overtaken: Recent::weighing(files, Message::weight),
-            returning: Recent::weighing(files, |(_, message)| message.weight()),
-            orphans: VecDeque::new(),
             late: Gathering::default(),
             senders: Senders::default(),
             wanted_senders: WantedSenders::default(),
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
-            unsent: Recent::weighing(files, Message::weight),
             failing: Gathering::default(),
-            put_off: PutOff::default(),
             called: Recent::new(parts),
             sees_every_end: true,
             sees_failed_sends: false,
@@ -177,13 +168,12 @@ impl Tracker {
             known: Known::default(),
             names: Recent::new(parts),
             closed: Vec::new(),
-            messages: 0,
+            count: 0,
             transfers: 0,
             forgotten: 0,
             forgotten_at: 0,
             latest: 0,
-            epoch: 0,
-            lost_at: 0,
+            lost: Lost::default(),
             looked_last: None,
             symbolize,
         }
@@ -220,48 +210,60 @@ impl Tracker {
     }
 
     /// Takes in one event.
-    pub fn apply(&mut self, mut event: Event) {
-        let head = event.head_mut();
-        self.latest = self.latest.max(head.t_ns);
-        self.epoch = self.epoch.max(head.epoch);
-        if head.t_ns > self.forgotten_at {
+    pub fn apply(&mut self, event: impl Into<Event>) {
+        let mut event = event.into();
+        let at = &mut event.stamp_mut().at;
+        self.latest = self.latest.max(at.ns);
+        self.lost.epoch = self.lost.epoch.max(at.epoch);
+        if at.ns > self.forgotten_at {
             // What was forgotten is as good as lost: nothing is proved across that moment.
-            head.epoch = head.epoch.max(self.forgotten_at);
+            at.epoch = at.epoch.max(self.forgotten_at);
         }
-        match event {
-            Event::SocketNamed { head, name } => {
-                self.names.insert(head.list, name);
-            }
-            Event::FileDescribed { head, described } => self.known.note_file(&head, described),
-            Event::TaskDescribed { head, task } => self.known.note_task(head.tid, task),
-            Event::ListCopied(seen) => {
-                self.take_up(&seen);
-                self.end_unsent_before(&seen.head);
-                self.sent(Hop::Copy, &seen);
-            }
-            Event::ListAttached(seen) => self.attached(&seen),
-            Event::ListQueued(seen) => self.queued(&seen),
-            Event::ListFound(seen) => self.found(&seen),
-            Event::ListFoundLast(seen) => self.found_last(&seen),
-            Event::QueuesRead(head) => self.looked_through(&head),
-            Event::ListDequeued(seen) => self.dequeued(&seen),
-            Event::ListDuplicated(seen) => self.duplicated(&seen),
-            Event::ListDetached(seen) => self.detached(&seen),
-            Event::FileReceived(seen) => self.received(Hop::Receive, &seen),
-            Event::FdInstalled(seen) => self.received(Hop::Install, &seen),
-            Event::ReceiveReturned(seen) => self.returned(seen),
-            Event::Called { head, addresses } => {
-                self.called.insert(place_of_call(&head), addresses);
-            }
-            Event::SenderWanted(head) => {
-                self.senders.note_unread(&head);
-                self.wanted_senders.note(&head);
-            }
-            Event::SendReturned(seen) => self.send_returned(&seen),
-            Event::ListReleased(seen) => self.released(&seen),
-            Event::ListDestroyed(seen) => self.destroyed(&seen),
-        }
+        self.take_in(event);
         self.forget_excess();
+    }
+
+    fn take_in(&mut self, mut event: Event) {
+        let list = event.stamp_mut().list;
+        match (event, list) {
+            (Event::FileDescribed { of, described }, _) => self.known.note_file(&of, described),
+            (Event::TaskDescribed { of, task }, _) => self.known.note_task(of.by.tid, task),
+            (Event::QueuesRead { of, every }, _) => self.looked_through(of.at.ns, every),
+            (Event::Called { of, addresses }, _) => self.called.insert(CallOf::of(&of), addresses),
+            (Event::SenderWanted(of), _) => {
+                self.senders.note_unread(&of);
+                self.wanted_senders.note(&of);
+            }
+            (Event::ListQueued(seen, look), _) => self.queued(&seen, look),
+            (Event::SendReturned(seen, returned), _) => self.send_returned(&seen, &returned),
+            (Event::SocketNamed { name, .. }, Some(list)) => self.names.insert(list, name),
+            (Event::ListCopied(seen), Some(list)) => self.copied(list, &seen),
+            (Event::ListAttached(seen, from), Some(list)) => self.attached(list, &seen, from),
+            (Event::ListFound(seen, occasion), Some(list)) => self.found(list, &seen, occasion),
+            (Event::ListDequeued(seen), Some(list)) => self.dequeued(list, &seen),
+            (Event::ListDuplicated(seen, Some(from)), Some(list)) => {
+                self.duplicated(list, &seen, from);
+            }
+            (Event::ListDetached(seen, room), Some(list)) => self.detached(list, &seen, room),
+            (Event::FileReceived(seen), Some(list)) => self.received(list, &seen),
+            (Event::FdInstalled(seen, outcome), Some(list)) => {
+                self.installed(list, &seen, outcome);
+            }
+            (Event::ReceiveReturned(seen, returned), Some(list)) => {
+                self.returned(list, seen, &returned);
+            }
+            (Event::ListReleased(seen, given), Some(list)) => self.released(list, &seen, &given),
+            (
+                Event::ListDestroyed {
+                    seen,
+                    freed_by,
+                    is_late,
+                },
+                Some(list),
+            ) => self.destroyed(list, &seen, freed_by, is_late),
+            // Of a list that it does not name: the kernel half makes none.
+            (_, None) | (Event::ListDuplicated(_, None), _) => {}
+        }
     }
 
     /// Messages, or parts of one, that had to leave before they had ended, because more were on
@@ -277,42 +279,10 @@ impl Tracker {
         self.forgotten_at
     }
 
-    /// Lets go of what came first where there is too much. What it was part of can only be known
-    /// less well for it.
-    fn forget_excess(&mut self) {
-        let before = self.forgotten;
-        while let Some(message) = self
-            .open
-            .excess()
-            .or_else(|| self.returning.excess().map(|(_, message)| message))
-        {
-            self.forgotten += 1;
-            self.close_unseen(&message, Fate::Unknown);
-        }
-        while let Some((_, peek)) = self.peeks.excess() {
-            self.forgotten += 1;
-            self.end_peek(&peek);
-        }
-        while self.overtaken.excess().is_some() {
-            self.forgotten += 1;
-        }
-        while let Some(message) = self.unsent.excess() {
-            self.forgotten += 1;
-            self.close_unreturned(message);
-        }
-        while let Some(message) = self.put_off_excess() {
-            self.forgotten += 1;
-            self.close_unseen(&message, Fate::Unknown);
-        }
-        while self.duplicates.excess().is_some()
-            || self.called.excess().is_some()
-            || self.names.excess().is_some()
-        {
-            self.forgotten += 1;
-        }
-        if self.forgotten > before {
-            self.forgotten_at = self.latest;
-        }
+    /// The number of the next message.
+    fn next_number(&mut self) -> u64 {
+        self.count += 1;
+        self.count
     }
 
     /// Hands over the transfers that have ended since the last call.
@@ -320,27 +290,35 @@ impl Tracker {
         std::mem::take(&mut self.closed)
     }
 
+    /// Every event up to `t_ns` has come: ends what waits for one that would have come by then. Returns
+    /// whether anything has ended for that.
+    pub fn settle(&mut self, t_ns: u64) -> bool {
+        let closed = self.closed.len();
+        self.settle_senders(t_ns);
+        self.give_up_passed(t_ns);
+        self.closed.len() > closed
+    }
+
     /// Whether a look through the queues would tell which messages are still there since before `t_ns`.
     #[must_use]
     pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
-        let mut open = self.open.values();
-        open.any(|message| {
-            message.is_overdue(t_ns)
-                && !(self.sees_every_end && message.is_seen_since(self.epoch, self.lost_at))
+        let mut listed = self.messages.listed();
+        listed.any(|message| {
+            message.is_overdue(t_ns) && !(self.sees_every_end && message.is_seen_since(self.lost))
         })
     }
 
     /// The transfers that are in a queue since before `t_ns` and have not been told of by this yet.
     /// They go on, and end as others do.
     pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
-        let (epoch, lost_at, sees_every_end) = (self.epoch, self.lost_at, self.sees_every_end);
+        let (lost, sees_every_end) = (self.lost, self.sees_every_end);
         // What left its queue may be among what was lost, or have no hook.
         let is_there = |message: &Message| {
-            message.still_there || sees_every_end && message.is_seen_since(epoch, lost_at)
+            message.still_there || sees_every_end && message.is_seen_since(lost)
         };
         let mut overdue: Vec<&mut Message> = self
-            .open
-            .values_mut()
+            .messages
+            .listed_mut()
             .filter_map(|message| message.becomes_overdue(t_ns).then_some(message))
             .filter(|message| is_there(message))
             .collect();
@@ -364,12 +342,7 @@ impl Tracker {
 
     /// Notes that something was lost by `t_ns`, as counters tell: not every loss is in a record.
     pub fn note_loss(&mut self, t_ns: u64) {
-        self.lost_at = self.lost_at.max(t_ns);
-    }
-
-    /// Whether something may have been lost since this record was made.
-    fn has_lost_since(&self, head: &Head) -> bool {
-        has_lost_since(head, self.epoch, self.lost_at)
+        self.lost.by_ns = self.lost.by_ns.max(t_ns);
     }
 
     /// Closes every message that is still open. One is `queued` if it was in its queue when all were
@@ -377,312 +350,16 @@ impl Tracker {
     /// can have gone unseen. Of others it is not known what became of them.
     pub fn close_open(&mut self) {
         self.close_open_where(|_| true);
+        self.messages.take_all(|_| true);
         self.late.clear();
         self.failing.clear();
         self.called.clear();
-        self.peeks.clear();
-        self.overtaken.clear();
         self.duplicates.clear();
         self.names.clear();
     }
 
-    /// Closes the open messages in which one of these processes had a part, likewise.
+    /// Closes the open messages in which one of these processes had a part.
     pub fn close_open_of(&mut self, is_one: impl Fn(u32) -> bool) {
         self.close_open_where(|message| message.pids().any(&is_one));
-    }
-
-    fn close_open_where(&mut self, is_meant: impl Fn(&Message) -> bool) {
-        let orphans = std::mem::take(&mut self.orphans);
-        let (meant, others): (VecDeque<_>, _) = orphans
-            .into_iter()
-            .partition(|(message, _)| is_meant(message));
-        self.orphans = others;
-        for (message, last) in meant {
-            self.end_settled(message, &last);
-        }
-        let returning = self.returning.extract(|(_, message)| is_meant(message));
-        let mut open: Vec<Message> = returning.into_iter().map(|(_, message)| message).collect();
-        open.extend(self.open.extract(&is_meant));
-        open.sort_by_key(|message| message.id);
-        for message in open {
-            let otherwise = match self.is_queued(&message) {
-                true => Fate::Queued,
-                false => Fate::Unknown,
-            };
-            self.close_unseen(&message, otherwise);
-        }
-        let mut unsent = self.unsent.extract(&is_meant);
-        unsent.sort_by_key(|message| message.id);
-        for message in unsent {
-            self.close_unreturned(message);
-        }
-        self.give_up_put_off(is_meant);
-    }
-
-    fn open_message(&mut self, head: &Head) -> &mut Message {
-        let messages = &mut self.messages;
-        // A record that is older than the last forgetting may be what is left of a message that is
-        // gone.
-        let is_rest = head.t_ns <= self.forgotten_at;
-        self.open.get_or_insert(head.list, || {
-            *messages += 1;
-            let mut message = Message::new(*messages, head.count);
-            if is_rest {
-                message.doubt();
-            }
-            message
-        })
-    }
-
-    /// Joins what was told of the files at this hop to the message.
-    fn describe(&mut self, seen: &Sighting) {
-        if let Some(message) = self.open.get_mut(seen.head.list) {
-            message.describe(&self.known, seen);
-        }
-        self.known.done_with(seen);
-    }
-
-    /// Makes room for another message at this list's address.
-    ///
-    /// Where installs are looked for in the receiver's table, that is after the list was freed: its
-    /// address may be queued anew before the receive has returned. The message then waits for its
-    /// reader. Otherwise its end went unseen.
-    fn retire(&mut self, list: u64) {
-        let Some(stale) = self.open.remove(list) else {
-            return;
-        };
-        match stale.reader() {
-            Some(tid) => {
-                self.end_waiting(tid);
-                self.returning.insert(tid, (list, stale));
-            }
-            None => self.close_unseen(&stale, Fate::Unknown),
-        }
-    }
-
-    /// Likewise if the list at this address has other files by now.
-    fn retire_unless_of(&mut self, seen: &Sighting) {
-        let list = seen.head.list;
-        if self
-            .open
-            .get(list)
-            .is_some_and(|message| message.shares_nothing_with(seen))
-        {
-            self.retire(list);
-        }
-    }
-
-    /// Ends a message whose end went unseen. What was installed is delivered all the same.
-    fn close_unseen(&mut self, message: &Message, otherwise: Fate) {
-        self.close(message, |index| {
-            let installed = message.is_installed(index);
-            (
-                if installed {
-                    Fate::Delivered
-                } else {
-                    otherwise
-                },
-                None,
-            )
-        });
-    }
-
-    /// A hop on the sender's side. These come once and in order, so one that does not fit the
-    /// message that is open at this address begins another.
-    fn sent(&mut self, hop: Hop, seen: &Sighting) {
-        let head = &seen.head;
-        self.make_way_for(seen);
-        let fits = self.open.get(head.list).is_none_or(|message| {
-            message.same_sighting(hop, head)
-                || message.latest_hop().is_none_or(|latest| latest < hop)
-                // The sender's look at the queue may come after the receiver's at the skb.
-                || (hop == Hop::Queue
-                    && message.is_read_before_queue(head)
-                    && !message.shares_nothing_with(seen))
-        });
-        let mut doubtful = false;
-        if !fits {
-            doubtful = self.open.get(head.list).is_some_and(Message::is_doubtful);
-            self.retire(head.list);
-        }
-        let message = self.open_message(head);
-        if doubtful {
-            message.doubt();
-        }
-        message.record(hop, seen);
-    }
-
-    fn attached(&mut self, seen: &Sighting) {
-        self.duplicates.remove(seen.head.list);
-        self.move_to_duplicate(seen);
-        self.sent(Hop::Attach, seen);
-    }
-
-    /// The skb has a duplicate of the sender's list: from here on the message is that.
-    fn move_to_duplicate(&mut self, seen: &Sighting) {
-        let Head { list, origin, .. } = seen.head;
-        if origin != 0
-            && origin != list
-            && let Some(message) = self.open.remove(origin)
-        {
-            self.make_way_for(seen);
-            self.retire(list);
-            self.open.insert(list, message);
-        }
-    }
-
-    /// A list was duplicated: by its sender for the skb, or by a peek, which leaves the message where
-    /// it is. What was not seen at that address is of no message that is there later.
-    fn duplicated(&mut self, seen: &Sighting) {
-        let Head {
-            list, origin, tid, ..
-        } = seen.head;
-        let Some(message) = self.open.get_mut(origin) else {
-            return;
-        };
-        if message.is_being_sent_by(tid) {
-            self.move_to_duplicate(seen);
-            return;
-        }
-        message.note_peek(&seen.head);
-        self.duplicates.insert(list, (origin, message.id));
-    }
-
-    /// What the duplicate at `list` was made of, unless another message is there by now.
-    fn take_origin(&mut self, list: u64) -> Option<u64> {
-        let (origin, id) = self.duplicates.remove(list)?;
-        let is_it = |message: &Message| message.id == id;
-        self.open.get(origin).is_some_and(is_it).then_some(origin)
-    }
-
-    /// A call is done with a list.
-    fn released(&mut self, seen: &Sighting) {
-        let list = seen.head.list;
-        if let Some((_, peek)) = self.peeks.get_mut(list) {
-            if peek.is_last_of_sighting(seen)
-                && let Some((origin, peek)) = self.peeks.remove(list)
-            {
-                let called = self.called_at(&seen.head);
-                self.end_peek_with(&peek, &seen.head, &called);
-                self.put_back(origin);
-            }
-            return;
-        }
-        if let Some(origin) = self.take_origin(list) {
-            // Peeked at by a call that took no descriptors.
-            let called = self.called_at(&seen.head);
-            if let Some(peek) = self.open.get(origin).cloned() {
-                self.end_peek_with(&peek, &seen.head, &called);
-            }
-            self.put_back(origin);
-            return;
-        }
-        self.retire_unless_of(seen);
-        let Some(message) = self.open.get_mut(list) else {
-            // A sender's own list, after the skb got a duplicate.
-            return;
-        };
-        message.record(Hop::End, seen);
-        message.describe(&self.known, seen);
-        self.known.done_with(seen);
-        if !message.is_last_of_sighting(seen) {
-            return;
-        }
-        let Some(message) = self.open.remove(list) else {
-            return;
-        };
-        let called = self.called_at(&seen.head);
-        if message.is_being_received() {
-            self.end_receive_in(&message, &seen.head, &called);
-        } else if message.was_queued() {
-            // Without such a function it may have been read and installed: the kernel skips programs
-            // on a CPU where a task was preempted in them.
-            let ended = called.given_back().unwrap_or((Fate::Unknown, None));
-            self.close(&message, |_| ended);
-        } else {
-            self.unsent.insert(seen.head.tid, message);
-        }
-    }
-
-    fn destroyed(&mut self, seen: &Sighting) {
-        let head = seen.head;
-        if head.flags & FLAG_DESTRUCTED != 0 && !self.open.contains(head.list) {
-            // Told by the hook on its freeing, or older than the trace.
-            self.called.remove(head.list);
-            self.known.done_with(seen);
-            return;
-        }
-        self.retire_unless_of(seen);
-        self.open_message(&head).record(Hop::End, seen);
-        self.describe(seen);
-        let is_last = |message: &Message| message.is_last_of_sighting(seen);
-        if !self.open.get(head.list).is_some_and(is_last) {
-            return;
-        }
-        let called = self.called_at(&head);
-        let Some(mut message) = self.open.remove(head.list) else {
-            return;
-        };
-        if !message.was_queued() && called.by_sender() {
-            // What the call returns says why.
-            message.given_up = true;
-            self.unsent.insert(head.tid, message);
-        } else {
-            self.close(&message, |_| called.destroyed());
-        }
-    }
-
-    /// The functions in which the list of this record ends.
-    fn called_at(&mut self, head: &Head) -> Called {
-        let addresses = self.called.remove(place_of_call(head)).unwrap_or_default();
-        if addresses.is_empty() && head.location != 0 {
-            return Called::by((self.symbolize)(head.location));
-        }
-        self.named(addresses)
-    }
-
-    fn named(&self, addresses: Vec<u64>) -> Called {
-        let addresses = addresses.into_iter();
-        Called::new(addresses.filter_map(|address| (self.symbolize)(address)))
-    }
-
-    fn close(&mut self, message: &Message, fate: impl Fn(usize) -> (Fate, Option<Cause>)) {
-        let mut transfers = message.transfers(|index| Some(fate(index)));
-        self.want_possibly_wanted(message, &mut transfers);
-        self.number_and_push(transfers);
-    }
-
-    /// What was sent by nobody knows whom may be a wanted sender's.
-    fn want_possibly_wanted(&self, message: &Message, transfers: &mut [Transfer]) {
-        for transfer in transfers {
-            transfer.wanted |= transfer.sender.is_none()
-                && transfer.found_ns.is_none()
-                && self.wanted_senders.may_have_sent(message);
-        }
-    }
-
-    fn number_and_push(&mut self, transfers: Vec<Transfer>) {
-        for mut transfer in transfers {
-            self.transfers += 1;
-            transfer.id = self.transfers;
-            complete(
-                &mut transfer.context,
-                &transfer.file,
-                self.sees_descriptions,
-            );
-            self.closed.push(transfer);
-        }
-    }
-}
-
-/// Says what a file is where the hops themselves show it, and nothing of what is missing where nobody
-/// asked for it.
-fn complete(context: &mut Context, file: &FileIdentity, sees_descriptions: bool) {
-    if !sees_descriptions {
-        context.missing = None;
-    } else if context.file.is_none()
-        && let Some(shown) = FileDescription::of_identity(file)
-    {
-        (context.file, context.missing) = (Some(shown.into()), None);
     }
 }

@@ -6,134 +6,84 @@
 //! same send, or one that its program repeated, and nothing has failed. A send that does not come
 //! back has not been queued, and that is all that is known of it.
 
-use fdtrace_common::records::{FileSeen, Head};
-
-use super::{
-    Tracker,
-    message::Message,
-    recent::Recent,
-    senders::{PREEMPTED_MAX_NS, is_one_file},
-};
+use super::{Key, Message, Phase, Tracker, by_look::PREEMPTED_MAX_NS, messages::Entry};
 use crate::{
     model::{CauseMissing, Fate},
-    wire::Sighting,
+    wire::{Fd, Sight, Sighting, Sock, Stamp},
 };
 
-/// Files of such sends that are kept, at most, each send counting as one more.
-const FILES_MAX: usize = 16_384;
-
-/// Sends that may come back.
-pub(super) struct PutOff {
-    /// What signals interrupted, by thread.
-    interrupted: Recent<u32, Waiting>,
-    /// What io_uring put off. The process is what the threads have in common that may try again.
-    by_uring: Recent<(u32, u64, i32), Waiting>,
-}
-
-struct Waiting {
-    message: Message,
-    last: Head,
-    /// When the thread was seen with another send, which may be a signal handler's.
-    passed_ns: Option<u64>,
-}
-
-impl Default for PutOff {
-    fn default() -> Self {
-        Self {
-            interrupted: Recent::weighing(FILES_MAX, |waiting| waiting.message.weight()),
-            by_uring: Recent::weighing(FILES_MAX, |waiting| waiting.message.weight()),
-        }
-    }
-}
-
-impl Waiting {
-    fn is(&self, head: &Head, files: &[FileSeen]) -> bool {
-        self.last.pid == head.pid && self.message.was_passed_as(head, files)
-    }
-}
+/// A handler that runs for longer than this is taken for the program going on.
+const HANDLER_MAX_NS: u64 = PREEMPTED_MAX_NS;
 
 impl Tracker {
-    /// Keeps a send that `last` says has been put off.
-    pub(super) fn put_off(&mut self, message: Message, last: &Head, in_uring: bool) {
-        let first = message.first_passed();
-        let waiting = Waiting {
-            message,
+    /// Keeps a send that `last` says has been put off: by thread what a signal interrupted; by process,
+    /// socket and number what io_uring put off, as any of its threads may try again.
+    pub(super) fn put_off(&mut self, message: Message, last: &Stamp, in_uring: bool) {
+        let key = match message.first_passed() {
+            Some((sock, fd)) if in_uring => Key::Uring(last.by.pid, sock, fd),
+            _ => Key::Interrupted(last.by.tid),
+        };
+        let phase = Phase::PutOff {
+            key,
             last: *last,
             passed_ns: None,
         };
-        let before = match first {
-            Some((sock, fd)) if in_uring => {
-                let key = (last.pid, sock, fd);
-                let before = self.put_off.by_uring.remove(key);
-                self.put_off.by_uring.insert(key, waiting);
-                before
-            }
-            _ => {
-                let before = self.put_off.interrupted.remove(last.tid);
-                self.put_off.interrupted.insert(last.tid, waiting);
-                before
-            }
-        };
-        if let Some(before) = before {
-            self.give_up(before);
-        }
-    }
-
-    /// Takes out what came first, if there is too much of it: it may come back unnoticed.
-    pub(super) fn put_off_excess(&mut self) -> Option<Message> {
-        let interrupted = self.put_off.interrupted.excess();
-        let excess = interrupted.or_else(|| self.put_off.by_uring.excess());
-        excess.map(|waiting| waiting.message)
+        self.begin(message, phase);
     }
 
     /// A send was seen: if it is one that was put off, that has not ended but goes on.
     pub(super) fn take_up(&mut self, seen: &Sighting) {
-        let (head, files) = (&seen.head, seen.files.as_slice());
-        let (Some(first), 0) = (files.first(), head.first) else {
+        let head = &seen.stamp;
+        let (Some(first), 0) = (seen.files.first(), seen.first) else {
             return;
         };
-        if let Some(waiting) = self.put_off.interrupted.get_mut(head.tid) {
-            if waiting.is(head, files) {
-                self.put_off.interrupted.remove(head.tid);
+        let keys = [
+            Key::Interrupted(head.by.tid),
+            Key::Uring(head.by.pid, head.ends.sender, first.fd),
+        ];
+        for key in keys {
+            let Some(Entry { message, phase }) = self.messages.entry_mut(key) else {
+                continue;
+            };
+            let Phase::PutOff {
+                last, passed_ns, ..
+            } = phase
+            else {
+                continue;
+            };
+            if last.by.pid == head.by.pid && message.was_passed_as(head, &seen.files) {
+                self.messages.take(key);
                 return;
             }
-            waiting.passed_ns.get_or_insert(head.t_ns);
-        }
-        let key = (head.pid, head.sender_sock, first.fd);
-        let comes_back = |waiting: &Waiting| waiting.is(head, files);
-        if self.put_off.by_uring.get(key).is_some_and(comes_back) {
-            self.put_off.by_uring.remove(key);
+            passed_ns.get_or_insert(head.at.ns);
         }
     }
 
-    /// Ends what has not come back though its thread has gone on since, and no signal handler takes
+    /// Ends what has not come back by `t_ns` though its thread has gone on, and no signal handler takes
     /// that long.
-    pub(super) fn give_up_passed(&mut self, until: u64) {
-        let is_over = |waiting: &Waiting| waiting.passed_ns.is_some_and(|t_ns| t_ns < until);
-        if self.put_off.interrupted.values().any(is_over) {
-            for waiting in self.put_off.interrupted.extract(is_over) {
-                self.give_up(waiting);
+    pub(super) fn give_up_passed(&mut self, t_ns: u64) {
+        let until = t_ns.saturating_sub(HANDLER_MAX_NS);
+        let is_over = |entry: &Entry| match entry.phase {
+            Phase::PutOff {
+                key: Key::Interrupted(_),
+                passed_ns,
+                ..
+            } => passed_ns.is_some_and(|passed_ns| passed_ns < until),
+            _ => false,
+        };
+        if self.messages.any(is_over) {
+            for Entry { message, phase } in self.messages.take_all(is_over) {
+                if let Phase::PutOff { last, .. } = phase {
+                    self.give_up(message, &last);
+                }
             }
         }
     }
 
-    /// Ends all of whose messages this is true.
-    pub(super) fn give_up_put_off(&mut self, is_meant: impl Fn(&Message) -> bool) {
-        let is_meant = |waiting: &Waiting| is_meant(&waiting.message);
-        let mut waiting = self.put_off.interrupted.extract(is_meant);
-        waiting.extend(self.put_off.by_uring.extract(is_meant));
-        waiting.sort_by_key(|waiting| waiting.message.id);
-        for waiting in waiting {
-            self.give_up(waiting);
-        }
-    }
-
-    fn give_up(&mut self, waiting: Waiting) {
-        let Waiting {
-            mut message, last, ..
-        } = waiting;
+    /// Ends a send that has not come back since `last`.
+    pub(super) fn give_up(&mut self, mut message: Message, last: &Stamp) {
         // What is lost may be its return.
-        let fate = match self.has_lost_since(&last) {
+        let fate = match self.lost.is_since(last) {
             true => Fate::Unknown,
             false => Fate::Failed,
         };
@@ -144,24 +94,21 @@ impl Tracker {
 
 impl Message {
     /// The socket that it was sent on, and the first of the numbers.
-    fn first_passed(&self) -> Option<(u64, i32)> {
+    fn first_passed(&self) -> Option<(Option<Sock>, Option<Fd>)> {
         let (head, files) = self.passed()?;
-        Some((head.sender_sock, files.first()?.fd))
+        Some((head.ends.sender, files.first()?.fd))
     }
 
     /// Whether a send of these files, which may be the first of more, is of this message.
-    fn was_passed_as(&self, head: &Head, files: &[FileSeen]) -> bool {
+    fn was_passed_as(&self, head: &Stamp, files: &[Sight]) -> bool {
         let Some((passed, its_files)) = self.passed() else {
             return false;
         };
-        (passed.sender_sock, passed.count) == (head.sender_sock, head.count)
+        (passed.ends.sender, passed.count) == (head.ends.sender, head.count)
             && files.len() <= its_files.len()
             && its_files
                 .iter()
                 .zip(files)
-                .all(|(one, two)| one.fd == two.fd && is_one_file(one, two))
+                .all(|(one, two)| one.fd == two.fd && one.is_of(two))
     }
 }
-
-/// A handler that runs for longer than this is taken for the program going on.
-pub(super) const HANDLER_MAX_NS: u64 = PREEMPTED_MAX_NS;

@@ -44,10 +44,6 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
         self.values.get(&key).map(|(_, value)| value)
     }
 
-    pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        self.values.get_mut(&key).map(|(_, value)| value)
-    }
-
     pub(super) fn contains(&self, key: K) -> bool {
         self.values.contains_key(&key)
     }
@@ -86,25 +82,6 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
 
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.values.values().map(|(_, value)| value)
-    }
-
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.values.values_mut().map(|(_, value)| value)
-    }
-
-    /// Takes out all values of which this is true, in the order in which they came.
-    pub(super) fn extract(&mut self, is_meant: impl Fn(&V) -> bool) -> Vec<V> {
-        let mut meant: Vec<(u64, K)> = self
-            .values
-            .iter()
-            .filter(|(_, (_, value))| is_meant(value))
-            .map(|(key, (came, _))| (*came, *key))
-            .collect();
-        meant.sort_unstable_by_key(|(came, _)| *came);
-        meant
-            .into_iter()
-            .filter_map(|(_, key)| self.remove(key))
-            .collect()
     }
 
     pub(super) fn clear(&mut self) {
@@ -150,7 +127,7 @@ mod tests {
         assert_eq!(map.excess(), Some(10));
         assert_eq!(map.excess(), Some(20));
         assert_eq!(map.excess(), None);
-        assert_eq!(map.extract(|_| true), [30, 40, 1]);
+        assert_eq!([3, 4, 0].map(|key| map.remove(key)), [30, 40, 1].map(Some));
         assert_eq!((map.weight, map.get(3)), (0, None));
     }
 

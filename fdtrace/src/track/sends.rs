@@ -1,80 +1,88 @@
 //! Sends whose list did not get into a queue. Its end is seen before the call returns, and only
 //! what that returns says why.
 
-use fdtrace_common::records::Head;
-
-use super::{Tracker, fate, message::Message};
+use super::{
+    CallOf, Key, Message, Tracker,
+    conclude::{is_put_off, of_send},
+};
 use crate::{
     model::{CauseMissing, Fate, Hop},
-    wire::Sighting,
+    wire::{SendReturn, Sighting, Stamp},
 };
 
 impl Tracker {
     /// A send returned.
-    pub(super) fn send_returned(&mut self, seen: &Sighting) {
-        if seen.head.origin == 0 {
-            self.failed_by_itself(seen);
+    pub(super) fn send_returned(&mut self, seen: &Sighting, returned: &SendReturn) {
+        let Some(copied_ns) = returned.copied_ns else {
+            self.failed_by_itself(seen, returned);
             return;
-        }
-        let head = &seen.head;
-        let called = self.called_at(&Head { list: 0, ..*head });
-        let is_its = |message: &Message| message.is_copied_at(head.origin);
-        if self.unsent.get(head.tid).is_some_and(is_its)
-            && let Some(message) = self.unsent.remove(head.tid)
+        };
+        let head = &seen.stamp;
+        let called = self.called_at(CallOf::Thread(head.by.tid), None);
+        let is_its = |message: &Message| message.is_copied_at(copied_ns);
+        let key = Key::Send(head.by.tid);
+        if self.messages.get(key).is_some_and(is_its)
+            && let Some(entry) = self.messages.take(key)
         {
-            if fate::is_put_off(head.result, &called) {
+            let message = entry.message;
+            if is_put_off(returned.result, &called) {
                 self.put_off(message, head, called.in_uring());
                 return;
             }
             let attached = message.has(Hop::Attach);
-            let ended = fate::of_send(head, attached, message.count());
+            let ended = of_send(returned, attached, message.count());
             self.close(&message, |_| ended);
         }
     }
 
     /// A send that says its own numbers: it never had a list, or nothing saw it.
-    fn failed_by_itself(&mut self, seen: &Sighting) {
+    fn failed_by_itself(&mut self, seen: &Sighting, returned: &SendReturn) {
         self.take_up(seen);
-        let Some(sender) = self.failing.add(seen) else {
+        let Some(sender) = self.failing.add(seen, 0) else {
             return;
         };
-        let head = sender.head;
-        let called = self.called_at(&head);
+        let head = sender.stamp;
+        let called = self.called_at(CallOf::of(&head), None);
         if called.in_uring() {
             // The numbers are of the call that this ran inside of.
             return;
         }
         // If an skb with the list has been seen, that was all of it: its sender is here.
-        let attached = self
-            .unsent
-            .get(head.tid)
-            .is_some_and(|message| message.sending_thread().is_none());
+        let key = Key::Send(head.by.tid);
+        let unsent = self.messages.get(key);
+        let attached = unsent.is_some_and(|message| message.sending_thread().is_none());
         if attached {
-            self.unsent.remove(head.tid);
+            self.messages.take(key);
         } else {
             self.end_unsent_before(&head);
         }
-        self.messages += 1;
-        let mut message = Message::unsent(self.messages, sender);
-        message.describe_all(&self.known, head);
+        let mut message = Message::unsent(self.next_number(), sender);
+        message.describe_all(
+            &self.known,
+            &Sighting {
+                stamp: head,
+                first: 0,
+                total: 0,
+                files: Vec::new(),
+            },
+        );
         self.known.forget_files(&head);
-        if fate::is_put_off(head.result, &called) {
+        if is_put_off(returned.result, &called) {
             self.put_off(message, &head, false);
             return;
         }
-        let ended = fate::of_send(&head, attached, head.count);
+        let ended = of_send(returned, attached, head.count);
         self.close(&message, |_| ended);
     }
 
     /// A thread that sends anew is done with the send before, whose return went unseen.
-    pub(super) fn end_unsent_before(&mut self, head: &Head) {
-        if self
-            .unsent
-            .get(head.tid)
-            .is_some_and(|message| !message.is_copied_at(head.t_ns))
-            && let Some(message) = self.unsent.remove(head.tid)
+    pub(super) fn end_unsent_before(&mut self, head: &Stamp) {
+        let key = Key::Send(head.by.tid);
+        let is_before = |message: &Message| !message.is_copied_at(head.at.ns);
+        if self.messages.get(key).is_some_and(is_before)
+            && let Some(entry) = self.messages.take(key)
         {
-            self.close_unreturned(message);
+            self.close_unreturned(entry.message);
         }
     }
 

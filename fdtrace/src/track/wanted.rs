@@ -3,9 +3,8 @@
 //! A message that nobody's look was for may be of any of those who send on its socket. If a task is
 //! among them that the filter wants, it may be that one's, and is shown for it.
 
-use fdtrace_common::records::{FLAG_WANTED, Head};
-
 use super::{message::Message, recent::Recent};
+use crate::wire::Stamp;
 
 /// Sockets that are remembered.
 const REMEMBERED: usize = 16_384;
@@ -28,15 +27,17 @@ impl Default for WantedSenders {
 
 impl WantedSenders {
     /// Notes a send, by the task of this record.
-    pub(super) fn note(&mut self, head: &Head) {
-        if head.flags & FLAG_WANTED == 0 {
+    pub(super) fn note(&mut self, head: &Stamp) {
+        if !head.by.wanted {
             return;
         }
-        self.from.insert(head.sender_ino, ());
-        self.to.insert(head.receiver_ino, ());
-        for sockets in [&mut self.from, &mut self.to] {
-            // One that has no number, being closed or not accepted yet, could be any.
-            sockets.remove(0);
+        // One that has no number, being closed or not accepted yet, could be any.
+        let ends = &head.ends;
+        for (sockets, ino) in [
+            (&mut self.from, ends.sender_ino),
+            (&mut self.to, ends.receiver_ino),
+        ] {
+            ino.into_iter().for_each(|ino| sockets.insert(ino, ()));
             while sockets.excess().is_some() {}
         }
     }

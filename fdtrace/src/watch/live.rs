@@ -5,7 +5,11 @@ use std::{fs::File, future::pending, io, rc::Rc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
-    Ended, Pipeline, Session, Took, command::Running, found::Found, looks, recorder::Recorder,
+    Ended, Pipeline, Session, Took,
+    command::Running,
+    found::{Found, Told},
+    looks,
+    recorder::Recorder,
     with_causes,
 };
 use crate::{
@@ -236,12 +240,12 @@ impl Live {
             // What cannot be looked for is not told of.
             && let Ok(mut found) = looks::overdue(&mut self.parts.tracer, &self.pipeline)
         {
-            for record in found.take() {
-                self.pipeline.record(&record, &mut |_| ());
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.record(&record).map_err(LiveError::Recording)?;
-                }
+            let hear = &mut |_: &Event| ();
+            let mut intake = Intake::new(&mut self.pipeline, self.recorder.as_mut(), hear);
+            for told in found.take() {
+                intake.told(told);
             }
+            intake.written.map_err(LiveError::Recording)?;
         }
         let mut batch = self.pipeline.take_judged();
         let overdue = self.pipeline.take_overdue(now);
@@ -260,41 +264,19 @@ impl Live {
     /// # Errors
     /// [`LiveError::Recording`] if the recording cannot be written.
     pub fn take_in(&mut self, hear: &mut dyn FnMut(&Event)) -> Result<bool, LiveError> {
-        let Self {
-            parts: Parts { tracer, found, .. },
-            pipeline,
-            recorder,
-            ..
-        } = self;
-        let mut written = Ok(());
-        let mut any = false;
-        let mut take = |record: &[u8]| {
-            any = true;
-            pipeline.record(record, &mut |event| {
-                hear(event);
-                if let Some(recorder) = recorder
-                    && written.is_ok()
-                {
-                    written = recorder.name(event);
-                }
-            });
-            if let Some(recorder) = recorder
-                && written.is_ok()
-            {
-                written = recorder.record(record);
-            }
-        };
+        let Parts { tracer, found, .. } = &mut self.parts;
+        let mut intake = Intake::new(&mut self.pipeline, self.recorder.as_mut(), hear);
         tracer.drain_records(|record| {
-            for found in found.take_before(record) {
-                take(&found);
+            for told in found.take_before(record) {
+                intake.told(told);
             }
-            take(record);
+            intake.record(record);
         });
-        for found in found.take() {
-            take(&found);
+        for told in found.take() {
+            intake.told(told);
         }
-        written.map_err(LiveError::Recording)?;
-        Ok(any)
+        intake.written.map_err(LiveError::Recording)?;
+        Ok(intake.any)
     }
 
     /// Reads what has been lost until now. Returns whether that is more than before.
@@ -372,6 +354,76 @@ impl Live {
             undecodable: self.pipeline.undecodable(),
             programs,
         })
+    }
+}
+
+/// Where all goes that comes in: to whoever hears events, into the pipeline, and into the recording if
+/// there is one. After an error nothing more is written.
+struct Intake<'a> {
+    pipeline: &'a mut Pipeline,
+    recorder: Option<&'a mut Recorder>,
+    hear: &'a mut dyn FnMut(&Event),
+    /// Whether anything came.
+    any: bool,
+    written: io::Result<()>,
+}
+
+impl<'a> Intake<'a> {
+    fn new(
+        pipeline: &'a mut Pipeline,
+        recorder: Option<&'a mut Recorder>,
+        hear: &'a mut dyn FnMut(&Event),
+    ) -> Self {
+        Self {
+            pipeline,
+            recorder,
+            hear,
+            any: false,
+            written: Ok(()),
+        }
+    }
+
+    /// Takes in a record of the ring buffer.
+    fn record(&mut self, record: &[u8]) {
+        self.any = true;
+        let Self {
+            pipeline,
+            recorder,
+            hear,
+            written,
+            ..
+        } = self;
+        pipeline.record(record, &mut |event| {
+            hear(event);
+            write(recorder, written, |recorder| recorder.name(event));
+        });
+        write(recorder, written, |recorder| recorder.record(record));
+    }
+
+    /// Takes in what a look through the queues tells.
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Held(record) => self.record(&record),
+            Told::Fact(fact) => {
+                self.any = true;
+                write(&mut self.recorder, &mut self.written, |recorder| {
+                    recorder.found(&fact)
+                });
+                self.pipeline.found(fact, &mut self.hear);
+            }
+        }
+    }
+}
+
+fn write(
+    recorder: &mut Option<&mut Recorder>,
+    written: &mut io::Result<()>,
+    what: impl FnOnce(&mut Recorder) -> io::Result<()>,
+) {
+    if let Some(recorder) = recorder
+        && written.is_ok()
+    {
+        *written = what(recorder);
     }
 }
 

@@ -6,9 +6,9 @@
 
 use crate::{
     judge::{Meanwhile, Unseen},
-    model::{Coverage, Judged, Losses, Transfer},
+    model::{Coverage, Judged, Losses, QueueFact, Transfer},
     track::{Symbolizer, Tracker},
-    wire::{Event, decode},
+    wire::{self, Event, decode},
 };
 
 /// Follows messages, and judges what has ended.
@@ -59,6 +59,14 @@ impl Pipeline {
                 self.event(event);
             }
             Err(_) => self.undecodable += 1,
+        }
+    }
+
+    /// Takes in what a look through the queues found; `hear` is called with each of its events first.
+    pub fn found(&mut self, fact: QueueFact, hear: &mut dyn FnMut(&Event)) {
+        for event in wire::found(fact) {
+            hear(&event);
+            self.event(event);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs::File, io};
 
 use crate::{
-    model::Losses,
+    model::{Losses, QueueFact},
     recording::{End, Writer},
     track::Symbolizer,
     wire::Event,
@@ -36,15 +36,20 @@ impl Recorder {
             Event::Called { addresses, .. } => addresses
                 .iter()
                 .try_for_each(|address| self.name_address(*address)),
-            Event::ListReleased(seen) | Event::ListDestroyed(seen) | Event::SendReturned(seen) => {
-                self.name_address(seen.head.location)
-            }
+            Event::ListDestroyed {
+                freed_by: Some(address),
+                ..
+            } => self.name_address(*address),
             _ => Ok(()),
         }
     }
 
     pub(super) fn record(&mut self, record: &[u8]) -> io::Result<()> {
         self.writer.event(record)
+    }
+
+    pub(super) fn found(&mut self, fact: &QueueFact) -> io::Result<()> {
+        self.writer.found(fact)
     }
 
     pub(super) fn losses(&mut self, losses: &Losses) -> io::Result<()> {

@@ -60,6 +60,7 @@ impl<R: Read> Replay<R> {
         loop {
             match self.reader.next_item() {
                 Ok(Some(Item::Event(record))) => self.pipeline.record(&record, &mut |_| ()),
+                Ok(Some(Item::Found(fact))) => self.pipeline.found(fact, &mut |_| ()),
                 Ok(Some(Item::Symbol { address, name })) => {
                     self.names.borrow_mut().insert(address, name);
                 }

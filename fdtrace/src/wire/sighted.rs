@@ -1,17 +1,13 @@
-//! What a record's head and files say, as the model has it.
+//! What events say, as the model has it.
 
-use fdtrace_common::{
-    descriptions::TaskDescribed,
-    records::{FileSeen, Head, LABEL_LEN},
-};
+use fdtrace_common::{descriptions::TaskDescribed, records::FileSeen};
 
-use super::comm;
-use crate::model::{
-    FileIdentity, Hop, HopSeen, Receiver, Sender, Socket, SocketType, Task, socket_name,
-};
+use super::event::{Ends, List, Sight, Skb, Sock, Stamp};
+use crate::model::{FileIdentity, Hop, HopSeen, Receiver, Sender, Socket, Task};
 
-/// A file, as a hop saw it.
-pub(crate) fn file(seen: &FileSeen) -> FileIdentity {
+/// A file, as a hop saw it. What the kernel calls one that is in no directory is known where the hop
+/// looked.
+pub(super) fn file(seen: &FileSeen) -> FileIdentity {
     FileIdentity {
         ptr: seen.file,
         ino: seen.ino,
@@ -20,72 +16,68 @@ pub(crate) fn file(seen: &FileSeen) -> FileIdentity {
         mode: seen.mode,
         flags: seen.flags,
         magic: seen.magic,
-        label: label(seen),
+        label: (seen.dentry != 0 && seen.dentry == seen.parent).then_some(seen.name),
     }
 }
 
-/// What the kernel calls a file that is in no directory, where the hop looked.
-pub(crate) fn label(seen: &FileSeen) -> Option<[u8; LABEL_LEN]> {
-    (seen.dentry != 0 && seen.dentry == seen.parent).then_some(seen.name)
-}
-
-/// Who sent, by the record of its send and that of the file.
-pub(crate) fn sender(queued: &Head, file: Option<&FileSeen>) -> Sender {
+/// Who sent, by the event of its send and the file in it.
+pub(crate) fn sender(sent: &Stamp, file: Option<&Sight>) -> Sender {
     Sender {
-        pid: queued.pid,
-        tid: Some(queued.tid),
-        comm: comm(queued),
-        fd: file.map(|file| file.fd).filter(|fd| *fd >= 0),
-        socket_fd: Some(queued.socket_fd).filter(|fd| *fd >= 0),
-        t_ns: queued.t_ns,
+        pid: sent.by.pid,
+        tid: Some(sent.by.tid),
+        comm: sent.by.name(),
+        fd: file.and_then(|file| file.fd),
+        socket_fd: sent.socket_fd,
+        t_ns: sent.at.ns,
     }
 }
 
-/// Who received, by the record of its receive; `install` is the new descriptor, and whether it was inferred.
-pub(crate) fn receiver(returned: &Head, install: Option<(&FileSeen, bool)>) -> Receiver {
+/// Who received, by the event of its receive; `install` is the new descriptor, and whether it was
+/// inferred.
+pub(crate) fn receiver(returned: &Stamp, install: Option<(&Sight, bool)>) -> Receiver {
     Receiver {
-        pid: returned.pid,
-        tid: returned.tid,
-        comm: comm(returned),
-        fd: install.map(|(file, _)| file.fd),
-        cloexec: install.map(|(file, _)| file.cloexec != 0),
+        pid: returned.by.pid,
+        tid: returned.by.tid,
+        comm: returned.by.name(),
+        fd: install.and_then(|(file, _)| file.fd),
+        cloexec: install.map(|(file, _)| file.cloexec),
         fd_inferred: install.is_some_and(|(_, inferred)| inferred),
     }
 }
 
-/// The sockets between them; `last` is the latest record of the message.
-pub(crate) fn sockets(queued: Option<&Head>, last: &Head, name: Option<&[u8]>) -> Socket {
-    let known = |ino: u64| Some(ino).filter(|ino| *ino != 0);
+/// The sockets between them, as its send and its latest event show them.
+pub(crate) fn sockets(sent: Option<&Ends>, last: &Ends, name: Option<&str>) -> Socket {
     Socket {
-        kind: queued.and_then(|queued| SocketType::of(queued.socket_type)),
-        path: name.map(socket_name),
-        sender_ino: queued.and_then(|queued| known(queued.sender_ino)),
-        receiver_ino: queued
-            .and_then(|queued| known(queued.receiver_ino))
-            .or(known(last.receiver_ino)),
+        kind: sent.and_then(|sent| sent.kind),
+        path: name.map(str::to_owned),
+        sender_ino: sent.and_then(|sent| sent.sender_ino),
+        receiver_ino: sent
+            .and_then(|sent| sent.receiver_ino)
+            .or(last.receiver_ino),
     }
 }
 
 /// One file at one hop.
-pub(crate) fn hop_seen(hop: Hop, head: &Head, file: &FileSeen) -> HopSeen {
+pub(crate) fn hop_seen(hop: Hop, stamp: &Stamp, file: &Sight) -> HopSeen {
+    let ends = &stamp.ends;
     HopSeen {
         hop,
-        t_ns: head.t_ns,
-        cpu: head.cpu,
-        pid: head.pid,
-        tid: head.tid,
-        comm: comm(head),
-        file: file.file,
-        skb: head.skb,
-        list: head.list,
-        sender_sock: head.sender_sock,
-        receiver_sock: head.receiver_sock,
+        t_ns: stamp.at.ns,
+        cpu: stamp.at.cpu,
+        pid: stamp.by.pid,
+        tid: stamp.by.tid,
+        comm: stamp.by.name(),
+        file: file.file.ptr,
+        skb: stamp.skb.map_or(0, Skb::address),
+        list: stamp.list.map_or(0, List::address),
+        sender_sock: ends.sender.map_or(0, Sock::address),
+        receiver_sock: ends.receiver.map_or(0, Sock::address),
         refs: Some(file.refs),
     }
 }
 
 /// What separates a task from others.
-pub(crate) fn task(seen: &TaskDescribed) -> Task {
+pub(super) fn task(seen: &TaskDescribed) -> Task {
     Task {
         user_ns: seen.user_ns,
         pid_ns: seen.pid_ns,

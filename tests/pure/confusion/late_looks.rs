@@ -1,11 +1,8 @@
 //! Which message a look was for that came when its list had left the queue.
 
-use fdtrace::{
-    model::{Fate, Transfer, Verdict},
-    wire::Event,
-};
+use fdtrace::model::{Fate, Transfer, Verdict};
 use fdtrace_common::records::{FLAG_HAS_URING, FLAG_RACED};
-use fdtrace_testkit::{Passing, files_mut, head_mut, tracker};
+use fdtrace_testkit::{Event, Passing, files_mut, head_mut, tracker};
 
 use super::{
     another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,

@@ -9,10 +9,11 @@ mod senders;
 use fdtrace::{
     judge::verdict,
     model::{Doubt, Fate, Hop, Transfer, Verdict},
-    wire::Event,
 };
 use fdtrace_common::records::FLAG_PEEK;
-use fdtrace_testkit::{Passing, SYS_RECVMSG, files_mut, head_mut, kernels::tracepoint_plan, track};
+use fdtrace_testkit::{
+    Event, Passing, SYS_RECVMSG, files_mut, head_mut, kernels::tracepoint_plan, track,
+};
 
 const SYS_RECVMMSG: i32 = 299;
 

@@ -1,10 +1,7 @@
 //! Messages one after another at one address, and threads that read at it at once.
 
-use fdtrace::{
-    model::{Chain, Fate, Hop, Judged, Transfer, Verdict},
-    wire::Event,
-};
-use fdtrace_testkit::{Passing, SYS_RECVMSG, head_mut};
+use fdtrace::model::{Chain, Fate, Hop, Judged, Transfer, Verdict};
+use fdtrace_testkit::{Event, Passing, SYS_RECVMSG, head_mut};
 
 use super::{
     another_after, assert_without_sender, by_thread, only, peeked, to_thread, track, verdict,

@@ -1,11 +1,8 @@
 //! Who sent it, where the sender's look at the queue comes after the fact.
 
-use fdtrace::{
-    model::{Doubt, Fate, Transfer, Verdict},
-    wire::Event,
-};
+use fdtrace::model::{Doubt, Fate, Transfer, Verdict};
 use fdtrace_common::records::FLAG_HAS_URING;
-use fdtrace_testkit::{Passing, files_mut, head_mut};
+use fdtrace_testkit::{Event, Passing, files_mut, head_mut};
 
 use super::{
     another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,

@@ -4,15 +4,12 @@
 mod queues;
 mod sends;
 
-use fdtrace::{
-    model::{Cause, Fate, Hop, Transfer},
-    wire::Event,
-};
+use fdtrace::model::{Cause, Fate, Hop, Transfer};
 use fdtrace_common::records::{
     FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_TABLE_FULL,
     FileSeen, NO_CONTROL, ROOM_UNKNOWN,
 };
-use fdtrace_testkit::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
+use fdtrace_testkit::{Event, Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
 
 type Ended = (Fate, Option<Cause>);
 

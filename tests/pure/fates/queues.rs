@@ -1,11 +1,8 @@
 //! What is in a queue still, and what of it a peek lost.
 
-use fdtrace::{
-    model::{Cause, Fate, Mark, Transfer},
-    wire::Event,
-};
+use fdtrace::model::{Cause, Fate, Mark, Transfer};
 use fdtrace_common::records::FLAG_PEEK;
-use fdtrace_testkit::{Passing, SYS_READ, SYS_RECVMSG, head_mut, track, tracker};
+use fdtrace_testkit::{Event, Passing, SYS_READ, SYS_RECVMSG, head_mut, track, tracker};
 
 use super::{DELIVERED, Ended, fates, sent, three, truncated};
 

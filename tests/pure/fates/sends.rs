@@ -1,11 +1,8 @@
 //! Sends whose list did not get into a queue, or was not seen to.
 
-use fdtrace::{
-    model::{Cause, CauseMissing, Chain, Fate, Transfer},
-    wire::Event,
-};
+use fdtrace::model::{Cause, CauseMissing, Chain, Fate, Transfer};
 use fdtrace_common::records::{FLAG_NO_RIGHTS, Head};
-use fdtrace_testkit::{Passing, head_mut, track, tracker};
+use fdtrace_testkit::{Event, Passing, head_mut, track, tracker};
 
 use super::{DELIVERED, discarded, failed, fates, three};
 

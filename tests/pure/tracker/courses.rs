@@ -11,21 +11,64 @@ use fdtrace::{
     judge::{Meanwhile, Unseen},
     model::{Fate, Hop, Judged, Losses, Transfer, Verdict},
     plan::Plan,
-    wire::Event,
 };
 use fdtrace_common::records::{FLAG_INSTALLED_UNSEEN, FLAG_PEEK, RecordKind};
 use fdtrace_testkit::{
-    Passing, SYS_READ, SYS_RECVMSG, SYS_SENDMSG, UNIX_RELEASE_SOCK, head_mut, tracker,
+    Event, Passing, SYS_READ, SYS_RECVMSG, SYS_SENDMSG, UNIX_RELEASE_SOCK, head_mut, tracker,
 };
 use proptest::prelude::*;
 
+/// How it is seen who sent a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// By a look at the queue.
+    Look,
+    /// As the numbers are copied.
+    Copy,
+    /// Likewise, where the skb gets a duplicate of the sender's list, up to 6.9.
+    Duplicate,
+}
+
+/// How it is seen what was installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// By a look at the receiver's table.
+    Table,
+    /// File by file.
+    Install,
+}
+
 /// How a course is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    Tracepoints,
-    Functions,
-    /// Where the skb gets a duplicate of the sender's list, up to 6.9.
-    Duplicating,
+pub(crate) struct Way {
+    pub(crate) sent: Sent,
+    pub(crate) taken: Taken,
+}
+
+impl Way {
+    const TRACEPOINTS: Self = Self {
+        sent: Sent::Look,
+        taken: Taken::Table,
+    };
+    /// The way that guesses nothing.
+    pub(crate) const FUNCTIONS: Self = Self {
+        sent: Sent::Copy,
+        taken: Taken::Install,
+    };
+    const DUPLICATING: Self = Self {
+        sent: Sent::Duplicate,
+        taken: Taken::Install,
+    };
+}
+
+/// When a sender looks for its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    BeforeTheRead,
+    AfterTheRead,
+    AfterTheReturn,
+    /// After the read, and it finds nothing.
+    InVain,
 }
 
 /// How a message ends.
@@ -42,8 +85,9 @@ pub(crate) enum End {
 struct Message {
     files: Vec<u64>,
     end: End,
-    /// The receiver is faster than the sender's look, by tracepoints.
-    receiver_first: bool,
+    looks: Looks,
+    /// Which of its process's threads sends it.
+    thread: u32,
     lane: usize,
     skb: u64,
 }
@@ -102,25 +146,48 @@ pub(crate) fn fates(messages: impl IntoIterator<Item = (usize, End)>) -> BTreeMa
     fates
 }
 
+/// Courses in which nothing has to be left open: one thread sends on each socket, and each look finds
+/// its list.
 pub(crate) fn courses() -> impl Strategy<Value = Course> {
+    let looks = prop_oneof![Just(Looks::BeforeTheRead), Just(Looks::AfterTheRead)];
+    courses_with(looks, Just(0))
+}
+
+/// Courses in which looks come late, and several threads send on a socket.
+pub(crate) fn crowded_courses() -> impl Strategy<Value = Course> {
+    let looks = prop_oneof![
+        2 => Just(Looks::BeforeTheRead),
+        1 => Just(Looks::AfterTheRead),
+        1 => Just(Looks::AfterTheReturn),
+        2 => Just(Looks::InVain),
+    ];
+    let thread = prop_oneof![3 => Just(0), 1 => Just(1_u32)];
+    courses_with(looks, thread)
+}
+
+fn courses_with(
+    looks: impl Strategy<Value = Looks>,
+    thread: impl Strategy<Value = u32>,
+) -> impl Strategy<Value = Course> {
     let file = (1..4_u64).prop_map(|file| 0xffff_8881_0000_0000 + file * 256);
     let files = prop_oneof![
         3 => prop::collection::vec(file.clone(), 1..4),
         1 => prop::collection::vec(file, 15..20),
     ];
-    let message = (files, ends(), any::<bool>(), 0..LANES, 0..2_u64).prop_map(
-        |(files, end, receiver_first, lane, skb)| Message {
+    let message = (files, ends(), looks, thread, 0..LANES, 0..2_u64).prop_map(
+        |(files, end, looks, thread, lane, skb)| Message {
             files,
             end,
-            receiver_first,
+            looks,
+            thread,
             lane,
             skb: 0xffff_8883_0000_0000 + skb * 256,
         },
     );
     let way = prop_oneof![
-        2 => Just(Way::Tracepoints),
-        1 => Just(Way::Functions),
-        1 => Just(Way::Duplicating),
+        2 => Just(Way::TRACEPOINTS),
+        1 => Just(Way::FUNCTIONS),
+        1 => Just(Way::DUPLICATING),
     ];
     let turns = prop::collection::vec(0..LANES, 1..16);
     (
@@ -148,6 +215,14 @@ type Run = Box<dyn Fn(u64) -> Vec<Event>>;
 impl Course {
     pub(crate) fn way(&self) -> Way {
         self.way
+    }
+
+    /// The same course seen in another way.
+    pub(crate) fn seen(&self, way: Way) -> Self {
+        Self {
+            way,
+            ..self.clone()
+        }
     }
 
     /// How many files should come to each fate.
@@ -274,12 +349,17 @@ impl Message {
         };
         let message = Rc::new(passing(0));
         let mut runs = Runs::default();
-        if way == Way::Tracepoints {
-            runs.by_tracepoints(self, &message);
-        } else {
-            let own = passing(if way == Way::Duplicating { 1 } else { 0 });
-            runs.by_functions(self, &message, own, passing(2));
+        match way.sent {
+            Sent::Look => runs.looked_for(self.looks, &message),
+            Sent::Copy => runs.copied(&message, passing(0)),
+            Sent::Duplicate => runs.copied(&message, passing(1)),
         }
+        match way.taken {
+            Taken::Table => runs.by_table(self, &message),
+            Taken::Install => runs.by_install(self, &message, passing(2)),
+        }
+        runs.look_late(self.looks, way, &message);
+        let (sender, thread) = (message.sender, self.thread);
         let on_its_socket = move |run: Run| -> Run {
             Box::new(move |t_ns| {
                 let mut events = run(t_ns);
@@ -287,6 +367,9 @@ impl Message {
                     let head = head_mut(event);
                     head.sender_sock += lane * 0x10_0000;
                     head.receiver_sock += lane * 0x10_0000;
+                    if head.pid == sender {
+                        head.tid += thread;
+                    }
                     head.sender_ino += lane * 100;
                     head.receiver_ino += lane * 100;
                 }
@@ -306,9 +389,51 @@ impl Runs {
         self.0.push(Box::new(move |t_ns| run(&of, t_ns)));
     }
 
-    fn by_tracepoints(&mut self, message: &Message, passing: &Rc<Passing>) {
+    /// The sender's look at the queue, at the time at which it should come.
+    fn looked_for(&mut self, looks: Looks, passing: &Rc<Passing>) {
+        match looks {
+            Looks::InVain => self.add(passing, Passing::raced),
+            _ => self.add(passing, Passing::queued),
+        }
+    }
+
+    /// The sender's call, up to the queue.
+    fn copied(&mut self, passing: &Rc<Passing>, own: Passing) {
+        let origin = own.list;
+        let is_duplicated = origin != passing.list;
+        let own = Rc::new(own);
+        self.add(&own, Passing::copied);
+        if is_duplicated {
+            self.add(passing, move |it, t_ns| it.duplicated(t_ns, origin));
+        }
+        self.add(passing, move |it, t_ns| {
+            it.attached(t_ns, if is_duplicated { origin } else { 0 })
+        });
+        self.add(passing, Passing::edged);
+        if is_duplicated {
+            self.add(&own, |it, t_ns| it.released(t_ns, it.sender, SYS_SENDMSG));
+        }
+    }
+
+    /// Puts a look where it comes late, if a receiver was there before: behind the first read, or, as
+    /// far as its record goes, behind the return from that.
+    fn look_late(&mut self, looks: Looks, way: Way, of: &Rc<Passing>) {
+        let is_read = self.0.len() > 2;
+        if way.sent != Sent::Look || looks == Looks::BeforeTheRead || !is_read {
+            return;
+        }
+        if looks == Looks::AfterTheReturn && way.taken == Taken::Table && self.0.len() == 3 {
+            drop(self.0.remove(0));
+            // The program was preempted after it had found the list.
+            self.add(of, |it, _| it.queued(it.read_at.get() - 1));
+        } else {
+            let look = self.0.remove(0);
+            self.0.insert(1, look);
+        }
+    }
+
+    fn by_table(&mut self, message: &Message, passing: &Rc<Passing>) {
         let count = message.files.len();
-        self.add(passing, Passing::queued);
         match message.end {
             End::Destroyed => self.destroyed(passing),
             End::PeekedThenDelivered => {
@@ -322,10 +447,6 @@ impl Runs {
             }
             end => {
                 self.add(passing, Passing::dequeued);
-                if message.receiver_first {
-                    let last = self.0.len() - 1;
-                    self.0.swap(last - 1, last);
-                }
                 self.add(passing, move |it, t_ns| match end {
                     End::Truncated => it.returned(t_ns, count / 2),
                     End::Read => it.returned_with(t_ns, SYS_READ, 0, Vec::new()),
@@ -335,27 +456,9 @@ impl Runs {
         }
     }
 
-    fn by_functions(
-        &mut self,
-        message: &Message,
-        passing: &Rc<Passing>,
-        own: Passing,
-        peek: Passing,
-    ) {
-        let (count, origin) = (message.files.len(), own.list);
-        let (own, peek) = (Rc::new(own), Rc::new(peek));
-        let is_duplicated = own.list != passing.list;
-        self.add(&own, Passing::copied);
-        if is_duplicated {
-            self.add(passing, move |it, t_ns| it.duplicated(t_ns, origin));
-        }
-        self.add(passing, move |it, t_ns| {
-            it.attached(t_ns, if is_duplicated { origin } else { 0 })
-        });
-        self.add(passing, Passing::edged);
-        if is_duplicated {
-            self.add(&own, |it, t_ns| it.released(t_ns, it.sender, SYS_SENDMSG));
-        }
+    fn by_install(&mut self, message: &Message, passing: &Rc<Passing>, peek: Passing) {
+        let count = message.files.len();
+        let peek = Rc::new(peek);
         let room = match message.end {
             End::Destroyed => return self.destroyed(passing),
             End::Read => {

@@ -2,10 +2,10 @@
 
 use fdtrace::{
     model::{DescriptionMissing, Fate, FileDescription, Task, Transfer},
-    wire::{Described, Event},
+    wire::Described,
 };
 use fdtrace_common::records::{FLAG_DESCRIBED, FLAG_PEEK, FileSeen, Head, LIST_MAX};
-use fdtrace_testkit::{Passing, files_mut, head_mut, tracker};
+use fdtrace_testkit::{Event, Passing, files_mut, head_mut, tracker};
 
 /// The hop's events, ahead of them a description of each file: `/` and the index, below `folder`.
 fn described(mut hop: Vec<Event>, folder: &str) -> Vec<Event> {

@@ -1,11 +1,8 @@
 //! What the path's own functions show, from copy to end.
 
-use fdtrace::{
-    model::{Cause, Chain, Fate, Hop},
-    wire::Event,
-};
+use fdtrace::model::{Cause, Chain, Fate, Hop};
 use fdtrace_common::records::FLAG_DESTRUCTED;
-use fdtrace_testkit::{Passing, SYS_READ, SYS_RECVMSG, head_mut};
+use fdtrace_testkit::{Event, Passing, SYS_READ, SYS_RECVMSG, head_mut};
 
 use super::{fates, track};
 

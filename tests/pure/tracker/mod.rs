@@ -7,6 +7,7 @@ mod descriptions;
 mod endings;
 mod functions;
 mod properties;
+mod seams;
 mod senders;
 mod skips;
 mod table;

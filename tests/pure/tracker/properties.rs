@@ -3,11 +3,11 @@
 use fdtrace::{
     judge::{Meanwhile, missing_hops, verdict},
     model::{Fate, Judged, Verdict},
-    wire::{DecodeError, Event, decode},
+    wire::{self, DecodeError, decode},
 };
 use fdtrace_common::records::{FLAG_PEEK, FileSeen, Head, RecordKind};
 use fdtrace_testkit::{
-    Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, head_mut,
+    Event, Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut, head_mut,
     kernels::tracepoint_plan, tracker, tracker_with_room,
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -337,9 +337,9 @@ fn a_record_survives_the_way_through_bytes() {
     let bytes = [seen.head.as_bytes(), seen.files[0].as_bytes()].concat();
     assert_eq!(bytes.len(), size_of::<Head>() + size_of::<FileSeen>());
     match decode(&bytes) {
-        Ok(Event::ListQueued(back)) => {
-            assert_eq!(back.head.t_ns, 7);
-            assert_eq!(back.files[0].file, seen.files[0].file);
+        Ok(wire::Event::ListQueued(back, _)) => {
+            assert_eq!(back.stamp.at.ns, 7);
+            assert_eq!(back.files[0].file.ptr, seen.files[0].file);
         }
         other => panic!("{other:?}"),
     }

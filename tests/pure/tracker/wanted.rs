@@ -1,11 +1,8 @@
 //! What a filter may want of messages whose sender is not known.
 
-use fdtrace::{
-    model::{Fate, Transfer},
-    wire::Event,
-};
+use fdtrace::model::{Fate, Transfer};
 use fdtrace_common::records::{FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_WANTED};
-use fdtrace_testkit::{Passing, head_mut, track};
+use fdtrace_testkit::{Event, Passing, head_mut, track};
 
 /// A wanted task sends on the socket of `passing`, and what it sends cannot be read.
 fn wanted_sender(passing: &Passing, t_ns: u64) -> Vec<Event> {

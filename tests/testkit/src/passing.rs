@@ -2,13 +2,162 @@
 
 use std::cell::Cell;
 
-use fdtrace::wire::{Event, Sighting};
-use fdtrace_common::records::{
-    FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen, Head, NOT_TOLD, ROOM_UNKNOWN,
-    RecordKind,
+use fdtrace::{
+    model::Task,
+    wire::{self, Described, decode},
 };
+use fdtrace_common::{
+    descriptions::TaskDescribed,
+    records::{
+        CALLERS_MAX, Callers, FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen, Head,
+        NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
+    },
+};
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use crate::tracking::address_of;
+
+/// A record, as the kernel half makes it. The tracker is given what [`decode`] makes of its bytes.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "`RecordKind` says what each is")]
+pub enum Event {
+    SocketNamed { head: Head, name: Vec<u8> },
+    FileDescribed { head: Head, described: Described },
+    TaskDescribed { head: Head, task: Task },
+    Called { head: Head, addresses: Vec<u64> },
+    SenderWanted(Head),
+    QueuesRead(Head),
+    ListCopied(Sighting),
+    ListAttached(Sighting),
+    ListQueued(Sighting),
+    ListFound(Sighting),
+    ListFoundLast(Sighting),
+    ListDequeued(Sighting),
+    ListDuplicated(Sighting),
+    ListDetached(Sighting),
+    FileReceived(Sighting),
+    FdInstalled(Sighting),
+    SendReturned(Sighting),
+    ListReleased(Sighting),
+    ReceiveReturned(Sighting),
+    ListDestroyed(Sighting),
+}
+
+/// A record of a list, or of a part of it.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// What it begins with.
+    pub head: Head,
+    /// The files of this part.
+    pub files: Vec<FileSeen>,
+}
+
+impl Event {
+    fn kind(&self) -> RecordKind {
+        match self {
+            Self::SocketNamed { .. } => RecordKind::SocketNamed,
+            Self::FileDescribed { .. } => RecordKind::PathDescribed,
+            Self::TaskDescribed { .. } => RecordKind::TaskDescribed,
+            Self::Called { .. } => RecordKind::Called,
+            Self::SenderWanted(_) => RecordKind::SenderWanted,
+            Self::QueuesRead(_) => RecordKind::QueuesRead,
+            Self::ListCopied(_) => RecordKind::ListCopied,
+            Self::ListAttached(_) => RecordKind::ListAttached,
+            Self::ListQueued(_) => RecordKind::ListQueued,
+            Self::ListFound(_) => RecordKind::ListFound,
+            Self::ListFoundLast(_) => RecordKind::ListFoundLast,
+            Self::ListDequeued(_) => RecordKind::ListDequeued,
+            Self::ListDuplicated(_) => RecordKind::ListDuplicated,
+            Self::ListDetached(_) => RecordKind::ListDetached,
+            Self::FileReceived(_) => RecordKind::FileReceived,
+            Self::FdInstalled(_) => RecordKind::FdInstalled,
+            Self::SendReturned(_) => RecordKind::SendReturned,
+            Self::ListReleased(_) => RecordKind::ListReleased,
+            Self::ReceiveReturned(_) => RecordKind::ReceiveReturned,
+            Self::ListDestroyed(_) => RecordKind::ListDestroyed,
+        }
+    }
+
+    /// What its record begins with.
+    pub fn head_mut(&mut self) -> &mut Head {
+        match self {
+            Self::SocketNamed { head, .. }
+            | Self::FileDescribed { head, .. }
+            | Self::TaskDescribed { head, .. }
+            | Self::Called { head, .. }
+            | Self::SenderWanted(head)
+            | Self::QueuesRead(head) => head,
+            Self::ListCopied(seen)
+            | Self::ListAttached(seen)
+            | Self::ListQueued(seen)
+            | Self::ListFound(seen)
+            | Self::ListFoundLast(seen)
+            | Self::ListDequeued(seen)
+            | Self::ListDuplicated(seen)
+            | Self::ListDetached(seen)
+            | Self::FileReceived(seen)
+            | Self::FdInstalled(seen)
+            | Self::SendReturned(seen)
+            | Self::ListReleased(seen)
+            | Self::ReceiveReturned(seen)
+            | Self::ListDestroyed(seen) => &mut seen.head,
+        }
+    }
+
+    /// Its bytes in the ring buffer; of a description all but what is described.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut event = self.clone();
+        let kind = self.kind();
+        let files = files_mut(&mut event).len() as u16;
+        let mut head = *event.head_mut();
+        (head.kind, head.files) = (kind as u16, files);
+        let mut bytes = head.as_bytes().to_vec();
+        match self {
+            Self::SocketNamed { name, .. } => {
+                let mut seen = SocketName::new_zeroed();
+                seen.len = name.len() as u32;
+                seen.name[..name.len()].copy_from_slice(name);
+                bytes.extend_from_slice(seen.as_bytes());
+            }
+            Self::TaskDescribed { task, .. } => {
+                let seen = TaskDescribed {
+                    user_ns: task.user_ns,
+                    pid_ns: task.pid_ns,
+                    mount_ns: task.mount_ns,
+                    cgroup: task.cgroup,
+                    uid: task.uid,
+                    gid: 0,
+                };
+                bytes.extend_from_slice(seen.as_bytes());
+            }
+            Self::Called { addresses, .. } => {
+                let mut callers = Callers::new_zeroed();
+                let len = addresses.len().min(CALLERS_MAX);
+                callers.len = len as u32;
+                callers.addresses[..len].copy_from_slice(&addresses[..len]);
+                bytes.extend_from_slice(callers.as_bytes());
+            }
+            _ => {
+                for file in files_mut(&mut event) {
+                    bytes.extend_from_slice(file.as_bytes());
+                }
+            }
+        }
+        bytes
+    }
+}
+
+impl From<Event> for wire::Event {
+    fn from(event: Event) -> Self {
+        if let Event::FileDescribed { head, described } = event {
+            let bare = Event::SenderWanted(head);
+            let mut bare = Self::from(bare);
+            let of = *bare.stamp_mut();
+            return Self::FileDescribed { of, described };
+        }
+        decode(&event.bytes()).expect("the record is whole")
+    }
+}
 
 /// Number of `read` on x86-64.
 pub const SYS_READ: i32 = 0;
@@ -364,9 +513,9 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
         Event::SocketNamed { .. }
         | Event::SenderWanted(_)
         | Event::QueuesRead(_)
+        | Event::TaskDescribed { .. }
         | Event::Called { .. }
-        | Event::FileDescribed { .. }
-        | Event::TaskDescribed { .. } => &mut [],
+        | Event::FileDescribed { .. } => &mut [],
         Event::ListQueued(seen)
         | Event::ListFound(seen)
         | Event::ListFoundLast(seen)

@@ -3,9 +3,7 @@
 use fdtrace::{
     model::{Coverage, Hop, Machine, PlanEntry},
     recording::{FORMAT, Header},
-    wire::{Event, Sighting},
 };
-use zerocopy::IntoBytes as _;
 
 /// The header of a recording by tracepoints alone, made at UTC.
 pub fn header() -> Header {
@@ -41,20 +39,4 @@ pub fn header() -> Header {
         head_bytes,
         file_bytes,
     }
-}
-
-/// The bytes that the kernel half would have written of a hop.
-pub fn record(event: &Event) -> Vec<u8> {
-    let seen: &Sighting = match event {
-        Event::ListQueued(seen)
-        | Event::ListDequeued(seen)
-        | Event::ReceiveReturned(seen)
-        | Event::ListDestroyed(seen) => seen,
-        other => panic!("no hop of a trace by tracepoints: {other:?}"),
-    };
-    let mut bytes = seen.head.as_bytes().to_vec();
-    for file in &seen.files {
-        bytes.extend_from_slice(file.as_bytes());
-    }
-    bytes
 }

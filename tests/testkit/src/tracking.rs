@@ -1,6 +1,6 @@
 //! Trackers for made-up events, and the code addresses that these name.
 
-use fdtrace::{model::Transfer, track::Tracker, wire::Event};
+use fdtrace::{model::Transfer, track::Tracker, wire};
 
 /// A tracker that knows the addresses of [`address_of`], and the constants here, for code.
 pub fn tracker() -> Tracker {
@@ -13,7 +13,7 @@ pub fn tracker_with_room(files: usize) -> Tracker {
 }
 
 /// What a tracker makes of these events, and of their end.
-pub fn track(events: impl IntoIterator<Item = Event>) -> Vec<Transfer> {
+pub fn track(events: impl IntoIterator<Item = impl Into<wire::Event>>) -> Vec<Transfer> {
     let mut tracker = tracker();
     for event in events {
         tracker.apply(event);

@@ -64,7 +64,7 @@ impl Names {
                 });
                 names.0.len() - 1
             });
-            names.0[place].identity = Some(file.clone());
+            names.0[place].identity = Some(*file);
         }
         names
     }

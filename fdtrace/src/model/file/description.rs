@@ -3,10 +3,13 @@
 
 use std::{fmt, net::SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use super::{FileIdentity, FileKind, FilePath, lossless, named};
 
 /// A file, as its readers know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FileDescription {
     /// By its path.
@@ -48,7 +51,8 @@ impl DescriptionMissing {
 }
 
 /// A socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum SocketDescription {
     /// Of the Internet.
@@ -85,7 +89,7 @@ pub enum SocketDescription {
 }
 
 /// Context id and port; `None` where that is any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VsockAddr {
     /// Context id.
     pub cid: Option<u32>,

@@ -8,13 +8,15 @@ pub use description::{DescriptionMissing, FileDescription, SocketDescription, Vs
 pub use kind::FileKind;
 pub use path::FilePath;
 
+use serde::{Deserialize, Serialize};
+
 use super::{lossless, named};
 
 /// Bytes of the kernel's own name for a file that is in no directory.
 pub(super) const LABEL_LEN: usize = fdtrace_common::records::LABEL_LEN;
 
 /// What identifies a file, as the kernel showed it while the list held a reference.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// Address of the `struct file`; means something only while the transfer lasts.
     pub ptr: u64,

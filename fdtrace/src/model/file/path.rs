@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Where an open file is, or what describes it if it is in no tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilePath {
     /// The path from the root of the mount namespace that the file was opened in; the one name of
     /// a file that is in no tree, such as `[eventfd]`, which may be empty. What is not UTF-8 in it

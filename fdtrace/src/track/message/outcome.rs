@@ -1,14 +1,12 @@
 //! What a message comes to: a transfer for each of its files, with its ends and its chain.
 
-use fdtrace_common::records::{FLAG_WANTED, Head};
-
 use super::{File, Message, Seen};
 use crate::{
     model::{
         Cause, CauseMissing, Chain, Context, Doubt, Fate, FileIdentity, Hop, HopSeen, Receiver,
         Sender, Transfer,
     },
-    wire,
+    wire::{self, Stamp},
 };
 
 impl Message {
@@ -18,22 +16,22 @@ impl Message {
         fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
     ) -> Vec<Transfer> {
         let found = self.found.as_ref();
-        let sender = self.late_sender.as_ref();
+        let sender = self.claim.late.as_ref();
         let sender_head = sender
-            .map(|sender| &sender.head)
-            .or(found.map(|found| &found.head));
+            .map(|sender| &sender.stamp)
+            .or(found.map(|found| &found.stamp));
         let Some(last) = self.heads.last().map(|(_, head)| head).or(sender_head) else {
             return Vec::new();
         };
         let socket = wire::sockets(
-            self.head(Hop::Queue).or(sender_head),
-            last,
+            self.head(Hop::Queue).or(sender_head).map(|sent| &sent.ends),
+            &last.ends,
             self.socket_name.as_deref(),
         );
         let queued_ns = self.time_between(Hop::Queue, Hop::Dequeue);
         let mut transfers = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
-            let seen = file.seen.first().map(|seen| seen.file);
+            let seen = file.seen.first().map(|seen| seen.sight);
             let known = seen
                 .or_else(|| sender?.files.get(index).copied())
                 .or_else(|| found?.files.get(index).copied());
@@ -50,7 +48,7 @@ impl Message {
                 .seen
                 .iter()
                 .filter(|seen| !(unsure && seen.hop == Hop::Queue))
-                .map(|seen| wire::hop_seen(seen.hop, &self.heads[seen.head].1, &seen.file))
+                .map(|seen| wire::hop_seen(seen.hop, &self.heads[seen.head].1, &seen.sight))
                 .collect();
             // The order of the path is also the order of time, unless the receiver was faster
             // than the sender's own look at the queue.
@@ -73,10 +71,10 @@ impl Message {
                     label: file
                         .seen
                         .iter()
-                        .map(|seen| &seen.file)
+                        .map(|seen| &seen.sight)
                         .chain([&known])
-                        .find_map(wire::label),
-                    ..wire::file(&known)
+                        .find_map(|seen| seen.file.label),
+                    ..known.file
                 },
                 doubt: self.left_open(file, fate, chain, doubt),
                 receiver: self.receiver(file, fate, last),
@@ -89,7 +87,7 @@ impl Message {
                 queued_ns: queued_ns.filter(|_| !unsure),
                 peek: false,
                 overdue: false,
-                found_ns: found.map(|found| found.head.t_ns),
+                found_ns: found.map(|found| found.stamp.at.ns),
                 context: self.context(file, sender.is_some()),
                 sender,
                 since_ns: self.sent_since(),
@@ -105,7 +103,7 @@ impl Message {
             file: file.description.as_ref().ok().cloned(),
             missing: file.description.as_ref().err().copied(),
             // Where nobody is named, this is of a task that need not have sent it.
-            sender: self.sender_task.filter(|_| has_sender),
+            sender: self.claim.task.filter(|_| has_sender),
             receiver: self.receiver_task,
         }
     }
@@ -116,17 +114,17 @@ impl Message {
 
     /// Whether a task that the filter wants had to do with it.
     fn is_wanted(&self) -> bool {
-        let late = self.late_sender.iter().map(|late| &late.head);
+        let late = self.claim.late.iter().map(|late| &late.stamp);
         let late = late
-            .chain(self.found.iter().map(|found| &found.head))
+            .chain(self.found.iter().map(|found| &found.stamp))
             .chain(&self.found_last);
         let mut heads = self.heads.iter().map(|(_, head)| head).chain(late);
-        heads.any(|head| head.flags & FLAG_WANTED != 0)
+        heads.any(|head| head.by.wanted)
     }
 
     /// Nanoseconds from one hop to another; clock skew between CPUs counts as none.
     fn time_between(&self, from: Hop, to: Hop) -> Option<u64> {
-        Some(self.head(to)?.t_ns.saturating_sub(self.head(from)?.t_ns))
+        Some(self.head(to)?.at.ns.saturating_sub(self.head(from)?.at.ns))
     }
 
     /// The sender, with its numbers from where they were seen first; of a thread that need not be the
@@ -135,13 +133,13 @@ impl Message {
         if !self.is_process_known(doubt) {
             return None;
         }
-        let sender = if let Some(late) = &self.late_sender {
-            wire::sender(&late.head, late.files.get(index))
+        let sender = if let Some(late) = &self.claim.late {
+            wire::sender(&late.stamp, late.files.get(index))
         } else {
             let hop = [Hop::Copy, Hop::Queue]
                 .into_iter()
                 .find(|hop| self.has(*hop))?;
-            let seen = file.at(hop).map(|seen| &seen.file);
+            let seen = file.at(hop).map(|seen| &seen.sight);
             wire::sender(self.head(hop)?, seen)
         };
         Some(match doubt {
@@ -175,10 +173,10 @@ impl Message {
             Chain::Gap { .. } if file.numberless => Some(Doubt::TableShared),
             Chain::Gap { hop } if file.at(hop).is_some() => Some(Doubt::AddressReused),
             Chain::SenderUnknown => {
-                let number = file.at(Hop::Queue).map_or(-1, |seen| seen.file.fd);
+                let number = file.at(Hop::Queue).and_then(|seen| seen.sight.fd);
                 Some(match number {
-                    ..0 => Doubt::NumberNotReadable,
-                    _ => Doubt::NumberChanged,
+                    None => Doubt::NumberNotReadable,
+                    Some(_) => Doubt::NumberChanged,
                 })
             }
             Chain::LossBetween => Some(Doubt::RecordsLostMeanwhile),
@@ -186,14 +184,17 @@ impl Message {
         }
     }
 
-    fn receiver(&self, file: &File, fate: Fate, last: &Head) -> Option<Receiver> {
-        if fate == Fate::Queued || !self.is_being_received() {
+    fn receiver(&self, file: &File, fate: Fate, last: &Stamp) -> Option<Receiver> {
+        // What has arrived has a receiver, whatever else of its receive was seen.
+        if !fate.installs() && (fate == Fate::Queued || !self.is_being_received()) {
             // Whoever destroyed the list is no receiver.
             return None;
         }
         let install = file.at(Hop::Install);
-        let head = install.map_or(last, |seen| &self.heads[seen.head].1);
-        let mut receiver = wire::receiver(head, install.map(|seen| (&seen.file, file.inferred)));
+        // A look that comes late is the sender's.
+        let returned = || self.head(Hop::Install).unwrap_or(last);
+        let head = install.map_or_else(returned, |seen| &self.heads[seen.head].1);
+        let mut receiver = wire::receiver(head, install.map(|seen| (&seen.sight, file.inferred)));
         if file.numberless {
             (receiver.fd, receiver.cloexec) = (None, None);
         }
@@ -209,22 +210,24 @@ impl Message {
         let mut path: Vec<&Seen> = file.seen.iter().collect();
         path.sort_by_key(|seen| seen.hop);
         if let Some(first) = path.first()
-            && let Some(other) = path.iter().find(|seen| seen.file.file != first.file.file)
+            && let Some(other) = path
+                .iter()
+                .find(|seen| seen.sight.file.ptr != first.sight.file.ptr)
         {
             return Chain::Differs { hop: other.hop };
         }
         if let Some(other) = path
             .windows(2)
-            .find(|pair| pair[0].file.ino != pair[1].file.ino)
+            .find(|pair| pair[0].sight.file.ino != pair[1].sight.file.ino)
         {
             // The address is another file's by then: whose turn came in between was not seen.
             return Chain::Gap { hop: other[1].hop };
         }
-        let late = self.late_sender.as_ref();
+        let late = self.claim.late.as_ref();
         let mut epochs = path
             .iter()
-            .map(|seen| self.heads[seen.head].1.epoch)
-            .chain(late.map(|late| late.head.epoch));
+            .map(|seen| self.heads[seen.head].1.at.epoch)
+            .chain(late.map(|late| late.stamp.at.epoch));
         let first_epoch = epochs.next();
         if epochs.any(|epoch| Some(epoch) != first_epoch) {
             return Chain::LossBetween;
@@ -245,10 +248,12 @@ impl Message {
         }
         // At copy the kernel itself says which number became which file. Later the number is
         // believed if the sender's table still agrees.
-        let copied = file.at(Hop::Copy).is_some_and(|seen| seen.file.fd >= 0);
+        let copied = file
+            .at(Hop::Copy)
+            .is_some_and(|seen| seen.sight.fd.is_some());
         let queued = file
             .at(Hop::Queue)
-            .is_some_and(|seen| seen.file.fd >= 0 && seen.file.slot == seen.file.file)
+            .is_some_and(|seen| seen.sight.has_its_number())
             && self.is_process_known(self.doubt_of_sender(file));
         if copied || queued || late.is_some() {
             Chain::Whole

@@ -4,17 +4,17 @@ use std::ops::RangeInclusive;
 
 use fdtrace_common::records::{FLAG_CONTROL_SEEN, Head, NO_CONTROL, ROOM_UNKNOWN};
 
-use super::message::SYS_RECVMSG;
+use super::event::Call;
 
 /// A control buffer as a receive returned.
-#[derive(Clone, Copy)]
-pub(super) struct Control {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
     /// Bytes that are left.
     left: u64,
     /// Something did not fit, or was not installed (MSG_CTRUNC).
-    pub(super) truncated: bool,
+    pub truncated: bool,
     /// There is no buffer.
-    pub(super) absent: bool,
+    pub absent: bool,
     /// A 32-bit process's, whose parts are not padded.
     compat: bool,
     /// How far what was written ends behind a multiple of eight from the buffer's beginning.
@@ -25,11 +25,11 @@ pub(super) struct Control {
 
 impl Control {
     /// What the record of a receive that returned says of it, if the header was found.
-    pub(super) fn of(returned: &Head) -> Option<Self> {
+    pub(super) fn of(returned: &Head, call: Option<Call>) -> Option<Self> {
         const MSG_CMSG_COMPAT: u64 = 1 << 31;
         let known = Some(returned.room).filter(|room| *room != ROOM_UNKNOWN);
         if returned.flags & FLAG_CONTROL_SEEN == 0 {
-            let noted = known.filter(|_| returned.syscall == SYS_RECVMSG)?;
+            let noted = known.filter(|_| call == Some(Call::Recvmsg))?;
             return Some(Self {
                 left: 0,
                 truncated: true,
@@ -56,7 +56,8 @@ impl Control {
 
     /// How many descriptors there was room for, of which `installed` were: at least and at most. The
     /// kernel moves on behind what it has written, unless its header could not be written.
-    pub(super) fn room(self, installed: usize) -> RangeInclusive<usize> {
+    #[must_use]
+    pub fn room(self, installed: usize) -> RangeInclusive<usize> {
         const FD: u64 = size_of::<i32>() as u64;
         if let Some(noted) = self.noted {
             return usize::from(noted)..=usize::from(noted);

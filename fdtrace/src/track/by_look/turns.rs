@@ -1,11 +1,9 @@
 //! When each thread was last seen at a hop, and when before that.
 
-use fdtrace_common::records::Head;
-
-use super::recent::Recent;
+use crate::{track::recent::Recent, wire::Stamp};
 
 /// Threads by the times of their latest two turns; those that came first are forgotten first.
-pub(super) struct Turns {
+pub(in crate::track) struct Turns {
     threads: Recent<u32, Turn>,
 }
 
@@ -18,32 +16,32 @@ struct Turn {
 
 impl Turns {
     /// Remembers so many threads.
-    pub(super) fn of(threads: usize) -> Self {
+    pub(in crate::track) fn of(threads: usize) -> Self {
         Self {
             threads: Recent::new(threads),
         }
     }
 
     /// Notes a turn, of which this may be one record of several.
-    pub(super) fn note(&mut self, head: &Head) {
-        let turn = self.threads.get_or_insert(head.tid, || Turn {
-            latest: head.t_ns,
+    pub(in crate::track) fn note(&mut self, head: &Stamp) {
+        let turn = self.threads.get_or_insert(head.by.tid, || Turn {
+            latest: head.at.ns,
             before: 0,
         });
-        if turn.latest < head.t_ns {
+        if turn.latest < head.at.ns {
             turn.before = turn.latest;
-            turn.latest = head.t_ns;
+            turn.latest = head.at.ns;
         }
         self.threads.excess();
     }
 
     /// The latest turn of this thread.
-    pub(super) fn latest(&self, tid: u32) -> u64 {
+    pub(in crate::track) fn latest(&self, tid: u32) -> u64 {
         self.threads.get(tid).map_or(0, |turn| turn.latest)
     }
 
     /// The turn before that.
-    pub(super) fn before(&self, tid: u32) -> u64 {
+    pub(in crate::track) fn before(&self, tid: u32) -> u64 {
         self.threads.get(tid).map_or(0, |turn| turn.before)
     }
 }

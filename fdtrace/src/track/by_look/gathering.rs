@@ -1,13 +1,13 @@
 //! Senders that say their own numbers, each in as many records as its files take.
 
-use super::{recent::Recent, senders::LateSender};
-use crate::wire::Sighting;
+use super::LateSender;
+use crate::{track::recent::Recent, wire::Sighting};
 
 /// Threads of whose records some are still to come, at most: they come at once, unless they are lost.
 const THREADS_MAX: usize = 4096;
 
 /// What has come so far, by thread: the records of several CPUs come mixed.
-pub(super) struct Gathering {
+pub(in crate::track) struct Gathering {
     threads: Recent<u32, LateSender>,
 }
 
@@ -21,12 +21,12 @@ impl Default for Gathering {
 
 impl Gathering {
     /// Adds a record; gives the sender if that was the last one.
-    pub(super) fn add(&mut self, seen: &Sighting) -> Option<LateSender> {
-        let tid = seen.head.tid;
+    pub(in crate::track) fn add(&mut self, seen: &Sighting, began_ns: u64) -> Option<LateSender> {
+        let tid = seen.stamp.by.tid;
         let begun = self.threads.remove(tid);
         let mut sender = begun
-            .filter(|sender| sender.is_of(&seen.head))
-            .unwrap_or_else(|| LateSender::new(seen.head));
+            .filter(|sender| sender.stamp.is_of(&seen.stamp))
+            .unwrap_or_else(|| LateSender::new(seen, began_ns));
         sender.add(seen);
         if sender.is_whole() {
             return Some(sender);
@@ -36,7 +36,7 @@ impl Gathering {
         None
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::track) fn clear(&mut self) {
         self.threads.clear();
     }
 }

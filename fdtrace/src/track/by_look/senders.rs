@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use fdtrace_common::records::{FLAG_HAS_URING, FileSeen, Head};
-
-use super::{message::Message, recent::Recent, turns::Turns};
-use crate::{model::Doubt, wire::Sighting};
+use super::{LateSender, evidence, turns::Turns};
+use crate::{
+    model::{Doubt, SocketType},
+    track::{message::Message, recent::Recent},
+    wire::{Fd, Look, Sight, Sighting, Sock, Stamp},
+};
 
 /// Sockets, and likewise threads, that are remembered. Those that race each other do so within
 /// microseconds.
@@ -23,17 +25,17 @@ const POOLED_MAX: usize = 256;
 
 /// Between queueing and looking a task does nothing but be preempted, nor does one between taking
 /// off a queue and reading: no longer than this.
-pub(super) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
+pub(in crate::track) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
 
 /// A look may be given to a message that was read so long after it, and is received as late again
-/// ([`Tracker::settle`](super::Tracker::settle)): none waits for longer than twice that.
+/// ([`Tracker::settle`](crate::track::Tracker::settle)): none waits for longer than twice that.
 const WAITING_MAX_NS: u64 = 4 * PREEMPTED_MAX_NS;
 
 /// References to a file that only one number stands for: that number's and the list's.
-pub(super) const REFS_OF_ONE_NUMBER: i64 = 2;
+pub(in crate::track) const REFS_OF_ONE_NUMBER: i64 = 2;
 
 /// Senders that have been seen so far.
-pub(super) struct Senders {
+pub(in crate::track) struct Senders {
     sockets: Recent<u64, UsedBy>,
     looks: Turns,
     /// Looks that found their list gone, and whose message is not known yet.
@@ -44,7 +46,7 @@ pub(super) struct Senders {
     told: Numbers,
     /// Sockets, by their addresses, with the thread that reads what was sent from there; 0 if there
     /// are several.
-    readers: Recent<u64, u32>,
+    readers: Recent<Option<Sock>, u32>,
     /// By then the lists of those that are not among these any more had left their queues.
     gone_ns: u64,
 }
@@ -65,7 +67,7 @@ impl Default for Senders {
 
 /// Who has been seen sending on a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sharing {
+pub(in crate::track) enum Sharing {
     /// One thread.
     #[default]
     Alone,
@@ -77,7 +79,7 @@ pub(super) enum Sharing {
 
 impl Sharing {
     /// What there is to doubt where the one that was seen sending need not be the one that did.
-    pub(super) fn doubt(self) -> Doubt {
+    pub(in crate::track) fn doubt(self) -> Doubt {
         match self {
             Self::Alone => Doubt::ThreadMayHaveSentAnother,
             Self::Threads => Doubt::TwoThreadsSend,
@@ -90,7 +92,7 @@ impl Sharing {
 type Sent = (u64, u64, u64);
 
 /// The numbers of those that sent it: the socket's, then the files'; `None` if they differ.
-type Told = Option<Vec<i32>>;
+type Told = Option<Vec<Option<Fd>>>;
 
 /// How a socket is sent on.
 #[derive(Clone, Copy)]
@@ -106,21 +108,21 @@ struct UsedBy {
 
 impl Senders {
     /// Notes that a thread looked for its list.
-    pub(super) fn note(&mut self, seen: &Sighting) {
-        let head = &seen.head;
+    pub(in crate::track) fn note(&mut self, seen: &Sighting, look: Look) {
+        let head = &seen.stamp;
         let used = self.use_socket(head);
-        used.silently |= head.flags & FLAG_HAS_URING != 0;
-        if head.first == 0 {
+        used.silently |= look.has_uring;
+        if seen.first == 0 {
             self.told.note(seen);
         }
         self.looks.note(head);
         self.sockets.excess();
         for late in &mut self.waiting {
-            if late.head.tid == head.tid && !late.is_of(head) {
-                late.left_by = late.left_by.min(head.t_ns);
+            if late.stamp.by.tid == head.by.tid && !late.stamp.is_of(head) {
+                late.left_by = late.left_by.min(head.at.ns);
             }
         }
-        let is_old = |late: &LateSender| late.head.t_ns + WAITING_MAX_NS < head.t_ns;
+        let is_old = |late: &LateSender| late.stamp.at.ns + WAITING_MAX_NS < head.at.ns;
         while self.waiting.front().is_some_and(is_old) {
             self.let_go();
         }
@@ -128,22 +130,22 @@ impl Senders {
 
     /// Notes that a thread sends on its socket in a way that cannot be read: what it sends so tells
     /// nothing.
-    pub(super) fn note_unread(&mut self, head: &Head) {
+    pub(in crate::track) fn note_unread(&mut self, head: &Stamp) {
         self.use_socket(head).silently = true;
         self.sockets.excess();
     }
 
     /// Who sends on the socket of this record, with the thread of this record among them.
-    fn use_socket(&mut self, head: &Head) -> &mut UsedBy {
+    fn use_socket(&mut self, head: &Stamp) -> &mut UsedBy {
         let used = self.sockets.get_or_insert(socket_of(head), || UsedBy {
-            tid: head.tid,
-            pid: head.pid,
+            tid: head.by.tid,
+            pid: head.by.pid,
             sharing: Sharing::Alone,
             silently: false,
         });
-        let sharing = if used.pid != head.pid {
+        let sharing = if used.pid != head.by.pid {
             Sharing::Processes
-        } else if used.tid != head.tid {
+        } else if used.tid != head.by.tid {
             Sharing::Threads
         } else {
             Sharing::Alone
@@ -153,15 +155,15 @@ impl Senders {
     }
 
     /// Who has been seen sending on this socket.
-    pub(super) fn sharing(&self, head: &Head) -> Sharing {
+    pub(in crate::track) fn sharing(&self, head: &Stamp) -> Sharing {
         let used = self.sockets.get(socket_of(head));
         used.map_or(Sharing::Alone, |used| used.sharing)
     }
 
     /// Notes who reads what was sent from a socket.
-    pub(super) fn note_read(&mut self, head: &Head) {
-        let reader = self.readers.get_or_insert(head.sender_sock, || head.tid);
-        if *reader != head.tid {
+    pub(in crate::track) fn note_read(&mut self, head: &Stamp) {
+        let reader = self.readers.get_or_insert(head.ends.sender, || head.by.tid);
+        if *reader != head.by.tid {
             *reader = 0;
         }
         self.readers.excess();
@@ -169,44 +171,43 @@ impl Senders {
 
     /// Whether what is sent on this socket is known to be read in the order in which it was sent.
     /// The reader of a datagram is seen when that has left its queue, and another may be faster.
-    pub(super) fn are_read_in_order(&self, queued: &Head) -> bool {
-        const SOCK_STREAM: u16 = 1;
-        queued.socket_type == SOCK_STREAM
+    pub(in crate::track) fn are_read_in_order(&self, queued: &Stamp) -> bool {
+        queued.ends.kind == Some(SocketType::Stream)
             || self
                 .readers
-                .get(queued.sender_sock)
+                .get(queued.ends.sender)
                 .is_some_and(|tid| *tid != 0)
     }
 
     /// When this thread looked for a list before, or 0: its call began after that.
-    pub(super) fn previous_look(&self, head: &Head) -> u64 {
-        self.looks.before(head.tid)
+    pub(in crate::track) fn previous_look(&self, head: &Stamp) -> u64 {
+        self.looks.before(head.by.tid)
     }
 
     /// When this thread looked for a list last: what it has sent until then is known.
-    pub(super) fn latest_look(&self, tid: u32) -> u64 {
+    pub(in crate::track) fn latest_look(&self, tid: u32) -> u64 {
         self.looks.latest(tid)
     }
 
     /// Whether records were lost while this thread may have been between queueing and looking. The
     /// read of its own list may be among them: what it finds, or what was read since, may then be
     /// another thread's, at the same address.
-    pub(super) fn may_have_missed_the_read(&self, head: &Head) -> bool {
-        let queued_after = head.t_ns.saturating_sub(PREEMPTED_MAX_NS);
-        head.epoch != 0 && head.epoch >= self.previous_look(head).max(queued_after)
+    pub(in crate::track) fn may_have_missed_the_read(&self, head: &Stamp) -> bool {
+        let queued_after = head.at.ns.saturating_sub(PREEMPTED_MAX_NS);
+        head.at.epoch != 0 && head.at.epoch >= self.previous_look(head).max(queued_after)
     }
 
     /// Whether all that is sent on this socket is told of by looks of one thread.
-    fn tell_all(&self, head: &Head) -> bool {
+    fn tell_all(&self, head: &Stamp) -> bool {
         self.tell_all_as(Sharing::Alone, head)
     }
 
     /// Whether all that is sent on this socket is told of by looks of one process at most.
-    fn tell_all_of_process(&self, head: &Head) -> bool {
+    fn tell_all_of_process(&self, head: &Stamp) -> bool {
         self.tell_all_as(Sharing::Threads, head)
     }
 
-    fn tell_all_as(&self, most: Sharing, head: &Head) -> bool {
+    fn tell_all_as(&self, most: Sharing, head: &Stamp) -> bool {
         self.sockets
             .get(socket_of(head))
             .is_some_and(|used| used.sharing <= most && !used.silently)
@@ -214,8 +215,8 @@ impl Senders {
 
     /// Keeps a look that found its list gone until its message is known. Where others go untold or
     /// are another thread's, it never will be.
-    pub(super) fn keep(&mut self, late: LateSender) {
-        if !self.tell_all(&late.head) {
+    pub(in crate::track) fn keep(&mut self, late: LateSender) {
+        if !self.tell_all(&late.stamp) {
             return;
         }
         self.waiting.push_back(late);
@@ -226,7 +227,7 @@ impl Senders {
 
     /// Keeps a look that found its list gone, on a socket that several threads of its process send
     /// on.
-    pub(super) fn pool(&mut self, late: LateSender) {
+    pub(in crate::track) fn pool(&mut self, late: LateSender) {
         self.pooled.push_back(late);
         if self.pooled.len() > POOLED_MAX {
             self.pooled.pop_front();
@@ -237,12 +238,14 @@ impl Senders {
     /// come that may have been for it: the process, if that one's threads alone send on that socket
     /// and one of them has looked for such a message, and the numbers, if all that they have sent so
     /// were the same.
-    pub(super) fn process_of(&self, message: &Message) -> Option<LateSender> {
+    pub(in crate::track) fn process_of(&self, message: &Message) -> Option<LateSender> {
         let looks = self.waiting.iter().chain(&self.pooled);
-        let looks: Vec<&LateSender> = looks.filter(|late| message.may_be_of(late)).collect();
+        let looks: Vec<&LateSender> = looks
+            .filter(|late| evidence(late, message, 0).is_any())
+            .collect();
         let mut named = (*looks.iter().find(|late| late.names_files())?).clone();
-        if self.sharing(&named.head) != Sharing::Threads
-            || !self.tell_all_of_process(&named.head)
+        if self.sharing(&named.stamp) != Sharing::Threads
+            || !self.tell_all_of_process(&named.stamp)
             || looks.iter().any(|late| late.is_doubtful)
         {
             return None;
@@ -255,68 +258,69 @@ impl Senders {
 
     /// Whether everybody who sent these files on this socket did so under these numbers, as far as is
     /// known.
-    pub(super) fn agree_with(&self, late: &LateSender) -> bool {
+    pub(in crate::track) fn agree_with(&self, late: &LateSender) -> bool {
         let Some(first) = late.files.first() else {
             return false;
         };
-        if !self.tell_all_of_process(&late.head) {
+        if !self.tell_all_of_process(&late.stamp) {
             return false;
         }
         let told = self
             .told
             .0
-            .get((socket_of(&late.head), first.file, first.ino));
+            .get((socket_of(&late.stamp), first.file.ptr, first.file.ino));
         told.is_none_or(|told| {
             told.as_ref()
-                .is_some_and(|numbers| *numbers == numbers_of(&late.head, &late.files))
+                .is_some_and(|numbers| *numbers == numbers_of(&late.stamp, &late.files))
         })
     }
 
     /// Waits no longer with the look that waits longest.
     fn let_go(&mut self) {
         if let Some(late) = self.waiting.pop_front() {
-            let left_by = late.left_by.min(late.head.t_ns + PREEMPTED_MAX_NS);
+            let left_by = late.left_by.min(late.stamp.at.ns + PREEMPTED_MAX_NS);
             self.gone_ns = self.gone_ns.max(left_by);
         }
     }
 
     /// Drops a look whose message is known.
-    pub(super) fn drop(&mut self, late: &LateSender) {
-        self.waiting.retain(|other| !other.is_of(&late.head));
+    pub(in crate::track) fn drop(&mut self, late: &LateSender) {
+        self.waiting.retain(|other| !other.stamp.is_of(&late.stamp));
     }
 
     /// The looks of this thread that wait and can be believed, the latest first.
-    pub(super) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
+    pub(in crate::track) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
         let waiting = self.waiting.iter().rev();
         waiting
-            .filter(|late| late.head.tid == tid && !late.is_doubtful && self.tell_all(&late.head))
+            .filter(|late| {
+                late.stamp.by.tid == tid && !late.is_doubtful && self.tell_all(&late.stamp)
+            })
             .cloned()
             .collect()
     }
 
     /// The threads whose looks these are.
-    pub(super) fn waiting_threads(&self) -> BTreeSet<u32> {
-        self.waiting.iter().map(|late| late.head.tid).collect()
+    pub(in crate::track) fn waiting_threads(&self) -> BTreeSet<u32> {
+        self.waiting.iter().map(|late| late.stamp.by.tid).collect()
     }
 
     /// The thread that may have sent this message, by a look of its that waits.
-    pub(super) fn waiting_for(&self, message: &Message) -> Option<u32> {
+    pub(in crate::track) fn waiting_for(&self, message: &Message) -> Option<u32> {
         let mut waiting = self.waiting.iter();
         waiting
-            .find(|late| message.may_be_of(late))
-            .map(|late| late.head.tid)
+            .find(|late| evidence(late, message, 0).is_any())
+            .map(|late| late.stamp.by.tid)
     }
 
     /// Whether another look than `late` may have been for this message.
     ///
     /// A datagram leaves its queue before its read is seen: its sender's look may come between the
     /// two and find nothing, and so may the thread's next look.
-    pub(super) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
+    pub(in crate::track) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
         message.may_have_left_before(self.gone_ns)
-            || self
-                .waiting
-                .iter()
-                .any(|other| !other.is_of(&late.head) && message.may_be_of(other))
+            || self.waiting.iter().any(|other| {
+                !other.stamp.is_of(&late.stamp) && evidence(other, message, 0).is_any()
+            })
     }
 }
 
@@ -329,9 +333,9 @@ impl Numbers {
         let Some(first) = seen.files.first() else {
             return;
         };
-        let numbers = numbers_of(&seen.head, &seen.files);
-        let is_whole = seen.files.len() >= usize::from(seen.head.total);
-        let sent = (socket_of(&seen.head), first.file, first.ino);
+        let numbers = numbers_of(&seen.stamp, &seen.files);
+        let is_whole = seen.files.len() >= usize::from(seen.total);
+        let sent = (socket_of(&seen.stamp), first.file.ptr, first.file.ino);
         let told = self.0.get_or_insert(sent, || Some(numbers.clone()));
         if !is_whole || told.as_ref().is_none_or(|told| *told != numbers) {
             *told = None;
@@ -341,7 +345,7 @@ impl Numbers {
 }
 
 /// The socket's number, then those of the files.
-fn numbers_of(head: &Head, files: &[FileSeen]) -> Vec<i32> {
+fn numbers_of(head: &Stamp, files: &[Sight]) -> Vec<Option<Fd>> {
     [head.socket_fd]
         .into_iter()
         .chain(files.iter().map(|file| file.fd))
@@ -349,77 +353,8 @@ fn numbers_of(head: &Head, files: &[FileSeen]) -> Vec<i32> {
 }
 
 /// The socket's inode number, which no other has; its address if it has none any more.
-fn socket_of(head: &Head) -> u64 {
-    if head.sender_ino == 0 {
-        head.sender_sock
-    } else {
-        head.sender_ino
-    }
-}
-
-/// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
-/// known; that they belong to this message is shown by socket, files and time.
-#[derive(Clone)]
-pub(super) struct LateSender {
-    pub(super) head: Head,
-    pub(super) files: Vec<FileSeen>,
-    /// When that thread had looked before, or 0: it sent this since.
-    pub(super) since: u64,
-    /// By then it had left the queue.
-    pub(super) left_by: u64,
-    /// Records were lost, and the read of its message may be among them.
-    pub(super) is_doubtful: bool,
-}
-
-impl LateSender {
-    pub(super) fn new(head: Head) -> Self {
-        Self {
-            head,
-            files: Vec::new(),
-            since: 0,
-            // One that went away while it was looked at has gone before the thread looks again.
-            left_by: if head.list == 0 { head.t_ns } else { u64::MAX },
-            is_doubtful: false,
-        }
-    }
-
-    pub(super) fn add(&mut self, seen: &Sighting) {
-        self.files.extend(&seen.files);
-    }
-
-    /// Whether `head` is another record of the same look.
-    pub(super) fn is_of(&self, head: &Head) -> bool {
-        (self.head.t_ns, self.head.tid) == (head.t_ns, head.tid)
-    }
-
-    /// Whether it names its files: of a batch it is not known which they are.
-    pub(super) fn names_files(&self) -> bool {
-        !self.files.is_empty()
-    }
-
-    /// Whether it was for these files, in order.
-    pub(super) fn has_sent<'a>(
-        &self,
-        files: impl ExactSizeIterator<Item = Option<&'a FileSeen>>,
-    ) -> bool {
-        self.files.len() == files.len()
-            && files.zip(&self.files).all(|(file, sent)| {
-                file.is_some_and(|file| sent.file == sent.slot && is_one_file(file, sent))
-            })
-    }
-
-    /// Leaves open which numbers those were.
-    pub(super) fn forget_numbers(&mut self) {
-        self.head.socket_fd = -1;
-        self.files.iter_mut().for_each(|file| file.fd = -1);
-    }
-
-    pub(super) fn is_whole(&self) -> bool {
-        self.files.len() >= usize::from(self.head.total)
-    }
-}
-
-/// Whether two sightings are of one file: an address comes back, but not with the same inode.
-pub(super) fn is_one_file(one: &FileSeen, two: &FileSeen) -> bool {
-    (one.file, one.ino, one.dev) == (two.file, two.ino, two.dev)
+fn socket_of(head: &Stamp) -> u64 {
+    let ends = &head.ends;
+    let address = || ends.sender.map_or(0, Sock::address);
+    ends.sender_ino.unwrap_or_else(address)
 }

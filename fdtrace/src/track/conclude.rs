@@ -1,8 +1,13 @@
-//! Fate and cause: the words for how a transfer ended and why, in the trace as in what scenarios
-//! expect of it.
+//! Conclude: how a file ended, and why, by what its message shows, how the call ended and in which
+//! functions.
 
-use crate::model::{Cause, Fate};
-use fdtrace_common::records::{FLAG_NO_RIGHTS, Head, LIST_MAX};
+use fdtrace_common::records::LIST_MAX;
+
+use super::Message;
+use crate::{
+    model::{Cause, Fate},
+    wire::{Call, Errno, Given, Return, SendReturn},
+};
 
 /// The functions in which a list ended, innermost first, without what compilers append.
 #[derive(Clone, Default)]
@@ -170,12 +175,12 @@ pub(super) fn is_put_off(result: i32, called: &Called) -> bool {
 
 /// What it means that a send returned whose list was not seen in a queue. It held `count` files and had
 /// been `attached` to an skb or not. One that has sent something has queued it, unseen.
-pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Option<Cause>) {
+pub(super) fn of_send(returned: &SendReturn, attached: bool, count: u16) -> (Fate, Option<Cause>) {
     let cause = match -returned.result {
         0 if !attached => return (Fate::Discarded, Some(Cause::ZeroLength)),
         ..=0 => return (Fate::Unknown, None),
         // One that is connected to somebody else gives the same errno, as may a security module.
-        libc::EPERM if attached && returned.flags & FLAG_NO_RIGHTS != 0 => Cause::Passrights,
+        libc::EPERM if attached && returned.takes_no_fds => Cause::Passrights,
         libc::EINVAL if usize::from(count) > LIST_MAX => Cause::TooManyFds,
         errno => Cause::Errno(errno),
     };
@@ -183,11 +188,115 @@ pub(super) fn of_send(returned: &Head, attached: bool, count: u16) -> (Fate, Opt
 }
 
 /// What it means that installing a file gave `errno`.
-pub(super) fn of_refusal(errno: i32) -> (Fate, Option<Cause>) {
-    match -errno {
+pub(super) fn of_refusal(errno: Errno) -> (Fate, Option<Cause>) {
+    match errno {
         libc::EMFILE => (Fate::Truncated, Some(Cause::RlimitNofile)),
         // Its number could not be written, or the table could not grow.
         errno @ (libc::EFAULT | libc::ENOMEM) => (Fate::Truncated, Some(Cause::Errno(errno))),
         _ => (Fate::Refused, Some(Cause::Lsm)),
+    }
+}
+
+/// With what a receive ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ended<'a> {
+    /// It returned, and its table was looked at.
+    Returned(&'a Return),
+    /// It gave its list back.
+    Gave(&'a Given),
+}
+
+impl<'a> Ended<'a> {
+    fn given(self) -> &'a Given {
+        match self {
+            Self::Returned(returned) => &returned.given,
+            Self::Gave(given) => given,
+        }
+    }
+}
+
+/// What became of a file that a receive took and did not install. `last` is the record with which
+/// the receive ended, in the functions of `called`.
+pub(super) fn undelivered(
+    message: &Message,
+    index: usize,
+    last: Ended<'_>,
+    called: &Called,
+) -> (Fate, Option<Cause>) {
+    let given = last.given();
+    let returned = match last {
+        Ended::Returned(returned) => Some(returned),
+        Ended::Gave(_) => None,
+    };
+    if returned.is_some_and(|returned| returned.table.is_short) {
+        // New numbers may lie beyond what was looked at.
+        return (Fate::Unknown, None);
+    }
+    if let Some(refused) = message.refusal(index) {
+        return of_refusal(refused.errno);
+    }
+    if let Some(before) = message.gave_up_before(index) {
+        let (_, cause) = of_refusal(before.errno);
+        return (Fate::Truncated, cause);
+    }
+    if message.was_tried(index) {
+        // What came of it went unseen.
+        (Fate::Unknown, None)
+    } else if let Some(room) = message.room() {
+        if index >= room {
+            (Fate::Truncated, Some(Cause::NoControlRoom))
+        } else {
+            // It had its turn, and what came of that went unseen.
+            (Fate::Unknown, None)
+        }
+    } else if given.installed_unseen {
+        (Fate::Unknown, None)
+    } else if given.errno.is_some() {
+        (Fate::Discarded, Some(Cause::ReceiveFailed))
+    } else if let Some(ended) = called.given_back() {
+        ended
+    } else if !message.is_being_received() {
+        (Fate::Unknown, None)
+    } else if is_plain_read(given, called) {
+        (Fate::Discarded, Some(Cause::PlainRead))
+    } else if let Some(returned) = returned {
+        match message.may_hide(returned) {
+            true => (Fate::Unknown, None),
+            false => message.missing_in_table(index, returned),
+        }
+    } else if !called.by_recvmsg() {
+        // Whether that call had a place for descriptors was not seen.
+        (Fate::Unknown, None)
+    } else {
+        // The list was given back before anything looked for room, so there was no control buffer.
+        (Fate::Truncated, Some(Cause::NoControlRoom))
+    }
+}
+
+/// Whether the receive was a call that has no place for descriptors. Where the task has an io_uring, the
+/// system call that it is in may be another: then only the functions tell.
+fn is_plain_read(given: &Given, called: &Called) -> bool {
+    called.by_plain_read() || !given.has_uring && given.call == Some(Call::PlainRead)
+}
+
+impl Message {
+    /// What became of a file that the receiver's table did not gain, where the function that refused
+    /// it is not seen. The cause is given where the kernel's own tables leave no other.
+    fn missing_in_table(&self, index: usize, returned: &Return) -> (Fate, Option<Cause>) {
+        let control = returned.control;
+        let room = control.map(|control| control.room(self.installed()));
+        if room.as_ref().is_some_and(|room| index >= *room.end()) {
+            return (Fate::Truncated, Some(Cause::NoControlRoom));
+        }
+        let later = index + 1..self.files.len();
+        let in_place = control.is_some_and(|control| !control.truncated);
+        if in_place || later.into_iter().any(|later| self.is_installed(later)) {
+            // Only a refusal leaves the others their turn.
+            return (Fate::Refused, None);
+        }
+        let full = returned.table.is_full;
+        let cause =
+            (full && room.is_some_and(|room| index < *room.start())).then_some(Cause::RlimitNofile);
+        (Fate::Truncated, cause)
     }
 }

@@ -1,0 +1,287 @@
+//! Messages: all that are on their way, each in one phase, where its phase says that it is found.
+//!
+//! What was seen of a message is in [`Message`]. Its phase says where the next event finds it, and
+//! so what becomes of it if none comes. A message leaves its phase for another one by
+//! [`Messages::enter`], and for good by [`Messages::remove`]; there is no other way.
+
+use std::{array, collections::VecDeque};
+
+use slab::Slab;
+
+use super::{message::Message, recent::Recent};
+use crate::wire::{Fd, List, Return, Sock, Stamp};
+
+/// Files of sends that were put off, in each of the two ways, each send counting as one more.
+const PUT_OFF_MAX: usize = 16_384;
+
+/// A message that is on its way. It is another one's as soon as this one is removed.
+pub(super) type Id = usize;
+
+/// What a message does, as far as events tell.
+#[derive(Clone, Copy)]
+pub(super) enum Phase {
+    /// It is being sent, lies in a queue, or is being received from there: its list is at this
+    /// address. Which of these it is, its hops say.
+    Listed(List),
+    /// It is being received, and its list's address is another's by now.
+    Returning { by: u32 },
+    /// A thread was reading it when another began to: it only peeks, unless the second reads another
+    /// message at the same address.
+    Overtaken { by: u32 },
+    /// What a peek made of a message that stays where it is, at `origin`.
+    PeekOf { origin: List, at: List },
+    /// It did not get into a queue, and what its sender's call returns says why.
+    AwaitingReturn { by: u32 },
+    /// Its send may come back. `passed_ns` is when its thread was seen with another send, which may be
+    /// a signal handler's.
+    PutOff {
+        key: Key,
+        last: Stamp,
+        passed_ns: Option<u64>,
+    },
+    /// It was received, and a look that is still to come may tell who sent it.
+    AwaitingSender { returned_ns: u64, last: Return },
+}
+
+/// By what a message is found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// The address of its list.
+    List(List),
+    /// The address of the duplicate that a peek made.
+    Peek(List),
+    /// The thread that receives it.
+    Returning(u32),
+    /// The thread that was reading it first.
+    Overtaken(u32),
+    /// The thread whose send has still to return.
+    Send(u32),
+    /// The thread whose send a signal interrupted.
+    Interrupted(u32),
+    /// The process, socket and first number of a send that io_uring put off.
+    Uring(u32, Option<Sock>, Option<Fd>),
+}
+
+/// How many kinds of keys there are.
+const KINDS: usize = 7;
+
+impl Key {
+    fn kind(self) -> usize {
+        match self {
+            Self::List(_) => 0,
+            Self::Returning(_) => 1,
+            Self::Peek(_) => 2,
+            Self::Overtaken(_) => 3,
+            Self::Send(_) => 4,
+            Self::Interrupted(_) => 5,
+            Self::Uring(..) => 6,
+        }
+    }
+}
+
+impl Phase {
+    fn key(&self) -> Option<Key> {
+        Some(match *self {
+            Self::Listed(list) => Key::List(list),
+            Self::Returning { by } => Key::Returning(by),
+            Self::Overtaken { by } => Key::Overtaken(by),
+            Self::PeekOf { at, .. } => Key::Peek(at),
+            Self::AwaitingReturn { by } => Key::Send(by),
+            Self::PutOff { key, .. } => key,
+            Self::AwaitingSender { .. } => return None,
+        })
+    }
+
+    /// In which order messages end where all do.
+    pub(super) fn rank(&self) -> (u8, u64) {
+        match self {
+            Self::AwaitingSender { returned_ns, .. } => (0, *returned_ns),
+            Self::Listed(_) | Self::Returning { .. } => (1, 0),
+            Self::AwaitingReturn { .. } => (2, 0),
+            Self::PutOff { .. } => (3, 0),
+            Self::PeekOf { .. } | Self::Overtaken { .. } => (4, 0),
+        }
+    }
+}
+
+/// A message in its phase.
+pub(super) struct Entry {
+    pub(super) message: Message,
+    pub(super) phase: Phase,
+}
+
+/// A message, as an index has it.
+struct Slot {
+    id: Id,
+    weight: usize,
+}
+
+/// The messages that are on their way, of each kind no more than there is room for.
+pub(super) struct Messages {
+    all: Slab<Entry>,
+    by_key: [Recent<Key, Slot>; KINDS],
+    /// Those that await their sender, in the order in which they were received.
+    awaiting: VecDeque<Id>,
+}
+
+impl Messages {
+    /// Room for messages with so many files, of each kind.
+    pub(super) fn with_room(files: usize) -> Self {
+        let room = |kind| match kind {
+            ..=4 => files,
+            _ => PUT_OFF_MAX,
+        };
+        Self {
+            all: Slab::new(),
+            by_key: array::from_fn(|kind| Recent::weighing(room(kind), |slot: &Slot| slot.weight)),
+            awaiting: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn find(&self, key: Key) -> Option<Id> {
+        self.by_key[key.kind()].get(key).map(|slot| slot.id)
+    }
+
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.find(key).is_some()
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Message> {
+        self.at(self.find(key)?)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Message> {
+        self.at_mut(self.find(key)?)
+    }
+
+    pub(super) fn at(&self, id: Id) -> Option<&Message> {
+        self.all.get(id).map(|entry| &entry.message)
+    }
+
+    pub(super) fn at_mut(&mut self, id: Id) -> Option<&mut Message> {
+        self.all.get_mut(id).map(|entry| &mut entry.message)
+    }
+
+    pub(super) fn entry_mut(&mut self, key: Key) -> Option<&mut Entry> {
+        self.all.get_mut(self.find(key)?)
+    }
+
+    /// Takes in a new message; gives the one that was found where this one is now.
+    pub(super) fn add(&mut self, message: Message, phase: Phase) -> Option<Entry> {
+        let id = self.all.insert(Entry { message, phase });
+        self.index(id)
+    }
+
+    /// Lets a message go on to another phase; gives the one that was found where this one is now.
+    pub(super) fn enter(&mut self, id: Id, phase: Phase) -> Option<Entry> {
+        self.forget_place(id);
+        self.all.get_mut(id)?.phase = phase;
+        self.index(id)
+    }
+
+    fn index(&mut self, id: Id) -> Option<Entry> {
+        let entry = self.all.get(id)?;
+        let weight = entry.message.weight();
+        let Some(key) = entry.phase.key() else {
+            self.awaiting.push_back(id);
+            return None;
+        };
+        let displaced = self.take(key);
+        self.by_key[key.kind()].insert(key, Slot { id, weight });
+        displaced
+    }
+
+    fn forget_place(&mut self, id: Id) {
+        match self.all.get(id).map(|entry| entry.phase.key()) {
+            Some(Some(key)) => {
+                self.by_key[key.kind()].remove(key);
+            }
+            Some(None) => self.awaiting.retain(|other| *other != id),
+            None => {}
+        }
+    }
+
+    /// Takes a message out for good.
+    pub(super) fn remove(&mut self, id: Id) -> Option<Entry> {
+        self.forget_place(id);
+        self.all.try_remove(id)
+    }
+
+    /// Takes out for good what is found by `key`.
+    pub(super) fn take(&mut self, key: Key) -> Option<Entry> {
+        self.remove(self.find(key)?)
+    }
+
+    /// Takes out for good what came first of a kind of which there is too much.
+    pub(super) fn excess(&mut self) -> Option<Entry> {
+        let slot = self.by_key.iter_mut().find_map(Recent::excess)?;
+        self.all.try_remove(slot.id)
+    }
+
+    /// Takes out for good all of whom this is true, in the order in which they end.
+    pub(super) fn take_all(&mut self, is_meant: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let meant = self.all.iter().filter(|(_, entry)| is_meant(entry));
+        let meant: Vec<Id> = meant.map(|(id, _)| id).collect();
+        let mut taken: Vec<Entry> = meant.into_iter().filter_map(|id| self.remove(id)).collect();
+        taken.sort_by_key(|entry| (entry.phase.rank(), entry.message.id));
+        taken
+    }
+
+    /// Those whose list is alive.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &Message> {
+        self.all.iter().filter_map(|(_, entry)| match entry.phase {
+            Phase::Listed(_) => Some(&entry.message),
+            _ => None,
+        })
+    }
+
+    /// The same, to be changed.
+    pub(super) fn listed_mut(&mut self) -> impl Iterator<Item = &mut Message> {
+        self.all
+            .iter_mut()
+            .filter_map(|(_, entry)| match entry.phase {
+                Phase::Listed(_) => Some(&mut entry.message),
+                _ => None,
+            })
+    }
+
+    /// Those that await their sender, the first to be received first.
+    pub(super) fn awaiting(&self) -> impl Iterator<Item = (Id, &Message)> {
+        let ids = self.awaiting.iter();
+        ids.filter_map(|id| Some((*id, self.at(*id)?)))
+    }
+
+    /// When each of them was received.
+    pub(super) fn awaiting_since(&self) -> impl Iterator<Item = u64> {
+        let ids = self.awaiting.iter();
+        ids.filter_map(|id| self.awaits_since(*id).map(|(since, _)| since))
+    }
+
+    /// Takes out for good the first of them, if there are more than `most` or it was received before
+    /// `t_ns`.
+    pub(super) fn take_awaiting(&mut self, most: usize, t_ns: u64) -> Option<(Message, Return)> {
+        let id = *self.awaiting.front()?;
+        let is_old = self.awaits_since(id).is_some_and(|(since, _)| since < t_ns);
+        if !is_old && self.awaiting.len() <= most {
+            return None;
+        }
+        let entry = self.remove(id)?;
+        match entry.phase {
+            Phase::AwaitingSender { last, .. } => Some((entry.message, last)),
+            _ => None,
+        }
+    }
+
+    /// When one of them was received, and how that returned.
+    pub(super) fn awaits_since(&self, id: Id) -> Option<(u64, Return)> {
+        match self.all.get(id)?.phase {
+            Phase::AwaitingSender { returned_ns, last } => Some((returned_ns, last)),
+            _ => None,
+        }
+    }
+
+    /// Whether there is any of whom this is true.
+    pub(super) fn any(&self, is_meant: impl Fn(&Entry) -> bool) -> bool {
+        self.all.iter().any(|(_, entry)| is_meant(entry))
+    }
+}

@@ -1,0 +1,284 @@
+//! Decode: bytes of the ring buffer to events.
+//!
+//! Decoding trusts nothing: a record that is too short, of an unknown kind or with more files
+//! than bytes is an error, never a panic, because recordings come from files too.
+
+use fdtrace_common::{
+    descriptions::TaskDescribed,
+    records::{
+        Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_HAS_URING,
+        FLAG_HOLE, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK,
+        FLAG_RACED, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WANTED, FLAG_WINDOW_SHORT, FileSeen,
+        Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
+    },
+};
+use zerocopy::FromBytes as _;
+
+use super::{
+    Control, Described,
+    event::{
+        Actor, At, Call, Ends, Event, Fd, Given, List, Look, Refusal, Return, SendReturn, Sight,
+        Sighting, Skb, Sock, Stamp, Table,
+    },
+    sighted,
+};
+use crate::model::{Occasion, SocketType, socket_name};
+
+/// Why bytes are not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Fewer bytes than the record's own head announces.
+    #[error("record of {found} bytes is cut short")]
+    Truncated {
+        /// Bytes there are.
+        found: usize,
+    },
+    /// The kind is none that this version knows.
+    #[error("record of unknown kind {0}")]
+    UnknownKind(u16),
+}
+
+/// Every kind of record.
+const KINDS: [RecordKind; 21] = [
+    RecordKind::ListQueued,
+    RecordKind::ListDequeued,
+    RecordKind::ReceiveReturned,
+    RecordKind::ListDestroyed,
+    RecordKind::SocketNamed,
+    RecordKind::ListCopied,
+    RecordKind::ListAttached,
+    RecordKind::ListDuplicated,
+    RecordKind::ListDetached,
+    RecordKind::FileReceived,
+    RecordKind::FdInstalled,
+    RecordKind::PathDescribed,
+    RecordKind::SocketDescribed,
+    RecordKind::TaskDescribed,
+    RecordKind::ListReleased,
+    RecordKind::SendReturned,
+    RecordKind::Called,
+    RecordKind::ListFound,
+    RecordKind::ListFoundLast,
+    RecordKind::SenderWanted,
+    RecordKind::QueuesRead,
+];
+
+/// Decodes one record.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes are not a whole record of a known kind.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let truncated = || DecodeError::Truncated { found: bytes.len() };
+    let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| truncated())?;
+    let mut kinds = KINDS.into_iter();
+    let kind = kinds
+        .find(|kind| *kind as u16 == head.kind)
+        .ok_or(DecodeError::UnknownKind(head.kind))?;
+    let head = &head;
+    let of = stamp(head);
+    let sighting = || sighting(of, head, rest).ok_or_else(truncated);
+    Ok(match kind {
+        RecordKind::SocketNamed => {
+            let (name, _) = SocketName::read_from_prefix(rest).map_err(|_| truncated())?;
+            let name = name.name.get(..name.len as usize).ok_or_else(truncated)?;
+            let name = socket_name(name);
+            Event::SocketNamed { of, name }
+        }
+        RecordKind::PathDescribed | RecordKind::SocketDescribed => {
+            let described = match kind {
+                RecordKind::PathDescribed => Described::path(head, rest),
+                _ => Described::socket(head, rest),
+            };
+            let described = described.ok_or_else(truncated)?;
+            Event::FileDescribed { of, described }
+        }
+        RecordKind::TaskDescribed => {
+            let (task, _) = TaskDescribed::read_from_prefix(rest).map_err(|_| truncated())?;
+            let task = sighted::task(&task);
+            Event::TaskDescribed { of, task }
+        }
+        RecordKind::Called => {
+            let (callers, _) = Callers::read_from_prefix(rest).map_err(|_| truncated())?;
+            let addresses = callers.addresses.get(..callers.len as usize);
+            let addresses = addresses.ok_or_else(truncated)?.to_vec();
+            Event::Called { of, addresses }
+        }
+        RecordKind::SenderWanted => Event::SenderWanted(of),
+        RecordKind::QueuesRead => Event::QueuesRead {
+            of,
+            every: head.result != 0,
+        },
+        RecordKind::ListCopied => Event::ListCopied(sighting()?),
+        RecordKind::ListAttached => Event::ListAttached(sighting()?, List::at(head.origin)),
+        RecordKind::ListQueued => Event::ListQueued(sighting()?, look(head)),
+        RecordKind::ListFound => Event::ListFound(sighting()?, Occasion::First),
+        RecordKind::ListFoundLast => {
+            let occasion = match head.result {
+                0 => Occasion::Last,
+                _ => Occasion::Meanwhile,
+            };
+            Event::ListFound(sighting()?, occasion)
+        }
+        RecordKind::ListDequeued => Event::ListDequeued(sighting()?),
+        RecordKind::ListDuplicated => Event::ListDuplicated(sighting()?, List::at(head.origin)),
+        RecordKind::ListDetached => Event::ListDetached(sighting()?, head.room),
+        RecordKind::FileReceived => Event::FileReceived(sighting()?),
+        RecordKind::FdInstalled => {
+            let seen = sighting()?;
+            let outcome = outcome(head.result, seen.files.first());
+            Event::FdInstalled(seen, outcome)
+        }
+        RecordKind::ReceiveReturned => Event::ReceiveReturned(sighting()?, returned(head)),
+        RecordKind::SendReturned => {
+            let ended = SendReturn {
+                copied_ns: Some(head.origin).filter(|origin| *origin != 0),
+                result: head.result,
+                takes_no_fds: head.flags & FLAG_NO_RIGHTS != 0,
+            };
+            Event::SendReturned(sighting()?, ended)
+        }
+        RecordKind::ListReleased => Event::ListReleased(sighting()?, given(head)),
+        RecordKind::ListDestroyed => Event::ListDestroyed {
+            seen: sighting()?,
+            freed_by: Some(head.location).filter(|location| *location != 0),
+            is_late: head.flags & FLAG_DESTRUCTED != 0,
+        },
+    })
+}
+
+fn stamp(head: &Head) -> Stamp {
+    let known = |ino: u64| Some(ino).filter(|ino| *ino != 0);
+    Stamp {
+        at: At {
+            ns: head.t_ns,
+            epoch: head.epoch,
+            cpu: head.cpu,
+        },
+        by: Actor {
+            pid: head.pid,
+            tid: head.tid,
+            comm: head.comm,
+            wanted: head.flags & FLAG_WANTED != 0,
+        },
+        list: List::at(head.list),
+        skb: Skb::at(head.skb),
+        ends: Ends {
+            sender: Sock::at(head.sender_sock),
+            receiver: Sock::at(head.receiver_sock),
+            sender_ino: known(head.sender_ino),
+            receiver_ino: known(head.receiver_ino),
+            kind: SocketType::of(head.socket_type),
+        },
+        socket_fd: Some(head.socket_fd).filter(|fd| *fd >= 0),
+        count: head.count,
+        described: head.flags & FLAG_DESCRIBED != 0,
+    }
+}
+
+fn sighting(stamp: Stamp, head: &Head, mut rest: &[u8]) -> Option<Sighting> {
+    let mut files = Vec::with_capacity(usize::from(head.files));
+    for _ in 0..head.files {
+        let (file, after) = FileSeen::read_from_prefix(rest).ok()?;
+        files.push(sight(&file));
+        rest = after;
+    }
+    Some(Sighting {
+        stamp,
+        first: head.first,
+        total: head.total,
+        files,
+    })
+}
+
+fn sight(seen: &FileSeen) -> Sight {
+    Sight {
+        file: sighted::file(seen),
+        refs: seen.refs,
+        fd: Some(seen.fd).filter(|fd| *fd >= 0),
+        slot: seen.slot,
+        cloexec: seen.cloexec != 0,
+        told: told(seen.told),
+    }
+}
+
+fn told(told: i32) -> Option<Result<Fd, i32>> {
+    match told {
+        NOT_TOLD => None,
+        0.. => Some(Ok(told)),
+        _ => Some(Err(-told)),
+    }
+}
+
+fn look(head: &Head) -> Look {
+    let is = |flag: u16| head.flags & flag != 0;
+    Look {
+        began_ns: head.location,
+        raced: is(FLAG_RACED),
+        has_uring: is(FLAG_HAS_URING),
+        is_first: is(FLAG_FIRST_SEEN),
+        disputed: is(FLAG_DISPUTED),
+    }
+}
+
+/// What came of installing a file: what the receiver was told in its place, and what the function
+/// returned.
+fn outcome(result: i32, file: Option<&Sight>) -> Result<Option<Fd>, Refusal> {
+    if result < 0 {
+        return Err(Refusal {
+            errno: result.saturating_neg(),
+            in_place: false,
+        });
+    }
+    match file.map_or(Some(Err(1)), |file| file.told) {
+        Some(Err(errno)) => Err(Refusal {
+            errno,
+            in_place: true,
+        }),
+        Some(Ok(_)) => Ok(file.and_then(|file| file.fd)),
+        None => Ok(None),
+    }
+}
+
+fn given(head: &Head) -> Given {
+    let is = |flag: u16| head.flags & flag != 0;
+    Given {
+        errno: (head.result < 0).then_some(head.result.saturating_neg()),
+        call: call(head.syscall),
+        has_uring: is(FLAG_HAS_URING),
+        installed_unseen: is(FLAG_INSTALLED_UNSEEN),
+    }
+}
+
+fn returned(head: &Head) -> Return {
+    let is = |flag: u16| head.flags & flag != 0;
+    let given = given(head);
+    Return {
+        given,
+        read_ns: head.origin,
+        peeks: is(FLAG_PEEK),
+        is_oob: is(FLAG_OOB),
+        left: is(FLAG_LEFT),
+        table: Table {
+            is_short: is(FLAG_WINDOW_SHORT),
+            is_shared: is(FLAG_TABLE_SHARED),
+            is_full: is(FLAG_TABLE_FULL),
+            has_hole: is(FLAG_HOLE),
+        },
+        control: Control::of(head, given.call),
+        room_known: head.room != ROOM_UNKNOWN,
+    }
+}
+
+/// The system call of this number on x86-64, where a 32-bit process has its own numbers. One of those
+/// that stands for another call in a 64-bit process is one that receives nothing there.
+fn call(number: i32) -> Option<Call> {
+    /// read, readv and recvfrom, then what 32-bit processes call them.
+    const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
+    const RECVMSG: i32 = 47;
+    match number {
+        ..0 => None,
+        RECVMSG => Some(Call::Recvmsg),
+        number if READS.contains(&number) => Some(Call::PlainRead),
+        _ => Some(Call::Other),
+    }
+}
