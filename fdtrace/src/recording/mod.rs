@@ -17,7 +17,7 @@
 //! The first chunk is a [`Header`]. Its `format` changes only when older readers would go wrong;
 //! chunks of a kind that a reader does not know are skipped. Records only ever grow at the end of
 //! their parts (`Head`, `FileSeen`), and the header has the parts' sizes, so that records of
-//! another version are [brought to this one's form](layout): what they lack is zero.
+//! another version are brought to this one's form: what they lack is zero.
 
 mod layout;
 mod reader;
