@@ -8,7 +8,7 @@
 
 use super::{CallOf, Ended, Id, Key, Message, Phase, Tracker, message::Seen};
 use crate::{
-    model::{Fate, Hop},
+    model::Hop,
     wire::{Call, Errno, Fd, List, Return, Sight, Sighting, Stamp},
 };
 
@@ -40,7 +40,7 @@ impl Tracker {
                 self.begin(next, Phase::Listed(list));
             } else {
                 // Yet another is at the address since.
-                self.close_unseen(&next, Fate::Unknown);
+                self.close_unseen(&next);
             }
         }
         let called = self.called.remove(CallOf::List(list));

@@ -175,7 +175,7 @@ pub(super) fn is_put_off(result: i32, called: &Called) -> bool {
 
 /// What it means that a send returned whose list was not seen in a queue. It held `count` files and had
 /// been `attached` to an skb or not. One that has sent something has queued it, unseen.
-pub(super) fn of_send(returned: &SendReturn, attached: bool, count: u16) -> (Fate, Option<Cause>) {
+fn of_send(returned: &SendReturn, attached: bool, count: u16) -> (Fate, Option<Cause>) {
     let cause = match -returned.result {
         0 if !attached => return (Fate::Discarded, Some(Cause::ZeroLength)),
         ..=0 => return (Fate::Unknown, None),
@@ -188,12 +188,56 @@ pub(super) fn of_send(returned: &SendReturn, attached: bool, count: u16) -> (Fat
 }
 
 /// What it means that installing a file gave `errno`.
-pub(super) fn of_refusal(errno: Errno) -> (Fate, Option<Cause>) {
+fn of_refusal(errno: Errno) -> (Fate, Option<Cause>) {
     match errno {
         libc::EMFILE => (Fate::Truncated, Some(Cause::RlimitNofile)),
         // Its number could not be written, or the table could not grow.
         errno @ (libc::EFAULT | libc::ENOMEM) => (Fate::Truncated, Some(Cause::Errno(errno))),
         _ => (Fate::Refused, Some(Cause::Lsm)),
+    }
+}
+
+/// How a message ended.
+#[derive(Clone, Copy)]
+pub(super) enum Ending<'a> {
+    /// That went unseen; it may be in its queue still.
+    Unseen { is_queued: bool },
+    /// Its skb was freed with the list unread, in these functions.
+    Destroyed(&'a Called),
+    /// A call gave its list back that was not seen to receive it, in these functions.
+    GivenBack(&'a Called),
+    /// A receive took it, and ended so in these functions.
+    Received(Ended<'a>, &'a Called),
+    /// Its send returned, and it is in no queue. It had been attached to an skb or not.
+    SendReturned(&'a SendReturn, bool),
+    /// It is in no queue, and what its send returned went unseen.
+    SendUnseen,
+    /// Its send was put off, and did not come back; its return may be among what was lost.
+    PutOff { is_lossy: bool },
+}
+
+/// What became of the file at this place of a message that ended so, and why.
+pub(super) fn conclude(
+    message: &Message,
+    index: usize,
+    ending: Ending<'_>,
+) -> (Fate, Option<Cause>) {
+    match ending {
+        // What was installed is delivered, whatever became of the rest.
+        Ending::Unseen { .. } | Ending::Received(..) if message.is_installed(index) => {
+            (Fate::Delivered, None)
+        }
+        Ending::Unseen { is_queued: true } => (Fate::Queued, None),
+        Ending::Unseen { is_queued: false } => (Fate::Unknown, None),
+        Ending::Destroyed(called) => called.destroyed(),
+        // Where no function shows it, it may have been read and installed: the kernel skips programs on
+        // a CPU where a task was preempted in them.
+        Ending::GivenBack(called) => called.given_back().unwrap_or((Fate::Unknown, None)),
+        Ending::Received(ended, called) => undelivered(message, index, ended, called),
+        Ending::SendReturned(returned, attached) => of_send(returned, attached, message.count),
+        Ending::SendUnseen if message.given_up => (Fate::Failed, None),
+        Ending::PutOff { is_lossy: false } => (Fate::Failed, None),
+        Ending::SendUnseen | Ending::PutOff { is_lossy: true } => (Fate::Unknown, None),
     }
 }
 
@@ -217,7 +261,7 @@ impl<'a> Ended<'a> {
 
 /// What became of a file that a receive took and did not install. `last` is the record with which
 /// the receive ended, in the functions of `called`.
-pub(super) fn undelivered(
+fn undelivered(
     message: &Message,
     index: usize,
     last: Ended<'_>,

@@ -1,7 +1,10 @@
 //! Ends: what becomes of a message that leaves its phase for good, and of its transfers.
 
-use super::{CallOf, Called, Entry, Id, Message, Phase, Tracker};
-use crate::model::{Cause, Context, Fate, FileDescription, FileIdentity, Transfer};
+use super::{
+    CallOf, Called, Entry, Id, Message, Phase, Tracker,
+    conclude::{Ending, conclude},
+};
+use crate::model::{Context, FileDescription, FileIdentity, Transfer};
 
 impl Tracker {
     /// Lets go of what came first where there is too much. What it was part of can only be known
@@ -27,7 +30,7 @@ impl Tracker {
     pub(super) fn end_unseen(&mut self, entry: Entry) {
         match entry.phase {
             Phase::Listed(_) | Phase::Returning { .. } | Phase::PutOff { .. } => {
-                self.close_unseen(&entry.message, Fate::Unknown);
+                self.close_unseen(&entry.message);
             }
             Phase::PeekOf { .. } => self.end_peek(&entry.message),
             // Nothing was seen of it that is not of the other reader's.
@@ -69,11 +72,8 @@ impl Tracker {
         for entry in self.messages.take_all(meant) {
             match entry.phase {
                 Phase::Listed(_) | Phase::Returning { .. } => {
-                    let otherwise = match self.is_queued(&entry.message) {
-                        true => Fate::Queued,
-                        false => Fate::Unknown,
-                    };
-                    self.close_unseen(&entry.message, otherwise);
+                    let is_queued = self.is_queued(&entry.message);
+                    self.close(&entry.message, Ending::Unseen { is_queued });
                 }
                 Phase::AwaitingSender { last, .. } => self.end_settled(entry.message, &last),
                 Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
@@ -82,20 +82,14 @@ impl Tracker {
         }
     }
 
-    /// Ends a message whose end went unseen. What was installed is delivered all the same.
-    pub(super) fn close_unseen(&mut self, message: &Message, otherwise: Fate) {
-        self.close(message, |index| match message.is_installed(index) {
-            true => (Fate::Delivered, None),
-            false => (otherwise, None),
-        });
+    /// Ends a message whose end went unseen.
+    pub(super) fn close_unseen(&mut self, message: &Message) {
+        self.close(message, Ending::Unseen { is_queued: false });
     }
 
-    pub(super) fn close(
-        &mut self,
-        message: &Message,
-        fate: impl Fn(usize) -> (Fate, Option<Cause>),
-    ) {
-        let mut transfers = message.transfers(|index| Some(fate(index)));
+    /// Ends a message: each of its files comes to a transfer.
+    pub(super) fn close(&mut self, message: &Message, ending: Ending<'_>) {
+        let mut transfers = message.transfers(|index| Some(conclude(message, index, ending)));
         self.want_possibly_wanted(message, &mut transfers);
         self.number_and_push(transfers);
     }

@@ -1,8 +1,8 @@
 //! Lists: which message is at a list's address, and how a list ends.
 
-use super::{CallOf, Ended, Key, Message, Phase, Tracker};
+use super::{CallOf, Ended, Key, Message, Phase, Tracker, conclude::Ending};
 use crate::{
-    model::{Fate, Hop},
+    model::Hop,
     wire::{Given, List, Sighting, Stamp},
 };
 
@@ -142,12 +142,10 @@ impl Tracker {
             return;
         };
         if ended.message.is_being_received() {
-            self.end_receive_in(&ended.message, Ended::Gave(given), &called);
+            let ending = Ending::Received(Ended::Gave(given), &called);
+            self.close(&ended.message, ending);
         } else {
-            // Without such a function it may have been read and installed: the kernel skips programs
-            // on a CPU where a task was preempted in them.
-            let fate = called.given_back().unwrap_or((Fate::Unknown, None));
-            self.close(&ended.message, |_| fate);
+            self.close(&ended.message, Ending::GivenBack(&called));
         }
     }
 
@@ -186,7 +184,7 @@ impl Tracker {
             let by = seen.stamp.by.tid;
             self.enter(id, Phase::AwaitingReturn { by });
         } else if let Some(ended) = self.messages.remove(id) {
-            self.close(&ended.message, |_| called.destroyed());
+            self.close(&ended.message, Ending::Destroyed(&called));
         }
     }
 }

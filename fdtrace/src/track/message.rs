@@ -119,10 +119,6 @@ impl Message {
         1 + self.files.len()
     }
 
-    pub(super) fn count(&self) -> u16 {
-        self.count
-    }
-
     /// Notes that the message that was open at its address is made of two, as far as is known: what
     /// comes next may be of either again.
     pub(super) fn doubt(&mut self) {

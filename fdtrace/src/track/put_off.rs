@@ -6,9 +6,11 @@
 //! same send, or one that its program repeated, and nothing has failed. A send that does not come
 //! back has not been queued, and that is all that is known of it.
 
-use super::{Key, Message, Phase, Tracker, by_look::PREEMPTED_MAX_NS, messages::Entry};
+use super::{
+    Key, Message, Phase, Tracker, by_look::PREEMPTED_MAX_NS, conclude::Ending, messages::Entry,
+};
 use crate::{
-    model::{CauseMissing, Fate},
+    model::CauseMissing,
     wire::{Fd, Sight, Sighting, Sock, Stamp},
 };
 
@@ -82,13 +84,9 @@ impl Tracker {
 
     /// Ends a send that has not come back since `last`.
     pub(super) fn give_up(&mut self, mut message: Message, last: &Stamp) {
-        // What is lost may be its return.
-        let fate = match self.lost.is_since(last) {
-            true => Fate::Unknown,
-            false => Fate::Failed,
-        };
         message.lacks_cause_for(CauseMissing::Interrupted);
-        self.close(&message, |_| (fate, None));
+        let is_lossy = self.lost.is_since(last);
+        self.close(&message, Ending::PutOff { is_lossy });
     }
 }
 

@@ -1,6 +1,9 @@
 //! Receives: who reads a message, and how its receive ends.
 
-use super::{Called, Ended, Key, Message, Phase, Tracker, conclude::undelivered};
+use super::{
+    Called, Ended, Key, Message, Phase, Tracker,
+    conclude::{Ending, conclude},
+};
 use crate::{
     model::{Fate, Hop},
     wire::{List, Return, Sighting},
@@ -61,12 +64,11 @@ impl Tracker {
 
     /// Ends a peek that was seen to return. What it lost is in the message still.
     pub(super) fn end_peek_with(&mut self, peek: &Message, last: Ended<'_>, called: &Called) {
-        let mut transfers = peek.transfers(|index| {
-            if peek.is_installed(index) {
-                return Some((Fate::Peeked, None));
-            }
-            let ended = undelivered(peek, index, last, called);
-            (ended.0 != Fate::Discarded).then_some(ended)
+        let ending = Ending::Received(last, called);
+        let mut transfers = peek.transfers(|index| match conclude(peek, index, ending) {
+            (Fate::Delivered, _) => Some((Fate::Peeked, None)),
+            (Fate::Discarded, _) => None,
+            lost => Some(lost),
         });
         for transfer in &mut transfers {
             transfer.peek = true;
@@ -75,17 +77,9 @@ impl Tracker {
         self.number_and_push(transfers);
     }
 
+    /// Ends a receive that has returned.
     pub(super) fn end_receive(&mut self, message: &Message, last: &Return) {
-        self.end_receive_in(message, Ended::Returned(last), &message.received_in);
-    }
-
-    pub(super) fn end_receive_in(&mut self, message: &Message, last: Ended<'_>, called: &Called) {
-        self.close(message, |index| {
-            if message.is_installed(index) {
-                (Fate::Delivered, None)
-            } else {
-                undelivered(message, index, last, called)
-            }
-        });
+        let ending = Ending::Received(Ended::Returned(last), &message.received_in);
+        self.close(message, ending);
     }
 }

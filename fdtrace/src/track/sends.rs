@@ -3,10 +3,10 @@
 
 use super::{
     CallOf, Key, Message, Tracker,
-    conclude::{is_put_off, of_send},
+    conclude::{Ending, is_put_off},
 };
 use crate::{
-    model::{CauseMissing, Fate, Hop},
+    model::{CauseMissing, Hop},
     wire::{SendReturn, Sighting, Stamp},
 };
 
@@ -30,8 +30,7 @@ impl Tracker {
                 return;
             }
             let attached = message.has(Hop::Attach);
-            let ended = of_send(returned, attached, message.count());
-            self.close(&message, |_| ended);
+            self.close(&message, Ending::SendReturned(returned, attached));
         }
     }
 
@@ -71,8 +70,7 @@ impl Tracker {
             self.put_off(message, &head, false);
             return;
         }
-        let ended = of_send(returned, attached, head.count);
-        self.close(&message, |_| ended);
+        self.close(&message, Ending::SendReturned(returned, attached));
     }
 
     /// A thread that sends anew is done with the send before, whose return went unseen.
@@ -92,10 +90,6 @@ impl Tracker {
         if !self.sees_failed_sends {
             message.lacks_cause_for(CauseMissing::NotWatched);
         }
-        let fate = match message.given_up {
-            true => Fate::Failed,
-            false => Fate::Unknown,
-        };
-        self.close(&message, |_| (fate, None));
+        self.close(&message, Ending::SendUnseen);
     }
 }

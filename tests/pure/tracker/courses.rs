@@ -268,20 +268,23 @@ impl Course {
         let mut tracker = tracker();
         let (mut unseen, mut losses) = (Unseen::default(), Losses::default());
         let mut judged = Vec::new();
-        let mut epoch = 0;
+        let mut lost_at: Vec<u64> = Vec::new();
         let mut lanes = [Lane::default(); LANES];
         let last = runs.len() - 1;
         for (place, (lane, run)) in runs.into_iter().enumerate() {
             let t_ns = 1000 + 10 * place as u64;
             let mut events = run(t_ns);
             for event in &mut events {
-                head_mut(event).epoch = epoch;
+                // As its program saw it that began then, whenever its record comes.
+                let head = head_mut(event);
+                let before = lost_at.iter().rfind(|lost| **lost < head.t_ns);
+                head.epoch = before.copied().unwrap_or(0);
             }
             let is_skipped = skipped.contains(&place);
             losses.recursion_misses += u64::from(is_skipped);
             lanes[lane].see(&mut events, is_skipped);
             if !is_skipped && lost.contains(&place) {
-                epoch = t_ns;
+                lost_at.push(t_ns);
                 losses.window_full += 1;
             } else if !is_skipped {
                 events.into_iter().for_each(|event| tracker.apply(event));
