@@ -90,7 +90,7 @@ pub use library::{
 pub use model::{
     Cause, CauseMissing, Chain, Context, Coverage, DescriptionMissing, Doubt, Fate,
     FileDescription, FileIdentity, FilePath, Hop, HopSeen, Judged, Losses, Receiver, Sender,
-    Socket, SocketDescription, SocketType, Task, Transfer, Verdict, VsockAddr,
+    Socket, SocketDescription, SocketType, Task, Transfer, UnreadQueues, Verdict, VsockAddr,
 };
 #[doc(inline)]
 pub use plan::{Attach, UnknownAttach};

@@ -2,7 +2,7 @@
 
 use super::{AssertionError, Error, Handover, assert};
 use crate::{
-    model::{Coverage, Judged, Losses},
+    model::{Coverage, Judged, Losses, UnreadQueues},
     watch::Ended,
 };
 
@@ -32,6 +32,9 @@ pub struct Seen {
     pub coverage: Coverage,
     /// Messages, or parts of one, that had to be forgotten for want of memory.
     pub forgotten: u64,
+    /// What could not be read of what lay in queues at the start and at the end. What was sent before,
+    /// or is still queued, may be missing then.
+    pub unread: UnreadQueues,
 }
 
 impl Seen {
@@ -41,6 +44,7 @@ impl Seen {
             losses: ended.losses.clone(),
             coverage,
             forgotten: ended.forgotten,
+            unread: ended.unread.clone(),
         }
     }
 

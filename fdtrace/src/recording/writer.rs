@@ -15,7 +15,7 @@ impl<W: Write> Writer<W> {
     /// Begins a recording.
     ///
     /// # Errors
-    /// What writing says, here and below.
+    /// If it cannot be written.
     pub fn new(out: W, header: &Header) -> io::Result<Self> {
         let mut writer = Self {
             out: BufWriter::with_capacity(1 << 16, out),
@@ -29,7 +29,7 @@ impl<W: Write> Writer<W> {
     /// A record as it came out of the ring buffer.
     ///
     /// # Errors
-    /// As above.
+    /// If it cannot be written.
     pub fn event(&mut self, record: &[u8]) -> io::Result<()> {
         self.chunk(Chunk::Event, &[record])
     }
@@ -45,7 +45,7 @@ impl<W: Write> Writer<W> {
     /// The name of a code address.
     ///
     /// # Errors
-    /// As above.
+    /// If it cannot be written.
     pub fn symbol(&mut self, address: u64, name: &str) -> io::Result<()> {
         self.chunk(Chunk::Symbol, &[&address.to_le_bytes(), name.as_bytes()])
     }
@@ -53,7 +53,7 @@ impl<W: Write> Writer<W> {
     /// Every record up to `t_ns` has been written.
     ///
     /// # Errors
-    /// As above.
+    /// If it cannot be written.
     pub fn pause(&mut self, t_ns: u64) -> io::Result<()> {
         self.chunk(Chunk::Pause, &[&t_ns.to_le_bytes()])?;
         self.out.flush()
@@ -62,7 +62,7 @@ impl<W: Write> Writer<W> {
     /// Something was lost.
     ///
     /// # Errors
-    /// As above.
+    /// If it cannot be written.
     pub fn losses(&mut self, losses: &Losses) -> io::Result<()> {
         self.json(Chunk::Losses, losses)
     }
@@ -70,7 +70,7 @@ impl<W: Write> Writer<W> {
     /// Ends the recording; gives back what it was written to.
     ///
     /// # Errors
-    /// As above.
+    /// If it cannot be written.
     pub fn end(mut self, end: &End) -> io::Result<W> {
         self.json(Chunk::End, end)?;
         self.out.flush()?;

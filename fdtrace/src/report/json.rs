@@ -185,9 +185,9 @@ pub(crate) fn plan(plan: &Plan) -> Vec<PlanEntry> {
     plan.entries()
 }
 
-fn hop(transfer: &Transfer, entry: &Entry<'_>, pointers: &mut Pointers) -> schema::Hop {
+fn hop(transfer: &Transfer, entry: &Entry<'_>, pointers: &mut Pointers) -> schema::HopSeen {
     let seen = entry.seen;
-    schema::Hop {
+    schema::HopSeen {
         transfer: transfer.id,
         hop: seen.hop,
         t_ns: Digits(seen.t_ns),

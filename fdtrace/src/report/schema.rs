@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{
-    Cause, CauseMissing, DescriptionMissing, Digits, Doubt, Fate, FileKind, Mark, PlanEntry,
+    Cause, CauseMissing, DescriptionMissing, Digits, Doubt, Fate, FileKind, Hop, Mark, PlanEntry,
     SocketType, Verdict, Way,
 };
 
@@ -37,7 +37,7 @@ pub enum Line {
     /// The first line: what runs, where, and how each hop is watched.
     Start(Start),
     /// One file at one hop.
-    Hop(Hop),
+    Hop(HopSeen),
     /// One file's way in one message.
     Transfer(Box<Transfer>),
     /// One behaviour that was verified.
@@ -106,11 +106,11 @@ pub struct Doctor {
 
 /// One file at one hop.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Hop {
+pub struct HopSeen {
     /// Id of the transfer.
     pub transfer: u64,
     /// The hop.
-    pub hop: crate::model::Hop,
+    pub hop: Hop,
     /// CLOCK_MONOTONIC, nanoseconds.
     pub t_ns: Digits,
     /// CPU.
@@ -177,9 +177,9 @@ pub struct Transfer {
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub total_ns: Option<u64>,
     /// Hops where it was seen, in order of time.
-    pub hops: Vec<crate::model::Hop>,
+    pub hops: Vec<Hop>,
     /// Hops where it was not.
-    pub missing: Vec<crate::model::Hop>,
+    pub missing: Vec<Hop>,
     /// What to notice. One that is `still-queued` has not ended, and comes again under another id.
     pub marks: Vec<Mark>,
     /// Id of an earlier transfer of the same file object, such as the first half of a relay; absent

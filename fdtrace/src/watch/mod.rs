@@ -37,13 +37,16 @@ pub use selection::Selection;
 pub use session::{Limits, Session};
 pub use start::{Options, StartError, Took, check_own_privileges, check_privileges, find_cgroup};
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line: of a cause the first, because the log of the kernel's verifier
+/// may follow.
 #[must_use]
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let cause_text = cause.to_string();
+        text.push_str(": ");
+        text.push_str(cause_text.lines().next().unwrap_or_default());
         source = cause.source();
     }
     text

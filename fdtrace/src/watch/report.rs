@@ -45,24 +45,24 @@ pub trait TraceReport {
     /// Everything is attached.
     ///
     /// # Errors
-    /// What writing says, here and below.
+    /// If the report cannot be written.
     fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()>;
 
     /// A transfer has ended.
     ///
     /// # Errors
-    /// As above.
+    /// If the report cannot be written.
     fn transfer(&mut self, judged: &Judged) -> io::Result<()>;
 
     /// No more transfers for now: whoever reads along wants to see those so far.
     ///
     /// # Errors
-    /// As above.
+    /// If the report cannot be written.
     fn flush(&mut self) -> io::Result<()>;
 
     /// The trace is over.
     ///
     /// # Errors
-    /// As above.
+    /// If the report cannot be written.
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()>;
 }

@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::truth::{Due, Pass, Place};
 
 /// A transfer as JSON has it, as far as plays know better.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Told {
+    #[serde(deserialize_with = "of_digits")]
     pub(super) t_ns: u64,
     pub(super) file: File,
     pub(super) description: Option<String>,
@@ -24,6 +25,7 @@ pub(super) struct Told {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct File {
+    #[serde(deserialize_with = "of_digits")]
     pub(super) ino: u64,
     pub(super) path: Option<String>,
 }
@@ -32,6 +34,12 @@ pub(super) struct File {
 pub(super) struct End {
     pub(super) pid: i32,
     pub(super) fd: Option<i32>,
+}
+
+/// A number that JSON has as a string.
+fn of_digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let digits = String::deserialize(deserializer)?;
+    digits.parse().map_err(D::Error::custom)
 }
 
 /// What came of a play.
