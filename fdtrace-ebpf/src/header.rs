@@ -124,6 +124,14 @@ const HEADER_WORDS: usize = 13;
 /// the outermost frames; the kernel may move those down by up to 1 KiB at random.
 const STACK_WORDS: usize = 352;
 
+/// A header may begin at any word but the last ones.
+const SEARCHED_WORDS: usize = STACK_WORDS - HEADER_WORDS;
+
+/// Words that one call searches. Wherever a header may begin, the verifier follows the rest of the
+/// loop once more: one loop over all words is 0.7 million instructions to it, in each program that
+/// searches.
+const RUN_WORDS: usize = 16;
+
 /// What a search works on.
 #[repr(C)]
 struct Search {
@@ -133,7 +141,8 @@ struct Search {
     /// What looks like a header, as far as the search has got, and whether there is more than one.
     found: u64,
     several: u64,
-    stack: [u64; STACK_WORDS],
+    /// With room for the run that the last word to search is in.
+    stack: [u64; STACK_WORDS + RUN_WORDS],
 }
 
 #[map]
@@ -261,6 +270,23 @@ extern "C" fn search_stack(looker: u64) -> u64 {
     let words = &raw mut search.stack;
     // SAFETY: there is room for the length.
     unsafe { kernel::copy_from_kernel(words.cast(), STACK_BYTES, from) };
+    let mut first = 0;
+    while first < SEARCHED_WORDS {
+        search_run(looker, from, first as u64);
+        first += RUN_WORDS;
+    }
+    0
+}
+
+/// Looks for headers that begin in the run of words from `first`, in the copy of what is at `from`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn search_run(looker: u64, from: u64, first: u64) -> u64 {
+    let Some(search) = SEARCHES.get_ptr_mut(looker as u32) else {
+        return 0;
+    };
+    // SAFETY: the slot is this program's and this CPU's.
+    let words = unsafe { &raw const (*search).stack }.cast::<u64>();
     let (control, control_len) = (
         MSGHDR__CONTROL.load() as usize / 8,
         MSGHDR__CONTROLLEN.load() as usize / 8,
@@ -268,14 +294,20 @@ extern "C" fn search_stack(looker: u64) -> u64 {
     if control >= HEADER_WORDS || control_len >= HEADER_WORDS {
         return 0;
     }
-    let words = words.cast::<u64>();
     // A branch less for the verifier to follow each time.
     let (side, least, span) = if looker == Looker::Install as u64 {
         (0, 0, RECEIVED_MAX)
     } else {
         (1, HEADER_MIN, SENT_MAX - HEADER_MIN)
     };
-    for word in 0..STACK_WORDS - HEADER_WORDS {
+    let first = first as usize;
+    if first >= SEARCHED_WORDS {
+        return 0;
+    }
+    for word in first..first + RUN_WORDS {
+        if word >= SEARCHED_WORDS {
+            break;
+        }
         // SAFETY: a header that begins here lies within what was copied.
         let (address, len) = unsafe {
             (

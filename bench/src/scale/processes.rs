@@ -234,7 +234,9 @@ impl Made {
 
     fn hear(&mut self, transfer: &Value) {
         let number = |pointer| transfer.pointer(pointer).and_then(Value::as_u64);
-        let (ino, sender) = (number("/file/ino"), number("/sender/pid"));
+        let ino = transfer.pointer("/file/ino").and_then(Value::as_str);
+        let ino = ino.and_then(|digits| digits.parse().ok());
+        let sender = number("/sender/pid");
         let is_ours = ino.is_some_and(|ino| self.files.contains(&ino))
             || sender.is_some_and(|sender| self.senders.contains(&sender));
         let is_same = transfer["fate"] == "delivered" && transfer["verdict"] == "same";
@@ -287,7 +289,7 @@ mod tests {
 
     fn transfer(ino: u64, [sender, receiver]: Step, fate: &str, verdict: &str) -> Value {
         json!({
-            "file": {"ino": ino},
+            "file": {"ino": ino.to_string()},
             "sender": {"pid": sender},
             "receiver": {"pid": receiver},
             "fate": fate,

@@ -5,17 +5,16 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, de};
 
 use super::truth::{Due, Pass, Place};
 
 /// A transfer as JSON has it, as far as plays know better.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Told {
-    #[serde(deserialize_with = "of_digits")]
+    #[serde(deserialize_with = "digits")]
     pub(super) t_ns: u64,
     pub(super) file: File,
-    pub(super) description: Option<String>,
     pub(super) sender: Option<End>,
     pub(super) receiver: Option<End>,
     pub(super) fate: String,
@@ -25,21 +24,22 @@ pub(super) struct Told {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct File {
-    #[serde(deserialize_with = "of_digits")]
+    #[serde(deserialize_with = "digits")]
     pub(super) ino: u64,
     pub(super) path: Option<String>,
+    pub(super) description: Option<String>,
+}
+
+/// A number that JSON has as a string, so that none of its digits is lost.
+fn digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let digits = String::deserialize(deserializer)?;
+    digits.parse().map_err(de::Error::custom)
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct End {
     pub(super) pid: i32,
     pub(super) fd: Option<i32>,
-}
-
-/// A number that JSON has as a string.
-fn of_digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let digits = String::deserialize(deserializer)?;
-    digits.parse().map_err(D::Error::custom)
 }
 
 /// What came of a play.
@@ -171,7 +171,7 @@ fn contradictions(pass: &Pass, told: &Told) -> Vec<String> {
     } else if told.receiver.as_ref().is_some_and(|end| end.fd.is_some()) {
         wrong.push("receiver".to_owned());
     }
-    if let (Some(name), Some(description)) = (&pass.name, &told.description)
+    if let (Some(name), Some(description)) = (&pass.name, &told.file.description)
         && !is_name(description, name)
     {
         wrong.push("name".to_owned());
@@ -234,7 +234,7 @@ fn silences(pass: &Pass, told: &Told) -> Vec<String> {
         Due::Cause => told.cause.is_some(),
         Due::Sender => told.sender.as_ref().is_some_and(|end| end.fd.is_some()),
         Due::Receiver => told.receiver.as_ref().is_some_and(|end| end.fd.is_some()),
-        Due::Name => told.description.is_some(),
+        Due::Name => told.file.description.is_some(),
     };
     let silent = pass.due.iter().filter(|due| !says(due));
     silent
@@ -254,7 +254,7 @@ fn said(told: &Told) -> String {
         end(&told.receiver),
         told.fate,
         told.cause.as_deref().unwrap_or("-"),
-        told.description.as_deref().unwrap_or("no name"),
+        told.file.description.as_deref().unwrap_or("no name"),
         told.verdict.as_deref().unwrap_or("no verdict"),
     )
 }
@@ -382,7 +382,7 @@ const LIES: [(&str, Tamper); 9] = [
         told.cause = Some("oob".to_owned());
     }),
     ("another name", |told| {
-        told.description = Some("/no/such/name".to_owned());
+        told.file.description = Some("/no/such/name".to_owned());
     }),
     ("said to be different", |told| {
         told.verdict = Some("different".to_owned());
