@@ -5,12 +5,8 @@ use std::{fs::File, future::pending, io, rc::Rc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
-    Ended, Pipeline, Session, Took,
-    command::Running,
-    found::{Found, Told},
-    looks,
-    recorder::Recorder,
-    with_causes,
+    Ended, Pipeline, Session, Took, command::Running, found::Found, intake::Intake, looks,
+    recorder::Recorder, with_causes,
 };
 use crate::{
     kernel::{Symbols, clock::now_ns},
@@ -354,76 +350,6 @@ impl Live {
             undecodable: self.pipeline.undecodable(),
             programs,
         })
-    }
-}
-
-/// Where all goes that comes in: to whoever hears events, into the pipeline, and into the recording if
-/// there is one. After an error nothing more is written.
-struct Intake<'a> {
-    pipeline: &'a mut Pipeline,
-    recorder: Option<&'a mut Recorder>,
-    hear: &'a mut dyn FnMut(&Event),
-    /// Whether anything came.
-    any: bool,
-    written: io::Result<()>,
-}
-
-impl<'a> Intake<'a> {
-    fn new(
-        pipeline: &'a mut Pipeline,
-        recorder: Option<&'a mut Recorder>,
-        hear: &'a mut dyn FnMut(&Event),
-    ) -> Self {
-        Self {
-            pipeline,
-            recorder,
-            hear,
-            any: false,
-            written: Ok(()),
-        }
-    }
-
-    /// Takes in a record of the ring buffer.
-    fn record(&mut self, record: &[u8]) {
-        self.any = true;
-        let Self {
-            pipeline,
-            recorder,
-            hear,
-            written,
-            ..
-        } = self;
-        pipeline.record(record, &mut |event| {
-            hear(event);
-            write(recorder, written, |recorder| recorder.name(event));
-        });
-        write(recorder, written, |recorder| recorder.record(record));
-    }
-
-    /// Takes in what a look through the queues tells.
-    fn told(&mut self, told: Told) {
-        match told {
-            Told::Held(record) => self.record(&record),
-            Told::Fact(fact) => {
-                self.any = true;
-                write(&mut self.recorder, &mut self.written, |recorder| {
-                    recorder.found(&fact)
-                });
-                self.pipeline.found(fact, &mut self.hear);
-            }
-        }
-    }
-}
-
-fn write(
-    recorder: &mut Option<&mut Recorder>,
-    written: &mut io::Result<()>,
-    what: impl FnOnce(&mut Recorder) -> io::Result<()>,
-) {
-    if let Some(recorder) = recorder
-        && written.is_ok()
-    {
-        *written = what(recorder);
     }
 }
 

@@ -16,6 +16,7 @@
 pub mod command;
 mod ended;
 pub mod found;
+mod intake;
 mod live;
 mod looks;
 mod pipeline;
