@@ -188,8 +188,9 @@ fn what_nobody_receives_is_queued_in_the_end() -> Result<(), Error> {
 #[test]
 fn a_trace_goes_in_any_event_loop() -> Result<(), Error> {
     fdtrace::require_privileges!();
-    let mut trace = Trace::builder().descendants_of(process::id()).start()?;
+    // Before the trace begins: nobody else's file has its inode number from here on.
     let (file, ino) = file();
+    let mut trace = Trace::builder().descendants_of(process::id()).start()?;
     hand_over(&file, MsgFlags::empty());
     let begin = Instant::now();
     loop {
@@ -212,8 +213,9 @@ fn a_trace_goes_in_a_task() -> Result<(), Error> {
         .enable_all()
         .build();
     runtime.unwrap().block_on(async {
-        let mut trace = Trace::builder().descendants_of(process::id()).start()?;
+        // Before the trace begins: nobody else's file has its inode number from here on.
         let (file, ino) = file();
+        let mut trace = Trace::builder().descendants_of(process::id()).start()?;
         hand_over(&file, MsgFlags::empty());
         let come = async {
             loop {
