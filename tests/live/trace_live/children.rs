@@ -25,6 +25,9 @@ pub(crate) const FLOOD: usize = 400;
 /// Tells a child of these tests what to do; see [`a_child`].
 const JOB: &str = "TRACE_LIVE_JOB";
 
+/// What [`a_child`] is called among the tests of this program.
+const A_CHILD: &str = "trace_live::children::a_child";
+
 /// What a child of these tests does: it is this program again, with the job in a variable.
 #[test]
 fn a_child() {
@@ -106,12 +109,7 @@ fn a_child() {
 pub(crate) fn child(job: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args([
-            "--exact",
-            "children::a_child",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", A_CHILD, "--nocapture", "--test-threads=1"])
         .env(JOB, job);
     command
 }
@@ -172,7 +170,7 @@ impl ReceivingChild {
 pub(crate) fn command(job: &str) -> Vec<String> {
     let exe = env::current_exe().unwrap();
     let script = format!(
-        "{JOB}={job} exec {} --exact children::a_child --nocapture >&2",
+        "{JOB}={job} exec {} --exact {A_CHILD} --nocapture >&2",
         exe.display()
     );
     ["sh", "-c", &script].map(str::to_owned).into()
@@ -182,7 +180,7 @@ pub(crate) fn command(job: &str) -> Vec<String> {
 pub(crate) fn grandchild() -> Vec<String> {
     let exe = env::current_exe().unwrap();
     let script = format!(
-        "{JOB}=pass sh -c '{} --exact children::a_child --nocapture >&2'",
+        "{JOB}=pass sh -c '{} --exact {A_CHILD} --nocapture >&2'",
         exe.display()
     );
     ["sh", "-c", &script].map(str::to_owned).into()
