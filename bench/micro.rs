@@ -66,7 +66,7 @@ fn decoding(bencher: Bencher<'_, '_>) {
 }
 
 fn track(bencher: Bencher<'_, '_>, course: &[Event]) {
-    let course: Vec<wire::Event> = course.iter().cloned().map(Into::into).collect();
+    let course: Vec<wire::Record> = course.iter().cloned().map(Into::into).collect();
     bencher
         .counter(ItemsCount::new(course.len()))
         .with_inputs(|| course.clone())

@@ -13,9 +13,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use fdtrace::{
     kernel::KernelView,
+    model::Coverage,
     plan::{Attach, plan},
     tracer::Tracer,
-    track::Tracker,
+    watch::Pipeline,
 };
 use serde::Serialize;
 
@@ -267,21 +268,21 @@ fn told(out: &Path, mut hear: impl FnMut(&serde_json::Value)) -> Result<u64> {
 fn track(transfers: u64) -> Result<Tracked> {
     let before = memory(std::process::id(), "VmRSS:")?;
     let mut stream = stream::Stream::new();
-    let mut tracker = Tracker::new(Box::new(|_| None));
+    let mut pipeline = Pipeline::new(Coverage::default(), Box::new(|_| None));
     let mut events = 0;
     let mut closed = 0;
     let begin = cpu_time()?;
     for _ in 0..transfers {
         for record in stream.next_transfer() {
-            tracker.apply(fdtrace::wire::decode(record)?);
+            pipeline.record(record, &mut |_| ());
             events += 1;
         }
         if events % 300 == 0 {
-            closed += tracker.take_closed().len() as u64;
+            closed += pipeline.take_ended().len() as u64;
         }
     }
     let took = (cpu_time()? - begin).as_secs_f64();
-    closed += tracker.take_closed().len() as u64;
+    closed += pipeline.take_ended().len() as u64;
     anyhow::ensure!(
         closed + 2 >= transfers,
         "the tracker closed {closed} of {transfers}"

@@ -67,10 +67,13 @@ impl<P: Pointer> Skb<P> {
         u64::from(len).wrapping_sub(u64::from(consumed))
     }
 
-    /// Whether nobody has read any of it yet; only of Unix streams.
+    /// Whether nobody has taken anything off it yet, nor it off its queue; only of Unix sockets, and of
+    /// one that was in a queue. What was read of it before this was asked has not changed meanwhile.
     #[inline(always)]
     pub(crate) fn is_untouched(self) -> bool {
-        read::<u32>(self.control(), &UNIX_SKB_PARMS__CONSUMED) == 0
+        // A stream's skb gives its list away while it is in the queue, and counts what was read before
+        // that. Any other leaves its queue first.
+        read::<u32>(self.control(), &UNIX_SKB_PARMS__CONSUMED) == 0 && !self.prev().0.is_null()
     }
 
     /// `skb->tstamp`.

@@ -273,7 +273,7 @@ fn a_look_at_the_queues_becomes_records() {
         // It survives the way through a recording.
         let json = serde_json::to_vec(&fact).unwrap();
         let fact: QueueFact = serde_json::from_slice(&json).unwrap();
-        wire::found(fact).for_each(|event| tracker.apply(event));
+        tracker.apply(wire::Record::Event(wire::found(fact)));
     }
     tracker.close_open();
     let transfers = tracker.take_closed();
@@ -352,7 +352,7 @@ fn a_last_look_describes_every_file_of_a_long_list() {
             first: 16 * place as u16,
             files: part.to_vec(),
         });
-        wire::found(lies).for_each(|event| tracker.apply(event));
+        tracker.apply(wire::Record::Event(wire::found(lies)));
     }
     tracker.close_open();
     let transfers = tracker.take_closed();

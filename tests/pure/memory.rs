@@ -139,7 +139,7 @@ fn a_message_that_is_looked_at_over_and_over_does_not_grow() {
     for event in message.queued(1) {
         tracker.apply(event);
     }
-    let look = |tracker: &mut fdtrace::track::Tracker, t_ns| {
+    let look = |tracker: &mut fdtrace_testkit::Tracker, t_ns| {
         for event in message.dequeued(t_ns) {
             tracker.apply(event);
         }

@@ -104,8 +104,8 @@ impl<W: Write> Stepper<W> {
         // Nothing has left its queue unseen yet, and what leaves it later is told of later.
         (coverage.every_end, coverage.failed_sends) = (true, false);
         let mut pipeline = Pipeline::new(coverage, Box::new(move |address| symbolize(address)));
-        for event in &recording.events {
-            pipeline.event(event.clone());
+        for record in &recording.records {
+            pipeline.take_in(record.clone(), &mut |_| ());
         }
         pipeline.end();
         let pids: Vec<u32> = recording

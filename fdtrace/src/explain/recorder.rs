@@ -17,7 +17,7 @@ use crate::{
     model::{OpenFile, lossless},
     tracer::Tracer,
     verify::{Observer, fact::Fact},
-    wire::Event,
+    wire::Record,
     witness::{self, Birth},
 };
 
@@ -70,7 +70,7 @@ pub struct RunLog {
     /// Everything that the actors reported.
     pub facts: Vec<Fact>,
     /// Everything that the kernel half told, if somebody stops at checkpoints.
-    pub events: Vec<Event>,
+    pub records: Vec<Record>,
 }
 
 /// Is called at each checkpoint with everything up to it, while the actor stands still.
@@ -165,9 +165,9 @@ fn describe(pid: u32, fd: i32, file: OpenFile) -> Descriptor {
 }
 
 impl Observer for Recorder {
-    fn on_event(&mut self, event: &Event) {
+    fn on_record(&mut self, record: &Record) {
         if self.at_checkpoint.is_some() {
-            self.recording.events.push(event.clone());
+            self.recording.records.push(record.clone());
         }
     }
 

@@ -50,7 +50,7 @@ mod tests {
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
-    use crate::wire::{Event, List, decode};
+    use crate::wire::{List, Record, decode};
 
     const HEAD: usize = size_of::<Head>();
     const FILE: usize = size_of::<FileSeen>();
@@ -80,9 +80,10 @@ mod tests {
         let later = record(HEAD + 16, FILE + 8);
         let converted = convert(later, HEAD as u32 + 16, FILE as u32 + 8).expect("it is whole");
         assert_eq!(converted, record(HEAD, FILE));
-        let Ok(Event::ListQueued(seen, _)) = decode(&converted) else {
+        let Ok(Record::Event(event)) = decode(&converted) else {
             panic!("it is a queued list");
         };
+        let seen = event.seen;
         assert_eq!(seen.stamp.list, List::at(7));
         let fds: Vec<i32> = seen.files.iter().filter_map(|file| file.fd).collect();
         assert_eq!(fds, [3, 4]);

@@ -48,7 +48,7 @@ use crate::{
     kernel::Types,
     model::{Coverage, Losses, Pass, ProgramCost, QueuedFile, Snapshot},
     plan::{Hook, Plan},
-    wire::{DecodeError, Event, decode},
+    wire::{DecodeError, Record, decode},
 };
 
 /// Loading is tried again this often when the kernel asks for it.
@@ -254,7 +254,7 @@ impl Tracer {
     ///
     /// Records are committed before the system call that caused them returns, so after a process
     /// has been reaped this finds everything it did.
-    pub fn drain(&mut self, mut take: impl FnMut(Result<Event, DecodeError>)) {
+    pub fn drain(&mut self, mut take: impl FnMut(Result<Record, DecodeError>)) {
         self.drain_records(|record| take(decode(record)));
     }
 

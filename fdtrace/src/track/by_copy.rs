@@ -17,7 +17,7 @@ impl Tracker {
 
     /// The list, or a duplicate of `from`, is on its skb.
     pub(super) fn attached(&mut self, list: List, seen: &Sighting, from: Option<List>) {
-        self.duplicates.remove(list);
+        self.duplicates.remove(&list);
         if let Some(from) = from.filter(|from| *from != list) {
             self.move_to_duplicate(from, list, seen);
         }
@@ -37,18 +37,16 @@ impl Tracker {
                     && message.is_read_before_queue(head)
                     && !message.shares_nothing_with(seen))
         });
-        let mut doubtful = false;
-        if !fits {
-            doubtful = self
-                .messages
+        let messages = &self.messages;
+        let doubtful = !fits
+            && messages
                 .get(Key::List(list))
                 .is_some_and(Message::is_doubtful);
+        if !fits {
             self.retire(list);
         }
         if let Some(message) = self.message_at(list, head) {
-            if doubtful {
-                message.doubt();
-            }
+            message.doubtful |= doubtful;
             message.record(hop, seen);
         }
     }

@@ -13,9 +13,9 @@ use crate::{
 impl Tracker {
     /// A list has left its skb and is about to be installed.
     pub(super) fn detached(&mut self, list: List, seen: &Sighting, room: u16) {
+        // Another duplicate is at this address: how that one ended was not seen.
         let peek = self.messages.get(Key::Peek(list));
-        if peek.is_some_and(|peek| peek.was_detached_before(&seen.stamp)) {
-            // Another duplicate is at this address: how that one ended was not seen.
+        if peek.is_some_and(|peek| peek.has(Hop::Detach)) {
             let peek = self.messages.take(Key::Peek(list));
             peek.into_iter().for_each(|peek| self.end_unseen(peek));
         }
@@ -28,21 +28,21 @@ impl Tracker {
         }
         // Other files are another list: what was seen before is of one whose end went unseen.
         self.retire_unless_of(list, seen);
-        if !self.messages.contains(Key::Peek(list))
+        if self.messages.find(Key::Peek(list)).is_none()
             && let Some(message) = self.messages.get_mut(Key::List(list))
         {
             message.forget_peek();
         }
         if let Some(message) = self.receiving(list) {
             message.record(Hop::Detach, seen);
-            message.note_room(room);
+            message.room = Some(room.into());
         }
     }
 
     /// A number is about to be reserved for a file.
     pub(super) fn received(&mut self, list: List, seen: &Sighting) {
         let is_next = |message: &Message| message.had_the_turn_of(seen);
-        if !self.messages.contains(Key::Peek(list))
+        if self.messages.find(Key::Peek(list)).is_none()
             && self.messages.get(Key::List(list)).is_some_and(is_next)
         {
             self.retire(list);
@@ -64,14 +64,13 @@ impl Tracker {
             return;
         };
         let place = message.place_of(Hop::Install, seen);
-        match outcome {
-            Err(refusal) => message.refuse(place, refusal),
-            Ok(fd) => {
-                message.record_at(place, Hop::Install, seen);
-                if fd.is_none() {
-                    message.note_numberless(place);
-                }
-            }
+        if outcome.is_ok() {
+            message.record_at(place, Hop::Install, seen);
+        }
+        match (outcome, message.files.get_mut(place)) {
+            (Err(refusal), Some(file)) => file.refused = Some(refusal),
+            (Ok(None), Some(file)) => (file.inferred, file.numberless) = (true, true),
+            _ => {}
         }
     }
 
@@ -96,13 +95,6 @@ impl Message {
         }
     }
 
-    /// Notes that the number under which a file was installed is not known.
-    pub(super) fn note_numberless(&mut self, place: usize) {
-        if let Some(file) = self.files.get_mut(place) {
-            (file.inferred, file.numberless) = (true, true);
-        }
-    }
-
     /// Which of its files is being received or installed. The programs count, but the kernel skips
     /// a run of a program that it has preempted on the same CPU, and then their count is behind:
     /// a file that the list has further on is that one. One that it does not have at all is where
@@ -113,24 +105,20 @@ impl Message {
             return first;
         };
         let is_open = |place: &usize| {
-            self.files.get(*place).is_some_and(|file| {
+            let file = self.files.get(*place);
+            file.is_some_and(|file| {
+                let known = file.in_list();
                 file.at(hop).is_none()
                     && file.refused.is_none()
-                    && file.in_list().is_none_or(|known| known == sight.file.ptr)
+                    && known.is_none_or(|known| known == sight.file.ptr)
             })
         };
-        let is_tried = |place: &usize| {
-            self.files
-                .get(*place)
-                .is_some_and(|file| file.at(Hop::Receive).is_some())
-        };
-        if is_open(&first) && !is_tried(&(first + 1)) {
+        if is_open(&first) && !self.was_tried(first + 1) {
             return first;
         }
         let mut places = first..self.files.len();
-        let latest_tried = places
-            .clone()
-            .rfind(|place| is_open(place) && is_tried(place));
+        let tried = |place: &usize| is_open(place) && self.was_tried(*place);
+        let latest_tried = places.clone().rfind(tried);
         latest_tried
             .filter(|_| hop == Hop::Install)
             .or_else(|| places.find(is_open))
@@ -144,14 +132,13 @@ impl Message {
             let mut files = self.files.iter();
             files.any(|known| known.in_list() == Some(file.file.ptr))
         };
-        self.was_tried(usize::from(seen.first)) && !seen.files.first().is_some_and(is_here)
+        self.was_tried(seen.first.into()) && !seen.files.first().is_some_and(is_here)
     }
 
     /// Whether a number was about to be reserved for this file.
     pub(super) fn was_tried(&self, index: usize) -> bool {
-        self.files
-            .get(index)
-            .is_some_and(|file| file.at(Hop::Receive).is_some())
+        let file = self.files.get(index);
+        file.is_some_and(|file| file.at(Hop::Receive).is_some())
     }
 }
 

@@ -6,7 +6,7 @@
 //! the numbers, made duplicates, or closed what was installed: then a number is given only if nothing
 //! speaks against it.
 
-use super::{CallOf, Ended, Id, Key, Message, Phase, Tracker, message::Seen};
+use super::{Id, Key, Message, Phase, Tracker, conclude::Ending, message::Seen};
 use crate::{
     model::Hop,
     wire::{Call, Errno, Fd, List, Return, Sight, Sighting, Stamp},
@@ -14,10 +14,10 @@ use crate::{
 
 impl Tracker {
     /// A receive is over whose installs were looked for in the receiver's table.
-    pub(super) fn returned(&mut self, list: List, seen: Sighting, returned: &Return) {
+    pub(super) fn returned(&mut self, list: List, mut seen: Sighting, returned: &Return) {
         let (stamp, by) = (seen.stamp, seen.stamp.by.tid);
         self.reads.note(&stamp);
-        self.reads_without_sender.remove(list);
+        self.reads_without_sender.remove(&list);
         let Some((mut key, id)) = self.read_by(list, by, returned.read_ns) else {
             // The address is another message's by now, and what this belongs to was not seen.
             return;
@@ -25,6 +25,7 @@ impl Tracker {
         let Some(message) = self.messages.at_mut(id) else {
             return;
         };
+        message.ended_in = std::mem::take(&mut seen.aside.backtrace);
         // The next message may be at this one's addresses by then.
         let was_left = returned.left && key == Key::List(list);
         let has_failed = returned.given.errno.is_some();
@@ -40,27 +41,22 @@ impl Tracker {
                 self.begin(next, Phase::Listed(list));
             } else {
                 // Yet another is at the address since.
-                self.close_unseen(&next);
+                self.close(&next, Ending::Unseen { is_queued: false });
             }
         }
-        let called = self.called.remove(CallOf::List(list));
-        let called = called.map(|addresses| self.named(addresses));
-        let Some(message) = self.messages.at_mut(id) else {
+        // Behind a record that is lost, a number would be taken for that of an earlier file.
+        let is_whole = seen.files.len() >= usize::from(seen.total);
+        let Some(message) = self.messages.at_mut(id).filter(|_| is_whole) else {
             return;
         };
-        if let Some(called) = called {
-            message.received_in = called;
-        }
-        let Some(gained) = message.collect_returned(seen) else {
-            return;
-        };
+        let ending = Ending::Received(returned.given, Some(*returned));
         if !leaves_it {
-            message.install(&stamp, returned, &gained);
+            message.install(&stamp, returned, &seen.files);
             let number = message.id;
             if key == Key::Overtaken(by) {
                 self.tell_apart(number, list);
             }
-            self.await_sender(id, stamp.at.ns, *returned);
+            self.await_sender(id, stamp.at.ns, ending);
             return;
         }
         // A peek installs duplicates; an out-of-band byte comes without its descriptors. Either
@@ -73,8 +69,8 @@ impl Tracker {
             _ => {}
         }
         if let Some(mut peek) = peek {
-            peek.install(&stamp, returned, &gained);
-            self.end_peek_with(&peek, Ended::Returned(returned), &peek.received_in);
+            peek.install(&stamp, returned, &seen.files);
+            self.close_peek(&peek, ending);
         }
     }
 
@@ -101,7 +97,7 @@ impl Tracker {
     }
 
     /// Ends a receive that took the message, unless a look that is still to come may tell who sent it.
-    pub(super) fn await_sender(&mut self, id: Id, returned_ns: u64, last: Return) {
+    pub(super) fn await_sender(&mut self, id: Id, returned_ns: u64, ending: Ending) {
         let Some(message) = self.messages.at(id) else {
             return;
         };
@@ -109,17 +105,21 @@ impl Tracker {
         let Some(message) = self.messages.at_mut(id) else {
             return;
         };
-        if has_rival {
-            message.contest();
-        }
+        message.claim.contested |= has_rival;
         if !message.lacks_sender() {
             message.settle_number(&self.senders);
         }
         if message.awaits_sender() {
-            self.enter(id, Phase::AwaitingSender { returned_ns, last });
+            self.enter(
+                id,
+                Phase::AwaitingSender {
+                    returned_ns,
+                    ending,
+                },
+            );
             self.give_up_excess();
-        } else if let Some(ended) = self.messages.remove(id) {
-            self.end_receive(&ended.message, &last);
+        } else {
+            self.end_with(id, ending);
         }
     }
 

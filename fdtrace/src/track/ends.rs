@@ -1,42 +1,42 @@
 //! Ends: what becomes of a message that leaves its phase for good, and of its transfers.
 
 use super::{
-    CallOf, Called, Entry, Id, Message, Phase, Tracker,
+    Entry, Id, Message, Phase, Tracker,
     conclude::{Ending, conclude},
 };
-use crate::model::{Context, FileDescription, FileIdentity, Transfer};
+use crate::model::{Fate, FileDescription, Transfer};
 
 impl Tracker {
     /// Lets go of what came first where there is too much. What it was part of can only be known
     /// less well for it.
     pub(super) fn forget_excess(&mut self) {
-        let before = self.forgotten;
         while let Some(entry) = self.messages.excess() {
-            self.forgotten += 1;
+            self.note_forgotten();
             self.end_unseen(entry);
         }
-        while self.duplicates.excess().is_some()
-            || self.called.excess().is_some()
-            || self.names.excess().is_some()
-        {
-            self.forgotten += 1;
-        }
-        if self.forgotten > before {
-            self.forgotten_at = self.latest;
-        }
+    }
+
+    /// Notes that something was let go of before its end.
+    pub(super) fn note_forgotten(&mut self) {
+        self.forgotten += 1;
+        self.forgotten_at = self.latest;
     }
 
     /// Ends a message of which nothing more is to be seen, though that is not its end.
     pub(super) fn end_unseen(&mut self, entry: Entry) {
-        match entry.phase {
+        let Entry { message, phase } = entry;
+        match phase {
             Phase::Listed(_) | Phase::Returning { .. } | Phase::PutOff { .. } => {
-                self.close_unseen(&entry.message);
+                self.close(&message, Ending::Unseen { is_queued: false });
             }
-            Phase::PeekOf { .. } => self.end_peek(&entry.message),
+            Phase::PeekOf { .. } => {
+                let peeked = |index| message.is_installed(index).then_some((Fate::Peeked, None));
+                self.number_and_push(message.transfers(peeked));
+            }
             // Nothing was seen of it that is not of the other reader's.
             Phase::Overtaken { .. } => {}
-            Phase::AwaitingReturn { .. } => self.close_unreturned(entry.message),
-            Phase::AwaitingSender { last, .. } => self.end_receive(&entry.message, &last),
+            Phase::AwaitingReturn { .. } => self.close_unreturned(message),
+            Phase::AwaitingSender { ending, .. } => self.close(&message, ending),
         }
     }
 
@@ -53,15 +53,19 @@ impl Tracker {
     }
 
     /// Ends what another message has taken the place of.
-    pub(super) fn end_displaced(&mut self, displaced: Option<Entry>) {
-        let Some(entry) = displaced else {
-            return;
-        };
-        match entry.phase {
-            Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
+    fn end_displaced(&mut self, displaced: Option<Entry>) {
+        match displaced {
+            Some(Entry {
+                message,
+                phase: Phase::PutOff { last, .. },
+            }) => self.give_up(message, &last),
             // Another part of the same send, or of the same peek, was seen.
-            Phase::AwaitingReturn { .. } | Phase::PeekOf { .. } => {}
-            _ => self.end_unseen(entry),
+            None
+            | Some(Entry {
+                phase: Phase::AwaitingReturn { .. } | Phase::PeekOf { .. },
+                ..
+            }) => {}
+            Some(entry) => self.end_unseen(entry),
         }
     }
 
@@ -75,57 +79,47 @@ impl Tracker {
                     let is_queued = self.is_queued(&entry.message);
                     self.close(&entry.message, Ending::Unseen { is_queued });
                 }
-                Phase::AwaitingSender { last, .. } => self.end_settled(entry.message, &last),
+                Phase::AwaitingSender { ending, .. } => self.end_settled(entry.message, ending),
                 Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
                 _ => self.end_unseen(entry),
             }
         }
     }
 
-    /// Ends a message whose end went unseen.
-    pub(super) fn close_unseen(&mut self, message: &Message) {
-        self.close(message, Ending::Unseen { is_queued: false });
-    }
-
     /// Ends a message: each of its files comes to a transfer.
-    pub(super) fn close(&mut self, message: &Message, ending: Ending<'_>) {
-        let mut transfers = message.transfers(|index| Some(conclude(message, index, ending)));
-        self.want_possibly_wanted(message, &mut transfers);
-        self.number_and_push(transfers);
+    pub(super) fn close(&mut self, message: &Message, ending: Ending) {
+        let transfers = message.transfers(|index| Some(conclude(message, index, ending)));
+        self.finish(message, transfers);
     }
 
-    /// The functions in which the list of this record ends.
-    pub(super) fn called_at(&mut self, call: CallOf, freed_by: Option<u64>) -> Called {
-        let addresses = self.called.remove(call).unwrap_or_default();
-        match freed_by {
-            Some(address) if addresses.is_empty() => Called::by((self.symbolize)(address)),
-            _ => self.named(addresses),
-        }
-    }
-
-    pub(super) fn named(&self, addresses: Vec<u64>) -> Called {
-        let addresses = addresses.into_iter();
-        Called::new(addresses.filter_map(|address| (self.symbolize)(address)))
+    /// Ends a peek that was seen to return. What it lost is in the message still.
+    pub(super) fn close_peek(&mut self, peek: &Message, ending: Ending) {
+        let mut transfers = peek.transfers(|index| match conclude(peek, index, ending) {
+            (Fate::Delivered, _) => Some((Fate::Peeked, None)),
+            (Fate::Discarded, _) => None,
+            lost => Some(lost),
+        });
+        transfers
+            .iter_mut()
+            .for_each(|transfer| transfer.peek = true);
+        self.finish(peek, transfers);
     }
 
     /// What was sent by nobody knows whom may be a wanted sender's.
-    pub(super) fn want_possibly_wanted(&self, message: &Message, transfers: &mut [Transfer]) {
-        for transfer in transfers {
+    fn finish(&mut self, message: &Message, mut transfers: Vec<Transfer>) {
+        for transfer in &mut transfers {
             transfer.wanted |= transfer.sender.is_none()
                 && transfer.found_ns.is_none()
                 && self.wanted_senders.may_have_sent(message);
         }
+        self.number_and_push(transfers);
     }
 
-    pub(super) fn number_and_push(&mut self, transfers: Vec<Transfer>) {
+    fn number_and_push(&mut self, transfers: Vec<Transfer>) {
         for mut transfer in transfers {
             self.transfers += 1;
             transfer.id = self.transfers;
-            complete(
-                &mut transfer.context,
-                &transfer.file,
-                self.sees_descriptions,
-            );
+            complete(&mut transfer, self.coverage.descriptions);
             self.closed.push(transfer);
         }
     }
@@ -133,11 +127,12 @@ impl Tracker {
 
 /// Says what a file is where the hops themselves show it, and nothing of what is missing where nobody
 /// asked for it.
-pub(super) fn complete(context: &mut Context, file: &FileIdentity, sees_descriptions: bool) {
+pub(super) fn complete(transfer: &mut Transfer, sees_descriptions: bool) {
+    let context = &mut transfer.context;
     if !sees_descriptions {
         context.missing = None;
     } else if context.file.is_none()
-        && let Some(shown) = FileDescription::of_identity(file)
+        && let Some(shown) = FileDescription::of_identity(&transfer.file)
     {
         (context.file, context.missing) = (Some(shown.into()), None);
     }

@@ -10,45 +10,32 @@ use crate::{
 impl Tracker {
     /// A list was in its queue as somebody looked through all of them.
     pub(super) fn found(&mut self, list: List, seen: &Sighting, occasion: Occasion) {
-        match occasion {
-            Occasion::First => self.found_first(list, seen),
-            Occasion::Meanwhile | Occasion::Last => self.found_again(list, seen, occasion),
+        if occasion == Occasion::First {
+            self.found_first(list, seen);
+        } else if let Some(message) = self.messages.get_mut(Key::List(list))
+            && message.is_on(&seen.stamp)
+        {
+            // If that is a message's that is not known to have been read since, it is queued whatever
+            // else can be seen here, unless the files say that it was another one.
+            let is_it = !message.differs_from(seen);
+            match occasion {
+                Occasion::Last => message.found_last = is_it.then_some(seen.stamp),
+                _ => message.still_there = is_it,
+            }
+            message.describe(seen);
         }
     }
 
     /// A list was found in a queue, by a look at them all with everything attached already: it may
-    /// have been queued, and read, under the program's eyes as well.
+    /// have been queued, and read, under the program's eyes as well. Then its own events say more.
     fn found_first(&mut self, list: List, seen: &Sighting) {
-        let name = self.names.remove(list);
-        let open = self.messages.get(Key::List(list));
-        if open.is_some_and(|message| !message.is_found_with(&seen.stamp)) {
-            // Its own events say more.
-            self.known.done_with(seen);
-            return;
-        }
-        if let Some(message) = self.message_at(list, &seen.stamp) {
-            message.find(seen);
-            if name.is_some() {
-                message.socket_name = name;
-            }
-        }
-        self.describe(list, seen);
-    }
-
-    /// A list was in its queue when the trace ended: if that is a message's that is not known to
-    /// have been read since, it is queued whatever else can be seen here.
-    fn found_again(&mut self, list: List, seen: &Sighting, occasion: Occasion) {
-        if let Some(message) = self.messages.get_mut(Key::List(list))
-            && message.is_on(&seen.stamp)
+        if self.messages.find(Key::List(list)).is_none()
+            && let Some(message) = self.message_at(list, &seen.stamp)
         {
-            if occasion == Occasion::Last {
-                message.find_last(seen);
-            } else {
-                message.still_there = !message.differs_from(seen);
-            }
-            message.describe_all(&self.known, seen);
+            message.found = Some(seen.clone());
+            message.socket_name = seen.aside.socket_name.clone();
+            message.describe(seen);
         }
-        self.known.done_with(seen);
     }
 
     /// All queues were looked through as the trace ended.
@@ -68,7 +55,7 @@ impl Tracker {
             .looked_last
             .as_ref()
             .is_some_and(|look| look.at_all && queued.at.ns < look.t_ns);
-        self.sees_every_end
+        self.coverage.every_end
             && !was_missed
             && !message.is_being_received()
             && !message.is_doubtful()
@@ -85,22 +72,19 @@ impl Tracker {
     /// Whether a message with this list is open.
     #[must_use]
     pub fn follows(&self, list: u64) -> bool {
-        List::at(list).is_some_and(|list| self.messages.contains(Key::List(list)))
+        List::at(list).is_some_and(|list| self.messages.find(Key::List(list)).is_some())
     }
 
     /// A hop of a list with its sender: what was found at its address was this, seen again, or else
     /// its end was not seen.
     pub(super) fn make_way_for(&mut self, list: List, seen: &Sighting) {
-        let Some(message) = self.messages.get(Key::List(list)) else {
-            return;
-        };
-        if !message.is_merely_found() {
-            return;
-        }
-        if message.was_found_as(seen) {
-            self.messages.take(Key::List(list));
-        } else {
-            self.retire(list);
+        let message = self.messages.get(Key::List(list));
+        match message.filter(|message| message.is_merely_found()) {
+            Some(message) if message.was_found_as(seen) => {
+                drop(self.messages.take(Key::List(list)));
+            }
+            Some(_) => self.retire(list),
+            None => {}
         }
     }
 }
@@ -114,6 +98,11 @@ pub(super) struct LastLook {
 }
 
 impl Message {
+    /// Whether nothing has been seen of it since it was found in its queue.
+    fn is_merely_found(&self) -> bool {
+        self.found.is_some() && self.heads.is_empty()
+    }
+
     /// Whether it was in its queue when the trace ended, and nobody has begun to read it since.
     fn was_found_last(&self) -> bool {
         self.found_last.is_some_and(|found| {
@@ -128,48 +117,28 @@ impl Message {
         self.head(Hop::Queue).or(found)
     }
 
+    /// Whether it is queued since before `t_ns`, and was not shown for that yet.
+    pub(super) fn is_overdue(&self, t_ns: u64) -> bool {
+        let since = self
+            .queued_as()
+            .filter(|_| !self.overdue && !self.is_being_received());
+        since.is_some_and(|queued| queued.at.ns < t_ns)
+    }
+
     /// Whether nothing can have gone unseen since it was queued, with these latest losses.
     pub(super) fn is_seen_since(&self, lost: Lost) -> bool {
         self.queued_as()
             .is_some_and(|queued| !lost.is_since(queued))
     }
 
-    /// Notes that it was there at last, unless the files say that it was another one.
-    fn find_last(&mut self, seen: &Sighting) {
-        self.found_last = (!self.differs_from(seen)).then_some(seen.stamp);
-    }
-
-    /// Notes a part of it as it was found.
-    fn find(&mut self, seen: &Sighting) {
-        match &mut self.found {
-            Some(found) => found.files.extend(&seen.files),
-            None => self.found = Some(seen.clone()),
-        }
-    }
-
-    /// Whether `head` is of the look that found it.
-    fn is_found_with(&self, head: &Stamp) -> bool {
-        self.is_merely_found()
-            && self
-                .found
-                .as_ref()
-                .is_some_and(|found| (found.stamp.at.ns, found.stamp.skb) == (head.at.ns, head.skb))
-    }
-
-    /// Whether a part of the message that was found is this: the same files on the same skb, where
-    /// that is known.
+    /// Whether the message that was found is this: the same files on the same skb, where that is known.
     fn was_found_as(&self, seen: &Sighting) -> bool {
         self.found.as_ref().is_some_and(|found| {
-            let first = usize::from(seen.first);
             let same_skb = seen.stamp.skb.is_none() || seen.stamp.skb == found.stamp.skb;
+            let mut files = found.files.iter().skip(seen.first.into()).zip(&seen.files);
             same_skb
                 && seen.stamp.count == found.stamp.count
-                && found
-                    .files
-                    .iter()
-                    .skip(first)
-                    .zip(&seen.files)
-                    .all(|(one, two)| one.is_of(two))
+                && files.all(|(one, two)| one.is_of(two))
         })
     }
 }

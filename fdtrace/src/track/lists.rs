@@ -1,6 +1,6 @@
 //! Lists: which message is at a list's address, and how a list ends.
 
-use super::{CallOf, Ended, Key, Message, Phase, Tracker, conclude::Ending};
+use super::{Id, Key, Message, Phase, Tracker, conclude::Ending};
 use crate::{
     model::Hop,
     wire::{Given, List, Sighting, Stamp},
@@ -10,24 +10,14 @@ impl Tracker {
     /// The message at this list's address, which begins here if there is none.
     pub(super) fn message_at(&mut self, list: List, of: &Stamp) -> Option<&mut Message> {
         let key = Key::List(list);
-        if !self.messages.contains(key) {
+        if self.messages.find(key).is_none() {
             let mut message = Message::new(self.next_number(), of.count);
             // An event that is older than the last forgetting may be what is left of a message that is
             // gone.
-            if of.at.ns <= self.forgotten_at {
-                message.doubt();
-            }
+            message.doubtful = of.at.ns <= self.forgotten_at;
             self.begin(message, Phase::Listed(list));
         }
         self.messages.get_mut(key)
-    }
-
-    /// Joins what was told of the files at this hop to the message.
-    pub(super) fn describe(&mut self, list: List, seen: &Sighting) {
-        if let Some(message) = self.messages.get_mut(Key::List(list)) {
-            message.describe(&self.known, seen);
-        }
-        self.known.done_with(seen);
     }
 
     /// Makes room for another message at this list's address.
@@ -81,110 +71,90 @@ impl Tracker {
             return;
         }
         message.note_peek(&seen.stamp);
-        self.duplicates.insert(list, (from, message.id));
+        if self.duplicates.insert(list, (from, message.id)).is_some() {
+            self.note_forgotten();
+        }
     }
 
     /// What the duplicate at `list` was made of, unless another message is there by now.
     pub(super) fn take_origin(&mut self, list: List) -> Option<List> {
-        let (origin, id) = self.duplicates.remove(list)?;
-        let message = self.messages.get(Key::List(origin));
-        message
-            .is_some_and(|message| message.id == id)
-            .then_some(origin)
+        let (origin, id) = self.duplicates.remove(&list)?;
+        let message = self.messages.get(Key::List(origin))?;
+        (message.id == id).then_some(origin)
     }
 
     /// A call is done with a list.
-    pub(super) fn released(&mut self, list: List, seen: &Sighting, given: &Given) {
-        if self.messages.contains(Key::Peek(list)) {
-            if seen.is_last()
-                && let Some(peek) = self.messages.take(Key::Peek(list))
-            {
-                let called = self.called_at(CallOf::List(list), None);
-                self.end_peek_with(&peek.message, Ended::Gave(given), &called);
-                if let Phase::PeekOf { origin, .. } = peek.phase {
-                    self.put_back(origin);
-                }
-            }
-            return;
-        }
-        if let Some(origin) = self.take_origin(list) {
+    pub(super) fn released(&mut self, list: List, mut seen: Sighting, given: &Given) {
+        let received = Ending::Received(*given, None);
+        let peek = match self.messages.take(Key::Peek(list)) {
+            Some(peek) => match peek.phase {
+                Phase::PeekOf { origin, .. } => Some((origin, peek.message)),
+                _ => None,
+            },
             // Peeked at by a call that took no descriptors.
-            let called = self.called_at(CallOf::List(list), None);
-            if let Some(peek) = self.messages.get(Key::List(origin)).cloned() {
-                self.end_peek_with(&peek, Ended::Gave(given), &called);
-            }
+            None => self
+                .take_origin(list)
+                .and_then(|origin| Some((origin, self.messages.get(Key::List(origin))?.clone()))),
+        };
+        if let Some((origin, mut peek)) = peek {
+            peek.ended_in = std::mem::take(&mut seen.aside.backtrace);
+            self.close_peek(&peek, received);
             self.put_back(origin);
             return;
         }
-        self.retire_unless_of(list, seen);
-        let Some(id) = self.messages.find(Key::List(list)) else {
-            // A sender's own list, after the skb got a duplicate.
-            return;
-        };
-        if let Some(message) = self.messages.at_mut(id) {
-            message.record(Hop::End, seen);
-        }
-        self.describe(list, seen);
-        if !seen.is_last() {
-            return;
-        }
-        let called = self.called_at(CallOf::List(list), None);
-        let ends = self
-            .messages
-            .at(id)
-            .is_some_and(|message| message.is_being_received() || message.was_queued());
-        if !ends {
-            let by = seen.stamp.by.tid;
-            self.enter(id, Phase::AwaitingReturn { by });
-            return;
-        }
-        let Some(ended) = self.messages.remove(id) else {
-            return;
-        };
-        if ended.message.is_being_received() {
-            let ending = Ending::Received(Ended::Gave(given), &called);
-            self.close(&ended.message, ending);
-        } else {
-            self.close(&ended.message, Ending::GivenBack(&called));
+        self.retire_unless_of(list, &seen);
+        // Else it is a sender's own list, after the skb got a duplicate.
+        if let Some(id) = self.messages.find(Key::List(list))
+            && let Some(message) = self.messages.at_mut(id)
+        {
+            message.record_end(&mut seen);
+            if message.is_being_received() {
+                self.end_with(id, received);
+            } else if message.was_queued() {
+                self.end_with(id, Ending::GivenBack);
+            } else {
+                let by = seen.stamp.by.tid;
+                self.enter(id, Phase::AwaitingReturn { by });
+            }
         }
     }
 
     /// An skb was freed with its list unread.
-    pub(super) fn destroyed(
-        &mut self,
-        list: List,
-        seen: &Sighting,
-        freed_by: Option<u64>,
-        is_late: bool,
-    ) {
-        if is_late && !self.messages.contains(Key::List(list)) {
-            // Told by the hook on its freeing, or older than the trace.
-            self.called.remove(CallOf::List(list));
-            self.known.done_with(seen);
+    pub(super) fn destroyed(&mut self, list: List, mut seen: Sighting, is_late: bool) {
+        if is_late && self.messages.find(Key::List(list)).is_none() {
+            // Seen by the hook on its freeing, or older than the trace.
             return;
         }
-        self.retire_unless_of(list, seen);
-        if let Some(message) = self.message_at(list, &seen.stamp) {
-            message.record(Hop::End, seen);
-        }
-        self.describe(list, seen);
-        if !seen.is_last() {
-            return;
-        }
-        let called = self.called_at(CallOf::List(list), freed_by);
-        let Some(id) = self.messages.find(Key::List(list)) else {
+        self.retire_unless_of(list, &seen);
+        let Some(message) = self.message_at(list, &seen.stamp) else {
             return;
         };
-        if let Some(message) = self.messages.at_mut(id)
-            && !message.was_queued()
-            && called.by_sender()
-        {
-            // What the call returns says why.
-            message.given_up = true;
-            let by = seen.stamp.by.tid;
-            self.enter(id, Phase::AwaitingReturn { by });
-        } else if let Some(ended) = self.messages.remove(id) {
-            self.close(&ended.message, Ending::Destroyed(&called));
+        message.record_end(&mut seen);
+        // What the sender's call returns says why.
+        message.given_up = !message.was_queued() && message.ended_in.by_sender();
+        let given_up = message.given_up;
+        match self.messages.find(Key::List(list)) {
+            Some(id) if given_up => {
+                let by = seen.stamp.by.tid;
+                self.enter(id, Phase::AwaitingReturn { by });
+            }
+            Some(id) => self.end_with(id, Ending::Destroyed),
+            None => {}
         }
+    }
+
+    /// Ends a message.
+    pub(super) fn end_with(&mut self, id: Id, ending: Ending) {
+        if let Some(ended) = self.messages.remove(id) {
+            self.close(&ended.message, ending);
+        }
+    }
+}
+
+impl Message {
+    /// Notes where its list ended.
+    fn record_end(&mut self, seen: &mut Sighting) {
+        self.record(Hop::End, seen);
+        self.ended_in = std::mem::take(&mut seen.aside.backtrace);
     }
 }

@@ -5,15 +5,10 @@ mod outcome;
 
 use fdtrace_common::records::LIST_MAX;
 
-use super::{
-    Known,
-    by_look::{Claim, LateSender},
-    conclude::Called,
-    known::Description,
-};
+use super::by_look::Claim;
 use crate::{
     model::{CauseMissing, DescriptionMissing, Hop, Task},
-    wire::{Refusal, Sight, Sighting, Stamp},
+    wire::{Backtrace, Description, Refusal, Sight, Sighting, Stamp},
 };
 
 /// A message on its way.
@@ -23,10 +18,8 @@ pub(super) struct Message {
     pub(super) socket_name: Option<String>,
     pub(super) count: u16,
     /// The heads of all sightings.
-    heads: Vec<(Hop, Stamp)>,
+    pub(super) heads: Vec<(Hop, Stamp)>,
     pub(super) files: Vec<File>,
-    /// When the receive returned, and what of its records has come.
-    returned: (u64, Vec<Sight>),
     /// Who has sent it, as far as looks at its queue tell.
     pub(super) claim: Claim,
     /// As it was found in its queue when the trace began, if it had been sent before.
@@ -36,23 +29,23 @@ pub(super) struct Message {
     /// When the thread that reads it was at a read before: it took it off its queue since.
     pub(super) read_since: u64,
     /// How many of its files the receiver's control buffer has room for, as it was detached last.
-    room: Option<usize>,
+    pub(super) room: Option<usize>,
     /// The read of it that was a peek, as long as that is not over.
     peek_ns: Option<u64>,
     /// Records were lost, and what was seen of it may be of the message before at its address.
-    doubtful: bool,
-    /// The functions that its receive returned through, where that was told.
-    pub(super) received_in: Called,
+    pub(super) doubtful: bool,
+    /// The functions under way as it ended, where they were written down.
+    pub(super) ended_in: Backtrace,
     /// How many files its receive installed is known.
     pub(super) counted: bool,
     /// Its skb was freed by the call that sends it, so that has failed.
     pub(super) given_up: bool,
     /// Why no cause is known, should it end without.
-    cause_missing: CauseMissing,
+    pub(super) cause_missing: CauseMissing,
     /// Somebody found it in its queue because it had been there for long.
     pub(super) still_there: bool,
-    /// It was told of as being queued for long.
-    overdue: bool,
+    /// It was shown as being queued for long.
+    pub(super) overdue: bool,
     pub(super) receiver_task: Option<Task>,
 }
 
@@ -88,7 +81,6 @@ impl Message {
             count,
             heads: Vec::new(),
             files: vec![File::default(); usize::from(count).min(LIST_MAX)],
-            returned: (0, Vec::new()),
             claim: Claim::default(),
             found: None,
             found_last: None,
@@ -96,7 +88,7 @@ impl Message {
             room: None,
             peek_ns: None,
             doubtful: false,
-            received_in: Called::default(),
+            ended_in: Backtrace::default(),
             counted: false,
             given_up: false,
             cause_missing: CauseMissing::NotSeen,
@@ -106,23 +98,9 @@ impl Message {
         }
     }
 
-    /// A message of which nothing is known but what its sender passed.
-    pub(super) fn unsent(id: u64, sender: LateSender) -> Self {
-        let count = sender.stamp.count;
-        let mut message = Self::new(id, count);
-        message.claim(sender, None);
-        message
-    }
-
     /// What it takes in memory, counted in files.
     pub(super) fn weight(&self) -> usize {
         1 + self.files.len()
-    }
-
-    /// Notes that the message that was open at its address is made of two, as far as is known: what
-    /// comes next may be of either again.
-    pub(super) fn doubt(&mut self) {
-        self.doubtful = true;
     }
 
     /// Whether it may be made of two messages.
@@ -134,11 +112,8 @@ impl Message {
 
     /// The latest sighting at `hop`.
     pub(super) fn head(&self, hop: Hop) -> Option<&Stamp> {
-        self.heads
-            .iter()
-            .rev()
-            .find(|(at, _)| *at == hop)
-            .map(|(_, head)| head)
+        let mut latest = self.heads.iter().rev();
+        latest.find(|(at, _)| *at == hop).map(|(_, head)| head)
     }
 
     pub(super) fn has(&self, hop: Hop) -> bool {
@@ -155,75 +130,44 @@ impl Message {
         self.head(hop).is_some_and(|here| here.is_of(head))
     }
 
-    /// Notes why no cause is known.
-    pub(super) fn lacks_cause_for(&mut self, why: CauseMissing) {
-        self.cause_missing = why;
-    }
-
     /// How many of its files there was room for, where that was seen.
     pub(super) fn room(&self) -> Option<usize> {
         self.room.filter(|_| self.has(Hop::Detach))
     }
 
-    /// Notes how many of its files there is room for.
-    pub(super) fn note_room(&mut self, room: u16) {
-        self.room = Some(room.into());
-    }
-
     /// Undoes a sighting at `hop`: the message is where it was before.
     pub(super) fn forget(&mut self, hop: Hop) {
-        let kept: Vec<bool> = self.heads.iter().map(|(at, _)| *at != hop).collect();
-        let mut places = Vec::with_capacity(kept.len());
-        let mut next = 0;
-        for kept in &kept {
-            places.push(next);
-            next += usize::from(*kept);
-        }
+        let before = |at: usize| self.heads[..at].iter().filter(|(at, _)| *at != hop).count();
+        let places: Vec<usize> = (0..self.heads.len()).map(before).collect();
         self.heads.retain(|(at, _)| *at != hop);
         for file in &mut self.files {
             file.seen.retain(|seen| seen.hop != hop);
-            for seen in &mut file.seen {
-                seen.head = places[seen.head];
-            }
+            file.seen
+                .iter_mut()
+                .for_each(|seen| seen.head = places[seen.head]);
         }
     }
 
-    /// Drops what an earlier sighting at `hop` left, unless this is a part of it.
-    pub(super) fn forget_unless_same(&mut self, hop: Hop, head: &Stamp) {
-        if !self.same_sighting(hop, head) {
-            self.forget(hop);
-        }
-    }
-
-    /// Notes a sighting's files at their places in the list.
+    /// Notes a sighting: its files at their places in the list, and what else is said of it.
     pub(super) fn record(&mut self, hop: Hop, seen: &Sighting) {
         let head = self.note_head(hop, seen.stamp);
-        let first = usize::from(seen.first);
-        for (file, sight) in self.files.iter_mut().skip(first).zip(&seen.files) {
-            file.seen.push(Seen {
-                hop,
-                head,
-                sight: *sight,
-            });
+        let files = self.files.iter_mut().skip(seen.first.into());
+        for (file, &sight) in files.zip(&seen.files) {
+            file.seen.push(Seen { hop, head, sight });
         }
+        if let Some(name) = &seen.aside.socket_name {
+            self.socket_name = Some(name.clone());
+        }
+        self.describe(seen);
     }
 
     pub(super) fn note_head(&mut self, hop: Hop, head: Stamp) -> usize {
-        let known = self
-            .heads
-            .iter()
-            .rposition(|(at, here)| *at == hop && here.is_of(&head));
+        let mut heads = self.heads.iter();
+        let known = heads.rposition(|(at, here)| *at == hop && here.is_of(&head));
         known.unwrap_or_else(|| {
             self.heads.push((hop, head));
             self.heads.len() - 1
         })
-    }
-
-    /// Notes that a file was not installed.
-    pub(super) fn refuse(&mut self, index: usize, refusal: Refusal) {
-        if let Some(file) = self.files.get_mut(index) {
-            file.refused = Some(refusal);
-        }
     }
 
     pub(super) fn refusal(&self, index: usize) -> Option<Refusal> {
@@ -244,53 +188,27 @@ impl Message {
             .is_some_and(|file| file.at(Hop::Install).is_some() || file.arrived)
     }
 
-    /// Gathers what a receiver's table gained; gives it once every record has come.
-    pub(super) fn collect_returned(&mut self, seen: Sighting) -> Option<Vec<Sight>> {
-        let at_ns = seen.stamp.at.ns;
-        if self.returned.0 != at_ns {
-            self.returned = (at_ns, Vec::new());
+    /// Joins what a hop says of the files that it saw, or of all if it does not name them. That takes the
+    /// place of what an earlier hop said.
+    pub(super) fn describe(&mut self, seen: &Sighting) {
+        if !seen.stamp.described && seen.aside.described.is_empty() {
+            return;
         }
-        let gained = &mut self.returned.1;
-        // Behind a record that is lost, a number would be taken for that of an earlier file.
-        if gained.len() == usize::from(seen.first) {
-            gained.extend(seen.files);
-        }
-        let is_whole = gained.len() >= usize::from(seen.total);
-        is_whole.then(|| std::mem::take(gained))
-    }
-
-    /// Joins what was told of the files of a sighting, which takes the place of what an earlier one
-    /// told.
-    pub(super) fn describe(&mut self, known: &Known, seen: &Sighting) {
-        let first = usize::from(seen.first);
-        let files = self.files.iter_mut().enumerate().skip(first);
-        for ((index, file), sight) in files.zip(&seen.files) {
-            if let Some(description) = known.file(seen, index, sight) {
-                file.description = description;
-            }
-        }
-    }
-
-    /// Likewise of all files, by a hop that does not tell of them itself.
-    pub(super) fn describe_all(&mut self, known: &Known, seen: &Sighting) {
-        let latest = |file: &File| file.seen.last().map(|seen| seen.sight);
         let sent = self.claim.late.as_ref().map(|late| &late.files);
-        let found = self.found.as_ref().map(|found| &found.files);
-        let told = sent.or(found).map_or(&[][..], Vec::as_slice);
-        let files = self.files.iter().enumerate();
-        let files = files
-            .map_while(|(index, file)| latest(file).or(told.get(index).copied()))
-            .skip(seen.first.into());
-        // Earlier versions did not say which files they are.
+        let passed = sent.or(self.found.as_ref().map(|found| &found.files));
         let len = match seen.files.len() {
+            // Earlier versions did not say which files they are.
             0 => usize::MAX,
             len => len,
         };
-        let its = Sighting {
-            files: files.take(len).collect(),
-            ..*seen
-        };
-        self.describe(known, &its);
+        let files = self.files.iter_mut().enumerate();
+        for (index, file) in files.skip(seen.first.into()).take(len) {
+            let latest = file.seen.last().map(|seen| &seen.sight);
+            let sight = latest.or_else(|| passed?.get(index));
+            if let Some(description) = sight.and_then(|sight| seen.description(index, sight)) {
+                file.description = description;
+            }
+        }
     }
 }
 

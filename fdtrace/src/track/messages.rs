@@ -4,15 +4,16 @@
 //! so what becomes of it if none comes. A message leaves its phase for another one by
 //! [`Messages::enter`], and for good by [`Messages::remove`]; there is no other way.
 
-use std::{array, collections::VecDeque};
+use std::{
+    collections::VecDeque,
+    hash::{Hash, Hasher},
+};
 
+use hashlink::LinkedHashMap;
 use slab::Slab;
 
-use super::{message::Message, recent::Recent};
-use crate::wire::{Fd, List, Return, Sock, Stamp};
-
-/// Files of sends that were put off, in each of the two ways, each send counting as one more.
-const PUT_OFF_MAX: usize = 16_384;
+use super::{conclude::Ending, message::Message};
+use crate::wire::{Fd, List, Sock, Stamp};
 
 /// A message that is on its way. It is another one's as soon as this one is removed.
 pub(super) type Id = usize;
@@ -40,11 +41,11 @@ pub(super) enum Phase {
         passed_ns: Option<u64>,
     },
     /// It was received, and a look that is still to come may tell who sent it.
-    AwaitingSender { returned_ns: u64, last: Return },
+    AwaitingSender { returned_ns: u64, ending: Ending },
 }
 
 /// By what a message is found.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     /// The address of its list.
     List(List),
@@ -62,20 +63,18 @@ pub(super) enum Key {
     Uring(u32, Option<Sock>, Option<Fd>),
 }
 
-/// How many kinds of keys there are.
-const KINDS: usize = 7;
-
-impl Key {
-    fn kind(self) -> usize {
-        match self {
-            Self::List(_) => 0,
-            Self::Returning(_) => 1,
-            Self::Peek(_) => 2,
-            Self::Overtaken(_) => 3,
-            Self::Send(_) => 4,
-            Self::Interrupted(_) => 5,
-            Self::Uring(..) => 6,
-        }
+impl Hash for Key {
+    /// One word is enough to tell most apart: lists are aligned, and threads have few messages.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(match *self {
+            Self::List(list) => list.address(),
+            Self::Peek(list) => list.address() + 1,
+            Self::Returning(tid) => u64::from(tid) << 3,
+            Self::Overtaken(tid) => u64::from(tid) << 3 | 1,
+            Self::Send(tid) => u64::from(tid) << 3 | 2,
+            Self::Interrupted(tid) => u64::from(tid) << 3 | 3,
+            Self::Uring(pid, ..) => u64::from(pid) << 3 | 4,
+        });
     }
 }
 
@@ -110,40 +109,35 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
 }
 
-/// A message, as an index has it.
-struct Slot {
-    id: Id,
-    weight: usize,
-}
-
-/// The messages that are on their way, of each kind no more than there is room for.
+/// The messages that are on their way, no more than there is room for.
 pub(super) struct Messages {
     all: Slab<Entry>,
-    by_key: [Recent<Key, Slot>; KINDS],
+    /// Those that are found by a key, in the order in which they got it.
+    by_key: LinkedHashMap<Key, Id>,
     /// Those that await their sender, in the order in which they were received.
     awaiting: VecDeque<Id>,
+    /// What those with a key take in memory, counted in files.
+    weight: usize,
+    room: usize,
+    /// Too much has come, and more than that has to go.
+    is_full: bool,
 }
 
 impl Messages {
-    /// Room for messages with so many files, of each kind.
-    pub(super) fn with_room(files: usize) -> Self {
-        let room = |kind| match kind {
-            ..=4 => files,
-            _ => PUT_OFF_MAX,
-        };
+    /// Room for messages with so many files.
+    pub(super) fn with_room(room: usize) -> Self {
         Self {
             all: Slab::new(),
-            by_key: array::from_fn(|kind| Recent::weighing(room(kind), |slot: &Slot| slot.weight)),
+            by_key: LinkedHashMap::new(),
             awaiting: VecDeque::new(),
+            weight: 0,
+            room,
+            is_full: false,
         }
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Id> {
-        self.by_key[key.kind()].get(key).map(|slot| slot.id)
-    }
-
-    pub(super) fn contains(&self, key: Key) -> bool {
-        self.find(key).is_some()
+        self.by_key.get(&key).copied()
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Message> {
@@ -181,23 +175,28 @@ impl Messages {
 
     fn index(&mut self, id: Id) -> Option<Entry> {
         let entry = self.all.get(id)?;
-        let weight = entry.message.weight();
         let Some(key) = entry.phase.key() else {
             self.awaiting.push_back(id);
             return None;
         };
+        let weight = entry.message.weight();
         let displaced = self.take(key);
-        self.by_key[key.kind()].insert(key, Slot { id, weight });
+        self.by_key.insert(key, id);
+        self.weight += weight;
         displaced
     }
 
     fn forget_place(&mut self, id: Id) {
-        match self.all.get(id).map(|entry| entry.phase.key()) {
-            Some(Some(key)) => {
-                self.by_key[key.kind()].remove(key);
+        let Some(entry) = self.all.get(id) else {
+            return;
+        };
+        match entry.phase.key() {
+            Some(key) => {
+                if self.by_key.remove(&key).is_some() {
+                    self.weight -= entry.message.weight();
+                }
             }
-            Some(None) => self.awaiting.retain(|other| *other != id),
-            None => {}
+            None => self.awaiting.retain(|other| *other != id),
         }
     }
 
@@ -212,10 +211,14 @@ impl Messages {
         self.remove(self.find(key)?)
     }
 
-    /// Takes out for good what came first of a kind of which there is too much.
+    /// Takes out for good what came first, if there is more than room for, and then at once an eighth of
+    /// the room, so that this is rare. The latest one always stays.
     pub(super) fn excess(&mut self) -> Option<Entry> {
-        let slot = self.by_key.iter_mut().find_map(Recent::excess)?;
-        self.all.try_remove(slot.id)
+        self.is_full |= self.weight > self.room;
+        let enough = self.room - if self.is_full { self.room / 8 } else { 0 };
+        self.is_full = self.weight > enough && self.by_key.len() > 1;
+        let first = self.is_full.then(|| self.by_key.front()).flatten();
+        self.remove(*first?.1)
     }
 
     /// Takes out for good all of whom this is true, in the order in which they end.
@@ -254,12 +257,12 @@ impl Messages {
     /// When each of them was received.
     pub(super) fn awaiting_since(&self) -> impl Iterator<Item = u64> {
         let ids = self.awaiting.iter();
-        ids.filter_map(|id| self.awaits_since(*id).map(|(since, _)| since))
+        ids.filter_map(|id| Some(self.awaits_since(*id)?.0))
     }
 
     /// Takes out for good the first of them, if there are more than `most` or it was received before
     /// `t_ns`.
-    pub(super) fn take_awaiting(&mut self, most: usize, t_ns: u64) -> Option<(Message, Return)> {
+    pub(super) fn take_awaiting(&mut self, most: usize, t_ns: u64) -> Option<(Message, Ending)> {
         let id = *self.awaiting.front()?;
         let is_old = self.awaits_since(id).is_some_and(|(since, _)| since < t_ns);
         if !is_old && self.awaiting.len() <= most {
@@ -267,15 +270,18 @@ impl Messages {
         }
         let entry = self.remove(id)?;
         match entry.phase {
-            Phase::AwaitingSender { last, .. } => Some((entry.message, last)),
+            Phase::AwaitingSender { ending, .. } => Some((entry.message, ending)),
             _ => None,
         }
     }
 
     /// When one of them was received, and how that returned.
-    pub(super) fn awaits_since(&self, id: Id) -> Option<(u64, Return)> {
+    pub(super) fn awaits_since(&self, id: Id) -> Option<(u64, Ending)> {
         match self.all.get(id)?.phase {
-            Phase::AwaitingSender { returned_ns, last } => Some((returned_ns, last)),
+            Phase::AwaitingSender {
+                returned_ns,
+                ending,
+            } => Some((returned_ns, ending)),
             _ => None,
         }
     }

@@ -20,33 +20,25 @@ mod by_table;
 mod conclude;
 mod ends;
 mod found;
-mod known;
 mod lists;
 mod message;
 mod messages;
 mod put_off;
 mod receives;
-mod recent;
 mod sends;
 mod wanted;
 
-use by_look::{Gathering, Senders, Turns};
-use conclude::{Called, Ended};
+use by_look::{Senders, Turns};
 use ends::complete;
 use found::LastLook;
-use known::Known;
 use message::Message;
 use messages::{Entry, Id, Key, Messages, Phase};
-use recent::Recent;
 use wanted::WantedSenders;
 
 use crate::{
-    model::{Fate, Transfer},
-    wire::{Event, List, Stamp},
+    model::{Coverage, Fate, Transfer},
+    wire::{Event, EventKind, List, Recent, Sighting, Stamp},
 };
-
-/// Names the kernel function that an address lies in; the tracker itself knows no kernel.
-pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
 
 /// Reads under way of messages without a sender that are kept, at most; the rest can only be known
 /// less well.
@@ -59,23 +51,9 @@ const READERS_MAX: usize = 4096;
 /// some 100 MiB. What came first is forgotten then, and counted.
 const FILES_MAX: usize = 131_072;
 
-/// Parts of messages that wait for the rest, of each kind: at most so many. The rest follows at
-/// once, unless it was lost.
-const PARTS_MAX: usize = 16_384;
-
-/// Which call it is whose functions wait for the event that they are for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum CallOf {
-    List(List),
-    /// Of the thread, where there is no list.
-    Thread(u32),
-}
-
-impl CallOf {
-    fn of(stamp: &Stamp) -> Self {
-        stamp.list.map_or(Self::Thread(stamp.by.tid), Self::List)
-    }
-}
+/// Duplicates that are neither on an skb nor about to be installed yet, at most. Either follows at once,
+/// unless it was lost.
+const DUPLICATES_MAX: usize = 16_384;
 
 /// The latest losses.
 #[derive(Clone, Copy, Default)]
@@ -95,13 +73,13 @@ impl Lost {
 
 /// Follows lists from their first hop to their end.
 pub struct Tracker {
+    /// What the events can show.
+    coverage: Coverage,
     /// All that is on its way.
     messages: Messages,
     /// Duplicates that have neither been attached nor detached yet, each with the address of the list
     /// that it was made from, and the number of the message that was there.
     duplicates: Recent<List, (List, u64)>,
-    /// Senders whose lists were gone, until all their records have come.
-    late: Gathering,
     /// Who sends on which socket.
     senders: Senders,
     wanted_senders: WantedSenders,
@@ -109,20 +87,6 @@ pub struct Tracker {
     reads_without_sender: Recent<List, List>,
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
-    /// Sends that say their own numbers, until all their records have come.
-    failing: Gathering,
-    /// In which functions a list ends, ahead of its end.
-    called: Recent<CallOf, Vec<u64>>,
-    /// Whether the end of every list is in the events.
-    sees_every_end: bool,
-    /// Whether what a send returned is, whose list was given back.
-    sees_failed_sends: bool,
-    /// Whether the events describe files.
-    sees_descriptions: bool,
-    /// What was told of files and tasks.
-    known: Known,
-    /// Socket names that came ahead of their list.
-    names: Recent<List, String>,
     closed: Vec<Transfer>,
     /// Messages so far.
     count: u64,
@@ -137,36 +101,26 @@ pub struct Tracker {
     lost: Lost,
     /// When all queues were looked through at last.
     looked_last: Option<LastLook>,
-    symbolize: Symbolizer,
 }
 
 impl Tracker {
-    /// A tracker that names code addresses with `symbolize`.
+    /// A tracker for events that show what `coverage` says.
     #[must_use]
-    pub fn new(symbolize: Symbolizer) -> Self {
-        Self::with_room(FILES_MAX, symbolize)
+    pub fn new(coverage: Coverage) -> Self {
+        Self::with_room(FILES_MAX, coverage)
     }
 
-    /// A tracker that keeps so many files of messages on their way, and of each message's parts no
-    /// more.
+    /// A tracker that keeps so many files of messages on their way.
     #[must_use]
-    pub fn with_room(files: usize, symbolize: Symbolizer) -> Self {
-        let parts = files.min(PARTS_MAX);
+    pub fn with_room(files: usize, coverage: Coverage) -> Self {
         Self {
+            coverage,
             messages: Messages::with_room(files),
-            duplicates: Recent::new(parts),
-            late: Gathering::default(),
+            duplicates: Recent::new(files.min(DUPLICATES_MAX)),
             senders: Senders::default(),
             wanted_senders: WantedSenders::default(),
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
-            failing: Gathering::default(),
-            called: Recent::new(parts),
-            sees_every_end: true,
-            sees_failed_sends: false,
-            sees_descriptions: false,
-            known: Known::default(),
-            names: Recent::new(parts),
             closed: Vec::new(),
             count: 0,
             transfers: 0,
@@ -175,94 +129,51 @@ impl Tracker {
             latest: 0,
             lost: Lost::default(),
             looked_last: None,
-            symbolize,
-        }
-    }
-
-    /// Takes into account whether the end of every list is in the events. Where it may not be, a
-    /// message that is still open is not called queued.
-    #[must_use]
-    pub fn seeing_every_end(self, sees_every_end: bool) -> Self {
-        Self {
-            sees_every_end,
-            ..self
-        }
-    }
-
-    /// Takes into account whether the events tell what a send returned whose list was given back. Where
-    /// they do and did not, something went unseen: the kernel has room for so many returns at a time
-    /// alone, and does not say which it skipped. That list may be in a queue.
-    #[must_use]
-    pub fn seeing_failed_sends(self, sees_failed_sends: bool) -> Self {
-        Self {
-            sees_failed_sends,
-            ..self
-        }
-    }
-
-    /// Takes into account whether the events describe files. Where they do, it is said why one is not.
-    #[must_use]
-    pub fn seeing_descriptions(self, sees_descriptions: bool) -> Self {
-        Self {
-            sees_descriptions,
-            ..self
         }
     }
 
     /// Takes in one event.
-    pub fn apply(&mut self, event: impl Into<Event>) {
-        let mut event = event.into();
-        let at = &mut event.stamp_mut().at;
+    pub fn apply(&mut self, event: Event) {
+        let Event { kind, mut seen } = event;
+        let at = &mut seen.stamp.at;
         self.latest = self.latest.max(at.ns);
         self.lost.epoch = self.lost.epoch.max(at.epoch);
         if at.ns > self.forgotten_at {
             // What was forgotten is as good as lost: nothing is proved across that moment.
             at.epoch = at.epoch.max(self.forgotten_at);
         }
-        self.take_in(event);
+        self.take_in(kind, seen);
         self.forget_excess();
     }
 
-    fn take_in(&mut self, mut event: Event) {
-        let list = event.stamp_mut().list;
-        match (event, list) {
-            (Event::FileDescribed { of, described }, _) => self.known.note_file(&of, described),
-            (Event::TaskDescribed { of, task }, _) => self.known.note_task(of.by.tid, task),
-            (Event::QueuesRead { of, every }, _) => self.looked_through(of.at.ns, every),
-            (Event::Called { of, addresses }, _) => self.called.insert(CallOf::of(&of), addresses),
-            (Event::SenderWanted(of), _) => {
-                self.senders.note_unread(&of);
-                self.wanted_senders.note(&of);
+    fn take_in(&mut self, kind: EventKind, seen: Sighting) {
+        match (kind, seen.stamp.list) {
+            (EventKind::QueuesRead { every }, _) => self.looked_through(seen.stamp.at.ns, every),
+            (EventKind::SenderWanted, _) => {
+                self.senders.note_unread(&seen.stamp);
+                self.wanted_senders.note(&seen.stamp);
             }
-            (Event::ListQueued(seen, look), _) => self.queued(&seen, look),
-            (Event::SendReturned(seen, returned), _) => self.send_returned(&seen, &returned),
-            (Event::SocketNamed { name, .. }, Some(list)) => self.names.insert(list, name),
-            (Event::ListCopied(seen), Some(list)) => self.copied(list, &seen),
-            (Event::ListAttached(seen, from), Some(list)) => self.attached(list, &seen, from),
-            (Event::ListFound(seen, occasion), Some(list)) => self.found(list, &seen, occasion),
-            (Event::ListDequeued(seen), Some(list)) => self.dequeued(list, &seen),
-            (Event::ListDuplicated(seen, Some(from)), Some(list)) => {
+            (EventKind::ListQueued(look), _) => self.queued(&seen, look),
+            (EventKind::SendReturned(returned), _) => self.send_returned(&seen, &returned),
+            // Of a list that it does not name: the kernel half makes none.
+            (_, None) | (EventKind::ListDuplicated(None), _) => {}
+            (EventKind::ListCopied, Some(list)) => self.copied(list, &seen),
+            (EventKind::ListAttached(from), Some(list)) => self.attached(list, &seen, from),
+            (EventKind::ListFound(occasion), Some(list)) => self.found(list, &seen, occasion),
+            (EventKind::ListDequeued, Some(list)) => self.dequeued(list, &seen),
+            (EventKind::ListDuplicated(Some(from)), Some(list)) => {
                 self.duplicated(list, &seen, from);
             }
-            (Event::ListDetached(seen, room), Some(list)) => self.detached(list, &seen, room),
-            (Event::FileReceived(seen), Some(list)) => self.received(list, &seen),
-            (Event::FdInstalled(seen, outcome), Some(list)) => {
-                self.installed(list, &seen, outcome);
-            }
-            (Event::ReceiveReturned(seen, returned), Some(list)) => {
+            (EventKind::ListDetached(room), Some(list)) => self.detached(list, &seen, room),
+            (EventKind::FileReceived, Some(list)) => self.received(list, &seen),
+            (EventKind::FdInstalled(outcome), Some(list)) => self.installed(list, &seen, outcome),
+            (EventKind::ReceiveReturned(returned), Some(list)) => {
                 self.returned(list, seen, &returned);
             }
-            (Event::ListReleased(seen, given), Some(list)) => self.released(list, &seen, &given),
-            (
-                Event::ListDestroyed {
-                    seen,
-                    freed_by,
-                    is_late,
-                },
-                Some(list),
-            ) => self.destroyed(list, &seen, freed_by, is_late),
-            // Of a list that it does not name: the kernel half makes none.
-            (_, None) | (Event::ListDuplicated(_, None), _) => {}
+            (EventKind::ListReleased(given), Some(list)) => self.released(list, seen, &given),
+            (EventKind::ListDestroyed { is_late, .. }, Some(list)) => {
+                self.destroyed(list, seen, is_late);
+            }
         }
     }
 
@@ -302,40 +213,30 @@ impl Tracker {
     /// Whether a look through the queues would tell which messages are still there since before `t_ns`.
     #[must_use]
     pub fn asks_what_is_overdue(&self, t_ns: u64) -> bool {
+        let (lost, every_end) = (self.lost, self.coverage.every_end);
         let mut listed = self.messages.listed();
-        listed.any(|message| {
-            message.is_overdue(t_ns) && !(self.sees_every_end && message.is_seen_since(self.lost))
-        })
+        listed.any(|it| it.is_overdue(t_ns) && !(every_end && it.is_seen_since(lost)))
     }
 
-    /// The transfers that are in a queue since before `t_ns` and have not been told of by this yet.
+    /// The transfers that are in a queue since before `t_ns` and have not been shown by this yet.
     /// They go on, and end as others do.
     pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
-        let (lost, sees_every_end) = (self.lost, self.sees_every_end);
+        let (lost, every_end) = (self.lost, self.coverage.every_end);
         // What left its queue may be among what was lost, or have no hook.
-        let is_there = |message: &Message| {
-            message.still_there || sees_every_end && message.is_seen_since(lost)
-        };
-        let mut overdue: Vec<&mut Message> = self
-            .messages
-            .listed_mut()
-            .filter_map(|message| message.becomes_overdue(t_ns).then_some(message))
-            .filter(|message| is_there(message))
-            .collect();
+        let is_there = |it: &Message| it.still_there || every_end && it.is_seen_since(lost);
+        let listed = self.messages.listed_mut();
+        let overdue = listed.filter(|it| it.is_overdue(t_ns));
+        let mut overdue: Vec<&mut Message> = overdue.collect();
+        overdue.iter_mut().for_each(|it| it.overdue = true);
+        overdue.retain(|it| is_there(it));
         overdue.sort_by_key(|message| message.id);
-        let mut transfers = Vec::new();
-        for message in overdue {
-            for mut transfer in message.transfers(|_| Some((Fate::Queued, None))) {
-                self.transfers += 1;
-                transfer.id = self.transfers;
-                transfer.overdue = true;
-                complete(
-                    &mut transfer.context,
-                    &transfer.file,
-                    self.sees_descriptions,
-                );
-                transfers.push(transfer);
-            }
+        let queued = |it: &mut Message| it.transfers(|_| Some((Fate::Queued, None)));
+        let mut transfers: Vec<Transfer> = overdue.into_iter().flat_map(queued).collect();
+        for transfer in &mut transfers {
+            self.transfers += 1;
+            transfer.id = self.transfers;
+            transfer.overdue = true;
+            complete(transfer, self.coverage.descriptions);
         }
         transfers
     }
@@ -351,11 +252,7 @@ impl Tracker {
     pub fn close_open(&mut self) {
         self.close_open_where(|_| true);
         self.messages.take_all(|_| true);
-        self.late.clear();
-        self.failing.clear();
-        self.called.clear();
         self.duplicates.clear();
-        self.names.clear();
     }
 
     /// Closes the open messages in which one of these processes had a part.

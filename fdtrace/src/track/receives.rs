@@ -1,12 +1,9 @@
-//! Receives: who reads a message, and how its receive ends.
+//! Receives: who reads a message, and how a receive of it ends.
 
-use super::{
-    Called, Ended, Key, Message, Phase, Tracker,
-    conclude::{Ending, conclude},
-};
+use super::{Key, Message, Phase, Tracker};
 use crate::{
-    model::{Fate, Hop},
-    wire::{List, Return, Sighting},
+    model::Hop,
+    wire::{List, Sighting},
 };
 
 impl Tracker {
@@ -24,20 +21,21 @@ impl Tracker {
         self.reads.note(head);
         self.senders.note_read(head);
         let since = self.reads.before(head.by.tid);
-        let task = self.known.task(head.by.tid);
         let Some(message) = self.message_at(list, head) else {
             return;
         };
         let overtaken = message.reader().filter(|reader| *reader != head.by.tid);
         let overtaken = overtaken.map(|by| (by, message.clone()));
         // After a peek the list is read again, perhaps by another task: the last reader counts.
-        message.forget_unless_same(Hop::Dequeue, head);
+        if !message.same_sighting(Hop::Dequeue, head) {
+            message.forget(Hop::Dequeue);
+        }
         message.record(Hop::Dequeue, seen);
-        message.note_reader(since, task);
+        message.read_since = since;
+        message.receiver_task = seen.aside.task;
         if let Some((by, message)) = overtaken {
             self.begin(message, Phase::Overtaken { by });
         }
-        self.describe(list, seen);
         self.read_without_sender(list);
     }
 
@@ -54,32 +52,5 @@ impl Tracker {
         if let Some(message) = self.messages.get_mut(Key::List(list)) {
             message.forget(Hop::Dequeue);
         }
-    }
-
-    pub(super) fn end_peek(&mut self, peek: &Message) {
-        let transfers =
-            peek.transfers(|index| peek.is_installed(index).then_some((Fate::Peeked, None)));
-        self.number_and_push(transfers);
-    }
-
-    /// Ends a peek that was seen to return. What it lost is in the message still.
-    pub(super) fn end_peek_with(&mut self, peek: &Message, last: Ended<'_>, called: &Called) {
-        let ending = Ending::Received(last, called);
-        let mut transfers = peek.transfers(|index| match conclude(peek, index, ending) {
-            (Fate::Delivered, _) => Some((Fate::Peeked, None)),
-            (Fate::Discarded, _) => None,
-            lost => Some(lost),
-        });
-        for transfer in &mut transfers {
-            transfer.peek = true;
-        }
-        self.want_possibly_wanted(peek, &mut transfers);
-        self.number_and_push(transfers);
-    }
-
-    /// Ends a receive that has returned.
-    pub(super) fn end_receive(&mut self, message: &Message, last: &Return) {
-        let ending = Ending::Received(Ended::Returned(last), &message.received_in);
-        self.close(message, ending);
     }
 }

@@ -3,8 +3,8 @@
 //! A message that nobody's look was for may be of any of those who send on its socket. If a task is
 //! among them that the filter wants, it may be that one's, and is shown for it.
 
-use super::{message::Message, recent::Recent};
-use crate::wire::Stamp;
+use super::message::Message;
+use crate::wire::{Recent, Stamp};
 
 /// Sockets that are remembered.
 const REMEMBERED: usize = 16_384;
@@ -37,8 +37,7 @@ impl WantedSenders {
             (&mut self.from, ends.sender_ino),
             (&mut self.to, ends.receiver_ino),
         ] {
-            ino.into_iter().for_each(|ino| sockets.insert(ino, ()));
-            while sockets.excess().is_some() {}
+            ino.map(|ino| sockets.insert(ino, ()));
         }
     }
 
@@ -47,8 +46,8 @@ impl WantedSenders {
     pub(super) fn may_have_sent(&self, message: &Message) -> bool {
         let (from, to) = message.socket_inos();
         match from {
-            Some(from) => self.from.contains(from),
-            None => to.is_some_and(|to| self.to.contains(to)),
+            Some(from) => self.from.contains(&from),
+            None => to.is_some_and(|to| self.to.contains(&to)),
         }
     }
 }

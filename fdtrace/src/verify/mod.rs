@@ -539,7 +539,8 @@ impl Verifier {
 
     fn drain(&mut self) -> Result<(), VerifyError> {
         let observer = &mut self.observer;
-        self.live.take_in(&mut |event| observer.on_event(event))?;
+        self.live
+            .take_in(&mut |record| observer.on_record(record))?;
         self.collect_closed()
     }
 

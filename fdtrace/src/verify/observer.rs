@@ -6,12 +6,12 @@
 use std::{cell::RefCell, rc::Rc};
 
 use super::fact::Fact;
-use crate::{tracer::Tracer, wire::Event};
+use crate::{tracer::Tracer, wire::Record};
 
 /// Observes scenarios as they run.
 pub trait Observer {
     /// The kernel half has told something.
-    fn on_event(&mut self, _event: &Event) {}
+    fn on_record(&mut self, _record: &Record) {}
 
     /// An actor of the run of this number (see [`super::Verifier::begin`]) has reported, after all
     /// that it made the kernel do has been heard. At a checkpoint it stands still until this returns.
@@ -29,8 +29,8 @@ impl Observer for () {}
 
 /// Somebody whom others want to ask afterwards.
 impl<T: Observer> Observer for Rc<RefCell<T>> {
-    fn on_event(&mut self, event: &Event) {
-        self.borrow_mut().on_event(event);
+    fn on_record(&mut self, record: &Record) {
+        self.borrow_mut().on_record(record);
     }
 
     fn on_fact(&mut self, run: u64, fact: &Fact, tracer: &mut Tracer) {

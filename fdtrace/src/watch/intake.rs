@@ -3,14 +3,14 @@
 use std::io;
 
 use super::{Pipeline, found::Told, recorder::Recorder};
-use crate::wire::Event;
+use crate::wire::Record;
 
-/// Where all goes that comes in: to whoever hears events, into the pipeline, and into the recording if
+/// Where all goes that comes in: to whoever hears records, into the pipeline, and into the recording if
 /// there is one. After an error nothing more is written.
 pub(super) struct Intake<'a> {
     pipeline: &'a mut Pipeline,
     recorder: Option<&'a mut Recorder>,
-    hear: &'a mut dyn FnMut(&Event),
+    hear: &'a mut dyn FnMut(&Record),
     /// Whether anything came.
     pub(super) any: bool,
     /// What came of writing it.
@@ -21,7 +21,7 @@ impl<'a> Intake<'a> {
     pub(super) fn new(
         pipeline: &'a mut Pipeline,
         recorder: Option<&'a mut Recorder>,
-        hear: &'a mut dyn FnMut(&Event),
+        hear: &'a mut dyn FnMut(&Record),
     ) -> Self {
         Self {
             pipeline,
@@ -42,9 +42,9 @@ impl<'a> Intake<'a> {
             written,
             ..
         } = self;
-        pipeline.record(record, &mut |event| {
-            hear(event);
-            write(recorder, written, |recorder| recorder.name(event));
+        pipeline.record(record, &mut |record| {
+            hear(record);
+            write(recorder, written, |recorder| recorder.name(record));
         });
         write(recorder, written, |recorder| recorder.record(record));
     }

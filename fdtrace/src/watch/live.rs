@@ -13,8 +13,7 @@ use crate::{
     model::{Judged, Losses, UnreadQueues},
     recording::{End, Header, Writer},
     tracer::{ProbeError, Stats, Tracer},
-    track::Symbolizer,
-    wire::Event,
+    wire::{Record, Symbolizer},
 };
 
 /// How often losses are looked at while nothing asks for them, and the recording is brought up to
@@ -236,7 +235,7 @@ impl Live {
             // What cannot be looked for is not told of.
             && let Ok(mut found) = looks::overdue(&mut self.parts.tracer, &self.pipeline)
         {
-            let hear = &mut |_: &Event| ();
+            let hear = &mut |_: &Record| ();
             let mut intake = Intake::new(&mut self.pipeline, self.recorder.as_mut(), hear);
             for told in found.take() {
                 intake.told(told);
@@ -255,11 +254,11 @@ impl Live {
     }
 
     /// Takes what is in the ring buffer into the pipeline, and judges nothing yet; `hear` is called
-    /// with each event before. Returns whether there was anything.
+    /// with each record before. Returns whether there was anything.
     ///
     /// # Errors
     /// [`LiveError::Recording`] if the recording cannot be written.
-    pub fn take_in(&mut self, hear: &mut dyn FnMut(&Event)) -> Result<bool, LiveError> {
+    pub fn take_in(&mut self, hear: &mut dyn FnMut(&Record)) -> Result<bool, LiveError> {
         let Parts { tracer, found, .. } = &mut self.parts;
         let mut intake = Intake::new(&mut self.pipeline, self.recorder.as_mut(), hear);
         tracer.drain_records(|record| {

@@ -7,12 +7,13 @@
 use crate::{
     judge::{Meanwhile, Unseen},
     model::{Coverage, Judged, Losses, QueueFact, Transfer},
-    track::{Symbolizer, Tracker},
-    wire::{self, Event, decode},
+    track::Tracker,
+    wire::{self, Assembler, Record, Symbolizer, decode},
 };
 
 /// Follows messages, and judges what has ended.
 pub struct Pipeline {
+    assembler: Assembler,
     tracker: Tracker,
     coverage: Coverage,
     unseen: Unseen,
@@ -28,10 +29,8 @@ impl Pipeline {
     #[must_use]
     pub fn new(coverage: Coverage, symbolize: Symbolizer) -> Self {
         Self {
-            tracker: Tracker::new(symbolize)
-                .seeing_every_end(coverage.every_end)
-                .seeing_failed_sends(coverage.failed_sends)
-                .seeing_descriptions(coverage.descriptions),
+            assembler: Assembler::new(symbolize),
+            tracker: Tracker::new(coverage.clone()),
             coverage,
             unseen: Unseen::default(),
             ended: Vec::new(),
@@ -51,34 +50,34 @@ impl Pipeline {
         self.overdue_ns = ns;
     }
 
-    /// Takes in one record of the ring buffer; `hear` is called with its event first.
-    pub fn record(&mut self, record: &[u8], hear: &mut dyn FnMut(&Event)) {
+    /// Takes in the bytes of one record of the ring buffer; `hear` is called with what they say first.
+    pub fn record(&mut self, record: &[u8], hear: &mut dyn FnMut(&Record)) {
         match decode(record) {
-            Ok(event) => {
-                hear(&event);
-                self.event(event);
-            }
+            Ok(record) => self.take_in(record, hear),
             Err(_) => self.undecodable += 1,
         }
     }
 
-    /// Takes in what a look through the queues found; `hear` is called with each of its events first.
-    pub fn found(&mut self, fact: QueueFact, hear: &mut dyn FnMut(&Event)) {
-        for event in wire::found(fact) {
-            hear(&event);
-            self.event(event);
-        }
+    /// Takes in what a look through the queues found; `hear` is called with it first.
+    pub fn found(&mut self, fact: QueueFact, hear: &mut dyn FnMut(&Record)) {
+        self.take_in(Record::Event(wire::found(fact)), hear);
     }
 
-    /// Takes in one event.
-    pub fn event(&mut self, event: Event) {
-        self.tracker.apply(event);
+    /// Takes in one record; `hear` is called with it first.
+    pub fn take_in(&mut self, record: Record, hear: &mut dyn FnMut(&Record)) {
+        hear(&record);
+        let tracker = &mut self.tracker;
+        self.assembler
+            .take(record, &mut |event| tracker.apply(event));
         self.ended.extend(self.tracker.take_closed());
     }
 
     /// Says that every record up to `t_ns` (CLOCK_MONOTONIC) has come: what waits for one that would
     /// have come by then ends. Returns whether anything did.
     pub fn settle(&mut self, t_ns: u64) -> bool {
+        let tracker = &mut self.tracker;
+        self.assembler
+            .settle(t_ns, &mut |event| tracker.apply(event));
         let settled = self.tracker.settle(t_ns);
         self.ended.extend(self.tracker.take_closed());
         settled
@@ -164,6 +163,8 @@ impl Pipeline {
 
     /// Ends everything that is still on its way.
     pub fn end(&mut self) {
+        let tracker = &mut self.tracker;
+        self.assembler.end(&mut |event| tracker.apply(event));
         self.tracker.close_open();
         self.ended.extend(self.tracker.take_closed());
     }

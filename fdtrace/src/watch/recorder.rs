@@ -6,8 +6,7 @@ use std::{collections::HashSet, fs::File, io};
 use crate::{
     model::{Losses, QueueFact},
     recording::{End, Writer},
-    track::Symbolizer,
-    wire::Event,
+    wire::{AsideKind, EventKind, Record, Symbolizer},
 };
 
 /// Code addresses that are remembered as named: those of a few functions come again and again.
@@ -30,17 +29,20 @@ impl Recorder {
         }
     }
 
-    /// Writes the names of the code addresses in an event, which is about to be written.
-    pub(super) fn name(&mut self, event: &Event) -> io::Result<()> {
-        match event {
-            Event::Called { addresses, .. } => addresses
+    /// Writes the names of the code addresses in a record, which is about to be written.
+    pub(super) fn name(&mut self, record: &Record) -> io::Result<()> {
+        match record {
+            Record::Aside(_, AsideKind::Backtrace(addresses)) => addresses
                 .iter()
                 .try_for_each(|address| self.name_address(*address)),
-            Event::ListDestroyed {
-                freed_by: Some(address),
-                ..
-            } => self.name_address(*address),
-            _ => Ok(()),
+            Record::Event(event) => match event.kind {
+                EventKind::ListDestroyed {
+                    freed_by: Some(address),
+                    ..
+                } => self.name_address(address),
+                _ => Ok(()),
+            },
+            Record::Aside(..) => Ok(()),
         }
     }
 

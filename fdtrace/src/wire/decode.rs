@@ -1,4 +1,4 @@
-//! Decode: bytes of the ring buffer to events.
+//! Decode: bytes of the ring buffer to records.
 //!
 //! Decoding trusts nothing: a record that is too short, of an unknown kind or with more files
 //! than bytes is an error, never a panic, because recordings come from files too.
@@ -17,14 +17,14 @@ use zerocopy::FromBytes as _;
 use super::{
     Control, Described,
     event::{
-        Actor, At, Call, Ends, Event, Fd, Given, List, Look, Refusal, Return, SendReturn, Sight,
-        Sighting, Skb, Sock, Stamp, Table,
+        Actor, Aside, AsideKind, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Record,
+        Refusal, Return, SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
     },
     sighted,
 };
 use crate::model::{Occasion, SocketType, socket_name};
 
-/// Why bytes are not an event.
+/// Why bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Fewer bytes than the record's own head announces.
@@ -67,82 +67,79 @@ const KINDS: [RecordKind; 21] = [
 ///
 /// # Errors
 /// [`DecodeError`] if the bytes are not a whole record of a known kind.
-pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let truncated = || DecodeError::Truncated { found: bytes.len() };
     let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| truncated())?;
     let mut kinds = KINDS.into_iter();
     let kind = kinds
         .find(|kind| *kind as u16 == head.kind)
         .ok_or(DecodeError::UnknownKind(head.kind))?;
-    let head = &head;
-    let of = stamp(head);
-    let sighting = || sighting(of, head, rest).ok_or_else(truncated);
-    Ok(match kind {
-        RecordKind::SocketNamed => {
-            let (name, _) = SocketName::read_from_prefix(rest).map_err(|_| truncated())?;
-            let name = name.name.get(..name.len as usize).ok_or_else(truncated)?;
-            let name = socket_name(name);
-            Event::SocketNamed { of, name }
-        }
-        RecordKind::PathDescribed | RecordKind::SocketDescribed => {
-            let described = match kind {
-                RecordKind::PathDescribed => Described::path(head, rest),
-                _ => Described::socket(head, rest),
-            };
-            let described = described.ok_or_else(truncated)?;
-            Event::FileDescribed { of, described }
-        }
-        RecordKind::TaskDescribed => {
-            let (task, _) = TaskDescribed::read_from_prefix(rest).map_err(|_| truncated())?;
-            let task = sighted::task(&task);
-            Event::TaskDescribed { of, task }
-        }
-        RecordKind::Called => {
-            let (callers, _) = Callers::read_from_prefix(rest).map_err(|_| truncated())?;
-            let addresses = callers.addresses.get(..callers.len as usize);
-            let addresses = addresses.ok_or_else(truncated)?.to_vec();
-            Event::Called { of, addresses }
-        }
-        RecordKind::SenderWanted => Event::SenderWanted(of),
-        RecordKind::QueuesRead => Event::QueuesRead {
-            of,
+    let stamp = stamp(&head);
+    if let Some(aside) = aside(kind, &head, rest) {
+        return Ok(Record::Aside(stamp, aside.ok_or_else(truncated)?));
+    }
+    let seen = sighting(stamp, &head, rest).ok_or_else(truncated)?;
+    let kind = event(kind, &head, &seen).ok_or(DecodeError::UnknownKind(head.kind))?;
+    Ok(Record::Event(Event { kind, seen }))
+}
+
+/// What a record says of a hop that is to come; `None` within if it is cut short, and without if it is
+/// the hop's own.
+fn aside(kind: RecordKind, head: &Head, rest: &[u8]) -> Option<Option<AsideKind>> {
+    Some(match kind {
+        RecordKind::SocketNamed => SocketName::read_from_prefix(rest).ok().and_then(|(it, _)| {
+            let name = it.name.get(..it.len as usize)?;
+            Some(AsideKind::SocketName(socket_name(name)))
+        }),
+        RecordKind::PathDescribed => Described::path(head, rest).map(AsideKind::File),
+        RecordKind::SocketDescribed => Described::socket(head, rest).map(AsideKind::File),
+        RecordKind::TaskDescribed => TaskDescribed::read_from_prefix(rest)
+            .ok()
+            .map(|(task, _)| AsideKind::Task(sighted::task(&task))),
+        RecordKind::Called => Callers::read_from_prefix(rest).ok().and_then(|(it, _)| {
+            let addresses = it.addresses.get(..it.len as usize)?;
+            Some(AsideKind::Backtrace(addresses.to_vec()))
+        }),
+        _ => return None,
+    })
+}
+
+/// What happened; `None` of a record that is ahead of a hop.
+fn event(kind: RecordKind, head: &Head, seen: &Sighting) -> Option<EventKind> {
+    Some(match kind {
+        RecordKind::SenderWanted => EventKind::SenderWanted,
+        RecordKind::QueuesRead => EventKind::QueuesRead {
             every: head.result != 0,
         },
-        RecordKind::ListCopied => Event::ListCopied(sighting()?),
-        RecordKind::ListAttached => Event::ListAttached(sighting()?, List::at(head.origin)),
-        RecordKind::ListQueued => Event::ListQueued(sighting()?, look(head)),
-        RecordKind::ListFound => Event::ListFound(sighting()?, Occasion::First),
-        RecordKind::ListFoundLast => {
-            let occasion = match head.result {
-                0 => Occasion::Last,
-                _ => Occasion::Meanwhile,
-            };
-            Event::ListFound(sighting()?, occasion)
-        }
-        RecordKind::ListDequeued => Event::ListDequeued(sighting()?),
-        RecordKind::ListDuplicated => Event::ListDuplicated(sighting()?, List::at(head.origin)),
-        RecordKind::ListDetached => Event::ListDetached(sighting()?, head.room),
-        RecordKind::FileReceived => Event::FileReceived(sighting()?),
-        RecordKind::FdInstalled => {
-            let seen = sighting()?;
-            let outcome = outcome(head.result, seen.files.first());
-            Event::FdInstalled(seen, outcome)
-        }
-        RecordKind::ReceiveReturned => Event::ReceiveReturned(sighting()?, returned(head)),
-        RecordKind::SendReturned => {
-            let ended = SendReturn {
-                copied_ns: Some(head.origin).filter(|origin| *origin != 0),
-                result: head.result,
-                takes_no_fds: head.flags & FLAG_NO_RIGHTS != 0,
-            };
-            Event::SendReturned(sighting()?, ended)
-        }
-        RecordKind::ListReleased => Event::ListReleased(sighting()?, given(head)),
-        RecordKind::ListDestroyed => Event::ListDestroyed {
-            seen: sighting()?,
+        RecordKind::ListCopied => EventKind::ListCopied,
+        RecordKind::ListAttached => EventKind::ListAttached(List::at(head.origin)),
+        RecordKind::ListQueued => EventKind::ListQueued(look(head)),
+        RecordKind::ListFound => EventKind::ListFound(Occasion::First),
+        RecordKind::ListFoundLast => EventKind::ListFound(match head.result {
+            0 => Occasion::Last,
+            _ => Occasion::Meanwhile,
+        }),
+        RecordKind::ListDequeued => EventKind::ListDequeued,
+        RecordKind::ListDuplicated => EventKind::ListDuplicated(List::at(head.origin)),
+        RecordKind::ListDetached => EventKind::ListDetached(head.room),
+        RecordKind::FileReceived => EventKind::FileReceived,
+        RecordKind::FdInstalled => EventKind::FdInstalled(outcome(head.result, seen.files.first())),
+        RecordKind::ReceiveReturned => EventKind::ReceiveReturned(returned(head)),
+        RecordKind::SendReturned => EventKind::SendReturned(SendReturn {
+            copied_ns: Some(head.origin).filter(|origin| *origin != 0),
+            result: head.result,
+            takes_no_fds: head.flags & FLAG_NO_RIGHTS != 0,
+        }),
+        RecordKind::ListReleased => EventKind::ListReleased(given(head)),
+        RecordKind::ListDestroyed => EventKind::ListDestroyed {
             freed_by: Some(head.location).filter(|location| *location != 0),
             is_late: head.flags & FLAG_DESTRUCTED != 0,
         },
+        RecordKind::SocketNamed
+        | RecordKind::PathDescribed
+        | RecordKind::SocketDescribed
+        | RecordKind::TaskDescribed
+        | RecordKind::Called => return None,
     })
 }
 
@@ -187,6 +184,7 @@ fn sighting(stamp: Stamp, head: &Head, mut rest: &[u8]) -> Option<Sighting> {
         first: head.first,
         total: head.total,
         files,
+        aside: Aside::default(),
     })
 }
 

@@ -3,10 +3,12 @@
 //! A number that stands for "nothing" in a record is a `None` here, a return value that is an errno is
 //! a [`Refusal`], and a system call is a [`Call`].
 
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, sync::Arc};
 
-use super::{Control, Described};
-use crate::model::{FileIdentity, Occasion, SocketType, Task, lossless};
+use super::{Backtrace, Control, Described};
+use crate::model::{
+    DescriptionMissing, FileDescription, FileIdentity, Occasion, SocketType, Task, lossless,
+};
 
 /// Number of a descriptor.
 pub type Fd = i32;
@@ -170,25 +172,72 @@ pub struct Refusal {
     pub in_place: bool,
 }
 
-/// A list, or part of it, as seen at a hop.
+/// What was seen at a hop: when, who, and the files.
 #[derive(Clone, Debug)]
 pub struct Sighting {
     /// When, who and which list.
     pub stamp: Stamp,
     /// Place in the list of the first of these files.
     pub first: u16,
-    /// Files in all parts of this sighting together.
+    /// Files that the hop saw. There are fewer here only if records were lost, and then the last are
+    /// missing.
     pub total: u16,
-    /// The files of this part.
+    /// The files, in the order of the list.
     pub files: Vec<Sight>,
+    /// What other records say of it.
+    pub aside: Aside,
 }
 
 impl Sighting {
-    /// Whether this is the last part.
+    /// What the file at this place of its list is, or why that is not known; `None` if the hop says
+    /// nothing of its files. A description is of one file of one message, and taken for no other's.
     #[must_use]
-    pub fn is_last(&self) -> bool {
-        usize::from(self.first) + self.files.len() >= usize::from(self.total)
+    pub fn description(&self, index: usize, file: &Sight) -> Option<Description> {
+        let described = &self.aside.described;
+        let is_inode = |it: &Described| (it.ino, it.dev) == (file.file.ino, file.file.dev);
+        let mut here = described
+            .iter()
+            .filter(|it| it.file != 0 && usize::from(it.index) == index)
+            .peekable();
+        let is_it = |it: &&Described| it.file == file.file.ptr && is_inode(it);
+        if let Some(it) = here.clone().find(is_it) {
+            return Some(Ok(Arc::new(it.description.clone())));
+        }
+        // Earlier versions did not say of which file a description is: of the only one with its inode.
+        let unplaced = described.iter().find(|it| it.file == 0 && is_inode(it));
+        let same =
+            |other: &&Sight| (other.file.ino, other.file.dev) == (file.file.ino, file.file.dev);
+        if let Some(it) = unplaced
+            && self.files.iter().filter(same).count() == 1
+        {
+            return Some(Ok(Arc::new(it.description.clone())));
+        }
+        let why = if file.file.ptr == 0 {
+            DescriptionMissing::NoFile
+        } else if here.peek().is_some() {
+            DescriptionMissing::Changed
+        } else {
+            DescriptionMissing::Lost
+        };
+        self.stamp.described.then_some(Err(why))
     }
+}
+
+/// What a file is, or why that is not known.
+pub type Description = Result<Arc<FileDescription>, DescriptionMissing>;
+
+/// What the records ahead of a hop's own say of it.
+#[derive(Clone, Debug, Default)]
+pub struct Aside {
+    /// The name that the receiving socket, or its peer, is bound to, as users write it: a path, or `@`
+    /// and an abstract name.
+    pub socket_name: Option<String>,
+    /// What separates the hop's task from others, by the latest record of that.
+    pub task: Option<Task>,
+    /// What the files are, of those that were described.
+    pub described: Vec<Described>,
+    /// The functions that were under way, where that was written down.
+    pub backtrace: Backtrace,
 }
 
 /// How a sender's list was seen in its queue.
@@ -279,104 +328,77 @@ pub struct SendReturn {
     pub takes_no_fds: bool,
 }
 
-/// An event: one fact, in the past tense.
+/// One thing that happened to a list, or to one file of it.
 #[derive(Clone, Debug)]
-pub enum Event {
-    /// A socket that is about to receive a list, or its peer, is bound to this name.
-    SocketNamed {
-        /// When, who and which list.
-        of: Stamp,
-        /// As users write it: a path, or `@` and an abstract name.
-        name: String,
-    },
-    /// A file of the hop to come is this.
-    FileDescribed {
-        /// The hop's: when, who and which list.
-        of: Stamp,
-        /// Which file, and what it is.
-        described: Described,
-    },
-    /// The task is set apart from others by these.
-    TaskDescribed {
-        /// When, and who.
-        of: Stamp,
-        /// Its namespaces, cgroup and user.
-        task: Task,
-    },
-    /// These functions are where the list of the next event ends, innermost first.
-    Called {
-        /// When, who and which list.
-        of: Stamp,
-        /// Return addresses.
-        addresses: Vec<u64>,
-    },
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// When, to which list, and what its files were.
+    pub seen: Sighting,
+}
+
+/// What happened, in the past tense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
     /// A task that the filter wants sends on a socket, perhaps descriptors.
-    SenderWanted(Stamp),
+    SenderWanted,
     /// The sender's numbers have become a list.
-    ListCopied(Sighting),
+    ListCopied,
     /// The list, or a duplicate of the one given, is on its skb.
-    ListAttached(Sighting, Option<List>),
+    ListAttached(Option<List>),
     /// A sender's list is in a receive queue, or was.
-    ListQueued(Sighting, Look),
+    ListQueued(Look),
     /// A list was in a receive queue as somebody looked through all of them.
-    ListFound(Sighting, Occasion),
+    ListFound(Occasion),
     /// All queues have been looked through as the trace ended.
     QueuesRead {
-        /// When that began.
-        of: Stamp,
         /// Every queue could be read.
         every: bool,
     },
     /// A receiver is reading a list's skb.
-    ListDequeued(Sighting),
+    ListDequeued,
     /// A list was made from the one given, with all its references.
-    ListDuplicated(Sighting, Option<List>),
-    /// A list has left its skb and is about to be installed; there is room for so many of its files.
-    ListDetached(Sighting, u16),
+    ListDuplicated(Option<List>),
+    /// A list has left its skb and is about to be installed; the control buffer has room for so many of
+    /// its files.
+    ListDetached(u16),
     /// A file of a list is about to get a number.
-    FileReceived(Sighting),
+    FileReceived,
     /// A file of a list has got a number, which may not be known, or was refused one.
-    FdInstalled(Sighting, Result<Option<Fd>, Refusal>),
+    FdInstalled(Result<Option<Fd>, Refusal>),
     /// The receive that read a list returned; the files are what its table gained.
-    ReceiveReturned(Sighting, Return),
+    ReceiveReturned(Return),
     /// A send returned whose list did not get into a queue, or failed.
-    SendReturned(Sighting, SendReturn),
+    SendReturned(SendReturn),
     /// A call is done with its list.
-    ListReleased(Sighting, Given),
+    ListReleased(Given),
     /// An skb was freed with its list unread.
     ListDestroyed {
-        /// The list.
-        seen: Sighting,
-        /// Address of the code that freed the skb, where that is known.
+        /// Address of the code that freed it, where that is known.
         freed_by: Option<u64>,
-        /// The skb is being destructed; a hook on its freeing may have told before.
+        /// The skb is being destructed; a hook on its freeing may have seen it before.
         is_late: bool,
     },
 }
 
-impl Event {
-    /// When, who and of which list.
-    pub fn stamp_mut(&mut self) -> &mut Stamp {
-        match self {
-            Self::SocketNamed { of, .. }
-            | Self::FileDescribed { of, .. }
-            | Self::TaskDescribed { of, .. }
-            | Self::Called { of, .. }
-            | Self::SenderWanted(of)
-            | Self::QueuesRead { of, .. } => of,
-            Self::ListCopied(seen)
-            | Self::ListAttached(seen, _)
-            | Self::ListQueued(seen, _)
-            | Self::ListFound(seen, _)
-            | Self::ListDequeued(seen)
-            | Self::ListDuplicated(seen, _)
-            | Self::ListDetached(seen, _)
-            | Self::FileReceived(seen)
-            | Self::FdInstalled(seen, _)
-            | Self::ReceiveReturned(seen, _)
-            | Self::SendReturned(seen, _)
-            | Self::ListReleased(seen, _)
-            | Self::ListDestroyed { seen, .. } => &mut seen.stamp,
-        }
-    }
+/// What one record says.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// Something of a hop whose own record is still to come.
+    Aside(Stamp, AsideKind),
+    /// What happened, to all files or to a part of them.
+    Event(Event),
+}
+
+/// What is said ahead of a hop.
+#[derive(Clone, Debug)]
+pub enum AsideKind {
+    /// The name that a socket of it is bound to, as users write it.
+    SocketName(String),
+    /// What one of its files is.
+    File(Described),
+    /// What separates its task from others.
+    Task(Task),
+    /// The functions under way, innermost first, by return addresses.
+    Backtrace(Vec<u64>),
 }

@@ -1,8 +1,8 @@
-//! What a look through the queues found, as events.
+//! What a look through the queues found, as an event.
 
 use super::{
     Described,
-    event::{Actor, At, Ends, Event, List, Sight, Sighting, Skb, Sock, Stamp},
+    event::{Actor, Aside, At, Ends, Event, EventKind, List, Sight, Sighting, Skb, Sock, Stamp},
 };
 use crate::model::{FileDescription, Occasion, QueueFact, QueuedFile, QueuedPart};
 
@@ -16,17 +16,22 @@ pub fn description(file: &QueuedFile) -> Option<FileDescription> {
     }
 }
 
-/// The events of one fact: of a message its socket's name and its files' descriptions, and then itself.
-pub fn found(fact: QueueFact) -> impl Iterator<Item = Event> {
-    let mut events = Vec::new();
+/// One fact as an event.
+#[must_use]
+pub fn found(fact: QueueFact) -> Event {
     match fact {
-        QueueFact::LookedThrough { t_ns, every } => {
-            let of = stamp(t_ns);
-            events.push(Event::QueuesRead { of, every });
-        }
-        QueueFact::Lies(part) => lies(part, &mut events),
+        QueueFact::LookedThrough { t_ns, every } => Event {
+            kind: EventKind::QueuesRead { every },
+            seen: Sighting {
+                stamp: stamp(t_ns),
+                first: 0,
+                total: 0,
+                files: Vec::new(),
+                aside: Aside::default(),
+            },
+        },
+        QueueFact::Lies(part) => lies(part),
     }
-    events.into_iter()
 }
 
 fn stamp(t_ns: u64) -> Stamp {
@@ -51,7 +56,7 @@ fn stamp(t_ns: u64) -> Stamp {
     }
 }
 
-fn lies(part: QueuedPart, events: &mut Vec<Event>) {
+fn lies(part: QueuedPart) -> Event {
     let mut of = stamp(part.t_ns);
     of.by.wanted = part.wanted;
     (of.list, of.skb) = (List::at(part.list), Skb::at(part.skb));
@@ -64,17 +69,20 @@ fn lies(part: QueuedPart, events: &mut Vec<Event>) {
     };
     of.count = part.count;
     of.described = part.occasion != Occasion::Meanwhile;
+    let mut aside = Aside {
+        socket_name: part.socket_name,
+        ..Aside::default()
+    };
     let mut files = Vec::with_capacity(part.files.len());
     for (index, found) in (part.first..).zip(part.files) {
         if let Some(description) = found.description {
-            let described = Described {
+            aside.described.push(Described {
                 index,
                 file: found.file.ptr,
                 ino: found.file.ino,
                 dev: found.file.dev,
                 description,
-            };
-            events.push(Event::FileDescribed { of, described });
+            });
         }
         files.push(Sight {
             file: found.file,
@@ -85,14 +93,14 @@ fn lies(part: QueuedPart, events: &mut Vec<Event>) {
             told: None,
         });
     }
-    if let Some(name) = part.socket_name {
-        events.push(Event::SocketNamed { of, name });
+    Event {
+        kind: EventKind::ListFound(part.occasion),
+        seen: Sighting {
+            stamp: of,
+            first: part.first,
+            total: part.count,
+            files,
+            aside,
+        },
     }
-    let seen = Sighting {
-        stamp: of,
-        first: part.first,
-        total: part.count,
-        files,
-    };
-    events.push(Event::ListFound(seen, part.occasion));
 }

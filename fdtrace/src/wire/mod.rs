@@ -1,6 +1,8 @@
-//! Wire: bytes of the ring buffer become events here, once. Nothing behind this knows how the kernel
+//! Wire: bytes of the ring buffer become records here, and records events, once. Nothing behind this knows how the kernel
 //! half lays out its records.
 
+mod assembler;
+mod backtrace;
 mod control;
 mod decode;
 mod described;
@@ -8,15 +10,19 @@ mod event;
 mod families;
 mod found;
 mod queues;
+mod recent;
 mod sighted;
 
+pub use assembler::{Assembler, Symbolizer};
+pub use backtrace::Backtrace;
 pub use control::Control;
 pub use decode::{DecodeError, decode};
 pub use described::{Described, path, socket};
 pub use event::{
-    Actor, At, Call, Ends, Errno, Event, Fd, Given, List, Look, Refusal, Return, SendReturn, Sight,
-    Sighting, Skb, Sock, Stamp, Table,
+    Actor, Aside, AsideKind, At, Call, Description, Ends, Errno, Event, EventKind, Fd, Given, List,
+    Look, Record, Refusal, Return, SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
 };
 pub use found::{description, found};
 pub use queues::{holders, queued_file, unix_socket};
+pub(crate) use recent::Recent;
 pub(crate) use sighted::{hop_seen, receiver, sender, sockets};

@@ -337,7 +337,10 @@ fn a_record_survives_the_way_through_bytes() {
     let bytes = [seen.head.as_bytes(), seen.files[0].as_bytes()].concat();
     assert_eq!(bytes.len(), size_of::<Head>() + size_of::<FileSeen>());
     match decode(&bytes) {
-        Ok(wire::Event::ListQueued(back, _)) => {
+        Ok(wire::Record::Event(wire::Event {
+            kind: wire::EventKind::ListQueued(_),
+            seen: back,
+        })) => {
             assert_eq!(back.stamp.at.ns, 7);
             assert_eq!(back.files[0].file.ptr, seen.files[0].file);
         }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use fdtrace::{
     model::Task,
-    wire::{self, Described, decode},
+    wire::{AsideKind, Described, Record, decode},
 };
 use fdtrace_common::{
     descriptions::TaskDescribed,
@@ -147,15 +147,16 @@ impl Event {
     }
 }
 
-impl From<Event> for wire::Event {
+impl From<Event> for Record {
     fn from(event: Event) -> Self {
-        if let Event::FileDescribed { head, described } = event {
-            let bare = Event::SenderWanted(head);
-            let mut bare = Self::from(bare);
-            let of = *bare.stamp_mut();
-            return Self::FileDescribed { of, described };
+        let record = |event: &Event| decode(&event.bytes()).expect("the record is whole");
+        match event {
+            Event::FileDescribed { head, described } => match record(&Event::SenderWanted(head)) {
+                Self::Event(bare) => Self::Aside(bare.seen.stamp, AsideKind::File(described)),
+                Self::Aside(..) => unreachable!("a wanted sender is no aside"),
+            },
+            event => record(&event),
         }
-        decode(&event.bytes()).expect("the record is whole")
     }
 }
 

@@ -1,22 +1,116 @@
-//! Trackers for made-up events, and the code addresses that these name.
+//! Trackers for made-up records, and the code addresses that these name.
 
-use fdtrace::{model::Transfer, track::Tracker, wire};
+use std::ops::{Deref, DerefMut};
+
+use fdtrace::{
+    model::{Coverage, Transfer},
+    track,
+    wire::{Assembler, Record},
+};
+
+/// A tracker behind an assembler, so that it takes records.
+pub struct Tracker {
+    assembler: Assembler,
+    tracker: track::Tracker,
+    room: Option<usize>,
+    coverage: Coverage,
+}
+
+impl Tracker {
+    fn of(room: Option<usize>, coverage: Coverage) -> Self {
+        let tracker = match room {
+            Some(files) => track::Tracker::with_room(files, coverage.clone()),
+            None => track::Tracker::new(coverage.clone()),
+        };
+        Self {
+            assembler: Assembler::new(Box::new(symbolize)),
+            tracker,
+            room,
+            coverage,
+        }
+    }
+
+    fn covering(mut self, change: impl FnOnce(&mut Coverage)) -> Self {
+        change(&mut self.coverage);
+        Self::of(self.room, self.coverage)
+    }
+
+    /// Whether the end of every list shows.
+    #[must_use]
+    pub fn seeing_every_end(self, every_end: bool) -> Self {
+        self.covering(|coverage| coverage.every_end = every_end)
+    }
+
+    /// Whether what a send returned shows.
+    #[must_use]
+    pub fn seeing_failed_sends(self, failed_sends: bool) -> Self {
+        self.covering(|coverage| coverage.failed_sends = failed_sends)
+    }
+
+    /// Whether files are described.
+    #[must_use]
+    pub fn seeing_descriptions(self, descriptions: bool) -> Self {
+        self.covering(|coverage| coverage.descriptions = descriptions)
+    }
+
+    /// Takes in one record.
+    pub fn apply(&mut self, record: impl Into<Record>) {
+        let tracker = &mut self.tracker;
+        let emit = &mut |event| tracker.apply(event);
+        self.assembler.take(record.into(), emit);
+    }
+
+    /// Every record up to `t_ns` has come.
+    pub fn settle(&mut self, t_ns: u64) -> bool {
+        let tracker = &mut self.tracker;
+        self.assembler
+            .settle(t_ns, &mut |event| tracker.apply(event));
+        self.tracker.settle(t_ns)
+    }
+
+    /// Every record has come.
+    pub fn close_open(&mut self) {
+        let tracker = &mut self.tracker;
+        self.assembler.end(&mut |event| tracker.apply(event));
+        self.tracker.close_open();
+    }
+}
+
+impl Deref for Tracker {
+    type Target = track::Tracker;
+
+    fn deref(&self) -> &track::Tracker {
+        &self.tracker
+    }
+}
+
+impl DerefMut for Tracker {
+    fn deref_mut(&mut self) -> &mut track::Tracker {
+        &mut self.tracker
+    }
+}
 
 /// A tracker that knows the addresses of [`address_of`], and the constants here, for code.
 pub fn tracker() -> Tracker {
-    Tracker::new(Box::new(symbolize))
+    Tracker::of(None, seeing_ends())
 }
 
 /// Like [`tracker`], with room for so many files.
 pub fn tracker_with_room(files: usize) -> Tracker {
-    Tracker::with_room(files, Box::new(symbolize))
+    Tracker::of(Some(files), seeing_ends())
 }
 
-/// What a tracker makes of these events, and of their end.
-pub fn track(events: impl IntoIterator<Item = impl Into<wire::Event>>) -> Vec<Transfer> {
+fn seeing_ends() -> Coverage {
+    let mut coverage = Coverage::default();
+    coverage.every_end = true;
+    coverage
+}
+
+/// What a tracker makes of these records, and of their end.
+pub fn track(records: impl IntoIterator<Item = impl Into<Record>>) -> Vec<Transfer> {
     let mut tracker = tracker();
-    for event in events {
-        tracker.apply(event);
+    for record in records {
+        tracker.apply(record);
     }
     tracker.close_open();
     tracker.take_closed()

@@ -3,11 +3,8 @@
 use super::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing};
 use crate::{
     model::{Doubt, Hop, Task},
-    track::{
-        known::Known,
-        message::{File, Message},
-    },
-    wire::{Look, Sighting},
+    track::message::{File, Message},
+    wire::{Aside, Look, Sighting},
 };
 
 /// Who has sent a message, as far as looks at its queue tell.
@@ -19,7 +16,7 @@ pub(in crate::track) struct Claim {
     pub(super) doubt: Option<Doubt>,
     /// Two threads have found its list and taken it for theirs, or the one that did may have sent
     /// another.
-    pub(super) contested: bool,
+    pub(in crate::track) contested: bool,
     /// When the thread that found its list had looked for another before: it sent its own since.
     pub(super) looked_since: u64,
     /// When that thread began; 0 if that is not known.
@@ -105,38 +102,18 @@ impl Message {
             first: 0,
             total: 0,
             files: files.map(|seen| seen.sight).collect(),
+            aside: Aside::default(),
         };
-        let mut look = LateSender::new(&seen, self.claim.began_ns);
-        look.files = seen.files;
-        Some(look)
-    }
-
-    /// Notes that the thread that reads it was at a read before at `since`, and what was told of it.
-    pub(in crate::track) fn note_reader(&mut self, since: u64, task: Option<Task>) {
-        self.read_since = since;
-        self.receiver_task = task;
-    }
-
-    /// Notes that the thread that found its list may have sent another one.
-    pub(in crate::track) fn contest(&mut self) {
-        self.claim.contested = true;
+        Some(LateSender::new(&seen, self.claim.began_ns))
     }
 
     /// Joins what is known of the thread that found its list, and of the socket that it was sent on.
-    pub(in crate::track) fn note_look(
-        &mut self,
-        queued: &Sighting,
-        look: Look,
-        senders: &Senders,
-        known: &Known,
-        socket_name: Option<String>,
-    ) {
+    pub(in crate::track) fn note_look(&mut self, queued: &Sighting, look: Look, senders: &Senders) {
         self.claim.began_ns = look.began_ns;
         self.claim.looked_since = senders.previous_look(&queued.stamp);
         self.claim.is_after_loss |= senders.may_have_missed_the_read(&queued.stamp);
-        self.claim.task = known.task(queued.stamp.by.tid);
+        self.claim.task = queued.aside.task;
         self.claim.sharing = self.claim.sharing.max(senders.sharing(&queued.stamp));
-        self.socket_name = socket_name.or(self.socket_name.take());
     }
 
     /// Since when it may have been sent by the thread that looked for it: not before that thread

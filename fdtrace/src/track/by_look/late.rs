@@ -8,8 +8,6 @@ use crate::wire::{Sight, Sighting, Stamp};
 pub(in crate::track) struct LateSender {
     pub(in crate::track) stamp: Stamp,
     pub(in crate::track) files: Vec<Sight>,
-    /// Files that it had in all.
-    total: u16,
     /// When that thread began; 0 if that is not known.
     pub(in crate::track) began_ns: u64,
     /// When that thread had looked before, or 0: it sent this since.
@@ -21,13 +19,11 @@ pub(in crate::track) struct LateSender {
 }
 
 impl LateSender {
-    /// Of a sighting of which no files have been added yet.
     pub(in crate::track) fn new(seen: &Sighting, began_ns: u64) -> Self {
         let stamp = seen.stamp;
         Self {
             stamp,
-            files: Vec::new(),
-            total: seen.total,
+            files: seen.files.clone(),
             began_ns,
             since: 0,
             // One that went away while it was looked at has gone before the thread looks again.
@@ -38,10 +34,6 @@ impl LateSender {
             },
             is_doubtful: false,
         }
-    }
-
-    pub(in crate::track) fn add(&mut self, seen: &Sighting) {
-        self.files.extend(&seen.files);
     }
 
     /// Whether it names its files: of a batch it is not known which they are.
@@ -64,9 +56,5 @@ impl LateSender {
     pub(in crate::track) fn forget_numbers(&mut self) {
         self.stamp.socket_fd = None;
         self.files.iter_mut().for_each(|file| file.fd = None);
-    }
-
-    pub(in crate::track) fn is_whole(&self) -> bool {
-        self.files.len() >= usize::from(self.total)
     }
 }

@@ -3,23 +3,21 @@
 
 mod claims;
 mod evidence;
-mod gathering;
 mod late;
 mod senders;
 mod turns;
 
 pub(super) use claims::Claim;
 use evidence::{Evidence, evidence};
-pub(super) use gathering::Gathering;
 pub(super) use late::LateSender;
 pub(super) use senders::{PREEMPTED_MAX_NS, Senders};
 use senders::{REFS_OF_ONE_NUMBER, Sharing};
 pub(super) use turns::Turns;
 
-use super::{Entry, Id, Key, Message, Phase, Tracker};
+use super::{Id, Key, Message, Tracker, conclude::Ending};
 use crate::{
     model::{Doubt, Hop},
-    wire::{List, Look, Return, Sighting},
+    wire::{List, Look, Sighting},
 };
 
 /// Messages whose sender is not certain that are kept, at most: a hook that lost its race tells
@@ -43,15 +41,12 @@ impl Tracker {
         {
             return;
         }
-        if !self.was_received(list, seen, look) {
+        if !self.was_received(seen, look) {
             self.sent(list, Hop::Queue, seen);
             let contested = self.may_have_sent_another(list, seen) || look.disputed;
             if let Some(message) = self.messages.get_mut(Key::List(list)) {
-                let name = self.names.remove(list);
-                message.note_look(seen, look, &self.senders, &self.known, name);
-                if contested {
-                    message.contest();
-                }
+                message.note_look(seen, look, &self.senders);
+                message.claim.contested |= contested;
             }
         }
         // What the thread had looked for before and not found was sent before this.
@@ -76,7 +71,7 @@ impl Tracker {
             // Nor can it be told whose that one is.
             contested = true;
             if let Some(message) = self.messages.at_mut(id) {
-                message.contest();
+                message.claim.contested = true;
             }
         }
         contested
@@ -84,7 +79,7 @@ impl Tracker {
 
     /// Joins a look at the queue whose record comes after the receive has returned, for its program
     /// was preempted; says whether it is such a one.
-    fn was_received(&mut self, list: List, seen: &Sighting, look: Look) -> bool {
+    fn was_received(&mut self, seen: &Sighting, look: Look) -> bool {
         let received = self.awaiting_like(|message| message.was_seen_queued(seen));
         let Some(id) = received.first().copied() else {
             return false;
@@ -93,24 +88,20 @@ impl Tracker {
             return false;
         };
         message.record(Hop::Queue, seen);
-        let name = self.names.remove(list);
-        message.note_look(seen, look, &self.senders, &self.known, name);
-        if self.senders.may_have_missed_the_read(&seen.stamp) {
-            message.contest();
-        }
-        if seen.is_last()
-            && let Some((returned_ns, last)) = self.messages.awaits_since(id)
-        {
-            self.await_sender(id, returned_ns, last);
+        message.note_look(seen, look, &self.senders);
+        message.claim.contested |= self.senders.may_have_missed_the_read(&seen.stamp);
+        if let Some((returned_ns, ending)) = self.messages.awaits_since(id) {
+            self.await_sender(id, returned_ns, ending);
         }
         true
     }
 
     /// A sender whose list had left the queue: finds the message by what else is known.
     fn sent_late(&mut self, seen: &Sighting, look: Look) {
-        let Some(mut late) = self.late.add(seen, look.began_ns) else {
+        if seen.files.len() < usize::from(seen.total) {
             return;
-        };
+        }
+        let mut late = LateSender::new(seen, look.began_ns);
         let head = late.stamp;
         late.since = self.senders.previous_look(&head);
         // What others had sent on the socket before a wanted task did was not told.
@@ -164,13 +155,11 @@ impl Tracker {
 
     /// Ends a message that was received, and that `late` has sent.
     fn end_sent_by(&mut self, id: Id, late: LateSender, doubt: Option<Doubt>) {
-        if let Some(Entry {
-            mut message,
-            phase: Phase::AwaitingSender { last, .. },
-        }) = self.messages.remove(id)
+        if let Some((_, ending)) = self.messages.awaits_since(id)
+            && let Some(message) = self.messages.at_mut(id)
         {
             message.claim(late, doubt);
-            self.end_receive(&message, &last);
+            self.end_with(id, ending);
         }
     }
 
@@ -216,7 +205,6 @@ impl Tracker {
         };
         let waiting = self.senders.waiting_for(message);
         self.reads_without_sender.insert(list, list);
-        self.reads_without_sender.excess();
         if let Some(tid) = waiting {
             self.give_looks_of(tid, 0);
         }
@@ -235,22 +223,22 @@ impl Tracker {
                 self.give_looks_of(tid, told_until);
             }
         }
-        while let Some((message, last)) = self.messages.take_awaiting(AWAITING_MAX, told_until) {
-            self.end_settled(message, &last);
+        while let Some((message, ending)) = self.messages.take_awaiting(AWAITING_MAX, told_until) {
+            self.end_settled(message, ending);
         }
     }
 
     /// Ends a message whose sender is not certain, with what is when every look has come that may tell
     /// of it.
-    pub(super) fn end_settled(&mut self, mut message: Message, last: &Return) {
+    pub(super) fn end_settled(&mut self, mut message: Message, ending: Ending) {
         message.settle_sender(&self.senders);
-        self.end_receive(&message, last);
+        self.close(&message, ending);
     }
 
     /// Ends the oldest messages whose sender is not certain where there is no room for more.
     pub(super) fn give_up_excess(&mut self) {
-        while let Some((message, last)) = self.messages.take_awaiting(AWAITING_MAX, 0) {
-            self.end_receive(&message, &last);
+        while let Some((message, ending)) = self.messages.take_awaiting(AWAITING_MAX, 0) {
+            self.close(&message, ending);
         }
     }
 }

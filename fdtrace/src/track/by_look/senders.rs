@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 use super::{LateSender, evidence, turns::Turns};
 use crate::{
     model::{Doubt, SocketType},
-    track::{message::Message, recent::Recent},
-    wire::{Fd, Look, Sight, Sighting, Sock, Stamp},
+    track::message::Message,
+    wire::{Fd, Look, Recent, Sight, Sighting, Sock, Stamp},
 };
 
 /// Sockets, and likewise threads, that are remembered. Those that race each other do so within
@@ -116,7 +116,6 @@ impl Senders {
             self.told.note(seen);
         }
         self.looks.note(head);
-        self.sockets.excess();
         for late in &mut self.waiting {
             if late.stamp.by.tid == head.by.tid && !late.stamp.is_of(head) {
                 late.left_by = late.left_by.min(head.at.ns);
@@ -132,7 +131,6 @@ impl Senders {
     /// nothing.
     pub(in crate::track) fn note_unread(&mut self, head: &Stamp) {
         self.use_socket(head).silently = true;
-        self.sockets.excess();
     }
 
     /// Who sends on the socket of this record, with the thread of this record among them.
@@ -156,7 +154,7 @@ impl Senders {
 
     /// Who has been seen sending on this socket.
     pub(in crate::track) fn sharing(&self, head: &Stamp) -> Sharing {
-        let used = self.sockets.get(socket_of(head));
+        let used = self.sockets.get(&socket_of(head));
         used.map_or(Sharing::Alone, |used| used.sharing)
     }
 
@@ -166,7 +164,6 @@ impl Senders {
         if *reader != head.by.tid {
             *reader = 0;
         }
-        self.readers.excess();
     }
 
     /// Whether what is sent on this socket is known to be read in the order in which it was sent.
@@ -175,7 +172,7 @@ impl Senders {
         queued.ends.kind == Some(SocketType::Stream)
             || self
                 .readers
-                .get(queued.ends.sender)
+                .get(&queued.ends.sender)
                 .is_some_and(|tid| *tid != 0)
     }
 
@@ -209,7 +206,7 @@ impl Senders {
 
     fn tell_all_as(&self, most: Sharing, head: &Stamp) -> bool {
         self.sockets
-            .get(socket_of(head))
+            .get(&socket_of(head))
             .is_some_and(|used| used.sharing <= most && !used.silently)
     }
 
@@ -268,7 +265,7 @@ impl Senders {
         let told = self
             .told
             .0
-            .get((socket_of(&late.stamp), first.file.ptr, first.file.ino));
+            .get(&(socket_of(&late.stamp), first.file.ptr, first.file.ino));
         told.is_none_or(|told| {
             told.as_ref()
                 .is_some_and(|numbers| *numbers == numbers_of(&late.stamp, &late.files))
@@ -340,7 +337,6 @@ impl Numbers {
         if !is_whole || told.as_ref().is_none_or(|told| *told != numbers) {
             *told = None;
         }
-        self.0.excess();
     }
 }
 

@@ -1,6 +1,6 @@
 //! When each thread was last seen at a hop, and when before that.
 
-use crate::{track::recent::Recent, wire::Stamp};
+use crate::wire::{Recent, Stamp};
 
 /// Threads by the times of their latest two turns; those that came first are forgotten first.
 pub(in crate::track) struct Turns {
@@ -32,16 +32,15 @@ impl Turns {
             turn.before = turn.latest;
             turn.latest = head.at.ns;
         }
-        self.threads.excess();
     }
 
     /// The latest turn of this thread.
     pub(in crate::track) fn latest(&self, tid: u32) -> u64 {
-        self.threads.get(tid).map_or(0, |turn| turn.latest)
+        self.threads.get(&tid).map_or(0, |turn| turn.latest)
     }
 
     /// The turn before that.
     pub(in crate::track) fn before(&self, tid: u32) -> u64 {
-        self.threads.get(tid).map_or(0, |turn| turn.before)
+        self.threads.get(&tid).map_or(0, |turn| turn.before)
     }
 }

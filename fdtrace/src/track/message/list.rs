@@ -73,11 +73,6 @@ impl Message {
         self.has(Hop::Queue) || self.found.is_some()
     }
 
-    /// Whether nothing has been seen of it since it was found in its queue.
-    pub(in crate::track) fn is_merely_found(&self) -> bool {
-        self.found.is_some() && self.heads.is_empty()
-    }
-
     /// Whether the list that is being read can be this message's: same size, same skb, same sender.
     pub(in crate::track) fn is_on(&self, dequeued: &Stamp) -> bool {
         fn is_other<T: PartialEq>(there: Option<T>, here: Option<T>) -> bool {
@@ -156,28 +151,6 @@ impl Message {
         if self.peek_ns.is_some() && read == self.peek_ns {
             self.forget(Hop::Dequeue);
         }
-    }
-
-    /// Whether its files have been taken off an skb before, for another receive.
-    pub(in crate::track) fn was_detached_before(&self, detached: &Stamp) -> bool {
-        self.has(Hop::Detach) && !self.same_sighting(Hop::Detach, detached)
-    }
-
-    /// Whether it is queued since before `t_ns`, and is asked so for the first time since.
-    pub(in crate::track) fn becomes_overdue(&mut self, t_ns: u64) -> bool {
-        let overdue = self.is_overdue(t_ns);
-        self.overdue |= overdue;
-        overdue
-    }
-
-    /// Whether it would be.
-    pub(in crate::track) fn is_overdue(&self, t_ns: u64) -> bool {
-        !self.overdue
-            && !self.is_being_received()
-            && self
-                .head(Hop::Queue)
-                .or(self.found.as_ref().map(|found| &found.stamp))
-                .is_some_and(|queued| queued.at.ns < t_ns)
     }
 
     /// Whether it is in the queue of a stream. A receive of such a one that fails takes nothing.

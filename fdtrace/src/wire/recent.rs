@@ -1,0 +1,76 @@
+//! Recent: a map with room for so many values, which forgets the one that came first.
+//!
+//! A trace may last for days, and what is waited for may never come: a record was lost, or the end has
+//! no hook.
+
+use std::hash::Hash;
+
+use hashlink::{LinkedHashMap, linked_hash_map::Entry};
+
+/// Values in the order in which they came. It depends on no hash: the same calls forget the same.
+pub(crate) struct Recent<K, V> {
+    values: LinkedHashMap<K, V>,
+    room: usize,
+}
+
+impl<K: Eq + Hash, V> Recent<K, V> {
+    pub(crate) fn new(room: usize) -> Self {
+        let values = LinkedHashMap::new();
+        Self { values, room }
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.values.get(key)
+    }
+
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// Puts a value in the place of what is there, as the latest to come. Gives what is forgotten for it.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.values.insert(key, value);
+        self.excess()
+    }
+
+    /// What is there, or else what `value` makes, as the latest to come.
+    pub(crate) fn get_or_insert(&mut self, key: K, value: impl FnOnce() -> V) -> &mut V {
+        if !self.values.contains_key(&key) && self.values.len() >= self.room {
+            self.values.pop_front();
+        }
+        match self.values.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(value()),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        self.values.remove(key)
+    }
+
+    /// Takes out what came first, if this is true of it.
+    pub(crate) fn take_first(&mut self, is_meant: impl Fn(&V) -> bool) -> Option<V> {
+        let (_, first) = self.values.front()?;
+        is_meant(first)
+            .then(|| self.values.pop_front())
+            .flatten()
+            .map(|(_, value)| value)
+    }
+
+    /// What is there, the first to come first.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.values.values()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+    }
+
+    fn excess(&mut self) -> Option<V> {
+        let is_full = self.values.len() > self.room;
+        is_full
+            .then(|| self.values.pop_front())
+            .flatten()
+            .map(|(_, value)| value)
+    }
+}
