@@ -190,12 +190,14 @@ impl JsonSchema for Cause {
 }
 
 named! { "kebab-case";
-/// Why a fate that has a cause is told without it.
+/// Why a fate that has a cause is shown without it.
+#[derive(Default)]
 #[non_exhaustive]
 pub enum CauseMissing {
     /// Nothing that this kernel lets fdtrace watch shows it.
     NotWatched,
     /// What would have shown it did not.
+    #[default]
     NotSeen,
     /// A signal interrupted the send, or io_uring put it off, and it was not seen again: what the
     /// program was told, and whether it was told anything, is not known.

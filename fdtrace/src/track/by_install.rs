@@ -136,7 +136,7 @@ impl Message {
     }
 
     /// Whether a number was about to be reserved for this file.
-    pub(super) fn was_tried(&self, index: usize) -> bool {
+    pub(crate) fn was_tried(&self, index: usize) -> bool {
         let file = self.files.get(index);
         file.is_some_and(|file| file.at(Hop::Receive).is_some())
     }

@@ -6,7 +6,7 @@
 //! the numbers, made duplicates, or closed what was installed: then a number is given only if nothing
 //! speaks against it.
 
-use super::{Id, Key, Message, Phase, Tracker, conclude::Ending, message::Seen};
+use super::{Ending, Id, Key, Message, Phase, Tracker, message::Seen};
 use crate::{
     model::Hop,
     wire::{Call, Errno, Fd, List, Return, Sight, Sighting, Stamp},
@@ -41,7 +41,7 @@ impl Tracker {
                 self.begin(next, Phase::Listed(list));
             } else {
                 // Yet another is at the address since.
-                self.close(&next, Ending::Unseen { is_queued: false });
+                self.close(next, Ending::Unseen { is_queued: false });
             }
         }
         // Behind a record that is lost, a number would be taken for that of an earlier file.
@@ -70,7 +70,7 @@ impl Tracker {
         }
         if let Some(mut peek) = peek {
             peek.install(&stamp, returned, &seen.files);
-            self.close_peek(&peek, ending);
+            self.close_peek(peek, ending);
         }
     }
 
@@ -203,19 +203,12 @@ impl Message {
     }
 
     /// Files of its list that got a number, from the first one on.
-    pub(super) fn installed(&self) -> usize {
+    pub(crate) fn installed(&self) -> usize {
         let installed = self.files.iter().take_while(|file| {
             let seen = file.at(Hop::Install).is_some();
             seen && !file.numberless || file.arrived
         });
         installed.count()
-    }
-
-    /// Whether the file may have been installed under a number that does not show: one that was open
-    /// before, which another task closed meanwhile.
-    pub(super) fn may_hide(&self, returned: &Return) -> bool {
-        let absent = returned.control.is_some_and(|control| control.absent);
-        returned.table.is_shared && !self.counted && !absent
     }
 }
 

@@ -1,10 +1,38 @@
 //! Ends: what becomes of a message that leaves its phase for good, and of its transfers.
 
-use super::{
-    Entry, Id, Message, Phase, Tracker,
-    conclude::{Ending, conclude},
-};
-use crate::model::{Fate, FileDescription, Transfer};
+use super::{Entry, Id, Message, Phase, Tracker};
+use crate::wire::{Given, Return, SendReturn};
+
+/// How a message ended. Its [`Message::ended_in`] says in which functions.
+#[derive(Clone, Copy)]
+pub(crate) enum Ending {
+    /// That went unseen; it may be in its queue still.
+    Unseen { is_queued: bool },
+    /// It has not: it is in its queue for long.
+    Overdue,
+    /// Its skb was freed with the list unread.
+    Destroyed,
+    /// A call gave its list back that was not seen to receive it.
+    GivenBack,
+    /// A receive took it. Where its table was looked at, that tells more.
+    Received(Given, Option<Return>),
+    /// Its send returned, and it is in no queue. It had been attached to an skb or not.
+    SendReturned(SendReturn, bool),
+    /// It is in no queue, and what its send returned went unseen.
+    SendUnseen,
+    /// Its send was put off, and did not come back; its return may be among what was lost.
+    PutOff { is_lossy: bool },
+}
+
+/// A message that has ended, with all that was seen of it.
+pub struct Ended {
+    pub(crate) message: Message,
+    pub(crate) ending: Ending,
+    /// It is what a peek made of a message, which goes on.
+    pub(crate) is_peek: bool,
+    /// If nobody was seen sending it, it may have been a task that the filter wants.
+    pub(crate) may_be_wanted: bool,
+}
 
 impl Tracker {
     /// Lets go of what came first where there is too much. What it was part of can only be known
@@ -27,16 +55,13 @@ impl Tracker {
         let Entry { message, phase } = entry;
         match phase {
             Phase::Listed(_) | Phase::Returning { .. } | Phase::PutOff { .. } => {
-                self.close(&message, Ending::Unseen { is_queued: false });
+                self.close(message, Ending::Unseen { is_queued: false });
             }
-            Phase::PeekOf { .. } => {
-                let peeked = |index| message.is_installed(index).then_some((Fate::Peeked, None));
-                self.number_and_push(message.transfers(peeked));
-            }
+            Phase::PeekOf { .. } => self.close_peek(message, Ending::Unseen { is_queued: false }),
             // Nothing was seen of it that is not of the other reader's.
             Phase::Overtaken { .. } => {}
             Phase::AwaitingReturn { .. } => self.close_unreturned(message),
-            Phase::AwaitingSender { ending, .. } => self.close(&message, ending),
+            Phase::AwaitingSender { ending, .. } => self.close(message, ending),
         }
     }
 
@@ -77,7 +102,7 @@ impl Tracker {
             match entry.phase {
                 Phase::Listed(_) | Phase::Returning { .. } => {
                     let is_queued = self.is_queued(&entry.message);
-                    self.close(&entry.message, Ending::Unseen { is_queued });
+                    self.close(entry.message, Ending::Unseen { is_queued });
                 }
                 Phase::AwaitingSender { ending, .. } => self.end_settled(entry.message, ending),
                 Phase::PutOff { last, .. } => self.give_up(entry.message, &last),
@@ -86,54 +111,23 @@ impl Tracker {
         }
     }
 
-    /// Ends a message: each of its files comes to a transfer.
-    pub(super) fn close(&mut self, message: &Message, ending: Ending) {
-        let transfers = message.transfers(|index| Some(conclude(message, index, ending)));
-        self.finish(message, transfers);
+    /// Ends a message.
+    pub(super) fn close(&mut self, message: Message, ending: Ending) {
+        self.hand_over(message, ending, false);
     }
 
-    /// Ends a peek that was seen to return. What it lost is in the message still.
-    pub(super) fn close_peek(&mut self, peek: &Message, ending: Ending) {
-        let mut transfers = peek.transfers(|index| match conclude(peek, index, ending) {
-            (Fate::Delivered, _) => Some((Fate::Peeked, None)),
-            (Fate::Discarded, _) => None,
-            lost => Some(lost),
+    /// Ends a peek.
+    pub(super) fn close_peek(&mut self, peek: Message, ending: Ending) {
+        self.hand_over(peek, ending, true);
+    }
+
+    fn hand_over(&mut self, message: Message, ending: Ending, is_peek: bool) {
+        let may_be_wanted = self.wanted_senders.may_have_sent(&message);
+        self.ended.push(Ended {
+            message,
+            ending,
+            is_peek,
+            may_be_wanted,
         });
-        transfers
-            .iter_mut()
-            .for_each(|transfer| transfer.peek = true);
-        self.finish(peek, transfers);
-    }
-
-    /// What was sent by nobody knows whom may be a wanted sender's.
-    fn finish(&mut self, message: &Message, mut transfers: Vec<Transfer>) {
-        for transfer in &mut transfers {
-            transfer.wanted |= transfer.sender.is_none()
-                && transfer.found_ns.is_none()
-                && self.wanted_senders.may_have_sent(message);
-        }
-        self.number_and_push(transfers);
-    }
-
-    fn number_and_push(&mut self, transfers: Vec<Transfer>) {
-        for mut transfer in transfers {
-            self.transfers += 1;
-            transfer.id = self.transfers;
-            complete(&mut transfer, self.coverage.descriptions);
-            self.closed.push(transfer);
-        }
-    }
-}
-
-/// Says what a file is where the hops themselves show it, and nothing of what is missing where nobody
-/// asked for it.
-pub(super) fn complete(transfer: &mut Transfer, sees_descriptions: bool) {
-    let context = &mut transfer.context;
-    if !sees_descriptions {
-        context.missing = None;
-    } else if context.file.is_none()
-        && let Some(shown) = FileDescription::of_identity(&transfer.file)
-    {
-        (context.file, context.missing) = (Some(shown.into()), None);
     }
 }

@@ -38,11 +38,6 @@ impl Tracker {
         }
     }
 
-    /// All queues were looked through as the trace ended.
-    pub(super) fn looked_through(&mut self, t_ns: u64, at_all: bool) {
-        self.looked_last = Some(LastLook { t_ns, at_all });
-    }
-
     /// Whether a message that is open as the trace ends is in its queue.
     pub(super) fn is_queued(&self, message: &Message) -> bool {
         if message.was_found_last() {
@@ -51,10 +46,8 @@ impl Tracker {
         let Some(queued) = message.queued_as() else {
             return false;
         };
-        let was_missed = self
-            .looked_last
-            .as_ref()
-            .is_some_and(|look| look.at_all && queued.at.ns < look.t_ns);
+        let looked = self.looked_at_all;
+        let was_missed = looked.is_some_and(|looked| queued.at.ns < looked);
         self.coverage.every_end
             && !was_missed
             && !message.is_being_received()
@@ -87,14 +80,6 @@ impl Tracker {
             None => {}
         }
     }
-}
-
-/// A look through all queues as a trace ends.
-pub(super) struct LastLook {
-    /// When it began.
-    t_ns: u64,
-    /// Every queue could be read.
-    at_all: bool,
 }
 
 impl Message {

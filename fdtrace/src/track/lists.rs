@@ -1,6 +1,6 @@
 //! Lists: which message is at a list's address, and how a list ends.
 
-use super::{Id, Key, Message, Phase, Tracker, conclude::Ending};
+use super::{Ending, Id, Key, Message, Phase, Tracker};
 use crate::{
     model::Hop,
     wire::{Given, List, Sighting, Stamp},
@@ -98,7 +98,7 @@ impl Tracker {
         };
         if let Some((origin, mut peek)) = peek {
             peek.ended_in = std::mem::take(&mut seen.aside.backtrace);
-            self.close_peek(&peek, received);
+            self.close_peek(peek, received);
             self.put_back(origin);
             return;
         }
@@ -146,7 +146,7 @@ impl Tracker {
     /// Ends a message.
     pub(super) fn end_with(&mut self, id: Id, ending: Ending) {
         if let Some(ended) = self.messages.remove(id) {
-            self.close(&ended.message, ending);
+            self.close(ended.message, ending);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use hashlink::LinkedHashMap;
 use slab::Slab;
 
-use super::{conclude::Ending, message::Message};
+use super::{Ending, message::Message};
 use crate::wire::{Fd, List, Sock, Stamp};
 
 /// A message that is on its way. It is another one's as soon as this one is removed.
@@ -254,10 +254,9 @@ impl Messages {
         ids.filter_map(|id| Some((*id, self.at(*id)?)))
     }
 
-    /// When each of them was received.
-    pub(super) fn awaiting_since(&self) -> impl Iterator<Item = u64> {
-        let ids = self.awaiting.iter();
-        ids.filter_map(|id| Some(self.awaits_since(*id)?.0))
+    /// When the first of them was received.
+    pub(super) fn longest_awaiting(&self) -> Option<u64> {
+        Some(self.awaits_since(*self.awaiting.front()?)?.0)
     }
 
     /// Takes out for good the first of them, if there are more than `most` or it was received before
@@ -284,10 +283,5 @@ impl Messages {
             } => Some((returned_ns, ending)),
             _ => None,
         }
-    }
-
-    /// Whether there is any of whom this is true.
-    pub(super) fn any(&self, is_meant: impl Fn(&Entry) -> bool) -> bool {
-        self.all.iter().any(|(_, entry)| is_meant(entry))
     }
 }

@@ -17,9 +17,9 @@ mod by_copy;
 mod by_install;
 mod by_look;
 mod by_table;
-mod conclude;
 mod ends;
 mod found;
+mod list;
 mod lists;
 mod message;
 mod messages;
@@ -28,15 +28,16 @@ mod receives;
 mod sends;
 mod wanted;
 
+pub(crate) use by_look::{PREEMPTED_MAX_NS, Sharing};
 use by_look::{Senders, Turns};
-use ends::complete;
-use found::LastLook;
-use message::Message;
+pub use ends::Ended;
+pub(crate) use ends::Ending;
+pub(crate) use message::{File, Message, Seen};
 use messages::{Entry, Id, Key, Messages, Phase};
 use wanted::WantedSenders;
 
 use crate::{
-    model::{Coverage, Fate, Transfer},
+    model::Coverage,
     wire::{Event, EventKind, List, Recent, Sighting, Stamp},
 };
 
@@ -87,11 +88,9 @@ pub struct Tracker {
     reads_without_sender: Recent<List, List>,
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
-    closed: Vec<Transfer>,
+    ended: Vec<Ended>,
     /// Messages so far.
     count: u64,
-    /// Transfers so far.
-    transfers: u64,
     /// Messages, or parts of one, that had to leave for others before they had ended.
     forgotten: u64,
     /// CLOCK_MONOTONIC by which that had happened last.
@@ -99,8 +98,8 @@ pub struct Tracker {
     /// The latest time of any event.
     latest: u64,
     lost: Lost,
-    /// When all queues were looked through at last.
-    looked_last: Option<LastLook>,
+    /// When the look through all queues at the trace's end began, if every one of them could be read.
+    looked_at_all: Option<u64>,
 }
 
 impl Tracker {
@@ -121,14 +120,13 @@ impl Tracker {
             wanted_senders: WantedSenders::default(),
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
-            closed: Vec::new(),
+            ended: Vec::new(),
             count: 0,
-            transfers: 0,
             forgotten: 0,
             forgotten_at: 0,
             latest: 0,
             lost: Lost::default(),
-            looked_last: None,
+            looked_at_all: None,
         }
     }
 
@@ -148,7 +146,9 @@ impl Tracker {
 
     fn take_in(&mut self, kind: EventKind, seen: Sighting) {
         match (kind, seen.stamp.list) {
-            (EventKind::QueuesRead { every }, _) => self.looked_through(seen.stamp.at.ns, every),
+            (EventKind::QueuesRead { every }, _) => {
+                self.looked_at_all = every.then_some(seen.stamp.at.ns);
+            }
             (EventKind::SenderWanted, _) => {
                 self.senders.note_unread(&seen.stamp);
                 self.wanted_senders.note(&seen.stamp);
@@ -196,18 +196,18 @@ impl Tracker {
         self.count
     }
 
-    /// Hands over the transfers that have ended since the last call.
-    pub fn take_closed(&mut self) -> Vec<Transfer> {
-        std::mem::take(&mut self.closed)
+    /// Hands over what has ended since the last call.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Every event up to `t_ns` has come: ends what waits for one that would have come by then. Returns
     /// whether anything has ended for that.
     pub fn settle(&mut self, t_ns: u64) -> bool {
-        let closed = self.closed.len();
+        let before = self.ended.len();
         self.settle_senders(t_ns);
         self.give_up_passed(t_ns);
-        self.closed.len() > closed
+        self.ended.len() > before
     }
 
     /// Whether a look through the queues would tell which messages are still there since before `t_ns`.
@@ -218,27 +218,27 @@ impl Tracker {
         listed.any(|it| it.is_overdue(t_ns) && !(every_end && it.is_seen_since(lost)))
     }
 
-    /// The transfers that are in a queue since before `t_ns` and have not been shown by this yet.
-    /// They go on, and end as others do.
-    pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
+    /// Hands over what is in a queue since before `t_ns` and has not been handed over by this yet. It goes
+    /// on, and ends as others do.
+    pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Ended> {
         let (lost, every_end) = (self.lost, self.coverage.every_end);
         // What left its queue may be among what was lost, or have no hook.
         let is_there = |it: &Message| it.still_there || every_end && it.is_seen_since(lost);
-        let listed = self.messages.listed_mut();
-        let overdue = listed.filter(|it| it.is_overdue(t_ns));
-        let mut overdue: Vec<&mut Message> = overdue.collect();
-        overdue.iter_mut().for_each(|it| it.overdue = true);
-        overdue.retain(|it| is_there(it));
-        overdue.sort_by_key(|message| message.id);
-        let queued = |it: &mut Message| it.transfers(|_| Some((Fate::Queued, None)));
-        let mut transfers: Vec<Transfer> = overdue.into_iter().flat_map(queued).collect();
-        for transfer in &mut transfers {
-            self.transfers += 1;
-            transfer.id = self.transfers;
-            transfer.overdue = true;
-            complete(transfer, self.coverage.descriptions);
+        let mut overdue = Vec::new();
+        for message in self.messages.listed_mut().filter(|it| it.is_overdue(t_ns)) {
+            message.overdue = true;
+            if is_there(message) {
+                overdue.push(message.clone());
+            }
         }
-        transfers
+        overdue.sort_by_key(|message| message.id);
+        let overdue = overdue.into_iter().map(|message| Ended {
+            may_be_wanted: self.wanted_senders.may_have_sent(&message),
+            message,
+            ending: Ending::Overdue,
+            is_peek: false,
+        });
+        overdue.collect()
     }
 
     /// Notes that something was lost by `t_ns`, as counters tell: not every loss is in a record.

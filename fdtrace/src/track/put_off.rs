@@ -6,12 +6,10 @@
 //! same send, or one that its program repeated, and nothing has failed. A send that does not come
 //! back has not been queued, and that is all that is known of it.
 
-use super::{
-    Key, Message, Phase, Tracker, by_look::PREEMPTED_MAX_NS, conclude::Ending, messages::Entry,
-};
+use super::{Ending, Key, Message, Phase, Tracker, by_look::PREEMPTED_MAX_NS, messages::Entry};
 use crate::{
     model::CauseMissing,
-    wire::{Fd, Sight, Sighting, Sock, Stamp},
+    wire::{Backtrace, Fd, Sight, Sighting, Sock, Stamp},
 };
 
 /// A handler that runs for longer than this is taken for the program going on.
@@ -73,11 +71,9 @@ impl Tracker {
             } => passed_ns.is_some_and(|passed_ns| passed_ns < until),
             _ => false,
         };
-        if self.messages.any(is_over) {
-            for Entry { message, phase } in self.messages.take_all(is_over) {
-                if let Phase::PutOff { last, .. } = phase {
-                    self.give_up(message, &last);
-                }
+        for Entry { message, phase } in self.messages.take_all(is_over) {
+            if let Phase::PutOff { last, .. } = phase {
+                self.give_up(message, &last);
             }
         }
     }
@@ -86,7 +82,21 @@ impl Tracker {
     pub(super) fn give_up(&mut self, mut message: Message, last: &Stamp) {
         message.cause_missing = CauseMissing::Interrupted;
         let is_lossy = self.lost.is_since(last);
-        self.close(&message, Ending::PutOff { is_lossy });
+        self.close(message, Ending::PutOff { is_lossy });
+    }
+}
+
+/// Whether what a send returned is no answer to its program: a signal came, and the kernel makes the
+/// call anew or not, as the signal's handler wants it; or io_uring waits for room.
+pub(super) fn is_put_off(result: i32, backtrace: &Backtrace) -> bool {
+    const ERESTARTSYS: i32 = 512;
+    const ERESTARTNOINTR: i32 = 513;
+    const ERESTARTNOHAND: i32 = 514;
+    const ERESTART_RESTARTBLOCK: i32 = 516;
+    match -result {
+        ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK => true,
+        libc::EAGAIN => backtrace.in_uring(),
+        _ => false,
     }
 }
 

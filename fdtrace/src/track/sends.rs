@@ -1,11 +1,7 @@
 //! Sends whose list did not get into a queue. Its end is seen before the call returns, and only
 //! what that returns says why.
 
-use super::{
-    Key, Message, Tracker,
-    by_look::LateSender,
-    conclude::{Ending, is_put_off},
-};
+use super::{Ending, Key, Message, Tracker, by_look::LateSender, put_off::is_put_off};
 use crate::{
     model::{CauseMissing, Hop},
     wire::{SendReturn, Sighting, Stamp},
@@ -28,7 +24,7 @@ impl Tracker {
             return;
         }
         let attached = message.has(Hop::Attach);
-        self.close(&message, Ending::SendReturned(*returned, attached));
+        self.close(message, Ending::SendReturned(*returned, attached));
     }
 
     /// A send that says its own numbers: it never had a list, or nothing saw it.
@@ -52,7 +48,7 @@ impl Tracker {
             self.put_off(message, &head, false);
             return;
         }
-        self.close(&message, Ending::SendReturned(*returned, attached));
+        self.close(message, Ending::SendReturned(*returned, attached));
     }
 
     /// Takes out the send of this thread that has still to return, if this is true of it.
@@ -77,6 +73,6 @@ impl Tracker {
         if !self.coverage.failed_sends {
             message.cause_missing = CauseMissing::NotWatched;
         }
-        self.close(&message, Ending::SendUnseen);
+        self.close(message, Ending::SendUnseen);
     }
 }

@@ -5,7 +5,7 @@
 //! [settling](Pipeline::settle), [losses](Pipeline::lost), and then what has ended.
 
 use crate::{
-    judge::{Meanwhile, Unseen},
+    judge::{Meanwhile, Outcomes, Unseen},
     model::{Coverage, Judged, Losses, QueueFact, Transfer},
     track::Tracker,
     wire::{self, Assembler, Record, Symbolizer, decode},
@@ -15,6 +15,7 @@ use crate::{
 pub struct Pipeline {
     assembler: Assembler,
     tracker: Tracker,
+    outcomes: Outcomes,
     coverage: Coverage,
     unseen: Unseen,
     /// Ended, and not judged yet.
@@ -31,6 +32,7 @@ impl Pipeline {
         Self {
             assembler: Assembler::new(symbolize),
             tracker: Tracker::new(coverage.clone()),
+            outcomes: Outcomes::new(coverage.descriptions),
             coverage,
             unseen: Unseen::default(),
             ended: Vec::new(),
@@ -69,7 +71,13 @@ impl Pipeline {
         let tracker = &mut self.tracker;
         self.assembler
             .take(record, &mut |event| tracker.apply(event));
-        self.ended.extend(self.tracker.take_closed());
+        self.conclude();
+    }
+
+    fn conclude(&mut self) {
+        for ended in self.tracker.take_ended() {
+            self.ended.extend(self.outcomes.of(&ended));
+        }
     }
 
     /// Says that every record up to `t_ns` (CLOCK_MONOTONIC) has come: what waits for one that would
@@ -79,7 +87,7 @@ impl Pipeline {
         self.assembler
             .settle(t_ns, &mut |event| tracker.apply(event));
         let settled = self.tracker.settle(t_ns);
-        self.ended.extend(self.tracker.take_closed());
+        self.conclude();
         settled
     }
 
@@ -142,9 +150,9 @@ impl Pipeline {
             return Vec::new();
         };
         let overdue = self.tracker.take_overdue(t_ns.saturating_sub(ns));
+        let transfers = overdue.iter().flat_map(|ended| self.outcomes.of(ended));
         let verdict = None;
-        let overdue = overdue.into_iter();
-        overdue
+        transfers
             .map(|transfer| Judged { transfer, verdict })
             .collect()
     }
@@ -166,13 +174,13 @@ impl Pipeline {
         let tracker = &mut self.tracker;
         self.assembler.end(&mut |event| tracker.apply(event));
         self.tracker.close_open();
-        self.ended.extend(self.tracker.take_closed());
+        self.conclude();
     }
 
     /// Ends what is still on its way and has one of these processes at an end.
     pub fn end_of(&mut self, is_one: impl Fn(u32) -> bool) {
         self.tracker.close_open_of(is_one);
-        self.ended.extend(self.tracker.take_closed());
+        self.conclude();
     }
 
     /// Messages, or parts of one, that had to leave before they had ended, for want of memory.

@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use fdtrace::{
+    judge::Outcomes,
     model::{Coverage, Transfer},
     track,
     wire::{Assembler, Record},
@@ -12,6 +13,7 @@ use fdtrace::{
 pub struct Tracker {
     assembler: Assembler,
     tracker: track::Tracker,
+    outcomes: Outcomes,
     room: Option<usize>,
     coverage: Coverage,
 }
@@ -25,6 +27,7 @@ impl Tracker {
         Self {
             assembler: Assembler::new(Box::new(symbolize)),
             tracker,
+            outcomes: Outcomes::new(coverage.descriptions),
             room,
             coverage,
         }
@@ -58,6 +61,20 @@ impl Tracker {
         let tracker = &mut self.tracker;
         let emit = &mut |event| tracker.apply(event);
         self.assembler.take(record.into(), emit);
+    }
+
+    /// What has ended since the last call.
+    pub fn take_closed(&mut self) -> Vec<Transfer> {
+        let ended = self.tracker.take_ended();
+        let outcomes = &mut self.outcomes;
+        ended.iter().flat_map(|it| outcomes.of(it)).collect()
+    }
+
+    /// What has been in a queue since before `t_ns`, once.
+    pub fn take_overdue(&mut self, t_ns: u64) -> Vec<Transfer> {
+        let overdue = self.tracker.take_overdue(t_ns);
+        let outcomes = &mut self.outcomes;
+        overdue.iter().flat_map(|it| outcomes.of(it)).collect()
     }
 
     /// Every record up to `t_ns` has come.

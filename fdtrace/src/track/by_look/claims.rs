@@ -1,41 +1,41 @@
 //! Claims: who has sent a message, as far as looks at its queue tell, and what there is to doubt of it.
 
-use super::{LateSender, PREEMPTED_MAX_NS, REFS_OF_ONE_NUMBER, Senders, Sharing};
+use super::{LateSender, Senders, Sharing};
 use crate::{
     model::{Doubt, Hop, Task},
-    track::message::{File, Message},
+    track::message::Message,
     wire::{Aside, Look, Sighting},
 };
 
 /// Who has sent a message, as far as looks at its queue tell.
 #[derive(Clone, Default)]
-pub(in crate::track) struct Claim {
+pub(crate) struct Claim {
     /// The sender's numbers, where the list had left the queue before it was looked for.
-    pub(in crate::track) late: Option<LateSender>,
+    pub(crate) late: Option<LateSender>,
     /// What there is to doubt of that one.
-    pub(super) doubt: Option<Doubt>,
+    pub(crate) doubt: Option<Doubt>,
     /// Two threads have found its list and taken it for theirs, or the one that did may have sent
     /// another.
-    pub(in crate::track) contested: bool,
+    pub(crate) contested: bool,
     /// When the thread that found its list had looked for another before: it sent its own since.
-    pub(super) looked_since: u64,
+    pub(crate) looked_since: u64,
     /// When that thread began; 0 if that is not known.
-    pub(super) began_ns: u64,
+    pub(crate) began_ns: u64,
     /// Who sends on the same socket, and may have sent it.
-    pub(super) sharing: Sharing,
+    pub(crate) sharing: Sharing,
     /// Records were lost shortly before the look that found its list.
-    pub(super) is_after_loss: bool,
+    pub(crate) is_after_loss: bool,
     /// Every look has come that may be of another process, and none was.
-    pub(super) is_process_settled: bool,
+    pub(crate) is_process_settled: bool,
     /// Whichever thread sent it, its numbers are those that were told.
-    pub(super) is_number_settled: bool,
+    pub(crate) is_number_settled: bool,
     /// What separates the task that found its list from others.
-    pub(in crate::track) task: Option<Task>,
+    pub(crate) task: Option<Task>,
 }
 
 impl Claim {
     /// Leaves to another message what the look tells that found a list.
-    pub(in crate::track) fn split_off_look(&mut self) -> Self {
+    pub(crate) fn split_off_look(&mut self) -> Self {
         let (late, doubt) = (self.late.take(), self.doubt.take());
         let look = std::mem::take(self);
         (self.late, self.doubt) = (late, doubt);
@@ -46,19 +46,19 @@ impl Claim {
 impl Message {
     /// Takes `late` for its sender. With a doubt, all that is known of that is the process, and the
     /// numbers as far as `late` has them.
-    pub(in crate::track) fn claim(&mut self, late: LateSender, doubt: Option<Doubt>) {
+    pub(crate) fn claim(&mut self, late: LateSender, doubt: Option<Doubt>) {
         self.claim.late = Some(late);
         self.claim.doubt = doubt;
     }
 
     /// Whether a look that is still to come may tell more of its sender.
-    pub(in crate::track) fn awaits_sender(&self) -> bool {
+    pub(crate) fn awaits_sender(&self) -> bool {
         let may_be_settled = self.claim.sharing != Sharing::Processes && !self.claim.is_after_loss;
         self.lacks_sender() || (self.claim.contested && may_be_settled && !self.has(Hop::Copy))
     }
 
     /// Says what is known of its sender now that every look has come that may tell.
-    pub(in crate::track) fn settle_sender(&mut self, senders: &Senders) {
+    pub(crate) fn settle_sender(&mut self, senders: &Senders) {
         if self.lacks_sender() {
             if let Some(late) = senders.process_of(self) {
                 self.claim(late, Some(Doubt::TwoThreadsSend));
@@ -76,13 +76,13 @@ impl Message {
     }
 
     /// Whether several threads send on the socket that it was sent on.
-    pub(in crate::track) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.claim.sharing != Sharing::Alone
     }
 
     /// Says what is known of its number as it was received, where several threads send; or who sends,
     /// where it may be another's.
-    pub(in crate::track) fn settle_number(&mut self, senders: &Senders) {
+    pub(crate) fn settle_number(&mut self, senders: &Senders) {
         let Some(queued) = self.head(Hop::Queue) else {
             return;
         };
@@ -108,65 +108,11 @@ impl Message {
     }
 
     /// Joins what is known of the thread that found its list, and of the socket that it was sent on.
-    pub(in crate::track) fn note_look(&mut self, queued: &Sighting, look: Look, senders: &Senders) {
+    pub(crate) fn note_look(&mut self, queued: &Sighting, look: Look, senders: &Senders) {
         self.claim.began_ns = look.began_ns;
         self.claim.looked_since = senders.previous_look(&queued.stamp);
         self.claim.is_after_loss |= senders.may_have_missed_the_read(&queued.stamp);
         self.claim.task = queued.aside.task;
         self.claim.sharing = self.claim.sharing.max(senders.sharing(&queued.stamp));
-    }
-
-    /// Since when it may have been sent by the thread that looked for it: not before that thread
-    /// began, nor before its look before.
-    pub(in crate::track) fn sent_since(&self) -> Option<u64> {
-        let (look, began, since) = match &self.claim.late {
-            _ if self.has(Hop::Copy) => return None,
-            // A send that failed tells of itself as it returns.
-            Some(_) if !self.has(Hop::Dequeue) => return None,
-            Some(late) => (&late.stamp, late.began_ns, late.since),
-            None => (
-                self.head(Hop::Queue)?,
-                self.claim.began_ns,
-                self.claim.looked_since,
-            ),
-        };
-        Some(
-            since
-                .max(look.at.ns.saturating_sub(PREEMPTED_MAX_NS))
-                .max(began),
-        )
-    }
-
-    /// What there is to doubt of its sender: the thread that found the list in the queue need not be
-    /// the one that sent it.
-    pub(in crate::track) fn doubt_of_sender(&self, file: &File) -> Option<Doubt> {
-        if self.has(Hop::Copy) {
-            return None;
-        }
-        if self.claim.doubt.is_some() {
-            return self.claim.doubt;
-        }
-        let other_numbers = || {
-            file.at(Hop::Queue)
-                .is_some_and(|seen| seen.sight.refs > REFS_OF_ONE_NUMBER)
-        };
-        let is_unsure = self.claim.contested || (self.is_shared() && other_numbers());
-        is_unsure.then(|| self.claim.sharing.doubt())
-    }
-
-    /// Whether the process of that thread has sent it, in spite of that doubt.
-    pub(in crate::track) fn is_process_known(&self, doubt: Option<Doubt>) -> bool {
-        match doubt {
-            None => true,
-            Some(_) if self.claim.doubt.is_some() => true,
-            Some(Doubt::TwoThreadsSend) => !self.claim.contested || self.claim.is_process_settled,
-            Some(_) => false,
-        }
-    }
-
-    /// Whether the numbers are certain where the thread is not. Those of a sender that was found late
-    /// are left out where they are not.
-    pub(in crate::track) fn are_numbers_known(&self) -> bool {
-        self.claim.doubt.is_some() || self.claim.is_number_settled
     }
 }

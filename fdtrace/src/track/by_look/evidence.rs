@@ -9,7 +9,7 @@ use crate::{
 
 /// What speaks for a look having been for a message, the other looks apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::track) enum Evidence {
+pub(crate) enum Evidence {
     /// It was for another one.
     No,
     /// It may have been for this one; the doubt is why it need not.
@@ -24,11 +24,7 @@ pub(in crate::track) enum Evidence {
 /// Socket, times, and files or list have to agree: it was sent after that thread's look before, and had
 /// left its queue by this one. A look that found a list was for that, and a receiver took it while the
 /// look went on: what it says of the files may be anything.
-pub(in crate::track) fn evidence(
-    look: &LateSender,
-    message: &Message,
-    told_until: u64,
-) -> Evidence {
+pub(crate) fn evidence(look: &LateSender, message: &Message, told_until: u64) -> Evidence {
     let Some(read) = message.head(Hop::Dequeue) else {
         return Evidence::No;
     };
@@ -59,28 +55,28 @@ pub(in crate::track) fn evidence(
 
 impl Evidence {
     /// Whether the look may have been for the message.
-    pub(in crate::track) fn is_any(self) -> bool {
+    pub(crate) fn is_any(self) -> bool {
         self != Self::No
     }
 }
 
 impl Message {
     /// Whether a receiver has read it and nothing is known of its sender.
-    pub(in crate::track) fn lacks_sender(&self) -> bool {
+    pub(crate) fn lacks_sender(&self) -> bool {
         self.has(Hop::Dequeue)
             && self.claim.late.is_none()
             && self.found.is_none()
-            && self.latest_sender_hop().is_none()
+            && !self.is_seen_sent()
     }
 
     /// Whether its files are those that `late` passed.
-    pub(in crate::track) fn was_sent_as(&self, late: &LateSender) -> bool {
+    pub(crate) fn was_sent_as(&self, late: &LateSender) -> bool {
         let files = self.files.iter().map(|file| file.at(Hop::Dequeue));
         late.has_sent(files.map(|read| read.map(|seen| &seen.sight)))
     }
 
     /// Whether it was sent on the socket of `late` with the files of that, at whatever time.
-    pub(in crate::track) fn is_sent_like(&self, late: &LateSender) -> bool {
+    pub(crate) fn is_sent_like(&self, late: &LateSender) -> bool {
         let read = self.head(Hop::Dequeue);
         read.is_some_and(|read| read.ends.sender == late.stamp.ends.sender)
             && self.was_sent_as(late)
@@ -88,7 +84,7 @@ impl Message {
 
     /// Whether its reader may have taken it off its queue before that time: it did so after its read
     /// before, and shortly before this one was seen.
-    pub(in crate::track) fn may_have_left_before(&self, t_ns: u64) -> bool {
+    pub(crate) fn may_have_left_before(&self, t_ns: u64) -> bool {
         self.head(Hop::Dequeue).is_some_and(|read| {
             self.read_since
                 .max(read.at.ns.saturating_sub(PREEMPTED_MAX_NS))
@@ -97,14 +93,14 @@ impl Message {
     }
 
     /// Whether it was read by that time.
-    pub(in crate::track) fn is_read_until(&self, t_ns: u64) -> bool {
+    pub(crate) fn is_read_until(&self, t_ns: u64) -> bool {
         self.head(Hop::Dequeue)
             .is_some_and(|read| read.at.ns <= t_ns)
     }
 
     /// Whether a look by another thread found this message's list: one of the two is not its
     /// sender.
-    pub(in crate::track) fn is_contested_by(&mut self, queued: &Sighting) -> bool {
+    pub(crate) fn is_contested_by(&mut self, queued: &Sighting) -> bool {
         let head = &queued.stamp;
         let first = usize::from(queued.first);
         let contested = !self.has(Hop::Copy)
@@ -139,7 +135,7 @@ impl Message {
     /// Whether this message, which was read without a sender, may be what was sent by the thread
     /// that found `other`: on the same socket, with the same files. A look begins at the tail of
     /// the queue, where another thread's list may lie behind its own.
-    pub(in crate::track) fn is_rival_of(&self, other: &Self) -> bool {
+    pub(crate) fn is_rival_of(&self, other: &Self) -> bool {
         let ends = self.head(Hop::Dequeue).zip(other.head(Hop::Dequeue));
         let mut files = self.files.iter().zip(&other.files);
         self.lacks_sender()
@@ -158,7 +154,7 @@ impl Message {
 
     /// Whether it was read, without a sender, from where `queued` finds a list with its files, and
     /// since that thread's look before: then it may be the one that the thread has sent.
-    pub(in crate::track) fn may_be_sent_by(&self, queued: &Sighting, since: u64) -> bool {
+    pub(crate) fn may_be_sent_by(&self, queued: &Sighting, since: u64) -> bool {
         let here = (
             queued.stamp.list,
             queued.stamp.skb,
@@ -173,7 +169,7 @@ impl Message {
 
     /// Whether this look at the queue is of this message, which has been received since: it began
     /// before that and found the same list, skb, sender and files.
-    pub(in crate::track) fn was_seen_queued(&self, queued: &Sighting) -> bool {
+    pub(crate) fn was_seen_queued(&self, queued: &Sighting) -> bool {
         let head = &queued.stamp;
         if self.same_sighting(Hop::Queue, head) {
             return true;
@@ -186,7 +182,7 @@ impl Message {
     }
 
     /// Whether the skb of a late look at the queue is the one that is being read already.
-    pub(in crate::track) fn is_read_before_queue(&self, queued: &Stamp) -> bool {
+    pub(crate) fn is_read_before_queue(&self, queued: &Stamp) -> bool {
         !self.was_queued()
             && self.head(Hop::Dequeue).is_some_and(|dequeued| {
                 dequeued.skb == queued.skb && dequeued.count == queued.count

@@ -5,21 +5,21 @@ use crate::wire::{Sight, Sighting, Stamp};
 /// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
 /// known; that they belong to this message is shown by socket, files and time.
 #[derive(Clone)]
-pub(in crate::track) struct LateSender {
-    pub(in crate::track) stamp: Stamp,
-    pub(in crate::track) files: Vec<Sight>,
+pub(crate) struct LateSender {
+    pub(crate) stamp: Stamp,
+    pub(crate) files: Vec<Sight>,
     /// When that thread began; 0 if that is not known.
-    pub(in crate::track) began_ns: u64,
+    pub(crate) began_ns: u64,
     /// When that thread had looked before, or 0: it sent this since.
-    pub(in crate::track) since: u64,
+    pub(crate) since: u64,
     /// By then it had left the queue.
-    pub(in crate::track) left_by: u64,
+    pub(crate) left_by: u64,
     /// Records were lost, and the read of its message may be among them.
-    pub(in crate::track) is_doubtful: bool,
+    pub(crate) is_doubtful: bool,
 }
 
 impl LateSender {
-    pub(in crate::track) fn new(seen: &Sighting, began_ns: u64) -> Self {
+    pub(crate) fn new(seen: &Sighting, began_ns: u64) -> Self {
         let stamp = seen.stamp;
         Self {
             stamp,
@@ -37,12 +37,12 @@ impl LateSender {
     }
 
     /// Whether it names its files: of a batch it is not known which they are.
-    pub(in crate::track) fn names_files(&self) -> bool {
+    pub(crate) fn names_files(&self) -> bool {
         !self.files.is_empty()
     }
 
     /// Whether it was for these files, in order.
-    pub(in crate::track) fn has_sent<'a>(
+    pub(crate) fn has_sent<'a>(
         &self,
         files: impl ExactSizeIterator<Item = Option<&'a Sight>>,
     ) -> bool {
@@ -53,7 +53,7 @@ impl LateSender {
     }
 
     /// Leaves open which numbers those were.
-    pub(in crate::track) fn forget_numbers(&mut self) {
+    pub(crate) fn forget_numbers(&mut self) {
         self.stamp.socket_fd = None;
         self.files.iter_mut().for_each(|file| file.fd = None);
     }

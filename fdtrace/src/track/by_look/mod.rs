@@ -10,11 +10,11 @@ mod turns;
 pub(super) use claims::Claim;
 use evidence::{Evidence, evidence};
 pub(super) use late::LateSender;
-pub(super) use senders::{PREEMPTED_MAX_NS, Senders};
-use senders::{REFS_OF_ONE_NUMBER, Sharing};
+pub(super) use senders::Senders;
+pub(crate) use senders::{PREEMPTED_MAX_NS, Sharing};
 pub(super) use turns::Turns;
 
-use super::{Id, Key, Message, Tracker, conclude::Ending};
+use super::{Ending, Id, Key, Message, Tracker};
 use crate::{
     model::{Doubt, Hop},
     wire::{List, Look, Sighting},
@@ -216,8 +216,8 @@ impl Tracker {
         let told_until = t_ns.saturating_sub(PREEMPTED_MAX_NS);
         if self
             .messages
-            .awaiting_since()
-            .any(|since| since < told_until)
+            .longest_awaiting()
+            .is_some_and(|since| since < told_until)
         {
             for tid in self.senders.waiting_threads() {
                 self.give_looks_of(tid, told_until);
@@ -232,13 +232,13 @@ impl Tracker {
     /// of it.
     pub(super) fn end_settled(&mut self, mut message: Message, ending: Ending) {
         message.settle_sender(&self.senders);
-        self.close(&message, ending);
+        self.close(message, ending);
     }
 
     /// Ends the oldest messages whose sender is not certain where there is no room for more.
     pub(super) fn give_up_excess(&mut self) {
         while let Some((message, ending)) = self.messages.take_awaiting(AWAITING_MAX, 0) {
-            self.close(&message, ending);
+            self.close(message, ending);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::{LateSender, evidence, turns::Turns};
 use crate::{
-    model::{Doubt, SocketType},
+    model::SocketType,
     track::message::Message,
     wire::{Fd, Look, Recent, Sight, Sighting, Sock, Stamp},
 };
@@ -25,17 +25,14 @@ const POOLED_MAX: usize = 256;
 
 /// Between queueing and looking a task does nothing but be preempted, nor does one between taking
 /// off a queue and reading: no longer than this.
-pub(in crate::track) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
+pub(crate) const PREEMPTED_MAX_NS: u64 = 1_000_000_000;
 
 /// A look may be given to a message that was read so long after it, and is received as late again
 /// ([`Tracker::settle`](crate::track::Tracker::settle)): none waits for longer than twice that.
 const WAITING_MAX_NS: u64 = 4 * PREEMPTED_MAX_NS;
 
-/// References to a file that only one number stands for: that number's and the list's.
-pub(in crate::track) const REFS_OF_ONE_NUMBER: i64 = 2;
-
 /// Senders that have been seen so far.
-pub(in crate::track) struct Senders {
+pub(crate) struct Senders {
     sockets: Recent<u64, UsedBy>,
     looks: Turns,
     /// Looks that found their list gone, and whose message is not known yet.
@@ -67,7 +64,7 @@ impl Default for Senders {
 
 /// Who has been seen sending on a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::track) enum Sharing {
+pub(crate) enum Sharing {
     /// One thread.
     #[default]
     Alone,
@@ -75,17 +72,6 @@ pub(in crate::track) enum Sharing {
     Threads,
     /// Several processes.
     Processes,
-}
-
-impl Sharing {
-    /// What there is to doubt where the one that was seen sending need not be the one that did.
-    pub(in crate::track) fn doubt(self) -> Doubt {
-        match self {
-            Self::Alone => Doubt::ThreadMayHaveSentAnother,
-            Self::Threads => Doubt::TwoThreadsSend,
-            Self::Processes => Doubt::TwoProcessesSend,
-        }
-    }
 }
 
 /// A socket, and the address and inode number of the first file that was sent on it.
@@ -108,7 +94,7 @@ struct UsedBy {
 
 impl Senders {
     /// Notes that a thread looked for its list.
-    pub(in crate::track) fn note(&mut self, seen: &Sighting, look: Look) {
+    pub(crate) fn note(&mut self, seen: &Sighting, look: Look) {
         let head = &seen.stamp;
         let used = self.use_socket(head);
         used.silently |= look.has_uring;
@@ -129,7 +115,7 @@ impl Senders {
 
     /// Notes that a thread sends on its socket in a way that cannot be read: what it sends so tells
     /// nothing.
-    pub(in crate::track) fn note_unread(&mut self, head: &Stamp) {
+    pub(crate) fn note_unread(&mut self, head: &Stamp) {
         self.use_socket(head).silently = true;
     }
 
@@ -153,13 +139,13 @@ impl Senders {
     }
 
     /// Who has been seen sending on this socket.
-    pub(in crate::track) fn sharing(&self, head: &Stamp) -> Sharing {
+    pub(crate) fn sharing(&self, head: &Stamp) -> Sharing {
         let used = self.sockets.get(&socket_of(head));
         used.map_or(Sharing::Alone, |used| used.sharing)
     }
 
     /// Notes who reads what was sent from a socket.
-    pub(in crate::track) fn note_read(&mut self, head: &Stamp) {
+    pub(crate) fn note_read(&mut self, head: &Stamp) {
         let reader = self.readers.get_or_insert(head.ends.sender, || head.by.tid);
         if *reader != head.by.tid {
             *reader = 0;
@@ -168,7 +154,7 @@ impl Senders {
 
     /// Whether what is sent on this socket is known to be read in the order in which it was sent.
     /// The reader of a datagram is seen when that has left its queue, and another may be faster.
-    pub(in crate::track) fn are_read_in_order(&self, queued: &Stamp) -> bool {
+    pub(crate) fn are_read_in_order(&self, queued: &Stamp) -> bool {
         queued.ends.kind == Some(SocketType::Stream)
             || self
                 .readers
@@ -177,43 +163,33 @@ impl Senders {
     }
 
     /// When this thread looked for a list before, or 0: its call began after that.
-    pub(in crate::track) fn previous_look(&self, head: &Stamp) -> u64 {
+    pub(crate) fn previous_look(&self, head: &Stamp) -> u64 {
         self.looks.before(head.by.tid)
     }
 
     /// When this thread looked for a list last: what it has sent until then is known.
-    pub(in crate::track) fn latest_look(&self, tid: u32) -> u64 {
+    pub(crate) fn latest_look(&self, tid: u32) -> u64 {
         self.looks.latest(tid)
     }
 
     /// Whether records were lost while this thread may have been between queueing and looking. The
     /// read of its own list may be among them: what it finds, or what was read since, may then be
     /// another thread's, at the same address.
-    pub(in crate::track) fn may_have_missed_the_read(&self, head: &Stamp) -> bool {
+    pub(crate) fn may_have_missed_the_read(&self, head: &Stamp) -> bool {
         let queued_after = head.at.ns.saturating_sub(PREEMPTED_MAX_NS);
         head.at.epoch != 0 && head.at.epoch >= self.previous_look(head).max(queued_after)
     }
 
-    /// Whether all that is sent on this socket is told of by looks of one thread.
-    fn tell_all(&self, head: &Stamp) -> bool {
-        self.tell_all_as(Sharing::Alone, head)
-    }
-
-    /// Whether all that is sent on this socket is told of by looks of one process at most.
-    fn tell_all_of_process(&self, head: &Stamp) -> bool {
-        self.tell_all_as(Sharing::Threads, head)
-    }
-
-    fn tell_all_as(&self, most: Sharing, head: &Stamp) -> bool {
-        self.sockets
-            .get(&socket_of(head))
-            .is_some_and(|used| used.sharing <= most && !used.silently)
+    /// Whether all that is sent on this socket shows in looks, and at most so many share it.
+    fn tell_all(&self, head: &Stamp, most: Sharing) -> bool {
+        let used = self.sockets.get(&socket_of(head));
+        used.is_some_and(|used| used.sharing <= most && !used.silently)
     }
 
     /// Keeps a look that found its list gone until its message is known. Where others go untold or
     /// are another thread's, it never will be.
-    pub(in crate::track) fn keep(&mut self, late: LateSender) {
-        if !self.tell_all(&late.stamp) {
+    pub(crate) fn keep(&mut self, late: LateSender) {
+        if !self.tell_all(&late.stamp, Sharing::Alone) {
             return;
         }
         self.waiting.push_back(late);
@@ -224,7 +200,7 @@ impl Senders {
 
     /// Keeps a look that found its list gone, on a socket that several threads of its process send
     /// on.
-    pub(in crate::track) fn pool(&mut self, late: LateSender) {
+    pub(crate) fn pool(&mut self, late: LateSender) {
         self.pooled.push_back(late);
         if self.pooled.len() > POOLED_MAX {
             self.pooled.pop_front();
@@ -235,14 +211,14 @@ impl Senders {
     /// come that may have been for it: the process, if that one's threads alone send on that socket
     /// and one of them has looked for such a message, and the numbers, if all that they have sent so
     /// were the same.
-    pub(in crate::track) fn process_of(&self, message: &Message) -> Option<LateSender> {
+    pub(crate) fn process_of(&self, message: &Message) -> Option<LateSender> {
         let looks = self.waiting.iter().chain(&self.pooled);
         let looks: Vec<&LateSender> = looks
             .filter(|late| evidence(late, message, 0).is_any())
             .collect();
         let mut named = (*looks.iter().find(|late| late.names_files())?).clone();
         if self.sharing(&named.stamp) != Sharing::Threads
-            || !self.tell_all_of_process(&named.stamp)
+            || !self.tell_all(&named.stamp, Sharing::Threads)
             || looks.iter().any(|late| late.is_doubtful)
         {
             return None;
@@ -255,11 +231,11 @@ impl Senders {
 
     /// Whether everybody who sent these files on this socket did so under these numbers, as far as is
     /// known.
-    pub(in crate::track) fn agree_with(&self, late: &LateSender) -> bool {
+    pub(crate) fn agree_with(&self, late: &LateSender) -> bool {
         let Some(first) = late.files.first() else {
             return false;
         };
-        if !self.tell_all_of_process(&late.stamp) {
+        if !self.tell_all(&late.stamp, Sharing::Threads) {
             return false;
         }
         let told = self
@@ -281,28 +257,30 @@ impl Senders {
     }
 
     /// Drops a look whose message is known.
-    pub(in crate::track) fn drop(&mut self, late: &LateSender) {
+    pub(crate) fn drop(&mut self, late: &LateSender) {
         self.waiting.retain(|other| !other.stamp.is_of(&late.stamp));
     }
 
     /// The looks of this thread that wait and can be believed, the latest first.
-    pub(in crate::track) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
+    pub(crate) fn waiting_of(&self, tid: u32) -> Vec<LateSender> {
         let waiting = self.waiting.iter().rev();
         waiting
             .filter(|late| {
-                late.stamp.by.tid == tid && !late.is_doubtful && self.tell_all(&late.stamp)
+                late.stamp.by.tid == tid
+                    && !late.is_doubtful
+                    && self.tell_all(&late.stamp, Sharing::Alone)
             })
             .cloned()
             .collect()
     }
 
     /// The threads whose looks these are.
-    pub(in crate::track) fn waiting_threads(&self) -> BTreeSet<u32> {
+    pub(crate) fn waiting_threads(&self) -> BTreeSet<u32> {
         self.waiting.iter().map(|late| late.stamp.by.tid).collect()
     }
 
     /// The thread that may have sent this message, by a look of its that waits.
-    pub(in crate::track) fn waiting_for(&self, message: &Message) -> Option<u32> {
+    pub(crate) fn waiting_for(&self, message: &Message) -> Option<u32> {
         let mut waiting = self.waiting.iter();
         waiting
             .find(|late| evidence(late, message, 0).is_any())
@@ -313,7 +291,7 @@ impl Senders {
     ///
     /// A datagram leaves its queue before its read is seen: its sender's look may come between the
     /// two and find nothing, and so may the thread's next look.
-    pub(in crate::track) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
+    pub(crate) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
         message.may_have_left_before(self.gone_ns)
             || self.waiting.iter().any(|other| {
                 !other.stamp.is_of(&late.stamp) && evidence(other, message, 0).is_any()

@@ -3,7 +3,7 @@
 use crate::wire::{Recent, Stamp};
 
 /// Threads by the times of their latest two turns; those that came first are forgotten first.
-pub(in crate::track) struct Turns {
+pub(crate) struct Turns {
     threads: Recent<u32, Turn>,
 }
 
@@ -16,14 +16,14 @@ struct Turn {
 
 impl Turns {
     /// Remembers so many threads.
-    pub(in crate::track) fn of(threads: usize) -> Self {
+    pub(crate) fn of(threads: usize) -> Self {
         Self {
             threads: Recent::new(threads),
         }
     }
 
     /// Notes a turn, of which this may be one record of several.
-    pub(in crate::track) fn note(&mut self, head: &Stamp) {
+    pub(crate) fn note(&mut self, head: &Stamp) {
         let turn = self.threads.get_or_insert(head.by.tid, || Turn {
             latest: head.at.ns,
             before: 0,
@@ -35,12 +35,12 @@ impl Turns {
     }
 
     /// The latest turn of this thread.
-    pub(in crate::track) fn latest(&self, tid: u32) -> u64 {
+    pub(crate) fn latest(&self, tid: u32) -> u64 {
         self.threads.get(&tid).map_or(0, |turn| turn.latest)
     }
 
     /// The turn before that.
-    pub(in crate::track) fn before(&self, tid: u32) -> u64 {
+    pub(crate) fn before(&self, tid: u32) -> u64 {
         self.threads.get(&tid).map_or(0, |turn| turn.before)
     }
 }

@@ -1,30 +1,85 @@
 //! What a message comes to: a transfer for each of its files, with its ends and its chain.
 
-use super::{File, Message, Seen};
+use super::conclude::{Conclusion, conclude};
 use crate::{
     model::{
-        Cause, CauseMissing, Chain, Context, Doubt, Fate, FileIdentity, Hop, HopSeen, Receiver,
-        Sender, Transfer,
+        Chain, Context, DescriptionMissing, Fate, FileDescription, FileIdentity, Hop, HopSeen,
+        Receiver, Transfer,
     },
+    track::{Ended, Ending, File, Message, Seen},
     wire::{self, Stamp},
 };
 
+/// Makes transfers of messages that have ended, and numbers them.
+#[derive(Default)]
+pub struct Outcomes {
+    /// Files are described. Where they are not, nobody asks why.
+    descriptions: bool,
+    transfers: u64,
+}
+
+impl Outcomes {
+    /// Of messages whose files are described or not.
+    #[must_use]
+    pub fn new(descriptions: bool) -> Self {
+        Self {
+            descriptions,
+            transfers: 0,
+        }
+    }
+
+    /// A transfer for each file of a message.
+    pub fn of(&mut self, ended: &Ended) -> Vec<Transfer> {
+        let mut transfers = ended.message.transfers(|index| ended.conclusion(index));
+        for transfer in &mut transfers {
+            self.transfers += 1;
+            transfer.id = self.transfers;
+            transfer.peek = ended.is_peek;
+            transfer.overdue = matches!(ended.ending, Ending::Overdue);
+            transfer.wanted |=
+                ended.may_be_wanted && transfer.sender.is_none() && transfer.found_ns.is_none();
+            let context = &mut transfer.context;
+            if !self.descriptions {
+                context.missing = None;
+            } else if context.file.is_none()
+                && let Some(shown) = FileDescription::of_identity(&transfer.file)
+            {
+                // The hops themselves show what it is.
+                (context.file, context.missing) = (Some(shown.into()), None);
+            }
+        }
+        transfers
+    }
+}
+
+impl Ended {
+    /// What became of the file at this place; `None` of one that a peek left alone, which is in the
+    /// message still.
+    fn conclusion(&self, index: usize) -> Option<Conclusion> {
+        let concluded = conclude(&self.message, index, self.ending);
+        match concluded.0 {
+            _ if !self.is_peek => Some(concluded),
+            Fate::Delivered => Some((Fate::Peeked, None)),
+            Fate::Discarded => None,
+            _ if matches!(self.ending, Ending::Unseen { .. }) => None,
+            _ => Some(concluded),
+        }
+    }
+}
+
 impl Message {
     /// A transfer for each file for which `fate` has one.
-    pub(in crate::track) fn transfers(
-        &self,
-        fate: impl Fn(usize) -> Option<(Fate, Option<Cause>)>,
-    ) -> Vec<Transfer> {
+    fn transfers(&self, fate: impl Fn(usize) -> Option<Conclusion>) -> Vec<Transfer> {
         let found = self.found.as_ref();
-        let sender = self.claim.late.as_ref();
-        let sender_head = sender
-            .map(|sender| &sender.stamp)
+        let late = self.claim.late.as_ref();
+        let sent = late
+            .map(|late| &late.stamp)
             .or(found.map(|found| &found.stamp));
-        let Some(last) = self.heads.last().map(|(_, head)| head).or(sender_head) else {
+        let Some(last) = self.heads.last().map(|(_, head)| head).or(sent) else {
             return Vec::new();
         };
         let socket = wire::sockets(
-            self.head(Hop::Queue).or(sender_head).map(|sent| &sent.ends),
+            self.head(Hop::Queue).or(sent).map(|sent| &sent.ends),
             &last.ends,
             self.socket_name.as_deref(),
         );
@@ -33,7 +88,7 @@ impl Message {
         for (index, file) in self.files.iter().enumerate() {
             let seen = file.seen.first().map(|seen| seen.sight);
             let known = seen
-                .or_else(|| sender?.files.get(index).copied())
+                .or_else(|| late?.files.get(index).copied())
                 .or_else(|| found?.files.get(index).copied());
             let (Some((fate, cause)), Some(known)) = (fate(index), known) else {
                 // Not asked for, or every record with this file was lost: the counters have it.
@@ -44,36 +99,28 @@ impl Message {
             let unsure = fate != Fate::Queued && doubt.is_some();
             let chain = self.chain(file);
             let sender = self.sender(index, file, doubt);
-            let mut hops: Vec<HopSeen> = file
-                .seen
-                .iter()
-                .filter(|seen| !(unsure && seen.hop == Hop::Queue))
+            let of_message = file.seen.iter();
+            let of_message = of_message.filter(|seen| !(unsure && seen.hop == Hop::Queue));
+            let mut hops: Vec<HopSeen> = of_message
                 .map(|seen| wire::hop_seen(seen.hop, &self.heads[seen.head].1, &seen.sight))
                 .collect();
             // The order of the path is also the order of time, unless the receiver was faster
             // than the sender's own look at the queue.
             hops.sort_by_key(|seen| seen.t_ns);
-            let time_of = |hop| {
-                hops.iter()
-                    .find(|seen| seen.hop == hop)
-                    .map(|seen| seen.t_ns)
-            };
+            let time_of = |hop| Some(hops.iter().find(|seen| seen.hop == hop)?.t_ns);
             let total_ns = time_of(Hop::Install)
                 .zip(time_of(Hop::Copy))
                 .map(|(install, copy)| install.saturating_sub(copy));
+            // Not every hop looks.
+            let mut labels = file.seen.iter().map(|seen| seen.sight.file.label);
+            let label = labels.find_map(|label| label).or(known.file.label);
             transfers.push(Transfer {
                 id: 0,
                 message: self.id,
                 index: index as u16,
                 count: self.count,
                 file: FileIdentity {
-                    // Not every hop looks.
-                    label: file
-                        .seen
-                        .iter()
-                        .map(|seen| &seen.sight)
-                        .chain([&known])
-                        .find_map(|seen| seen.file.label),
+                    label,
                     ..known.file
                 },
                 doubt: self.left_open(file, fate, chain, doubt),
@@ -81,7 +128,7 @@ impl Message {
                 socket: socket.clone(),
                 fate,
                 cause,
-                cause_missing: self.why_without(fate, cause),
+                cause_missing: (fate.has_cause() && cause.is_none()).then_some(self.cause_missing),
                 chain,
                 wanted: self.is_wanted(),
                 queued_ns: queued_ns.filter(|_| !unsure),
@@ -99,17 +146,15 @@ impl Message {
     }
 
     fn context(&self, file: &File, has_sender: bool) -> Context {
+        let description = file.description.clone();
+        let description = description.unwrap_or(Err(DescriptionMissing::NotSeen));
         Context {
-            file: file.description.as_ref().ok().cloned(),
-            missing: file.description.as_ref().err().copied(),
+            file: description.as_ref().ok().cloned(),
+            missing: description.err(),
             // Where nobody is named, this is of a task that need not have sent it.
             sender: self.claim.task.filter(|_| has_sender),
             receiver: self.receiver_task,
         }
-    }
-
-    fn why_without(&self, fate: Fate, cause: Option<Cause>) -> Option<CauseMissing> {
-        (fate.has_cause() && cause.is_none()).then_some(self.cause_missing)
     }
 
     /// Whether a task that the filter wants had to do with it.
@@ -125,63 +170,6 @@ impl Message {
     /// Nanoseconds from one hop to another; clock skew between CPUs counts as none.
     fn time_between(&self, from: Hop, to: Hop) -> Option<u64> {
         Some(self.head(to)?.at.ns.saturating_sub(self.head(from)?.at.ns))
-    }
-
-    /// The sender, with its numbers from where they were seen first; of a thread that need not be the
-    /// one, as much as all of its process have in common.
-    fn sender(&self, index: usize, file: &File, doubt: Option<Doubt>) -> Option<Sender> {
-        if !self.is_process_known(doubt) {
-            return None;
-        }
-        let sender = if let Some(late) = &self.claim.late {
-            wire::sender(&late.stamp, late.files.get(index))
-        } else {
-            let hop = [Hop::Copy, Hop::Queue]
-                .into_iter()
-                .find(|hop| self.has(*hop))?;
-            let seen = file.at(hop).map(|seen| &seen.sight);
-            wire::sender(self.head(hop)?, seen)
-        };
-        Some(match doubt {
-            None => sender,
-            Some(_) if self.are_numbers_known() => sender.of_process(),
-            Some(_) => sender.of_process().without_numbers(),
-        })
-    }
-
-    /// Why something is left open.
-    fn left_open(
-        &self,
-        file: &File,
-        fate: Fate,
-        chain: Chain,
-        of_sender: Option<Doubt>,
-    ) -> Option<Doubt> {
-        if self.found.is_some() && self.latest_sender_hop().is_none() {
-            return Some(Doubt::SentBeforeTrace);
-        }
-        if of_sender.is_some() {
-            return of_sender;
-        }
-        if !matches!(fate, Fate::Delivered | Fate::Peeked) {
-            return None;
-        }
-        match chain {
-            Chain::Gap { hop: Hop::Queue } if self.latest_sender_hop().is_none() => {
-                Some(Doubt::NotSeenInQueue)
-            }
-            Chain::Gap { .. } if file.numberless => Some(Doubt::TableShared),
-            Chain::Gap { hop } if file.at(hop).is_some() => Some(Doubt::AddressReused),
-            Chain::SenderUnknown => {
-                let number = file.at(Hop::Queue).and_then(|seen| seen.sight.fd);
-                Some(match number {
-                    None => Doubt::NumberNotReadable,
-                    Some(_) => Doubt::NumberChanged,
-                })
-            }
-            Chain::LossBetween => Some(Doubt::RecordsLostMeanwhile),
-            Chain::Whole | Chain::Differs { .. } | Chain::Gap { .. } => None,
-        }
     }
 
     fn receiver(&self, file: &File, fate: Fate, last: &Stamp) -> Option<Receiver> {

@@ -1,6 +1,6 @@
 //! Whose list it is: what tells this message from others at the same addresses, and how far it has come.
 
-use super::{Message, Seen};
+use super::message::{Message, Seen};
 use crate::{
     model::{Hop, SocketType},
     track::by_look::Claim,
@@ -9,72 +9,64 @@ use crate::{
 
 impl Message {
     /// Whether it is what was seen at `copy` at this time.
-    pub(in crate::track) fn is_copied_at(&self, t_ns: u64) -> bool {
+    pub(crate) fn is_copied_at(&self, t_ns: u64) -> bool {
         self.head(Hop::Copy)
             .is_some_and(|copied| copied.at.ns == t_ns)
     }
 
     /// The thread that was seen sending it.
-    pub(in crate::track) fn sending_thread(&self) -> Option<u32> {
+    pub(crate) fn sending_thread(&self) -> Option<u32> {
         self.head(Hop::Copy)
             .or(self.head(Hop::Queue))
             .map(|head| head.by.tid)
     }
 
     /// Whether this thread has copied it, and nothing was seen of it since.
-    pub(in crate::track) fn is_being_sent_by(&self, tid: u32) -> bool {
+    pub(crate) fn is_being_sent_by(&self, tid: u32) -> bool {
         self.sending_thread() == Some(tid) && self.heads.iter().all(|(hop, _)| *hop == Hop::Copy)
     }
 
-    pub(in crate::track) fn latest_sender_hop(&self) -> Option<Hop> {
-        self.heads
-            .iter()
-            .map(|(hop, _)| *hop)
-            .filter(|hop| *hop <= Hop::Queue)
-            .max()
+    /// Whether a hop on its sender's side was seen.
+    pub(crate) fn is_seen_sent(&self) -> bool {
+        self.heads.iter().any(|(hop, _)| *hop <= Hop::Queue)
     }
 
     /// The processes that were seen with it.
-    pub(in crate::track) fn pids(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
         let late = self.claim.late.iter().map(|late| late.stamp.by.pid);
         self.heads.iter().map(|(_, head)| head.by.pid).chain(late)
     }
 
     /// Inode numbers of the sockets that it was sent on and to, where they were seen.
-    pub(in crate::track) fn socket_inos(&self) -> (Option<u64>, Option<u64>) {
-        let seen = |ino: fn(&Stamp) -> Option<u64>| {
-            let mut heads = self.heads.iter();
-            heads.find_map(|(_, head)| ino(head))
-        };
-        (
-            seen(|head| head.ends.sender_ino),
-            seen(|head| head.ends.receiver_ino),
-        )
+    pub(crate) fn socket_inos(&self) -> (Option<u64>, Option<u64>) {
+        let ends = || self.heads.iter().map(|(_, head)| head.ends);
+        let sender = ends().find_map(|ends| ends.sender_ino);
+        (sender, ends().find_map(|ends| ends.receiver_ino))
     }
 
     /// Whether a receiver has begun with it.
-    pub(in crate::track) fn is_being_received(&self) -> bool {
+    pub(crate) fn is_being_received(&self) -> bool {
         self.has(Hop::Dequeue) || self.has(Hop::Detach)
     }
 
     /// The thread that is reading it.
-    pub(in crate::track) fn reader(&self) -> Option<u32> {
+    pub(crate) fn reader(&self) -> Option<u32> {
         self.head(Hop::Dequeue).map(|head| head.by.tid)
     }
 
     /// Whether the receive that returned is the one that is reading it.
-    pub(in crate::track) fn is_read_by(&self, tid: u32, read_ns: u64) -> bool {
+    pub(crate) fn is_read_by(&self, tid: u32, read_ns: u64) -> bool {
         self.head(Hop::Dequeue)
             .is_some_and(|read| (read.by.tid, read.at.ns) == (tid, read_ns))
     }
 
     /// Whether it got as far as a receive queue.
-    pub(in crate::track) fn was_queued(&self) -> bool {
+    pub(crate) fn was_queued(&self) -> bool {
         self.has(Hop::Queue) || self.found.is_some()
     }
 
     /// Whether the list that is being read can be this message's: same size, same skb, same sender.
-    pub(in crate::track) fn is_on(&self, dequeued: &Stamp) -> bool {
+    pub(crate) fn is_on(&self, dequeued: &Stamp) -> bool {
         fn is_other<T: PartialEq>(there: Option<T>, here: Option<T>) -> bool {
             there.zip(here).is_some_and(|(there, here)| there != here)
         }
@@ -90,7 +82,7 @@ impl Message {
 
     /// Whether `seen`, which begins the list, found none of the files that were there before: then
     /// that is another message. One that differs in some is none, but proof that they were swapped.
-    pub(in crate::track) fn shares_nothing_with(&self, seen: &Sighting) -> bool {
+    pub(crate) fn shares_nothing_with(&self, seen: &Sighting) -> bool {
         let files = self.files.iter().zip(&seen.files);
         let mut known = files
             .filter_map(|(file, now)| Some(file.seen.last()?.sight.is_of(now)))
@@ -99,7 +91,7 @@ impl Message {
     }
 
     /// Whether one of its files is known to be another than `seen` has in its place.
-    pub(in crate::track) fn differs_from(&self, seen: &Sighting) -> bool {
+    pub(crate) fn differs_from(&self, seen: &Sighting) -> bool {
         let its_files = self.files.iter().skip(usize::from(seen.first));
         its_files.zip(&seen.files).any(|(file, now)| {
             let known = file.seen.last();
@@ -108,7 +100,7 @@ impl Message {
     }
 
     /// Becomes a message of its own of which only the read is known.
-    pub(in crate::track) fn become_another(&mut self, id: u64) {
+    pub(crate) fn become_another(&mut self, id: u64) {
         self.id = id;
         for hop in [Hop::Copy, Hop::Attach, Hop::Queue] {
             self.forget(hop);
@@ -119,7 +111,7 @@ impl Message {
 
     /// Gives up the look at the queue if it began when this message's receive had returned: what was
     /// found then is the next message at its address.
-    pub(in crate::track) fn split_off_next(&mut self, returned: &Stamp, id: u64) -> Option<Self> {
+    pub(crate) fn split_off_next(&mut self, returned: &Stamp, id: u64) -> Option<Self> {
         let queued = *self.head(Hop::Queue)?;
         if queued.at.ns <= returned.at.ns {
             return None;
@@ -138,7 +130,7 @@ impl Message {
     }
 
     /// Notes that the thread that is reading it got a duplicate of its list.
-    pub(in crate::track) fn note_peek(&mut self, duplicated: &Stamp) {
+    pub(crate) fn note_peek(&mut self, duplicated: &Stamp) {
         let read = self.head(Hop::Dequeue);
         let read = read.filter(|read| read.by.tid == duplicated.by.tid);
         self.peek_ns = read.map(|read| read.at.ns);
@@ -146,7 +138,7 @@ impl Message {
 
     /// Drops a read that was a peek: its list itself is being received now, and neither the end of
     /// the peek nor the read for that was seen.
-    pub(in crate::track) fn forget_peek(&mut self) {
+    pub(crate) fn forget_peek(&mut self) {
         let read = self.head(Hop::Dequeue).map(|read| read.at.ns);
         if self.peek_ns.is_some() && read == self.peek_ns {
             self.forget(Hop::Dequeue);
@@ -154,14 +146,14 @@ impl Message {
     }
 
     /// Whether it is in the queue of a stream. A receive of such a one that fails takes nothing.
-    pub(in crate::track) fn is_in_stream(&self, returned: &Stamp) -> bool {
+    pub(crate) fn is_in_stream(&self, returned: &Stamp) -> bool {
         let queued = || self.queued_as().and_then(|queued| queued.ends.kind);
         returned.ends.kind.or_else(queued) == Some(SocketType::Stream)
     }
 
     /// What its sender passed, as far as that was seen in its call: on which socket, and the files
     /// with their numbers.
-    pub(in crate::track) fn passed(&self) -> Option<(&Stamp, Vec<Sight>)> {
+    pub(crate) fn passed(&self) -> Option<(&Stamp, Vec<Sight>)> {
         if let Some(late) = &self.claim.late {
             return Some((&late.stamp, late.files.clone()));
         }

@@ -3,10 +3,10 @@
 
 use fdtrace_common::records::LIST_MAX;
 
-use super::Message;
 use crate::{
-    model::{Cause, Fate},
-    wire::{Backtrace, Call, Errno, Given, Return, SendReturn},
+    model::{Cause, Fate, Hop},
+    track::{Ending, Message},
+    wire::{Backtrace, Call, Errno, Given, Refusal, Return, SendReturn},
 };
 
 /// What became of a file, and why, where that is known.
@@ -18,25 +18,6 @@ const fn discarded(cause: Cause) -> Conclusion {
     (Fate::Discarded, Some(cause))
 }
 
-/// How a message ended. Its [`Message::ended_in`] says in which functions.
-#[derive(Clone, Copy)]
-pub(super) enum Ending {
-    /// That went unseen; it may be in its queue still.
-    Unseen { is_queued: bool },
-    /// Its skb was freed with the list unread.
-    Destroyed,
-    /// A call gave its list back that was not seen to receive it.
-    GivenBack,
-    /// A receive took it. Where its table was looked at, that tells more.
-    Received(Given, Option<Return>),
-    /// Its send returned, and it is in no queue. It had been attached to an skb or not.
-    SendReturned(SendReturn, bool),
-    /// It is in no queue, and what its send returned went unseen.
-    SendUnseen,
-    /// Its send was put off, and did not come back; its return may be among what was lost.
-    PutOff { is_lossy: bool },
-}
-
 /// What became of the file at this place of a message that ended so, and why.
 pub(super) fn conclude(message: &Message, index: usize, ending: Ending) -> Conclusion {
     let backtrace = &message.ended_in;
@@ -45,7 +26,7 @@ pub(super) fn conclude(message: &Message, index: usize, ending: Ending) -> Concl
         Ending::Unseen { .. } | Ending::Received(..) if message.is_installed(index) => {
             (Fate::Delivered, None)
         }
-        Ending::Unseen { is_queued: true } => (Fate::Queued, None),
+        Ending::Unseen { is_queued: true } | Ending::Overdue => (Fate::Queued, None),
         Ending::Destroyed => of_free(backtrace),
         // Where no function shows it, it may have been read and installed: the kernel skips programs on
         // a CPU where a task was preempted in them.
@@ -107,20 +88,6 @@ fn of_return(backtrace: &Backtrace) -> Option<Conclusion> {
     })
 }
 
-/// Whether what a send returned is no answer to its program: a signal came, and the kernel makes the
-/// call anew or not, as the signal's handler wants it; or io_uring waits for room.
-pub(super) fn is_put_off(result: i32, backtrace: &Backtrace) -> bool {
-    const ERESTARTSYS: i32 = 512;
-    const ERESTARTNOINTR: i32 = 513;
-    const ERESTARTNOHAND: i32 = 514;
-    const ERESTART_RESTARTBLOCK: i32 = 516;
-    match -result {
-        ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK => true,
-        libc::EAGAIN => backtrace.in_uring(),
-        _ => false,
-    }
-}
-
 /// What it means that a send returned whose list was not seen in a queue. It held `count` files and had
 /// been `attached` to an skb or not. One that has sent something has queued it, unseen.
 fn of_send(returned: &SendReturn, attached: bool, count: u16) -> Conclusion {
@@ -167,7 +134,7 @@ fn of_receive(
     } else if message.was_tried(index) {
         // What came of it went unseen.
         UNKNOWN
-    } else if let Some(room) = message.room() {
+    } else if let Some(room) = message.room_seen() {
         // Within the room, it had its turn, and what came of that went unseen.
         match index >= room {
             true => (Fate::Truncated, Some(Cause::NoControlRoom)),
@@ -213,4 +180,34 @@ fn of_table(message: &Message, index: usize, returned: &Return) -> Conclusion {
     }
     let is_full = returned.table.is_full && room.is_some_and(|room| index < *room.start());
     (Fate::Truncated, is_full.then_some(Cause::RlimitNofile))
+}
+
+impl Message {
+    fn refusal(&self, index: usize) -> Option<Refusal> {
+        self.files.get(index)?.refused
+    }
+
+    /// The refusal of an earlier file, after which the kernel gave up.
+    fn gave_up_before(&self, index: usize) -> Option<Refusal> {
+        let before = self.files.iter().take(index);
+        let mut refused = before.filter_map(|file| file.refused);
+        refused.find(|refused| !refused.in_place)
+    }
+
+    fn is_installed(&self, index: usize) -> bool {
+        let file = self.files.get(index);
+        file.is_some_and(|file| file.at(Hop::Install).is_some() || file.arrived)
+    }
+
+    /// How many of its files there was room for, where that was seen.
+    fn room_seen(&self) -> Option<usize> {
+        self.room.filter(|_| self.has(Hop::Detach))
+    }
+
+    /// Whether the file may have been installed under a number that does not show: one that was open
+    /// before, which another task closed meanwhile.
+    fn may_hide(&self, returned: &Return) -> bool {
+        let absent = returned.control.is_some_and(|control| control.absent);
+        returned.table.is_shared && !self.counted && !absent
+    }
 }
