@@ -2,6 +2,7 @@
 //! same input gives the same output on every machine.
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod assembler;
 mod ci_report;
 mod confusion;
 mod explain;
