@@ -71,7 +71,7 @@ impl Message {
     pub(super) fn sent_since(&self) -> Option<u64> {
         let (look, began, since) = match &self.claim.late {
             _ if self.has(Hop::Copy) => return None,
-            // A send that failed tells of itself as it returns.
+            // A send that failed is seen as it returns.
             Some(_) if !self.has(Hop::Dequeue) => return None,
             Some(late) => (&late.stamp, late.began_ns, late.since),
             None => (

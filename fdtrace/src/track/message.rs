@@ -54,7 +54,7 @@ pub(crate) struct File {
     pub(crate) refused: Option<Refusal>,
     /// It was installed, though its number was not there any more.
     pub(crate) arrived: bool,
-    /// Its number was not told but found by the file behind it.
+    /// Its number was found by the file behind it, not in the control message.
     pub(crate) inferred: bool,
     /// That number may be a duplicate's, or none is known.
     pub(crate) numberless: bool,

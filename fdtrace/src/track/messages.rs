@@ -124,7 +124,7 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Room for messages with so many files.
+    /// Room for messages that have `room` files together, each message counting as one more.
     pub(super) fn with_room(room: usize) -> Self {
         Self {
             all: Slab::new(),

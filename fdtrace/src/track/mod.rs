@@ -59,9 +59,9 @@ const DUPLICATES_MAX: usize = 16_384;
 /// The latest losses.
 #[derive(Clone, Copy, Default)]
 struct Lost {
-    /// CLOCK_MONOTONIC of the latest that events tell of.
+    /// CLOCK_MONOTONIC of the latest loss that an event carries.
     epoch: u64,
-    /// CLOCK_MONOTONIC by which the latest that counters tell of had happened.
+    /// CLOCK_MONOTONIC by which the latest loss that counters show had happened.
     by_ns: u64,
 }
 
@@ -109,7 +109,7 @@ impl Tracker {
         Self::with_room(FILES_MAX, coverage)
     }
 
-    /// A tracker that keeps so many files of messages on their way.
+    /// A tracker that keeps at most `files` files of messages on their way.
     #[must_use]
     pub fn with_room(files: usize, coverage: Coverage) -> Self {
         Self {

@@ -20,7 +20,7 @@ pub struct Pipeline {
     unseen: Unseen,
     /// Ended, and not judged yet.
     ended: Vec<Transfer>,
-    /// What is in a queue for so long is told of while it is, nanoseconds.
+    /// After how long in a queue a message is shown though it has not ended, nanoseconds.
     overdue_ns: Option<u64>,
     undecodable: u64,
 }
@@ -47,7 +47,7 @@ impl Pipeline {
         &self.coverage
     }
 
-    /// Has what is in a queue for longer than `ns` nanoseconds told of before it ends, or nothing.
+    /// Shows what is in a queue for longer than `ns` nanoseconds before it ends; `None` shows nothing early.
     pub fn tell_overdue(&mut self, ns: Option<u64>) {
         self.overdue_ns = ns;
     }

@@ -19,7 +19,7 @@ pub type Symbolizer = Box<dyn Fn(u64) -> Option<String>>;
 /// lost.
 const ASIDES_MAX: usize = 1024;
 
-/// Backtraces whose list has still to end, likewise.
+/// Backtraces whose list has still to end. It ends at once, unless its record was lost.
 const BACKTRACES_MAX: usize = 1024;
 
 /// Tasks that are remembered; what is still in use is described again within a second.

@@ -218,7 +218,7 @@ fn look(head: &Head) -> Look {
     }
 }
 
-/// What came of installing a file: what the receiver was told in its place, and what the function
+/// What came of installing a file: what the control message has in its place, and what the function
 /// returned.
 fn outcome(result: i32, file: Option<&Sight>) -> Result<Option<Fd>, Refusal> {
     if result < 0 {

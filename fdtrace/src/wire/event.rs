@@ -252,7 +252,7 @@ pub struct Look {
     /// The thread has an io_uring. What it sends through that tells nothing if the list has left.
     pub has_uring: bool,
     /// With a filter: the first look of a wanted task on this socket. What others had sent on it before
-    /// was not told.
+    /// was not reported.
     pub is_first: bool,
     /// With a filter: another thread has found this list too, and taken it for its own.
     pub disputed: bool,

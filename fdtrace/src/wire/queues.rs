@@ -42,7 +42,7 @@ pub fn holders<'a>(rows: impl IntoIterator<Item = &'a HolderSeen>) -> HashMap<u6
                 holders.len() - 1
             }
         };
-        // Before 5.11 the kernel tells of a table once for each thread that shares it.
+        // Before 5.11 the kernel lists a table once for each thread that shares it.
         if !holders[at].fds.contains(&row.fd) {
             holders[at].fds.push(row.fd);
         }

@@ -1,4 +1,4 @@
-//! Recent: a map with room for so many values, which forgets the one that came first.
+//! Recent: a map of bounded size. When it is full, the value that came first is forgotten.
 //!
 //! A trace may last for days, and what is waited for may never come: a record was lost, or the end has
 //! no hook.

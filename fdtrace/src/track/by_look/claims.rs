@@ -27,7 +27,7 @@ pub(crate) struct Claim {
     pub(crate) is_after_loss: bool,
     /// Every look has come that may be of another process, and none was.
     pub(crate) is_process_settled: bool,
-    /// Whichever thread sent it, its numbers are those that were told.
+    /// Every thread that may have sent it did so under the same numbers.
     pub(crate) is_number_settled: bool,
     /// What separates the task that found its list from others.
     pub(crate) task: Option<Task>,

@@ -122,7 +122,7 @@ impl Message {
         contested
     }
 
-    /// Whether its reader found the same files, as far as `queued` tells of them.
+    /// Whether its reader found the same files, as far as `queued` has them.
     fn was_read_as(&self, queued: &Sighting) -> bool {
         let first = usize::from(queued.first);
         let mut files = self.files.iter().skip(first).zip(&queued.files);

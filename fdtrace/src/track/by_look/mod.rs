@@ -68,7 +68,7 @@ impl Tracker {
             .map(|(id, _)| id)
             .collect();
         for id in rivals {
-            // Nor can it be told whose that one is.
+            // It is not known either whose that one is.
             contested = true;
             if let Some(message) = self.messages.at_mut(id) {
                 message.claim.contested = true;
@@ -104,7 +104,7 @@ impl Tracker {
         let mut late = LateSender::new(seen, look.began_ns);
         let head = late.stamp;
         late.since = self.senders.previous_look(&head);
-        // What others had sent on the socket before a wanted task did was not told.
+        // What others had sent on the socket before a wanted task did is in no event.
         late.is_doubtful = self.senders.may_have_missed_the_read(&head) || look.is_first;
         if self.senders.sharing(&head) == Sharing::Threads {
             self.give_to_process(late);

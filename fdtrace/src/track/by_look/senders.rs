@@ -13,7 +13,7 @@ use crate::{
     wire::{Fd, Look, Recent, Sight, Sighting, Sock, Stamp},
 };
 
-/// Sockets, and likewise threads, that are remembered. Those that race each other do so within
+/// Sockets that are remembered, and threads. Those that race each other do so within
 /// microseconds.
 const REMEMBERED: usize = 4096;
 
@@ -37,7 +37,8 @@ pub(crate) struct Senders {
     looks: Turns,
     /// Looks that found their list gone, and whose message is not known yet.
     waiting: VecDeque<LateSender>,
-    /// Likewise, where several threads of one process send: each may be for any of their messages.
+    /// Looks that found their list gone on sockets where several threads of one process send: each may
+    /// be for any of their messages.
     pooled: VecDeque<LateSender>,
     /// The numbers under which files were sent on sockets.
     told: Numbers,
@@ -180,7 +181,7 @@ impl Senders {
         head.at.epoch != 0 && head.at.epoch >= self.previous_look(head).max(queued_after)
     }
 
-    /// Whether all that is sent on this socket shows in looks, and at most so many share it.
+    /// Whether all that is sent on this socket shows in looks, and it is shared by no more than `most`.
     fn tell_all(&self, head: &Stamp, most: Sharing) -> bool {
         let used = self.sockets.get(&socket_of(head));
         used.is_some_and(|used| used.sharing <= most && !used.silently)

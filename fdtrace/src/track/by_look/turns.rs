@@ -15,7 +15,7 @@ struct Turn {
 }
 
 impl Turns {
-    /// Remembers so many threads.
+    /// Remembers the latest `threads` threads.
     pub(crate) fn of(threads: usize) -> Self {
         Self {
             threads: Recent::new(threads),
