@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "model",
     "wire",
     "track",
@@ -20,6 +20,7 @@ const ORDER: [&str; 16] = [
     "inflight",
     "verify",
     "explain",
+    "check",
     "report",
     "library",
     "cli",

@@ -45,6 +45,8 @@
 #![warn(rustdoc::broken_intra_doc_links)]
 
 #[doc(hidden)]
+pub mod check;
+#[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
 pub mod explain;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod assembler;
+mod check;
 mod ci_report;
 mod confusion;
 mod explain;

@@ -1,5 +1,6 @@
 //! The arguments, as typed.
 
+mod check;
 mod choices;
 mod inflight;
 
@@ -10,6 +11,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
+pub(super) use check::{Check, CheckFormat, CheckReport};
 pub(super) use choices::{Attach, Order, PointerStyle};
 pub(super) use inflight::InFlight;
 
@@ -36,6 +38,8 @@ pub(super) enum Command {
     Trace(Trace),
     /// Trace into a file, to be looked at with `fdtrace replay`.
     Record(Record),
+    /// Run a command, and fail if its hand-overs are not as expected.
+    Check(Check),
     /// Show a recorded trace; needs no privileges.
     Replay(Replay),
     /// Make one page for a browser of a recorded trace; needs no privileges.

@@ -3,6 +3,7 @@
 //! Data goes to stdout or `--output`, status to stderr. A reader that has gone away is success.
 
 mod args;
+mod check;
 mod doctor;
 mod explain;
 mod inflight;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Verify(verify_args) => verify::run(&verify_args, &args.common),
         Command::Trace(trace_args) => trace::run(&trace_args, &args.common),
         Command::Record(record_args) => trace::record(&record_args, &args.common),
+        Command::Check(check_args) => check::run(&check_args, &args.common),
         Command::Replay(replay_args) => replay::run(&replay_args, &args.common),
         Command::Report(page_args) => replay::page(&page_args, &args.common),
         Command::Explain(explain_args) => explain::run(&explain_args, &args.common),

@@ -4,6 +4,7 @@
 //! system controls (names, paths) reaches a format only through that format's own escaping.
 
 mod against;
+mod check;
 mod dot;
 mod html;
 mod inflight;
@@ -24,6 +25,9 @@ mod text;
 use std::io;
 
 pub use against::write_comparison;
+pub use check::{
+    CheckRun, WriteCheck, write_github, write_json_lines, write_junit, write_tap, write_text,
+};
 pub use dot::Dot;
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
@@ -33,7 +37,7 @@ pub use junit::Junit;
 pub use lines::Lines;
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
-pub(crate) use phrase::duration;
+pub(crate) use phrase::{duration, losses};
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
 pub use story::write_story;

@@ -44,7 +44,7 @@ pub(super) fn counts<T: Copy + PartialEq + ToString>(counts: &Counts<T>) -> Stri
 }
 
 /// What went unseen, if anything did.
-pub(super) fn losses(losses: &Losses) -> Vec<String> {
+pub(crate) fn losses(losses: &Losses) -> Vec<String> {
     let mut lost: Vec<String> = losses
         .events
         .iter()

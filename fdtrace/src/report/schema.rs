@@ -54,6 +54,47 @@ pub enum Line {
     Doctor(Doctor),
     /// What `fdtrace verify --list` lists, its only line.
     Catalogue(Catalogue),
+    /// What came of one expectation of `fdtrace check`; these follow the summary.
+    Check(Check),
+}
+
+/// What came of one expectation.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Check {
+    /// What it is called.
+    pub name: String,
+    /// What came of it.
+    pub result: CheckResult,
+    /// Why it does not hold, or has no answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<CheckFinding>,
+}
+
+/// What came of an expectation.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckResult {
+    /// It holds.
+    Pass,
+    /// It does not hold.
+    Fail,
+    /// Something that would tell was lost, or is not watched.
+    Inconclusive,
+}
+
+/// One thing that is not as expected, or cannot be said.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CheckFinding {
+    /// What, in words.
+    pub what: String,
+    /// It leaves the answer open, and does not speak against it.
+    pub open: bool,
+    /// The `id` of the transfer that shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<u64>,
+    /// The `id`s of transfers that are nearly what was expected, the nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nearest: Vec<u64>,
 }
 
 /// What runs, and where.

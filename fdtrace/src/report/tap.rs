@@ -92,13 +92,13 @@ impl<W: io::Write> Report for Tap<W> {
     }
 }
 
-fn quoted(text: &str) -> io::Result<String> {
+pub(super) fn quoted(text: &str) -> io::Result<String> {
     let mut quoted = Vec::new();
     write_json(&mut quoted, &sanitize(text))?;
     String::from_utf8(quoted).map_err(io::Error::other)
 }
 
 /// What stands for itself in a description: no directive begins there, nothing is escaped.
-fn description(text: &str) -> String {
+pub(super) fn description(text: &str) -> String {
     sanitize(text).replace('\\', "\\\\").replace('#', "\\#")
 }

@@ -1,0 +1,159 @@
+//! `fdtrace check` in front of a command that hands descriptors over rightly, or in one of several wrong
+//! ways.
+
+use std::{fs, process::Command};
+
+use fdtrace_testkit::{
+    command::{Run, fdtrace, run, skip},
+    take_turn,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A parent that passes three memfds to its child, which takes them as its argument says.
+const HAND_OVER: &str = "
+import os, socket, sys
+mode = sys.argv[1]
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+passed = [os.memfd_create(name) for name in ('one', 'two', 'three')]
+if os.fork() == 0:
+    ours.close()
+    room = 2 if mode == 'small' else 3
+    flags = 0 if mode == 'inherit' else socket.MSG_CMSG_CLOEXEC
+    if mode == 'read':
+        os.read(theirs.fileno(), 1)
+    elif mode != 'leave':
+        theirs.recvmsg(1, socket.CMSG_LEN(room * 4), flags)
+    os._exit(0)
+if mode != 'leave':
+    theirs.close()
+socket.send_fds(ours, [b'x'], passed)
+os.wait()
+sys.exit(7 if mode == 'fail' else 0)
+";
+
+const EXPECTED: &str = "delivered=3 kind=memfd to=python3 cloexec once";
+
+fn has_python(test: &str) -> bool {
+    let has = Command::new("python3").arg("--version").output().is_ok();
+    if !has {
+        skip(test, "no python3");
+    }
+    has
+}
+
+fn check(args: &[&str], mode: &str) -> Run {
+    let mut command = fdtrace(&["check"]);
+    run(command
+        .args(args)
+        .args(["--", "python3", "-c", HAND_OVER, mode]))
+}
+
+#[test]
+fn a_right_hand_over_is_green_and_each_wrong_one_is_red() {
+    let _turn = take_turn!(tracing);
+    if !has_python("a_right_hand_over_is_green_and_each_wrong_one_is_red") {
+        return;
+    }
+    for (mode, code, said) in [
+        ("right", 0, "3 descriptors delivered, all as expected"),
+        ("small", 1, "truncated (no-control-room)"),
+        ("read", 1, "discarded"),
+        ("inherit", 1, "close-on-exec is not set"),
+        // Its own failure passes through first.
+        ("fail", 7, "all as expected"),
+    ] {
+        let run = check(&["--expect", EXPECTED], mode);
+        assert_eq!(run.code, Some(code), "{mode}: {run:?}");
+        assert!(run.stderr.contains(said), "{mode}: {run:?}");
+        assert_eq!(run.stdout, "", "{mode}");
+    }
+    // Nothing is expected but what always is.
+    let run = check(&[], "inherit");
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let run = check(&[], "small");
+    assert_eq!(run.code, Some(1), "{run:?}");
+}
+
+#[test]
+fn a_hop_that_is_needed_and_not_watched_is_no_answer() {
+    let _turn = take_turn!(tracing);
+    let folder = TempDir::new().unwrap();
+    let (file, ran) = (
+        folder.path().join("expected.toml"),
+        folder.path().join("ran"),
+    );
+    fs::write(&file, "need = [\"copy\"]\n").unwrap();
+    // By tracepoints nobody sees a copy.
+    let mut command = fdtrace(&["check", "--attach", "tracepoint", "--file"]);
+    let run = run(command.arg(&file).arg("--").arg("touch").arg(&ran));
+    if run.stderr.contains("tracepoint") && run.code == Some(2) {
+        return skip(
+            "a_hop_that_is_needed_and_not_watched_is_no_answer",
+            "this kernel has no such tracepoints",
+        );
+    }
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert!(run.stderr.contains("not watched: "), "{run:?}");
+    assert!(!ran.exists(), "the command was run");
+}
+
+#[test]
+fn what_was_blessed_holds_again_and_is_written_in_every_format() {
+    let _turn = take_turn!(tracing);
+    if !has_python("what_was_blessed_holds_again_and_is_written_in_every_format") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (blessed, json, junit) = (path("blessed.toml"), path("check.json"), path("check.xml"));
+    let run = check(&["--bless", &blessed], "small");
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(!fs::exists(&blessed).unwrap(), "a bad run was blessed");
+    let run = check(&["--bless", &blessed], "right");
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let reports = [format!("json={json}"), format!("junit={junit}")];
+    let args = [
+        "--file",
+        &blessed,
+        "--report",
+        &reports[0],
+        "--report",
+        &reports[1],
+    ];
+    assert_eq!(check(&args, "right").code, Some(0));
+    let run = check(&args, "inherit");
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let lines = fs::read_to_string(&json).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    let of = |kind: &str| {
+        lines
+            .iter()
+            .filter(move |line| line["type"] == kind)
+            .count()
+    };
+    assert_eq!(
+        (of("start"), of("transfer"), of("summary"), of("check")),
+        (1, 3, 1, 2)
+    );
+    let failed = lines.iter().find(|line| line["result"] == "fail").unwrap();
+    assert_eq!(failed["findings"].as_array().unwrap().len(), 3);
+    let xml = fs::read_to_string(&junit).unwrap();
+    assert!(
+        xml.contains("failures=\"1\"") && xml.contains("errors=\"0\""),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_command_that_cannot_run_or_is_killed_ends_it_as_env_would() {
+    let _turn = take_turn!(tracing);
+    let code = |command: &[&str]| run(fdtrace(&["check", "--"]).args(command)).code;
+    assert_eq!(code(&["no-such-command"]), Some(127));
+    assert_eq!(code(&["/no/such/command"]), Some(127));
+    assert_eq!(code(&["/proc/version"]), Some(126));
+    assert_eq!(code(&["sh", "-c", "kill -TERM $$"]), Some(128 + 15));
+}
