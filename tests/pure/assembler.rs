@@ -33,7 +33,13 @@ fn assembled(records: Vec<Written>) -> (Vec<Event>, Vec<Event>) {
 
 /// Which list, and how many of its files.
 fn lens(events: &[Event]) -> Vec<(u64, usize)> {
-    let of = |event: &Event| event.seen.stamp.list.map_or(0, |list| list.address());
+    let of = |event: &Event| {
+        event
+            .seen
+            .stamp
+            .list
+            .map_or(0, fdtrace::wire::List::address)
+    };
     let of = |event: &Event| (of(event), event.seen.files.len());
     events.iter().map(of).collect()
 }

@@ -179,7 +179,7 @@ fn missing(expectations: &Expectations, coverage: &Coverage) -> Option<String> {
         .expect
         .iter()
         .flat_map(check::Expectation::needs);
-    let mut needs: Vec<Hop> = expectations.need.iter().copied().collect();
+    let mut needs: Vec<Hop> = expectations.need.to_vec();
     needs.extend(by_expectation.chain([Hop::Install]));
     needs.sort();
     needs.dedup();
