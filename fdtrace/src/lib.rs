@@ -18,7 +18,7 @@
 //! # In a test
 //!
 //! ```no_run
-//! use fdtrace::{Fate, Watch};
+//! use fdtrace::{Expected, Fate, Watch};
 //!
 //! # struct Proxy; impl Proxy { fn id(&self) -> u32 { 1 } fn reload(&self) {} }
 //! fn reload_hands_the_listener_over() -> Result<(), fdtrace::Error> {
@@ -27,12 +27,23 @@
 //!     let watch = Watch::descendants_of(proxy.id()).start()?; // returns when all is attached
 //!     proxy.reload();
 //!     let seen = watch.finish()?;
-//!     seen.one(|t| t.is_listening_on(address) && t.fate == Fate::Delivered)?
+//!     let listener = Expected::new().listening_on(address);
+//!     seen.one_like(&listener.fate(Fate::Delivered))?
 //!         .same_object()?
 //!         .cloexec()?;
 //!     seen.nothing_lost()
 //! }
 //! # reload_hands_the_listener_over().unwrap();
+//! ```
+//!
+//! Where no transfer is the expected one, the error lists those that come nearest, and what differs:
+//!
+//! ```text
+//! none of 3 transfers is the one expected; the nearest:
+//!                 listening on                    fate
+//!   expected      127.0.0.1:8080                  delivered
+//!   1 of 2 agree  tcp 127.0.0.1:8080 listening    ≠ queued     │ proxy[812] 9 → nobody  …
+//!   1 of 2 agree  ≠ tcp 127.0.0.1:9090 listening  delivered    │ proxy[812] 7 → proxy[815] 4  …
 //! ```
 //!
 //! # Stability
@@ -83,14 +94,15 @@ pub mod witness;
 #[doc(hidden)]
 pub use kernel::passing;
 pub use library::{
-    AssertionError, Error, Handover, Item, Recording, Seen, Skipped, Trace, TraceBuilder,
+    AssertionError, Error, Expected, Handover, Item, Recording, Seen, Skipped, Trace, TraceBuilder,
     Transfers, Watch, Watching, check_privileges, note_skipped,
 };
 #[doc(inline)]
 pub use model::{
     Cause, CauseMissing, Chain, Context, Coverage, DescriptionMissing, Doubt, Fate,
-    FileDescription, FileIdentity, FilePath, Hop, HopSeen, Judged, Losses, Receiver, Sender,
-    Socket, SocketDescription, SocketType, Task, Transfer, UnreadQueues, Verdict, VsockAddr,
+    FileDescription, FileIdentity, FileKind, FilePath, Hop, HopSeen, Judged, Losses, Receiver,
+    Sender, Socket, SocketDescription, SocketType, Task, Transfer, UnreadQueues, Verdict,
+    VsockAddr,
 };
 #[doc(inline)]
 pub use plan::{Attach, UnknownAttach};

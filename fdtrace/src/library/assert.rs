@@ -6,7 +6,7 @@ use super::Error;
 use crate::{
     judge::missing_hops,
     model::{Doubt, Fate, Hop, Judged, Verdict},
-    report::sanitize,
+    report::{ended, party, sanitize},
 };
 
 /// Transfers that an error lists, at most.
@@ -20,12 +20,15 @@ const LISTED: usize = 12;
 #[non_exhaustive]
 pub enum AssertionError {
     /// No transfer is the one that was expected.
-    #[error("none of {seen} transfers is the one expected{}{latest}", but_lost(lost.as_deref()))]
+    #[error("none of {seen} transfers is the one expected{}{others}", but_lost(lost.as_deref()))]
     NoneMatches {
         /// How many there were.
         seen: usize,
-        /// The latest of them, a line for each.
-        latest: String,
+        /// What was seen instead, a line for each: those that come nearest to an [`Expected`], beside
+        /// what was expected; the latest where a function decided, which does not say how near it was.
+        ///
+        /// [`Expected`]: crate::Expected
+        others: String,
         /// What was lost: the transfer may be among that.
         lost: Option<String>,
     },
@@ -203,14 +206,12 @@ pub(super) fn table(transfers: &[Judged]) -> String {
 }
 
 /// A transfer in a line. Names are the traced system's, so they are made visible.
-fn line(judged: &Judged) -> String {
-    let number = |fd: Option<i32>| fd.map_or_else(|| "?".to_owned(), |fd| fd.to_string());
-    let party = |pid: u32, comm: &str, fd| format!("{}[{pid}] {}", sanitize(comm), number(fd));
+pub(super) fn line(judged: &Judged) -> String {
     let sender = judged.sender.as_ref();
-    let sender = sender.map(|it| party(it.pid, &it.comm, it.fd));
+    let sender = sender.map(|it| party(&it.comm, it.pid, it.fd));
     let receiver = judged.receiver.as_ref();
     let cloexec = receiver.and_then(|it| it.cloexec) == Some(true);
-    let receiver = receiver.map(|it| party(it.pid, &it.comm, it.fd));
+    let receiver = receiver.map(|it| party(&it.comm, it.pid, it.fd));
     let name = judged.context.file.as_ref().map(ToString::to_string);
     let mut line = format!(
         "{} → {}  {} {}  {}",
@@ -221,11 +222,8 @@ fn line(judged: &Judged) -> String {
             || format!("inode {}", judged.file.ino),
             |name| sanitize(&name)
         ),
-        judged.fate,
+        ended(judged.fate, judged.cause),
     );
-    if let Some(cause) = judged.cause {
-        let _ = write!(line, " ({cause})");
-    }
     if let Some(verdict) = judged.verdict {
         let _ = write!(line, "  {verdict}");
     }

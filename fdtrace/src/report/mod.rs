@@ -33,7 +33,7 @@ pub use junit::Junit;
 pub use lines::Lines;
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
-pub(crate) use phrase::duration;
+pub(crate) use phrase::{duration, ended, party};
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
 pub use story::write_story;
