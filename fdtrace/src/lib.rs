@@ -50,6 +50,10 @@
 //!
 //! What is documented here is the interface. The crate's modules are public for the command, the tests
 //! and the benchmarks in its repository, and change as they must.
+//!
+//! Enumerations get new values, and say so (`#[non_exhaustive]`); a [`Verdict`] is one of its four. The
+//! structs that a transfer is made of get new fields: nobody but this crate makes them, and whoever takes
+//! one apart ends the pattern with `..`.
 
 // What needs `unsafe` is in the modules that allow it, and nowhere else.
 #![deny(unsafe_code)]

@@ -4,6 +4,7 @@ use super::{lossless, named};
 
 named! { "kebab-case";
 /// Type of a Unix socket.
+#[non_exhaustive]
 pub enum SocketType {
     /// SOCK_STREAM.
     Stream,
