@@ -61,6 +61,7 @@
 
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "explain")]
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, io};
 
 use super::{Report, ScenarioRun, Start, Summary, programs, schema, write_json};
 use crate::{
-    explain::Story,
     judge::{
         ledger::{self, Entry},
         missing_hops,
@@ -72,8 +71,9 @@ impl<W: io::Write> Report for Json<W> {
             self.transfer(judged)?;
         }
         self.line(&schema::Line::Scenario(scenario(run)))?;
+        #[cfg(feature = "explain")]
         if let Some(story) = &run.story {
-            self.line(&schema::Line::Story(Story::clone(story)))?;
+            self.line(&schema::Line::Story((**story).clone()))?;
         }
         self.out.flush()
     }

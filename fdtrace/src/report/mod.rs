@@ -3,11 +3,14 @@
 //! Reports do no I/O but writing to what they are given, and read no clock. What the traced
 //! system controls (names, paths) reaches a format only through that format's own escaping.
 
+#[cfg(feature = "explain")]
 mod against;
 mod dot;
+#[cfg(feature = "html")]
 mod html;
 mod inflight;
 mod json;
+#[cfg(feature = "junit")]
 mod junit;
 mod lines;
 mod mermaid;
@@ -17,18 +20,22 @@ mod programs;
 mod sanitize;
 pub mod schema;
 mod several;
+#[cfg(feature = "explain")]
 pub(crate) mod story;
 mod tap;
 mod text;
 
 use std::io;
 
+#[cfg(feature = "explain")]
 pub use against::write_comparison;
 pub use dot::Dot;
+#[cfg(feature = "html")]
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
 pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
+#[cfg(feature = "junit")]
 pub use junit::Junit;
 pub use lines::Lines;
 pub use mermaid::Mermaid;
@@ -36,13 +43,13 @@ pub use perfetto::Perfetto;
 pub(crate) use phrase::{duration, ended, party};
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
+#[cfg(feature = "explain")]
 pub use story::write_story;
 pub use tap::Tap;
 pub use text::Text;
 pub(crate) use text::write_plan;
 
 use crate::{
-    explain::Story,
     model::{Counts, Fate, Losses, Machine, ProgramCost, Verdict},
     plan::Plan,
     verify::{Judgement, ScenarioResult},
@@ -73,7 +80,8 @@ pub struct ScenarioRun {
     /// Why each earlier run of this round was repeated: what was lost left it open.
     pub retried: Vec<String>,
     /// What the kernel did, where that is to be explained.
-    pub story: Option<Box<Story>>,
+    #[cfg(feature = "explain")]
+    pub story: Option<Box<crate::explain::Story>>,
 }
 
 impl From<Judgement> for ScenarioRun {
@@ -83,6 +91,7 @@ impl From<Judgement> for ScenarioRun {
             judgement,
             round: 1,
             retried: Vec::new(),
+            #[cfg(feature = "explain")]
             story: None,
         }
     }

@@ -45,6 +45,7 @@ pub enum Line {
     /// The last line.
     Summary(Summary),
     /// What `fdtrace explain` tells of one scenario.
+    #[cfg(feature = "explain")]
     Story(crate::explain::Story),
     /// One file that `fdtrace inflight` found in a queue.
     InFlight(InFlight),

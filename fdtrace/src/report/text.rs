@@ -130,6 +130,7 @@ impl<W: io::Write> Report for Text<W> {
                 self.hop_lines(judged)?;
             }
         }
+        #[cfg(feature = "explain")]
         if let Some(story) = &run.story {
             writeln!(self.out)?;
             super::write_story(&mut self.out, story)?;
