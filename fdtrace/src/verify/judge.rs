@@ -5,12 +5,17 @@
 //! has one; nothing else of the scenario's processes may be; and the trace and every witness must
 //! say of each pair what the scenario knows to be so.
 
+mod calls;
 mod messages;
 mod sight;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Fact, Group, Mistakable, Record, Scenario, fact::MessageName, is_of};
+use super::{
+    Group, Scenario,
+    fact::{Fact, MessageName},
+    record::{Mistakable, Record, is_of},
+};
 use crate::{
     judge::{Meanwhile, ledger},
     model::{Judged, Transfer, Verdict, named},

@@ -6,7 +6,11 @@ use std::{collections::HashMap, io, os::fd::OwnedFd, process, time::Duration};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Fact, REAP_LIMIT, Record, Verifier, fact::MessageName};
+use super::{
+    REAP_LIMIT, Verifier,
+    fact::{Fact, MessageName},
+    record::Record,
+};
 use crate::{
     kernel::sys::{open_process, wait_on},
     model::Fate,

@@ -4,43 +4,20 @@
 //! A transfer is a message's if the sending side agrees: process, number, place and time. What
 //! was installed must agree at the receiving side too. Then the fate and its cause are compared.
 
-use super::{Findings, Matched, Record, sight};
-use crate::{
-    model::{Cause, Fate, Hop, HopSeen, Judged, Transfer, Verdict},
-    plan::Plan,
-    verify::fact::{Fact, MessageName},
-};
-
 use fdtrace_common::records::LIST_MAX;
 
-/// What the sender says of a message.
-struct Sent<'a> {
-    message: &'a MessageName,
-    pid: u32,
-    fds: &'a [i32],
-    span: (u64, u64),
-    /// What the call failed with, if it did.
-    errno: Option<i32>,
-}
-
-/// What a receiver says of one receive.
-struct Received<'a> {
-    pid: u32,
-    /// By place in the message: a new number, or a negative errno.
-    slots: &'a [i32],
-    span: (u64, u64),
-    cloexec: &'a [bool],
-    truncated: Option<bool>,
-    truncates: bool,
-    peek: bool,
-}
-
-/// A fate that a file must have.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Expected {
-    fate: Fate,
-    cause: Option<Cause>,
-}
+use super::{
+    Findings, Matched, Record,
+    calls::{
+        Came, Expected, Received, Sent, arrived, is_numberless, left, text, truncates_message,
+    },
+    sight,
+};
+use crate::{
+    model::{Fate, Judged, Verdict},
+    plan::Plan,
+    verify::fact::MessageName,
+};
 
 /// Pairs what the system calls did with what the trace saw; gives each file's transfer, the
 /// delivered one if there is one.
@@ -94,115 +71,6 @@ struct Open {
     expected: Expected,
     /// The number it came with.
     number: Option<i32>,
-}
-
-impl<'a> Sent<'a> {
-    fn of(fact: &'a Fact) -> Option<Self> {
-        let (actor, message, fds, span, errno) = match fact {
-            Fact::Sent {
-                actor,
-                message,
-                fds,
-                span,
-            } => (actor, message, fds, span, None),
-            Fact::SendFailed {
-                actor,
-                message,
-                fds,
-                span,
-                errno,
-            } => (actor, message, fds, span, Some(*errno)),
-            _ => return None,
-        };
-        Some(Self {
-            message,
-            pid: actor.pid,
-            fds,
-            span: *span,
-            errno,
-        })
-    }
-}
-
-impl<'a> Received<'a> {
-    fn of(fact: &'a Fact, name: &MessageName) -> Option<Self> {
-        match fact {
-            Fact::Received {
-                actor,
-                message,
-                fds,
-                span,
-                cloexec,
-                truncated,
-                truncates,
-                peek,
-            } if message == name => Some(Self {
-                pid: actor.pid,
-                slots: fds,
-                span: *span,
-                cloexec,
-                truncated: *truncated,
-                truncates: *truncates,
-                peek: *peek,
-            }),
-            _ => None,
-        }
-    }
-
-    /// The new number of file `index`, if it got one here.
-    fn number(&self, index: usize) -> Option<i32> {
-        self.slots.get(index).copied().filter(|slot| *slot >= 0)
-    }
-}
-
-impl Expected {
-    /// What must become of file `index`.
-    fn of(record: &Record, sent: &Sent<'_>, index: usize) -> Vec<Self> {
-        let stated: Vec<Self> = record
-            .facts
-            .iter()
-            .filter_map(|fact| match fact {
-                Fact::Fate {
-                    message,
-                    files: (first, end),
-                    fate,
-                    cause,
-                } if message == sent.message && (*first..*end).contains(&index) => Some(Self {
-                    fate: *fate,
-                    cause: *cause,
-                }),
-                _ => None,
-            })
-            .collect();
-        if !stated.is_empty() {
-            return stated;
-        }
-        vec![match sent.errno {
-            None => Self {
-                fate: Fate::Delivered,
-                cause: None,
-            },
-            Some(errno) => Self {
-                fate: Fate::Failed,
-                cause: Some(Cause::Errno(errno)),
-            },
-        }]
-    }
-
-    fn is_of(self, transfer: &Transfer) -> bool {
-        (self.fate, self.cause) == (transfer.fate, transfer.cause)
-    }
-
-    fn text(self) -> String {
-        text(self.fate, self.cause)
-    }
-}
-
-fn text(fate: Fate, cause: Option<Cause>) -> String {
-    match cause {
-        Some(cause) => format!("{fate} ({cause})"),
-        None => fate.to_string(),
-    }
 }
 
 struct Pairing<'a> {
@@ -390,96 +258,6 @@ impl Pairing<'_> {
             }
         }
     }
-}
-
-/// Whether the file's fate sets MSG_CTRUNC: it got lost on arrival, and no errno is in its place.
-fn truncates_message(expected: &[Expected], receives: &[Received<'_>], index: usize) -> bool {
-    let in_place = |receive: &Received<'_>| receive.slots.get(index).is_some_and(|slot| *slot < 0);
-    !receives.iter().any(in_place)
-        && expected
-            .iter()
-            .any(|expected| matches!(expected.fate, Fate::Truncated | Fate::Refused))
-}
-
-/// Which receive brought a file, for each of its fates.
-struct Came<'a> {
-    /// By fate; `None` where nothing had to come.
-    receives: Vec<Option<&'a Received<'a>>>,
-    /// Receives that brought it without a fate that says so.
-    unexpected: usize,
-    /// Fates that say it came, without a receive.
-    unreceived: usize,
-}
-
-impl<'a> Came<'a> {
-    fn of(expected: &[Expected], receives: &'a [Received<'a>], index: usize) -> Self {
-        let mut brought: Vec<&Received<'_>> = receives
-            .iter()
-            .filter(|receive| receive.number(index).is_some())
-            .collect();
-        let mut unreceived = 0;
-        let receives = expected
-            .iter()
-            .map(|expected| {
-                if !expected.fate.installs() {
-                    return None;
-                }
-                let peek = expected.fate == Fate::Peeked;
-                let at = brought.iter().position(|receive| receive.peek == peek);
-                unreceived += usize::from(at.is_none());
-                at.map(|at| brought.remove(at))
-            })
-            .collect();
-        Self {
-            receives,
-            unexpected: brought.len(),
-            unreceived,
-        }
-    }
-
-    fn contradiction(&self, sent: &Sent<'_>, index: usize) -> Option<String> {
-        let (message, fd) = (sent.message, sent.fds[index]);
-        if self.unexpected > 0 {
-            return Some(format!("{message}'s {fd} came where it must not"));
-        }
-        (self.unreceived > 0).then(|| format!("{message}'s {fd} was sent and not received"))
-    }
-}
-
-/// Whether the transfer left as file `index` of the message: by number, process and time. The number
-/// may be unknown where only the kernel's own copy would show it, and that is not watched.
-fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Plan) -> bool {
-    let within = |t_ns: u64| (sent.span.0..=sent.span.1).contains(&t_ns);
-    let Some(sender) = &transfer.sender else {
-        return false;
-    };
-    // What is no number is none to the trace either.
-    let number = Some(sent.fds[index]).filter(|fd| *fd >= 0);
-    let mut sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
-    usize::from(transfer.index) == index
-        && usize::from(transfer.count) == sent.fds.len()
-        && sender.pid == sent.pid
-        && (sender.fd == number || sender.fd.is_none() && !plan.watches(Hop::Copy))
-        // Of one of several threads the time is another's.
-        && (sender.tid.is_none() || within(sender.t_ns))
-        && sent_hops.all(|seen| within(seen.t_ns))
-}
-
-/// Whether the transfer arrived in this receive, likewise.
-fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>) -> bool {
-    let within = |seen: &HopSeen| (receive.span.0..=receive.span.1).contains(&seen.t_ns);
-    let mut installs = transfer.hops.iter().filter(|seen| seen.hop == Hop::Install);
-    transfer.receiver.as_ref().is_some_and(|receiver| {
-        receiver.pid == receive.pid
-            && (receiver.fd == receive.number(index) || is_numberless(transfer))
-    }) && installs.next().is_some_and(within)
-}
-
-/// Whether the file was found in the receiver's table, where its number could be another thread's
-/// duplicate: no control message told it.
-fn is_numberless(transfer: &Transfer) -> bool {
-    let receiver = transfer.receiver.as_ref();
-    receiver.is_some_and(|receiver| receiver.fd.is_none() && receiver.fd_inferred)
 }
 
 fn check_cloexec(
