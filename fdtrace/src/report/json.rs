@@ -228,29 +228,15 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             deleted: path.map(|path| path.unlinked),
             ..file(&transfer.file, pointers)
         },
-        sender: sender.as_ref().map(|sender| schema::Sender {
-            pid: sender.pid,
-            tid: sender.tid,
-            comm: sender.comm.clone(),
-            fd: sender.fd,
-            socket_fd: sender.socket_fd,
+        sender: sender.clone().map(|seen| schema::Sender {
+            seen,
             task: task(context.sender),
         }),
-        receiver: receiver.as_ref().map(|receiver| schema::Receiver {
-            pid: receiver.pid,
-            tid: receiver.tid,
-            comm: receiver.comm.clone(),
-            fd: receiver.fd,
-            cloexec: receiver.cloexec,
-            fd_inferred: receiver.fd_inferred,
+        receiver: receiver.clone().map(|seen| schema::Receiver {
+            seen,
             task: task(context.receiver),
         }),
-        socket: schema::Socket {
-            kind: socket.kind,
-            path: socket.path.clone(),
-            sender_ino: socket.sender_ino,
-            receiver_ino: socket.receiver_ino,
-        },
+        socket: socket.clone(),
         fate: transfer.fate,
         cause: transfer.cause,
         cause_missing: transfer.cause_missing,
