@@ -1,8 +1,11 @@
 //! The examples, run as they are.
 
 use std::{
+    env, fs,
     io::Read as _,
+    path::Path,
     process::{Child, Command, Output, Stdio},
+    time::SystemTime,
 };
 
 use fdtrace::Error;
@@ -13,19 +16,40 @@ use nix::{
 
 use super::{live, recording};
 
-/// An example, built as this test was.
+/// When the newest file in a folder was written.
+fn newest(folder: &Path) -> SystemTime {
+    let entries = fs::read_dir(folder).unwrap();
+    let times = entries.map(|entry| {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => newest(&entry.path()),
+            false => entry.metadata().unwrap().modified().unwrap(),
+        }
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// An example. `cargo test` builds them all beside its tests; where that has not been done since the
+/// crate was changed, it is done here.
 fn example(name: &str) -> Command {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let this = env::current_exe().unwrap();
+    // This test is in `deps`, beside `examples`.
+    let examples = this.ancestors().nth(2).unwrap().join("examples");
+    let path = examples.join(name);
+    let built = fs::metadata(&path).and_then(|it| it.modified());
+    let changed = ["src", "examples", "bpf"].map(|folder| newest(&crate_folder.join(folder)));
+    if built.is_ok_and(|built| changed.iter().all(|changed| built > *changed)) {
+        return Command::new(path);
+    }
     let mut build = Command::new(env!("CARGO"));
+    // As CI builds the tests, so that nothing else is built anew.
     build.args(["build", "--quiet", "--workspace", "--example", name]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    let folder = env!("CARGO_MANIFEST_DIR");
-    assert!(build.current_dir(folder).status().unwrap().success());
-    let this = std::env::current_exe().unwrap();
-    // This test is in `deps`, beside `examples`.
-    let profile = this.ancestors().nth(2).unwrap();
-    Command::new(profile.join("examples").join(name))
+    assert!(build.current_dir(crate_folder).status().unwrap().success());
+    Command::new(path)
 }
 
 /// What it prints, if it ends well.

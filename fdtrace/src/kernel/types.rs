@@ -159,7 +159,7 @@ impl Types {
         self.find(path, Walk::member)
     }
 
-    /// Finds a bit field of one bit, likewise, in bits from the start of the type.
+    /// Finds a bit field of one bit: its offset in bits from the start of the type.
     ///
     /// # Errors
     ///

@@ -32,10 +32,10 @@ pub enum AssertionError {
         /// What was lost: the transfer may be among that.
         lost: Option<String>,
     },
-    /// Several transfers are.
+    /// Several transfers are as expected.
     #[error("{matching} transfers are the one expected{latest}")]
     SeveralMatch {
-        /// How many.
+        /// How many are.
         matching: usize,
         /// The latest of them, a line for each.
         latest: String,
@@ -78,7 +78,7 @@ pub enum AssertionError {
         /// The transfer, in a line.
         transfer: String,
     },
-    /// Something went unseen.
+    /// Something went unseen: [`Seen::nothing_lost`](super::Seen::nothing_lost) does not hold.
     #[error("not everything was seen: {what}")]
     Lost {
         /// What, in words.
@@ -92,7 +92,7 @@ fn but_lost(lost: Option<&str>) -> String {
     })
 }
 
-/// One transfer that assertions are made on; each returns it again.
+/// One transfer that assertions are made on. Each assertion returns it, for the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Handover<'a> {
     judged: &'a Judged,
@@ -111,7 +111,7 @@ impl<'a> Handover<'a> {
         Self { judged }
     }
 
-    /// That the receiver has a new descriptor for it.
+    /// Asserts that the receiver has a new descriptor for the file.
     ///
     /// # Errors
     /// [`AssertionError::NotDelivered`].
@@ -126,12 +126,11 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// That the receiver's descriptor is of the same open file as the sender's was, and that this is
-    /// proved.
+    /// Asserts that the receiver's descriptor is proved to be of the same open file as the sender's.
     ///
     /// # Errors
-    /// [`AssertionError::Different`] if it is of another, [`AssertionError::Unproven`] if that is not
-    /// known.
+    /// [`AssertionError::Different`] if it is of another open file, [`AssertionError::Unproven`] if the
+    /// trace does not prove either.
     pub fn same_object(self) -> Result<Self, Error> {
         let transfer = line(self.judged);
         let why = match self.verdict {
@@ -156,7 +155,7 @@ impl<'a> Handover<'a> {
         .into())
     }
 
-    /// That the receiver's descriptor is closed by `execve` (`MSG_CMSG_CLOEXEC`).
+    /// Asserts that the receiver's descriptor is closed by `execve` (`MSG_CMSG_CLOEXEC`).
     ///
     /// # Errors
     /// [`AssertionError::Cloexec`] if it is not, [`AssertionError::CloexecUnknown`] if that was not
@@ -165,7 +164,7 @@ impl<'a> Handover<'a> {
         self.expect_cloexec(true)
     }
 
-    /// That the receiver's descriptor survives `execve`.
+    /// Asserts that the receiver's descriptor survives `execve`.
     ///
     /// # Errors
     /// [`AssertionError::Cloexec`] if it does not, [`AssertionError::CloexecUnknown`] if that was not

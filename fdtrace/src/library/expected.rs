@@ -18,8 +18,8 @@ const LISTED: usize = 5;
 
 /// What a transfer is expected to be, for [`Seen::one_like`](super::Seen::one_like).
 ///
-/// Each method adds a field, which holds only if it was seen and is this. A field that was asked for
-/// and that nobody saw does not hold.
+/// Each method adds a field. A field holds if it was seen and has this value; one that was not seen
+/// does not hold.
 ///
 /// ```no_run
 /// use fdtrace::{Expected, Fate};
@@ -183,8 +183,8 @@ impl Expected {
         self.fields.iter().all(|field| (field.look)(judged).holds)
     }
 
-    /// The transfers that agree in the most fields, below what was expected. Of those that agree in as
-    /// many, what fewest others agree in counts: an inode number says more than a fate.
+    /// A table of what was expected and, under it, the transfers that agree in the most fields. A tie goes
+    /// to the one whose fields the fewest others agree in: an inode number says more than a fate.
     pub(super) fn nearest(&self, transfers: &[Judged]) -> String {
         let rows: Vec<Vec<Look>> = transfers
             .iter()
@@ -244,7 +244,7 @@ fn known(value: Option<&impl Display>) -> String {
     value.map_or_else(|| "?".to_owned(), |value| sanitize(&value.to_string()))
 }
 
-/// The rows as a table, each with what it is the row of behind it.
+/// The rows as a table, each followed by its transfer in a line.
 fn beside(rows: &[Vec<String>], whole: &[String]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();

@@ -98,8 +98,8 @@ impl Seen {
         }
     }
 
-    /// That nothing went unseen which could hide a transfer or break one up: without this, that a
-    /// transfer is *not* among those seen says nothing.
+    /// Asserts that nothing went unseen which could hide a transfer or break one up. Without this, the
+    /// absence of a transfer says nothing.
     ///
     /// # Errors
     /// [`AssertionError::Lost`], with what was lost.

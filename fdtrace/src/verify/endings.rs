@@ -47,7 +47,7 @@ impl Endings {
         own.map(|ended| (ended.transfer, ended.meanwhile)).collect()
     }
 
-    /// Forgets those that ended before this many had: all of them, if there is no such number.
+    /// Forgets those that were among the first `count` to end; all of them, if there is no `count`.
     pub(super) fn forget_before(&mut self, count: Option<u64>) {
         self.kept
             .retain(|ended| count.is_some_and(|count| ended.before >= count));
@@ -58,7 +58,7 @@ impl Endings {
         self.kept.len() > KEPT_MAX
     }
 
-    /// Lets go of older ones in which none of these processes took part.
+    /// Forgets the older ones in which none of these processes took part.
     pub(super) fn forget_strangers(&mut self, pids: &HashSet<u32>) {
         let newer = self.count - KEPT_MAX as u64 / 2;
         self.kept

@@ -85,7 +85,8 @@ pub(super) fn judge(
     let mut judged = Vec::new();
     for (transfer, meanwhile) in transfers {
         if is_of(&transfer, &pids) {
-            // A program's run that was skipped before the scenario began leaves open what may have been on its way.
+            // A run that was skipped before the scenario began leaves open what may have been on its
+            // way.
             lossless &= meanwhile == Meanwhile::AllSeen;
             judged.push(Judged::of(transfer, |hop| plan.watches(hop), meanwhile));
         }
@@ -157,7 +158,7 @@ struct Findings {
     failed: Vec<String>,
     open: Vec<String>,
     skipped: Vec<String>,
-    /// What the plan does not show that the scenario needs, and that would say it all.
+    /// What the scenario needs and the plan does not show; it explains all that is missing.
     unwatched: Vec<String>,
     lossless: bool,
     /// The trace or a witness said of two files that they are one, or of one that it is two.
@@ -307,7 +308,7 @@ fn judge_mistakable(mistakable: &Mistakable, transfers: &[Judged], matched: &Mat
     }
 }
 
-/// Hears the witnesses: each must say the truth of every descriptor it can say something of.
+/// Collects the testimonies: each witness must be right about every descriptor that it could compare.
 fn hear(record: &Record, findings: &mut Findings) -> Vec<WitnessReport> {
     let mut reports = Vec::new();
     let passed = record.testimonies.values().flatten().flatten();
@@ -351,7 +352,7 @@ fn summarise<'a>(
         }
     }
     for (witness, verdict) in worst {
-        // A witness that this kernel does not admit says nothing, but the list must be there.
+        // A witness that this kernel does not offer says nothing, but the list must be there.
         if verdict != Verdict::Unverified || witness == Witness::TaskFile {
             findings.expect(witness.name(), truth, verdict);
         }

@@ -27,7 +27,7 @@ pub(super) struct Run {
     /// When it must have ended; and once it is late, when its actors must be gone.
     pub(super) deadline: tokio::time::Instant,
     pub(super) late: bool,
-    /// What had gone wrong before.
+    /// Losses, and records that could not be decoded, before it began.
     pub(super) losses: Losses,
     pub(super) undecodable: u64,
     /// How many transfers had ended before.
@@ -35,8 +35,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// What the verifier does at a fact, while the actor stands still. It holds duplicates of what is
-    /// sent, if it may.
+    /// Asks the witnesses what a fact calls for, while the actor waits. With `may_hold`, duplicates of
+    /// what is about to be sent are kept.
     pub(super) fn look(&mut self, fact: &Fact, tracer: &mut Tracer, may_hold: bool) -> Answer {
         let Self {
             record, originals, ..
@@ -135,7 +135,7 @@ impl Run {
     }
 }
 
-/// The descriptors that a process has open; none if they cannot be had, which is noted.
+/// The descriptors that a process has open. If they cannot be read, that is noted and there are none.
 fn snapshot(tracer: &mut Tracer, pid: u32, record: &mut Record) -> Snapshot {
     tracer.snapshot(&[pid]).unwrap_or_else(|error| {
         record.note(&error);

@@ -34,7 +34,7 @@ pub use pipes::{Semaphore, Watch};
 pub use receiving::Incoming;
 pub use sending::Outgoing;
 
-/// Tells the verifier a fact.
+/// Reports a fact to the verifier.
 pub(super) fn say(fact: &Fact) -> Result<()> {
     let mut line = serde_json::to_vec(fact)?;
     line.push(b'\n');
@@ -61,14 +61,14 @@ pub(in crate::verify) fn now_ns() -> Result<u64> {
     Ok(u64::try_from(now.as_nanos())?)
 }
 
-/// What a scenario asks for sockets, actors and checkpoints.
+/// What a scenario gets its sockets, actors and checkpoints from.
 pub struct Runner {
     /// Held by the one actor that may be at a checkpoint.
     turn: Semaphore,
 }
 
 impl Runner {
-    /// A runner of which no actor is at a checkpoint yet.
+    /// A runner, none of whose actors is at a checkpoint.
     ///
     /// # Errors
     /// What `pipe2` and writing to it say.

@@ -31,9 +31,9 @@ const LINES_WAITING: usize = 64;
 
 /// Runs scenarios, one or several at a time, in front of one tracer.
 ///
-/// All that is known is in one place and changes in one loop ([`Verifier::next`]): lines from the
-/// runners come through a channel, records from the ring buffer. What the tracer sees is kept apart
-/// by process id, for each runner has processes of its own.
+/// All state changes in one loop ([`Verifier::next`]): lines from the runners come through a channel,
+/// records from the ring buffer. Each runner has processes of its own, so a transfer belongs to the
+/// scenario whose process ids it has.
 pub struct Verifier {
     pub(super) live: Live,
     /// The scenarios under way, by the order in which they began.
@@ -41,7 +41,7 @@ pub struct Verifier {
     begun: u64,
     /// Transfers that have ended while something was under way.
     endings: Endings,
-    /// Where runners speak to the verifier, and where it listens.
+    /// The channel of the runners' lines.
     said: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
     limit: Duration,
     observer: Box<dyn Observer>,
@@ -81,12 +81,12 @@ impl Verifier {
         }
     }
 
-    /// Shows an observer everything that is run from now on.
+    /// Sets who observes everything that runs from now on.
     pub fn set_observer(&mut self, observer: Box<dyn Observer>) {
         self.observer = observer;
     }
 
-    /// What watches.
+    /// The live trace that the scenarios run in front of.
     #[must_use]
     pub fn live(&self) -> &Live {
         &self.live
@@ -98,10 +98,10 @@ impl Verifier {
         self.live.tracer().plan()
     }
 
-    /// What has been lost so far.
+    /// Events lost so far.
     ///
     /// # Errors
-    /// If the counters cannot be read.
+    /// [`VerifyError::Tracer`] if the counters cannot be read.
     pub fn losses(&self) -> Result<Losses, VerifyError> {
         Ok(self.live.tracer().losses()?)
     }
@@ -109,7 +109,7 @@ impl Verifier {
     /// What each program has cost so far.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// [`VerifyError::Tracer`] if the kernel keeps no run statistics, or they cannot be read.
     pub fn costs(&self) -> Result<Vec<ProgramCost>, VerifyError> {
         Ok(self.live.tracer().costs()?)
     }
@@ -129,7 +129,8 @@ impl Verifier {
     /// Begins a scenario and gives the number that [`Verifier::next`] will name it by.
     ///
     /// # Errors
-    /// If the runner cannot be started, or the tracer's counters not be read.
+    /// [`VerifyError::Runner`] if the runner cannot be started, [`VerifyError::Live`] if the counters
+    /// cannot be read.
     pub fn begin(&mut self, scenario: &'static Scenario) -> Result<u64, VerifyError> {
         let losses = self.read_losses()?;
         let number = self.begun;
@@ -164,8 +165,9 @@ impl Verifier {
     /// When this is dropped together with the verifier, every runner dies with it.
     ///
     /// # Errors
-    /// If a runner cannot be talked to, or the tracer's counters not be read. What goes wrong
-    /// within a scenario is in its judgement, not an error.
+    /// [`VerifyError::Runner`] if a runner's facts cannot be read, [`VerifyError::Tracer`] and
+    /// [`VerifyError::Live`] if records or counters cannot be. What goes wrong within a scenario is in
+    /// its judgement, not an error.
     pub async fn next(&mut self) -> Result<Option<(u64, Judgement)>, VerifyError> {
         while let Some(deadline) = self.runs.values().map(|run| run.deadline).min() {
             // The select below may prefer what is there already: a runner that never stops talking
@@ -198,7 +200,7 @@ impl Verifier {
         Ok(None)
     }
 
-    /// Kills the runners that are over their time. Gives one that did not go even then.
+    /// Kills the runners that are over their time. Returns one that did not end even then.
     fn end_late(&mut self) -> Option<u64> {
         let now = tokio::time::Instant::now();
         let limit = self.limit;
@@ -220,9 +222,9 @@ impl Verifier {
         None
     }
 
-    /// Takes in what a runner said. Gives its number if that was its last word.
+    /// Takes in a line of a runner's. Returns its number if the runner has closed its output.
     async fn hear(&mut self, said: Said) -> Result<Option<u64>, VerifyError> {
-        // One whose runner did not go in time is finished with.
+        // It was judged already, because its runner did not end in time.
         let Some(mut run) = self.runs.remove(&said.number) else {
             return Ok(None);
         };
@@ -243,7 +245,7 @@ impl Verifier {
             Ok(fact) => {
                 let may_hold = self.observer.allows_duplicates();
                 let answer = run.look(&fact, self.live.tracer_mut(), may_hold);
-                // What led here is told before where it led to.
+                // The events that led here go to the observer before the fact.
                 self.drain()?;
                 self.observer
                     .on_fact(said.number, &fact, self.live.tracer_mut());
@@ -327,7 +329,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// What has been lost by now, which is noted.
+    /// Reads the counters, and returns the losses so far.
     fn read_losses(&mut self) -> Result<Losses, VerifyError> {
         self.live.read_losses()?;
         Ok(self.live.losses().clone())

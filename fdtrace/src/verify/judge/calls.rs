@@ -225,7 +225,7 @@ pub(super) fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Pl
         && sent_hops.all(|seen| within(seen.t_ns))
 }
 
-/// Whether the transfer arrived in this receive, likewise.
+/// Whether the transfer arrived as file `index` in this receive: by number, process and time.
 pub(super) fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>) -> bool {
     let within = |seen: &HopSeen| (receive.span.0..=receive.span.1).contains(&seen.t_ns);
     let mut installs = transfer.hops.iter().filter(|seen| seen.hop == Hop::Install);
@@ -236,7 +236,7 @@ pub(super) fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>)
 }
 
 /// Whether the file was found in the receiver's table, where its number could be another thread's
-/// duplicate: no control message told it.
+/// duplicate: no control message named it.
 pub(super) fn is_numberless(transfer: &Transfer) -> bool {
     let receiver = transfer.receiver.as_ref();
     receiver.is_some_and(|receiver| receiver.fd.is_none() && receiver.fd_inferred)

@@ -167,11 +167,11 @@ impl Pairing<'_> {
         let mut missing = Vec::new();
         for open in &message.open {
             // Of two that a gap left without their numbers, either may be the one.
-            let torso = self.unclaimed(&message.sent, open.index).find(|place| {
+            let half = self.unclaimed(&message.sent, open.index).find(|place| {
                 let judged = &self.transfers[*place];
                 judged.verdict == Some(Verdict::Lost) && open.expected.is_of(&judged.transfer)
             });
-            if let Some(place) = torso {
+            if let Some(place) = half {
                 self.claimed[place] = true;
                 missing.push(open);
                 continue;
@@ -204,10 +204,10 @@ impl Pairing<'_> {
             sent.fds[open.index],
             open.expected.text()
         );
-        // Not a word about the end, or about its cause: perhaps it could not be seen.
+        // The trace says nothing of the end, or of its cause: perhaps it could not be seen.
         let is_silent = matches!(found.fate, Fate::Unknown | Fate::Queued)
             || found.fate == open.expected.fate && found.cause_missing.is_some();
-        // Not installed, and which of the two it was is not seen either.
+        // It was not installed; whether for want of room or by refusal was not seen.
         let is_either = |fate| matches!(fate, Fate::Truncated | Fate::Refused);
         if is_either(found.fate) && found.cause.is_none() && is_either(open.expected.fate) {
             self.findings.missing(text, sight::refusal(self.plan));
@@ -238,10 +238,10 @@ impl Pairing<'_> {
     fn report_rest(&mut self) {
         for (judged, claimed) in self.transfers.iter().zip(&self.claimed) {
             let transfer = &judged.transfer;
-            // One with a gap is the torso of a missing one, which has been said.
-            let torso = matches!(judged.verdict, Some(Verdict::Lost | Verdict::Unverified))
+            // One with a gap is half of a missing one, which was reported.
+            let half = matches!(judged.verdict, Some(Verdict::Lost | Verdict::Unverified))
                 || transfer.sender.is_none() && sight::sender(self.plan).is_some();
-            if *claimed || torso {
+            if *claimed || half {
                 continue;
             }
             let text = format!(
@@ -253,7 +253,7 @@ impl Pairing<'_> {
             let number = transfer.sender.as_ref().and_then(|sender| sender.fd);
             match number {
                 Some(_) => self.findings.wrong(text),
-                // Half of one: it may be an actor's, and what would tell whose is lost.
+                // Half of one: it may be an actor's, and what would show whose is lost.
                 None => self.findings.missing(text, None),
             }
         }

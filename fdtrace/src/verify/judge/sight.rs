@@ -1,4 +1,4 @@
-//! Sight: what a plan must watch for the trace to tell a fate, so that what it cannot tell is an
+//! Sight: what a plan must watch for the trace to show a fate, so that one it cannot show is an
 //! open question and not a wrong answer.
 
 use crate::{

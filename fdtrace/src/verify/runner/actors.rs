@@ -16,8 +16,9 @@ use nix::{
 use super::{Fact, Runner, say, whoami};
 use crate::kernel::inherited;
 
-/// What stopped an actor. `limit` is how many descriptors it might have at first: one that allows
-/// itself fewer does so to see what happens then.
+/// The fact that an actor could not go on. `limit` is its limit of descriptors as it began: where it is
+/// out of descriptors under that limit, and not under one that it set itself, this is a shortage and
+/// no failure.
 pub(in crate::verify) fn failure(
     name: Option<&str>,
     error: &anyhow::Error,
@@ -40,10 +41,11 @@ pub(in crate::verify) fn failure(
     }
 }
 
-/// Actors must not outlive the verifier, whatever ends it.
+/// Has this process die with its parent (`PR_SET_PDEATHSIG`): no actor outlives the verifier.
 ///
-/// `parent` may have died before the request was made; in a pid namespace of one's own it shows
-/// as 0.
+/// # Errors
+/// If `parent` died before the request was made, and what `prctl` says. In a pid namespace of the
+/// actor's own the parent shows as 0.
 pub(in crate::verify) fn die_with_parent(parent: Option<Pid>) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the parent")?;
     let now = getppid();
@@ -54,8 +56,8 @@ pub(in crate::verify) fn die_with_parent(parent: Option<Pid>) -> Result<()> {
     Ok(())
 }
 
-/// For an actor that has changed its user: with that the kernel forgets what must not happen
-/// without a parent.
+/// Has this process die with its parent after it has changed its user, at which the kernel forgets the
+/// earlier request.
 ///
 /// # Errors
 /// What `prctl` says.
@@ -68,7 +70,7 @@ pub(in crate::verify) fn call_oneself(name: &str) -> Result<()> {
     Ok(prctl::set_name(&CString::new(name)?)?)
 }
 
-/// A forked actor. Dropping it without [`ForkedActor::done`] leaves it to the runner's end.
+/// A forked actor. If it is dropped without [`ForkedActor::done`], it dies with the runner.
 pub struct ForkedActor {
     pid: Pid,
     name: &'static str,

@@ -75,7 +75,7 @@ fn queue_watched(
     Ok(vec![watch])
 }
 
-/// Makes sure that this data came, with so many descriptors of files that hold [`CONTENT`].
+/// Makes sure that this data came, with `fds` descriptors of files that hold [`CONTENT`].
 fn expect(received: &Received, data: &[u8], fds: usize) -> Result<()> {
     ensure!(
         received.data == data,
