@@ -178,7 +178,7 @@ fn story(
     let explainer = Explainer { plan, path };
     let story = Story {
         result: Some(judgement.result),
-        reason: judgement.reason.clone(),
+        reason: judgement.reason(),
         ..explainer.explain(scenario, recording, &transfers, pointers)
     };
     (story, transfers)

@@ -296,7 +296,7 @@ fn scenario(run: &ScenarioRun) -> schema::Scenario {
         group: judgement.group,
         round: run.round,
         result: judgement.result,
-        reason: judgement.reason.clone(),
+        reason: judgement.reason(),
         retried: run.retried.clone(),
         transfers: judgement
             .transfers

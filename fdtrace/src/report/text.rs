@@ -122,7 +122,7 @@ impl<W: io::Write> Report for Text<W> {
                 "      {DIM}run again, as records were lost: {reason}{DIM:#}"
             )?;
         }
-        if let Some(reason) = &judgement.reason {
+        if let Some(reason) = &judgement.reason() {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
         }
         if self.hops {

@@ -5,7 +5,10 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use super::fact::{Actor, Fact, MessageName};
+use super::{
+    Finding,
+    fact::{Actor, Fact, MessageName},
+};
 use crate::{kernel::inherited, model::Transfer, watch::with_causes, witness::Testimony};
 
 /// What was gathered while a scenario ran.
@@ -23,7 +26,7 @@ pub(super) struct Record {
     /// What it could not do because it would have had more descriptors than it may.
     pub(super) short: Vec<String>,
     /// References that were left when the actors were gone.
-    pub(super) leaks: Vec<String>,
+    pub(super) leaks: Vec<Finding>,
     /// Another scenario was under way meanwhile. A witness's look at all descriptors, for that one,
     /// holds each of this one's files for a moment.
     pub(super) accompanied: bool,

@@ -1,6 +1,7 @@
 //! Calls: what the system calls did with each file of a message, going by the actors, and whether a
 //! transfer is the same.
 
+use super::{Ended, Finding};
 use crate::{
     model::{Cause, Fate, Hop, HopSeen, Transfer},
     plan::Plan,
@@ -30,13 +31,6 @@ pub(super) struct Received<'a> {
     pub(super) truncated: Option<bool>,
     pub(super) truncates: bool,
     pub(super) peek: bool,
-}
-
-/// A fate that a file must have.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Expected {
-    pub(super) fate: Fate,
-    pub(super) cause: Option<Cause>,
 }
 
 impl<'a> Sent<'a> {
@@ -98,9 +92,17 @@ impl<'a> Received<'a> {
     }
 }
 
-impl Expected {
+impl Ended {
+    /// How a transfer ended.
+    pub(super) fn of(transfer: &Transfer) -> Self {
+        Self {
+            fate: transfer.fate,
+            cause: transfer.cause,
+        }
+    }
+
     /// What must become of file `index`.
-    pub(super) fn of(record: &Record, sent: &Sent<'_>, index: usize) -> Vec<Self> {
+    pub(super) fn all_of(record: &Record, sent: &Sent<'_>, index: usize) -> Vec<Self> {
         let stated: Vec<Self> = record
             .facts
             .iter()
@@ -133,24 +135,13 @@ impl Expected {
     }
 
     pub(super) fn is_of(self, transfer: &Transfer) -> bool {
-        (self.fate, self.cause) == (transfer.fate, transfer.cause)
-    }
-
-    pub(super) fn text(self) -> String {
-        text(self.fate, self.cause)
-    }
-}
-
-pub(super) fn text(fate: Fate, cause: Option<Cause>) -> String {
-    match cause {
-        Some(cause) => format!("{fate} ({cause})"),
-        None => fate.to_string(),
+        self == Self::of(transfer)
     }
 }
 
 /// Whether the file's fate sets MSG_CTRUNC: it got lost on arrival, and no errno is in its place.
 pub(super) fn truncates_message(
-    expected: &[Expected],
+    expected: &[Ended],
     receives: &[Received<'_>],
     index: usize,
 ) -> bool {
@@ -172,7 +163,7 @@ pub(super) struct Came<'a> {
 }
 
 impl<'a> Came<'a> {
-    pub(super) fn of(expected: &[Expected], receives: &'a [Received<'a>], index: usize) -> Self {
+    pub(super) fn of(expected: &[Ended], receives: &'a [Received<'a>], index: usize) -> Self {
         let mut brought: Vec<&Received<'_>> = receives
             .iter()
             .filter(|receive| receive.number(index).is_some())
@@ -197,12 +188,13 @@ impl<'a> Came<'a> {
         }
     }
 
-    pub(super) fn contradiction(&self, sent: &Sent<'_>, index: usize) -> Option<String> {
-        let (message, fd) = (sent.message, sent.fds[index]);
-        if self.unexpected > 0 {
-            return Some(format!("{message}'s {fd} came where it must not"));
+    pub(super) fn contradiction(&self, sent: &Sent<'_>, index: usize) -> Option<Finding> {
+        let (message, fd) = (sent.message.clone(), sent.fds[index]);
+        match (self.unexpected, self.unreceived) {
+            (0, 0) => None,
+            (0, _) => Some(Finding::NotReceived { message, fd }),
+            _ => Some(Finding::Unexpected { message, fd }),
         }
-        (self.unreceived > 0).then(|| format!("{message}'s {fd} was sent and not received"))
     }
 }
 

@@ -7,10 +7,8 @@
 use fdtrace_common::records::LIST_MAX;
 
 use super::{
-    Findings, Matched, Record,
-    calls::{
-        Came, Expected, Received, Sent, arrived, is_numberless, left, text, truncates_message,
-    },
+    Ended, Finding, Findings, Matched, Record,
+    calls::{Came, Received, Sent, arrived, is_numberless, left, truncates_message},
     sight,
 };
 use crate::{
@@ -68,7 +66,7 @@ struct Message<'a> {
 /// A fate that no transfer has.
 struct Open {
     index: usize,
-    expected: Expected,
+    expected: Ended,
     /// The number it came with.
     number: Option<i32>,
 }
@@ -90,7 +88,7 @@ impl Pairing<'_> {
         // No list holds more; the kernel refuses the message.
         let mut places = vec![None; sent.fds.len().min(LIST_MAX)];
         for (index, place) in places.iter_mut().enumerate() {
-            let expected = Expected::of(self.record, &sent, index);
+            let expected = Ended::all_of(self.record, &sent, index);
             truncates |= truncates_message(&expected, receives, index);
             let came = Came::of(&expected, receives, index);
             if let Some(contradiction) = came.contradiction(&sent, index) {
@@ -116,9 +114,10 @@ impl Pairing<'_> {
             if let Some(found) = receive.truncated
                 && found != must
             {
-                let with = if found { "with" } else { "without" };
-                self.findings
-                    .wrong(format!("{} came {with} MSG_CTRUNC", sent.message));
+                self.findings.wrong(Finding::Ctrunc {
+                    message: sent.message.clone(),
+                    set: found,
+                });
             }
         }
         Message { sent, places, open }
@@ -126,7 +125,7 @@ impl Pairing<'_> {
 
     fn claim(
         &mut self,
-        expected: Expected,
+        expected: Ended,
         sent: &Sent<'_>,
         index: usize,
         receive: Option<&Received<'_>>,
@@ -141,13 +140,16 @@ impl Pairing<'_> {
         self.findings.check(sent.message, judged);
         let sender = judged.transfer.sender.as_ref();
         if sent.fds[index] >= 0 && sender.is_some_and(|sender| sender.fd.is_none()) {
-            let text = format!("the number of {} is not in the trace", sent.message);
-            self.findings.missing(text, Some(sight::number()));
+            let message = sent.message.clone();
+            self.findings
+                .missing(Finding::SenderNumber { message }, Some(sight::number()));
         }
         if let Some(receive) = receive {
             if is_numberless(&judged.transfer) {
-                let text = format!("the new number of {} is not in the trace", sent.message);
-                self.findings.missing(text, Some(sight::new_number()));
+                let finding = Finding::ReceiverNumber {
+                    message: sent.message.clone(),
+                };
+                self.findings.missing(finding, Some(sight::new_number()));
             } else {
                 check_cloexec(sent.message, judged, receive, self.findings);
             }
@@ -197,41 +199,38 @@ impl Pairing<'_> {
 
     fn contradict(&mut self, sent: &Sent<'_>, open: &Open, place: usize) {
         let found = &self.transfers[place].transfer;
-        let text = format!(
-            "the trace says {} of {}'s {} where {} is true",
-            text(found.fate, found.cause),
-            sent.message,
-            sent.fds[open.index],
-            open.expected.text()
-        );
+        let finding = Finding::Ended {
+            message: sent.message.clone(),
+            fd: sent.fds[open.index],
+            found: Ended::of(found),
+            truth: open.expected,
+        };
         // The trace says nothing of the end, or of its cause: perhaps it could not be seen.
         let is_silent = matches!(found.fate, Fate::Unknown | Fate::Queued)
             || found.fate == open.expected.fate && found.cause_missing.is_some();
         // It was not installed; whether for want of room or by refusal was not seen.
         let is_either = |fate| matches!(fate, Fate::Truncated | Fate::Refused);
         if is_either(found.fate) && found.cause.is_none() && is_either(open.expected.fate) {
-            self.findings.missing(text, sight::refusal(self.plan));
+            self.findings.missing(finding, sight::refusal(self.plan));
         } else if is_silent {
             let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
-            self.findings.missing(text, blind);
+            self.findings.missing(finding, blind);
         } else {
-            self.findings.wrong(text);
+            self.findings.wrong(finding);
         }
     }
 
     fn report_missing(&mut self, sent: &Sent<'_>, first: &Open, more: usize) {
-        let more = match more {
-            0 => String::new(),
-            more => format!(" and {more} more of its descriptors"),
+        let Ended { fate, cause } = first.expected;
+        let finding = Finding::Missing {
+            message: sent.message.clone(),
+            fd: sent.fds[first.index],
+            number: first.number,
+            more,
+            expected: first.expected,
         };
-        let fd = sent.fds[first.index];
-        let way = match first.number {
-            Some(number) => format!("{fd} → {number}{more} not in the trace from end to end"),
-            None => format!("{fd}{more} not in the trace as {}", first.expected.text()),
-        };
-        let blind = sight::lacking(self.plan, first.expected.fate, first.expected.cause);
         self.findings
-            .missing(format!("{}'s {way}", sent.message), blind);
+            .missing(finding, sight::lacking(self.plan, fate, cause));
     }
 
     /// Reports what no message has claimed.
@@ -244,17 +243,16 @@ impl Pairing<'_> {
             if *claimed || half {
                 continue;
             }
-            let text = format!(
-                "the trace has a transfer that no actor made ({} of {}, {})",
-                transfer.index + 1,
-                transfer.count,
-                text(transfer.fate, transfer.cause)
-            );
+            let finding = Finding::Unmade {
+                index: transfer.index,
+                count: transfer.count,
+                ended: Ended::of(transfer),
+            };
             let number = transfer.sender.as_ref().and_then(|sender| sender.fd);
             match number {
-                Some(_) => self.findings.wrong(text),
+                Some(_) => self.findings.wrong(finding),
                 // Half of one: it may be an actor's, and what would show whose is lost.
-                None => self.findings.missing(text, None),
+                None => self.findings.missing(finding, None),
             }
         }
     }
@@ -270,8 +268,8 @@ fn check_cloexec(
     let cloexec = receiver.and_then(|receiver| receiver.cloexec);
     let index = usize::from(judged.transfer.index);
     if cloexec != receive.cloexec.get(index).copied() {
-        findings.wrong(format!(
-            "the trace is wrong about close-on-exec of {message}"
-        ));
+        findings.wrong(Finding::Cloexec {
+            message: message.clone(),
+        });
     }
 }

@@ -173,7 +173,7 @@ fn spoiled(spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (ScenarioResu
     let (mut record, mut transfers) = (record(), vec![transfer()]);
     spoil(&mut record, &mut transfers);
     let outcome = judged(&record, transfers, true);
-    (outcome.result, outcome.reason.unwrap_or_default())
+    (outcome.result, outcome.reason().unwrap_or_default())
 }
 
 fn judged_by(
@@ -192,7 +192,7 @@ fn judged_by(
         true,
         Duration::ZERO,
     );
-    (outcome.result, outcome.reason.unwrap_or_default())
+    (outcome.result, outcome.reason().unwrap_or_default())
 }
 
 fn assert_fails(reason: &str, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) {
@@ -205,7 +205,7 @@ fn assert_fails(reason: &str, spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>
 fn what_agrees_passes() {
     let outcome = judged(&record(), vec![transfer()], true);
     assert_eq!(
-        (outcome.result, outcome.reason),
+        (outcome.result, outcome.reason()),
         (ScenarioResult::Pass, None)
     );
     assert_eq!(outcome.transfers[0].verdict, Some(Verdict::Same));
@@ -236,7 +236,9 @@ fn another_play_may_answer_what_losses_alone_left_open() {
     // Neither a pass, nor a failure, nor what was not lost.
     assert!(!judged(&record(), vec![transfer()], false).lossy);
     let (mut leak, mut blind) = (record(), transfer());
-    leak.leaks.push("one is left".into());
+    leak.leaks.push(Finding::Uncounted {
+        message: "m".into(),
+    });
     let failed = judged(&leak, Vec::new(), false);
     assert_eq!((failed.result, failed.lossy), (ScenarioResult::Fail, false));
     blind.chain = Chain::SenderUnknown;
@@ -245,7 +247,7 @@ fn another_play_may_answer_what_losses_alone_left_open() {
     blind.sender.as_mut().unwrap().fd = None;
     let unwatched = judged(&record(), vec![blind], false);
     assert_eq!(unwatched.result, ScenarioResult::Inconclusive);
-    assert!(!unwatched.lossy, "{:?}", unwatched.reason);
+    assert!(!unwatched.lossy, "{:?}", unwatched.reason());
 }
 
 #[test]
@@ -352,4 +354,24 @@ fn a_number_that_was_not_seen_is_inconclusive_only_where_nothing_shows_it() {
     let plan = plan(&KernelView::fixture(&dir).unwrap(), Attach::Auto).unwrap();
     let (result, reason) = judged_by(&plan, unseen);
     assert_eq!(result, ScenarioResult::Fail, "{reason}");
+}
+
+#[test]
+fn what_was_found_is_more_than_its_text() {
+    let missing = Finding::Missing {
+        message: "m".into(),
+        fd: 4,
+        number: Some(9),
+        more: 0,
+        expected: Ended {
+            fate: Fate::Delivered,
+            cause: None,
+        },
+    };
+    let found = judged(&record(), Vec::new(), true);
+    assert_eq!(found.findings, [missing]);
+    assert_eq!(
+        found.reason().as_deref(),
+        Some("m's 4 → 9 not in the trace from end to end")
+    );
 }

@@ -114,9 +114,11 @@ fn what_came_of_too_few_descriptors_is_skipped_and_a_contradiction_is_not() {
 #[test]
 fn references_that_are_left_fail() {
     assert_fails("still has 1 references", |record, _| {
-        record
-            .leaks
-            .push("file 1 of m still has 1 references when all are gone".into());
+        record.leaks.push(Finding::Left {
+            message: "m".into(),
+            index: 0,
+            refs: 1,
+        });
     });
 }
 
