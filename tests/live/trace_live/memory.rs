@@ -195,7 +195,7 @@ fn a_header_that_cannot_be_written_does_not_hide_what_was_installed() {
         read_only(pages);
         let numbers = pages.wrapping_add(PAGE);
         let (sent, _) = pass_to(numbers.wrapping_sub(HEADER), passing::space(4), 1);
-        // SAFETY: as above.
+        // SAFETY: the kernel has written the number there.
         let received = unsafe { numbers.cast::<RawFd>().read() };
         vec![(sent[0], Some(received))]
     });
