@@ -13,7 +13,7 @@ use std::{
     process::{self, Command},
 };
 
-use fdtrace::{Fate, Watch};
+use fdtrace::{Expected, Fate, Watch};
 use nix::{
     cmsg_space,
     sys::socket::{ControlMessage, MsgFlags, recvmsg, sendmsg},
@@ -34,10 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     hand_over(&listener)?;
     let seen = watch.finish()?;
 
-    let handover = seen
-        .one(|t| t.is_listening_on(address) && t.fate == Fate::Delivered)?
-        .same_object()?
-        .cloexec()?;
+    let expected = Expected::new()
+        .sender(process::id())
+        .listening_on(address)
+        .fate(Fate::Delivered);
+    let handover = seen.one_like(&expected)?.same_object()?.cloexec()?;
     seen.nothing_lost()?;
     println!("the child has it as {:?}", handover.receiver);
     Ok(())

@@ -1,23 +1,23 @@
-//! A daemon that counts what becomes of descriptors on this machine, for ten seconds: a trace in a
+//! A daemon that counts what becomes of descriptors on this machine, until Ctrl-C: a trace in a
 //! task of tokio's. `cargo run --example daemon`, as root.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, error::Error, time::Duration};
 
-use fdtrace::{Error, Item, Trace};
+use fdtrace::{Item, Trace};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
     let mut trace = Trace::builder()
         .still_queued_after(Duration::from_secs(5))
         .start()?;
     println!("watching {:?}", trace.coverage().hops);
 
     let mut fates: BTreeMap<&str, u64> = BTreeMap::new();
-    let deadline = tokio::time::sleep(Duration::from_secs(10));
-    tokio::pin!(deadline);
     loop {
         let item = tokio::select! {
-            () = &mut deadline => break,
+            _ = interrupts.recv() => break,
             item = trace.next() => item?,
         };
         match item {

@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut trace = Trace::builder().start()?;
+    println!("watching");
     let mut left = 10;
     while left > 0 {
         let mut waits = [PollFd::new(trace.as_fd(), PollFlags::POLLIN)];

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("of Linux {}", recording.kernel());
     for transfer in recording.transfers() {
         let transfer = transfer?;
-        if transfer.receiver.is_none() {
+        if !transfer.fate.installs() {
             let cause = transfer
                 .cause
                 .map_or("for no known cause", |cause| cause.name());

@@ -18,7 +18,7 @@
 //! # In a test
 //!
 //! ```no_run
-//! use fdtrace::{Fate, Watch};
+//! use fdtrace::{Expected, Fate, Watch};
 //!
 //! # struct Proxy; impl Proxy { fn id(&self) -> u32 { 1 } fn reload(&self) {} }
 //! fn reload_hands_the_listener_over() -> Result<(), fdtrace::Error> {
@@ -27,7 +27,8 @@
 //!     let watch = Watch::descendants_of(proxy.id()).start()?; // returns when all is attached
 //!     proxy.reload();
 //!     let seen = watch.finish()?;
-//!     seen.one(|t| t.is_listening_on(address) && t.fate == Fate::Delivered)?
+//!     let listener = Expected::new().listening_on(address);
+//!     seen.one_like(&listener.fate(Fate::Delivered))?
 //!         .same_object()?
 //!         .cloexec()?;
 //!     seen.nothing_lost()
@@ -35,10 +36,24 @@
 //! # reload_hands_the_listener_over().unwrap();
 //! ```
 //!
+//! Where no transfer is the expected one, the error lists those that come nearest, and what differs:
+//!
+//! ```text
+//! none of 3 transfers is the one expected; the nearest:
+//!                 listening on                    fate
+//!   expected      127.0.0.1:8080                  delivered
+//!   1 of 2 agree  tcp 127.0.0.1:8080 listening    ≠ queued     │ proxy[812] 9 → nobody  …
+//!   1 of 2 agree  ≠ tcp 127.0.0.1:9090 listening  delivered    │ proxy[812] 7 → proxy[815] 4  …
+//! ```
+//!
 //! # Stability
 //!
 //! What is documented here is the interface. The crate's modules are public for the command, the tests
 //! and the benchmarks in its repository, and change as they must.
+//!
+//! Enumerations get new values, and say so (`#[non_exhaustive]`); a [`Verdict`] is one of its four. The
+//! structs that a transfer is made of get new fields: nobody but this crate makes them, and whoever takes
+//! one apart ends the pattern with `..`.
 
 // What needs `unsafe` is in the modules that allow it, and nowhere else.
 #![deny(unsafe_code)]
@@ -48,6 +63,7 @@
 pub mod check;
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "explain")]
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]
@@ -85,14 +101,15 @@ pub mod witness;
 #[doc(hidden)]
 pub use kernel::passing;
 pub use library::{
-    AssertionError, Error, Handover, Item, Recording, Seen, Skipped, Trace, TraceBuilder,
+    AssertionError, Error, Expected, Handover, Item, Recording, Seen, Skipped, Trace, TraceBuilder,
     Transfers, Watch, Watching, check_privileges, note_skipped,
 };
 #[doc(inline)]
 pub use model::{
     Cause, CauseMissing, Chain, Context, Coverage, DescriptionMissing, Doubt, Fate,
-    FileDescription, FileIdentity, FilePath, Hop, HopSeen, Judged, Losses, Receiver, Sender,
-    Socket, SocketDescription, SocketType, Task, Transfer, UnreadQueues, Verdict, VsockAddr,
+    FileDescription, FileIdentity, FileKind, FilePath, Hop, HopSeen, Judged, Losses, Receiver,
+    Sender, Socket, SocketDescription, SocketType, Task, Transfer, UnreadQueues, Verdict,
+    VsockAddr,
 };
 #[doc(inline)]
 pub use plan::{Attach, UnknownAttach};

@@ -7,7 +7,7 @@ use fdtrace::{
     model::{Losses, Machine, PointerStyle, Pointers},
     plan::Attach,
     report::{Junit, Report, ScenarioRun, Several, Start, Summary, Tap, Text},
-    verify::{Judgement, ScenarioResult},
+    verify::{Finding, Judgement, ScenarioResult},
 };
 use fdtrace_testkit::{
     kernels::plan_of,
@@ -112,7 +112,9 @@ fn breaking_out(result: ScenarioResult) -> ScenarioRun {
     ScenarioRun {
         retried: vec![format!("it had said {BREAKOUT} {HOSTILE}")],
         ..Judgement {
-            reason: Some(format!("an actor said {BREAKOUT} {HOSTILE}")),
+            findings: vec![Finding::Trouble(format!(
+                "an actor said {BREAKOUT} {HOSTILE}"
+            ))],
             ..judgement("stream-one-fd", result)
         }
         .into()

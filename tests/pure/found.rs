@@ -7,7 +7,7 @@ use fdtrace::{
         Chain, Fate, FileDescription, FileIdentity, FilePath, FoundFile, Hop, Mark, Occasion, Pass,
         Queue, QueueFact, QueuedFile, QueuedPart, SocketType, Transfer, UnixSocket, Verdict,
     },
-    watch::found::{Found, Told},
+    watch::found::{Finding, Found},
     wire,
 };
 use fdtrace_common::{descriptions::SocketAddresses, records::FLAG_WANTED};
@@ -262,13 +262,13 @@ fn a_look_at_the_queues_becomes_records() {
         .to_le_bytes();
     let late = 1000_u64.to_le_bytes();
     assert!(found.take_before(&early).is_empty());
-    let told = found.take_before(&late);
+    let findings = found.take_before(&late);
     assert!(found.take().is_empty());
 
     let mut tracker = tracker();
-    for told in told {
-        let Told::Fact(fact) = told else {
-            panic!("nothing was held: {told:?}");
+    for finding in findings {
+        let Finding::Fact(fact) = &finding else {
+            panic!("nothing was held: {finding:?}");
         };
         // It survives the way through a recording.
         let json = serde_json::to_vec(&fact).unwrap();

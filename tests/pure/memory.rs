@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         count(-layout.size().cast_signed());
-        // SAFETY: likewise.
+        // SAFETY: as asked of this.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -107,11 +107,11 @@ fn unfinished(number: u64) -> Vec<Event> {
 
 #[test]
 fn what_never_ends_takes_no_more_memory_however_long_it_goes_on() {
-    const ROOM: usize = 3000;
+    const ROOM: usize = 1500;
     let mut tracker = tracker_with_room(ROOM);
     let mut ended = 0;
     let mut at_most = [0, 0];
-    let number = 60_000;
+    let number = 30_000;
     for (half, most) in at_most.iter_mut().enumerate() {
         for number in half as u64 * number..(half as u64 + 1) * number {
             for event in unfinished(number) {
@@ -127,9 +127,9 @@ fn what_never_ends_takes_no_more_memory_however_long_it_goes_on() {
         second < first + first / 10,
         "{first} bytes at most, and then {second}"
     );
-    assert!(second < 40 << 20, "{second} bytes");
-    assert!(tracker.forgotten() > 100_000, "{}", tracker.forgotten());
-    assert!(ended > 100_000, "{ended}");
+    assert!(second < 20 << 20, "{second} bytes");
+    assert!(tracker.forgotten() > 50_000, "{}", tracker.forgotten());
+    assert!(ended > 50_000, "{ended}");
 }
 
 #[test]

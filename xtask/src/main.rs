@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod ebpf;
 mod elf;
+mod features;
 mod fingerprint;
 mod fixture;
 mod process;

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    ebpf, process,
+    ebpf, features, process,
     summary::{self, Totals},
     toolchain::{self, Toolchain},
     vm,
@@ -99,6 +99,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             process::cargo().args(lints),
         )
     });
+    checks.run("features", || match has("clippy") {
+        true => features::check().map(Passed),
+        false => Ok(Skipped("no clippy".to_owned())),
+    });
     checks.run("licences, bans and sources of dependencies", dependencies);
     checks.run("security advisories of dependencies", advisories);
     checks.run("fresh eBPF build", || fresh_build(args.no_install));
@@ -171,7 +175,7 @@ fn component(
     no_install: bool,
     command: &mut Command,
 ) -> Result<Outcome> {
-    let present = || process::succeeds(process::cargo().args([subcommand, "--version"]));
+    let present = || has(subcommand);
     if !present() && !no_install && process::find("rustup").is_some() {
         // Its failure shows in what follows.
         process::status(Command::new("rustup").args(["component", "add", component]))?;
@@ -185,8 +189,9 @@ fn component(
     Ok(Passed(process::shown(command)))
 }
 
-fn has_cargo_deny() -> bool {
-    process::succeeds(process::cargo().args(["deny", "--version"]))
+/// Whether there is such a Cargo subcommand.
+fn has(subcommand: &str) -> bool {
+    process::succeeds(process::cargo().args([subcommand, "--version"]))
 }
 
 fn no_cargo_deny() -> Outcome {
@@ -195,7 +200,7 @@ fn no_cargo_deny() -> Outcome {
 }
 
 fn dependencies() -> Result<Outcome> {
-    if !has_cargo_deny() {
+    if !has("deny") {
         return Ok(no_cargo_deny());
     }
     let mut deny = process::cargo();
@@ -204,7 +209,7 @@ fn dependencies() -> Result<Outcome> {
 }
 
 fn advisories() -> Result<Outcome> {
-    if !has_cargo_deny() {
+    if !has("deny") {
         return Ok(no_cargo_deny());
     }
     // Apart from the check, so that no network is not taken for a finding.
@@ -257,7 +262,7 @@ fn tests(args: &[OsString], checks: &mut Checks) -> Result<Totals> {
     // It must exist already, for tests under sudo would create it as root's.
     fs::write(&log, "").context("cannot empty the log of skipped tests")?;
 
-    let mut runs = if args.is_empty() && has_nextest() {
+    let mut runs = if args.is_empty() && has("nextest") {
         vec![
             (Runner::Nextest, nextest()),
             (Runner::Cargo, machines_tests()),
@@ -332,10 +337,6 @@ fn read(run_by: Runner, run: &mut Command, totals: &mut Totals) -> Result<()> {
         bail!("`{}` ended with {status}", process::shown(run));
     }
     Ok(())
-}
-
-fn has_nextest() -> bool {
-    process::succeeds(process::cargo().args(["nextest", "--version"]))
 }
 
 /// Test programs whose tests wait for each other, and ask the machine once what it can do: nextest,

@@ -43,8 +43,10 @@ pub(super) enum Command {
     /// Show a recorded trace; needs no privileges.
     Replay(Replay),
     /// Make one page for a browser of a recorded trace; needs no privileges.
+    #[cfg(feature = "html")]
     Report(Page),
     /// Tell what the kernel does when a descriptor is passed, as it did it here.
+    #[cfg(feature = "explain")]
     Explain(Explain),
     /// Show how each hop is watched on this kernel, or why it cannot be.
     Doctor(Doctor),
@@ -123,6 +125,7 @@ pub(super) enum ReportFormat {
     /// JSON Lines; `fdtrace schema` describes them.
     Json,
     /// JUnit XML, for CI.
+    #[cfg(feature = "junit")]
     Junit,
     /// TAP 14, for CI.
     Tap,
@@ -182,6 +185,7 @@ pub(super) struct Verify {
     #[arg(long)]
     pub(super) hops: bool,
     /// Tell the story of each scenario that fails, up to where it went wrong.
+    #[cfg(feature = "explain")]
     #[arg(long)]
     pub(super) explain_failure: bool,
     /// Time that a scenario may take.
@@ -252,6 +256,7 @@ pub(super) enum ReplayFormat {
     Mermaid,
 }
 
+#[cfg(feature = "html")]
 #[derive(Debug, ClapArgs)]
 pub(super) struct Page {
     /// What `fdtrace record` wrote; `-` is stdin.
@@ -353,6 +358,7 @@ impl Show {
     }
 }
 
+#[cfg(feature = "explain")]
 #[derive(Debug, ClapArgs)]
 pub(super) struct Explain {
     /// The scenario to run; `fdtrace verify --list` shows them all.

@@ -15,9 +15,9 @@ use crate::{
     kernel::KernelView,
     model::{Pointers, Transfer},
     plan::{Plan, Price},
-    report::{self, schema, write_json},
+    report::{self, ScenarioRun, schema, write_json},
     tracer::Tracer,
-    verify::{self, Judgement, Observer, Scenario, Verifier, fact::Fact},
+    verify::{self, Judgement, Observer, Scenario, ScenarioResult, Verifier, fact::Fact},
     watch::Options,
 };
 
@@ -178,38 +178,56 @@ fn story(
     let explainer = Explainer { plan, path };
     let story = Story {
         result: Some(judgement.result),
-        reason: judgement.reason.clone(),
+        reason: judgement.reason(),
         ..explainer.explain(scenario, recording, &transfers, pointers)
     };
     (story, transfers)
 }
 
-/// Records every scenario that `verify` runs, so that it can tell of those that fail.
-#[derive(Clone, Default)]
-pub(super) struct Recorders(Rc<RefCell<HashMap<u64, Recorder>>>);
+/// What `verify` tells of the scenarios that fail: it records every one.
+pub(super) struct Stories {
+    path: KernelPath,
+    recorders: Recorders,
+    pointers: Pointers,
+}
 
-impl Recorders {
-    /// The story of the run of this number, which is over. One that ended before anybody reported
-    /// is short.
-    pub(super) fn story(
-        &self,
-        run: u64,
-        judgement: &Judgement,
-        plan: &Plan,
-        path: &KernelPath,
-        pointers: &mut Pointers,
-    ) -> Option<Story> {
-        let mut recorder = self.0.borrow_mut().remove(&run).unwrap_or_default();
-        let scenario = verify::find(judgement.name)?;
-        let (recording, _) = recorder.take();
-        Some(story(scenario, judgement, &recording, plan, path, pointers).0)
+impl Stories {
+    /// Records what this verifier runs from now on.
+    ///
+    /// # Errors
+    /// If this kernel's types or symbols cannot be read.
+    pub(super) fn begin(verifier: &mut Verifier, pointers: Pointers) -> Result<Self> {
+        let stories = Self {
+            path: KernelPath::of(&KernelView::live()?)?,
+            recorders: Recorders::default(),
+            pointers,
+        };
+        verifier.set_observer(Box::new(stories.recorders.clone()));
+        Ok(stories)
     }
 
-    /// Forgets a run that there is nothing to tell of.
-    pub(super) fn forget(&self, run: u64) {
-        self.0.borrow_mut().remove(&run);
+    /// Adds its story to a run that is over, if it failed. One that ended before anybody reported is
+    /// short.
+    pub(super) fn explain(&mut self, number: u64, run: ScenarioRun, plan: &Plan) -> ScenarioRun {
+        let recorder = self.recorders.0.borrow_mut().remove(&number);
+        let failed = run.judgement.result == ScenarioResult::Fail;
+        let Some(scenario) = verify::find(run.judgement.name).filter(|_| failed) else {
+            return run;
+        };
+        let (recording, _) = recorder.unwrap_or_default().take();
+        let judgement = &run.judgement;
+        let pointers = &mut self.pointers;
+        let (story, _) = story(scenario, judgement, &recording, plan, &self.path, pointers);
+        ScenarioRun {
+            story: Some(Box::new(story)),
+            ..run
+        }
     }
 }
+
+/// A recorder for each run that is under way.
+#[derive(Clone, Default)]
+struct Recorders(Rc<RefCell<HashMap<u64, Recorder>>>);
 
 impl Observer for Recorders {
     fn on_fact(&mut self, run: u64, fact: &Fact, tracer: &mut Tracer) {

@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod doctor;
+#[cfg(feature = "explain")]
 mod explain;
 mod inflight;
 mod output;
@@ -14,6 +15,7 @@ mod replay;
 mod reports;
 mod schedule;
 mod startup;
+#[cfg(feature = "explain")]
 mod step;
 mod trace;
 mod verify;
@@ -59,7 +61,9 @@ pub fn main() -> ExitCode {
         Command::Record(record_args) => trace::record(&record_args, &args.common),
         Command::Check(check_args) => check::run(&check_args, &args.common),
         Command::Replay(replay_args) => replay::run(&replay_args, &args.common),
+        #[cfg(feature = "html")]
         Command::Report(page_args) => replay::page(&page_args, &args.common),
+        #[cfg(feature = "explain")]
         Command::Explain(explain_args) => explain::run(&explain_args, &args.common),
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),

@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Output,
-    args::{Common, Page, Replay as ReplayArgs, ReplayFormat},
+    args::{Common, Replay as ReplayArgs, ReplayFormat},
     place::{DASH, open_for_reading},
     trace::{block, exit_code},
 };
 use crate::{
     model::Pointers,
-    report::{Dot, Html, Json, Lines, Mermaid, Perfetto, sanitize},
+    report::{Dot, Json, Lines, Mermaid, Perfetto, sanitize},
     watch::{Limits, Replay, Selection, Session, TraceReport},
 };
 
@@ -43,13 +43,14 @@ pub(super) fn run(args: &ReplayArgs, common: &Common) -> Result<u8> {
 }
 
 /// Makes a page of a recording.
-pub(super) fn page(args: &Page, common: &Common) -> Result<u8> {
+#[cfg(feature = "html")]
+pub(super) fn page(args: &super::args::Page, common: &Common) -> Result<u8> {
     play(
         &args.recording,
         Selection::default(),
         Limits::NONE,
         common,
-        |out, pointers| Box::new(Html::new(block(out), pointers)),
+        |out, pointers| Box::new(crate::report::Html::new(block(out), pointers)),
     )
 }
 

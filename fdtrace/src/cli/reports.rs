@@ -10,7 +10,7 @@ use super::{
     output,
     place::{Place, write_name},
 };
-use crate::report::{Json, Junit, Report, Several, Tap, Text};
+use crate::report::{Json, Report, Several, Tap, Text};
 
 /// Open outputs, the main one first.
 pub(super) struct Outputs(Vec<(ReportFormat, Output)>);
@@ -60,7 +60,8 @@ impl Outputs {
             reports.push(match format {
                 ReportFormat::Text => Box::new(Text::new(out, pointers, hops)),
                 ReportFormat::Json => Box::new(Json::new(out, pointers, hops)),
-                ReportFormat::Junit => Box::new(Junit::new(out)),
+                #[cfg(feature = "junit")]
+                ReportFormat::Junit => Box::new(crate::report::Junit::new(out)),
                 ReportFormat::Tap => Box::new(Tap::new(out)),
             });
         }

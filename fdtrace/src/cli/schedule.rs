@@ -76,7 +76,7 @@ impl<'a> Schedule<'a> {
         run.round = (place / self.scenarios.len() as u64) as u32 + 1;
         if let Some(before) = self.open.remove(&place) {
             run.retried = before.retried;
-            run.retried.extend(before.judgement.reason);
+            run.retried.extend(before.judgement.reason());
         }
         if run.judgement.lossy && run.retried.len() < self.retries {
             self.again.push_back(place);
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::args::{Args, Command},
-        verify::{Group, Judgement, find},
+        verify::{Finding, Group, Judgement, find},
     };
 
     fn verify(args: &[&str]) -> Verify {
@@ -126,7 +126,10 @@ mod tests {
             name,
             group: Group::Identity,
             result,
-            reason: reason.map(str::to_owned),
+            findings: reason
+                .map(|it| Finding::Failed(it.to_owned()))
+                .into_iter()
+                .collect(),
             lossy: false,
             transfers: Vec::new(),
             witnesses: Vec::new(),

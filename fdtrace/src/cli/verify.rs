@@ -7,17 +7,17 @@ use std::{
 
 use anyhow::{Result, bail};
 
+#[cfg(feature = "explain")]
+use super::explain::Stories;
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
     args::{Common, ReportFormat, Verify},
-    explain::Recorders,
     reports::Outputs,
     schedule::Schedule,
     startup::{self, Interrupt},
 };
 use crate::{
-    explain,
-    kernel::{self, KernelView, inherited},
+    kernel::{self, inherited},
     plan::Price,
     report::{self, Report as _, ScenarioRun, Start, Summary},
     verify::{self, Scenario, ScenarioResult, Verifier},
@@ -36,7 +36,7 @@ pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
 }
 
 fn list(scenarios: &[&Scenario], format: ReportFormat, common: &Common) -> Result<u8> {
-    if matches!(format, ReportFormat::Junit | ReportFormat::Tap) {
+    if !matches!(format, ReportFormat::Text | ReportFormat::Json) {
         return Err(CannotRun {
             what: "a list is no report".to_owned(),
             hint: "`--list` has --format text and json",
@@ -89,13 +89,11 @@ async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common
         .then(|| live.tracer().time_programs())
         .transpose()?;
     let mut verifier = Verifier::new(live, args.time_limit);
-    let mut stories = None;
-    if args.explain_failure {
-        let path = explain::KernelPath::of(&KernelView::live()?)?;
-        let recorders = Recorders::default();
-        verifier.set_observer(Box::new(recorders.clone()));
-        stories = Some((path, recorders, common.pointers(kptr_restrict)));
-    }
+    #[cfg(feature = "explain")]
+    let mut stories = args
+        .explain_failure
+        .then(|| Stories::begin(&mut verifier, common.pointers(kptr_restrict)))
+        .transpose()?;
     let mut report = outputs.reports(common, kptr_restrict, args.hops);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -128,15 +126,12 @@ async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common
         let Some((number, judgement)) = ended else {
             break;
         };
-        let mut run = ScenarioRun::from(judgement);
-        if let Some((path, recorders, pointers)) = &mut stories {
-            if run.judgement.result == ScenarioResult::Fail {
-                let story =
-                    recorders.story(number, &run.judgement, verifier.plan(), path, pointers);
-                run.story = story.map(Box::new);
-            }
-            recorders.forget(number);
-        }
+        let run = ScenarioRun::from(judgement);
+        #[cfg(feature = "explain")]
+        let run = match &mut stories {
+            Some(stories) => stories.explain(number, run, verifier.plan()),
+            None => run,
+        };
         for run in schedule.ended(number, run) {
             summary.add(&run.judgement);
             report.scenario(&run)?;

@@ -1,18 +1,18 @@
 //! The kernel's functions on the path, in the order in which they call each other, and what each
 //! does.
 //!
-//! What is told here holds for every kernel from 5.10 to 7.3, as read in their source. Where
-//! kernels differ, nothing is told by version: a [`Function`] says what makes it a part of the
-//! path, and [`super::path`] looks whether that is so on the kernel at hand.
+//! Every sentence holds for every kernel from 5.10 to 7.3, as read in their source. Where kernels
+//! differ, no version decides: a [`Function`] says what makes it a part of the path, and
+//! [`super::path`] looks whether that is so on the running kernel.
 
 use crate::model::Hop;
 
 /// One function on a way through the kernel.
 pub(super) struct Function {
     pub(super) name: Name,
-    /// Where this is not so, what it calls is called all the same, by whoever calls it.
+    /// Where this does not hold, its callees are called by its caller instead.
     pub(super) wraps_if: Option<When>,
-    /// What must be so for it and what it calls to take part.
+    /// The conditions for it, and its callees, to be on the way.
     pub(super) when: &'static [When],
     /// The hop that happens in it.
     pub(super) hop: Option<Hop>,
@@ -33,7 +33,7 @@ pub(super) enum Name {
     FirstOf(&'static [&'static str]),
     /// The first on stream sockets, the second on all others.
     BySocket(&'static str, &'static str),
-    /// Whatever the plan finds the hop receive in.
+    /// The function in which the plan finds the hop receive.
     OfReceive,
 }
 

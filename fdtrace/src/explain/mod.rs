@@ -2,12 +2,12 @@
 //! do it.
 //!
 //! ```text
-//! verify ──looked on by──▶ recorder ──recording──▶ ┐
+//! verify ──observed by───▶ recorder ──run log────▶ ┐
 //! kernel ──▶ path: which functions are there ────▶ ├─▶ story ──▶ text, JSON
 //! plan: where each hop is seen ──────────────────▶ ┘        side by side, step by step, C
 //! ```
 //!
-//! A story claims nothing of this kernel that was not seen or looked up on it. What is told from
+//! A story claims nothing of this kernel that was not seen or looked up on it. What is known from
 //! the source alone is marked so.
 
 mod endings;

@@ -1,4 +1,4 @@
-//! Which of the path's functions the kernel at hand has, which it inlined, and where each hop is
+//! Which of the path's functions the running kernel has, which it inlined, and where each hop is
 //! seen. Pure: looks at a [`KernelView`] and nothing else.
 
 use std::collections::HashMap;

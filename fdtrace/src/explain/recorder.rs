@@ -1,8 +1,8 @@
 //! The recorder: observes a scenario as it runs, and keeps what a story is made of.
 //!
-//! At each checkpoint, where an actor stands still, it keeps of the scenario's
-//! processes (a [`Checkpoint`]) what the kernel's own list of descriptors says (`iter/task_file`) and what /proc shows
-//! at that moment. It makes nothing of what it sees; that is [`super::story`]'s part.
+//! At each checkpoint, where an actor stands still, it keeps of the scenario's processes (a
+//! [`Checkpoint`]) what the kernel's own list of descriptors says (`iter/task_file`) and what /proc
+//! shows at that moment. Interpreting it is [`super::story`]'s part.
 
 use std::{
     collections::HashMap,
@@ -56,20 +56,20 @@ pub struct Descriptor {
     pub link: String,
     /// Inode number of the file, where /proc shows it.
     pub ino: Option<u64>,
-    /// What tells its inode from earlier ones of that number, where the file system does.
+    /// What distinguishes its inode from earlier ones of that number, where the file system has that.
     pub birth: Option<Birth>,
     /// For a Unix socket: how many descriptors fdinfo says are in its queue.
     pub queued: Option<u64>,
 }
 
-/// What a scenario's run left: for a story, and for a tracker that wants to see it again.
+/// What was recorded of a scenario's run: for a story, and to be tracked again.
 #[derive(Clone, Debug, Default)]
 pub struct RunLog {
     /// In order of time.
     pub checkpoints: Vec<Checkpoint>,
     /// Everything that the actors reported.
     pub facts: Vec<Fact>,
-    /// Everything that the kernel half told, if somebody stops at checkpoints.
+    /// Every record, if somebody stops at checkpoints.
     pub records: Vec<Record>,
 }
 

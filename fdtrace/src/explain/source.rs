@@ -24,9 +24,9 @@ pub enum SourceError {
 
 /// What the receiver does with a message.
 enum Taking {
-    /// `recvmsg`, with room for so many descriptors.
+    /// `recvmsg`, with room for this many descriptors.
     Receive { room: usize, peek: bool },
-    /// `recvmsg` where no more than so many numbers are free.
+    /// `recvmsg` where only this many numbers are free.
     Limited { free: usize },
     /// `read`.
     Read,

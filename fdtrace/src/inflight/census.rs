@@ -16,7 +16,7 @@ pub struct Census {
     /// What the second pass could not read.
     pub gaps: Gaps,
     /// How many files the kernel counts as in flight for all users that are known; `None` where it
-    /// does not tell, or something changed meanwhile.
+    /// does not show it, or something changed meanwhile.
     pub counted_by_user: Option<u64>,
     holders: HashMap<u64, Vec<Holder>>,
     /// Names of processes that hold any Unix socket.
@@ -118,9 +118,9 @@ impl Census {
                     differences.moved += 1;
                     queued.path = None;
                 }
-                // What they are read from has more bytes than count.
-                let told = |file: &QueuedFile| file.socket.as_ref().map(socket);
-                if told(earlier) != told(&queued) {
+                // Compared as addresses: the bytes that they are read from have more than those.
+                let addresses = |file: &QueuedFile| file.socket.as_ref().map(socket);
+                if addresses(earlier) != addresses(&queued) {
                     queued.socket = None;
                 }
                 rows.push(Row {

@@ -1,7 +1,7 @@
 //! Inflight: what sits in the receive queues of Unix sockets, and who can still get it.
 //!
-//! A [`Pass`](crate::model::Pass) is what one walk over all queues found. Queues change while they are walked, so two
-//! passes make a [`Census`], which holds what both agree on and says how they differ; a
+//! A [`Pass`](crate::model::Pass) is what one walk over all queues found. Queues change while they are
+//! walked, so two passes make a [`Census`], which holds what both agree on and says how they differ; a
 //! [`Selection`] is the part of it that was asked for. The walking itself is
 //! [`Queues`](crate::tracer::Queues)' part, which needs privileges; nothing here does any I/O or
 //! reads a clock.

@@ -19,7 +19,7 @@ pub struct Wanted {
     pub deleted: bool,
 }
 
-/// A place in the file system, as the kernel itself tells it apart from others.
+/// A place in the file system, as the kernel itself identifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathFilter {
     /// Address of its inode.

@@ -1,7 +1,7 @@
 //! Whether this kernel lets this process use trampolines and kprobes at all, and whether programs
 //! may read any address by a plain load.
 //!
-//! Neither the version nor the configuration tells: some kernels have the code and refuse it by
+//! Neither the version nor the configuration is enough: some kernels have the code and refuse it by
 //! policy. So the question is asked by doing it, with a program that does nothing on a function
 //! that hardly ever runs.
 

@@ -154,7 +154,7 @@ pub enum KernelError {
         /// What reading it said.
         source: io::Error,
     },
-    /// The kernel would not tell this process its own capabilities.
+    /// This process's own capabilities cannot be read.
     #[error("cannot read the capabilities of this process")]
     Capabilities(#[source] caps::errors::CapsError),
     /// A recorded kernel's description is not one.

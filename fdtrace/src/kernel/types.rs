@@ -5,25 +5,19 @@
 //! is missing, defined twice or resized is never guessed at. Modules' BTF is not read, because
 //! everything on the path is built into the kernel.
 
+mod copy;
 mod excerpt;
 mod walk;
 
-use std::{
-    fmt, fs,
-    io::{self, Write},
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::{fmt, io, os::fd::AsRawFd};
 
 use btf_rs::{Backend, Btf, Type};
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, SealFlag, fcntl},
-    sys::memfd::{MFdFlags, memfd_create},
-};
 use thiserror::Error;
 
 pub use self::excerpt::Target;
 use self::walk::{Declared, Walk};
+use copy::sealed_copy;
+
 use super::names::Names;
 
 /// The types of one kernel.
@@ -165,7 +159,7 @@ impl Types {
         self.find(path, Walk::member)
     }
 
-    /// Finds a bit field of one bit, likewise, in bits from the start of the type.
+    /// Finds a bit field of one bit: its offset in bits from the start of the type.
     ///
     /// # Errors
     ///
@@ -375,36 +369,6 @@ fn one_prototype(prototypes: &[Prototype], name: &str) -> Result<Option<Prototyp
 
 fn malformed(error: impl fmt::Display) -> TypeError {
     TypeError::Malformed(error.to_string())
-}
-
-/// Copies `bytes` into memory that nothing can change or cut short any more, so that mapping it
-/// cannot fault.
-fn sealed_copy(bytes: &[u8]) -> io::Result<fs::File> {
-    let mut file = fs::File::from(memfd()?);
-    file.write_all(bytes)?;
-    seal(&file)?;
-    Ok(file)
-}
-
-fn seal(file: &fs::File) -> io::Result<()> {
-    // F_SEAL_WRITE waits until the kernel itself holds none of the pages, and fails with EBUSY if it
-    // does for long. That is about mappings that can write, and there have been none.
-    let seals = SealFlag::F_SEAL_SHRINK
-        | SealFlag::F_SEAL_GROW
-        | SealFlag::F_SEAL_FUTURE_WRITE
-        | SealFlag::F_SEAL_SEAL;
-    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(())
-}
-
-fn memfd() -> io::Result<OwnedFd> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    // vm.memfd_noexec=2 demands this flag, which kernels before 6.3 do not know.
-    let noexec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
-    match memfd_create("fdtrace-btf", flags | noexec) {
-        Err(Errno::EINVAL) => Ok(memfd_create("fdtrace-btf", flags)?),
-        result => Ok(result?),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::Error;
 use crate::{
     judge::missing_hops,
     model::{Doubt, Fate, Hop, Judged, Verdict},
-    report::sanitize,
+    report::{ended, party, sanitize},
 };
 
 /// Transfers that an error lists, at most.
@@ -20,19 +20,22 @@ const LISTED: usize = 12;
 #[non_exhaustive]
 pub enum AssertionError {
     /// No transfer is the one that was expected.
-    #[error("none of {seen} transfers is the one expected{}{latest}", but_lost(lost.as_deref()))]
+    #[error("none of {seen} transfers is the one expected{}{others}", but_lost(lost.as_deref()))]
     NoneMatches {
         /// How many there were.
         seen: usize,
-        /// The latest of them, a line for each.
-        latest: String,
+        /// What was seen instead, a line for each: those that come nearest to an [`Expected`], beside
+        /// what was expected; the latest where a function decided, which does not say how near it was.
+        ///
+        /// [`Expected`]: crate::Expected
+        others: String,
         /// What was lost: the transfer may be among that.
         lost: Option<String>,
     },
-    /// Several transfers are.
+    /// Several transfers are as expected.
     #[error("{matching} transfers are the one expected{latest}")]
     SeveralMatch {
-        /// How many.
+        /// How many are.
         matching: usize,
         /// The latest of them, a line for each.
         latest: String,
@@ -75,7 +78,7 @@ pub enum AssertionError {
         /// The transfer, in a line.
         transfer: String,
     },
-    /// Something went unseen.
+    /// Something went unseen: [`Seen::nothing_lost`](super::Seen::nothing_lost) does not hold.
     #[error("not everything was seen: {what}")]
     Lost {
         /// What, in words.
@@ -89,7 +92,7 @@ fn but_lost(lost: Option<&str>) -> String {
     })
 }
 
-/// One transfer that assertions are made on; each returns it again.
+/// One transfer that assertions are made on. Each assertion returns it, for the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Handover<'a> {
     judged: &'a Judged,
@@ -108,7 +111,7 @@ impl<'a> Handover<'a> {
         Self { judged }
     }
 
-    /// That the receiver has a new descriptor for it.
+    /// Asserts that the receiver has a new descriptor for the file.
     ///
     /// # Errors
     /// [`AssertionError::NotDelivered`].
@@ -123,12 +126,11 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// That the receiver's descriptor is of the same open file as the sender's was, and that this is
-    /// proved.
+    /// Asserts that the receiver's descriptor is proved to be of the same open file as the sender's.
     ///
     /// # Errors
-    /// [`AssertionError::Different`] if it is of another, [`AssertionError::Unproven`] if that is not
-    /// known.
+    /// [`AssertionError::Different`] if it is of another open file, [`AssertionError::Unproven`] if the
+    /// trace does not prove either.
     pub fn same_object(self) -> Result<Self, Error> {
         let transfer = line(self.judged);
         let why = match self.verdict {
@@ -153,7 +155,7 @@ impl<'a> Handover<'a> {
         .into())
     }
 
-    /// That the receiver's descriptor is closed by `execve` (`MSG_CMSG_CLOEXEC`).
+    /// Asserts that the receiver's descriptor is closed by `execve` (`MSG_CMSG_CLOEXEC`).
     ///
     /// # Errors
     /// [`AssertionError::Cloexec`] if it is not, [`AssertionError::CloexecUnknown`] if that was not
@@ -162,7 +164,7 @@ impl<'a> Handover<'a> {
         self.expect_cloexec(true)
     }
 
-    /// That the receiver's descriptor survives `execve`.
+    /// Asserts that the receiver's descriptor survives `execve`.
     ///
     /// # Errors
     /// [`AssertionError::Cloexec`] if it does not, [`AssertionError::CloexecUnknown`] if that was not
@@ -203,14 +205,12 @@ pub(super) fn table(transfers: &[Judged]) -> String {
 }
 
 /// A transfer in a line. Names are the traced system's, so they are made visible.
-fn line(judged: &Judged) -> String {
-    let number = |fd: Option<i32>| fd.map_or_else(|| "?".to_owned(), |fd| fd.to_string());
-    let party = |pid: u32, comm: &str, fd| format!("{}[{pid}] {}", sanitize(comm), number(fd));
+pub(super) fn line(judged: &Judged) -> String {
     let sender = judged.sender.as_ref();
-    let sender = sender.map(|it| party(it.pid, &it.comm, it.fd));
+    let sender = sender.map(|it| party(&it.comm, it.pid, it.fd));
     let receiver = judged.receiver.as_ref();
     let cloexec = receiver.and_then(|it| it.cloexec) == Some(true);
-    let receiver = receiver.map(|it| party(it.pid, &it.comm, it.fd));
+    let receiver = receiver.map(|it| party(&it.comm, it.pid, it.fd));
     let name = judged.context.file.as_ref().map(ToString::to_string);
     let mut line = format!(
         "{} → {}  {} {}  {}",
@@ -221,11 +221,8 @@ fn line(judged: &Judged) -> String {
             || format!("inode {}", judged.file.ino),
             |name| sanitize(&name)
         ),
-        judged.fate,
+        ended(judged.fate, judged.cause),
     );
-    if let Some(cause) = judged.cause {
-        let _ = write!(line, " ({cause})");
-    }
     if let Some(verdict) = judged.verdict {
         let _ = write!(line, "  {verdict}");
     }

@@ -24,7 +24,7 @@ pub enum Error {
     /// What was seen is not what was expected, or does not prove it.
     #[error(transparent)]
     Assertion(#[from] AssertionError),
-    /// A recording cannot be read, or no further.
+    /// A recording cannot be read, or is damaged or breaks off.
     #[error(transparent)]
     Recording(#[from] ReadError),
     /// A recording cannot be opened.
@@ -35,7 +35,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// Records are of kinds that this version does not know: what they tell is missing.
+    /// Some records are of kinds that this version does not know, and are missing from the result.
     #[error("{count} records are of kinds that this fdtrace does not know")]
     UnknownRecords {
         /// How many.

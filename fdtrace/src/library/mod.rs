@@ -4,6 +4,7 @@
 
 mod assert;
 mod error;
+mod expected;
 mod recording;
 mod seen;
 mod skip;
@@ -12,6 +13,7 @@ mod watch;
 
 pub use assert::{AssertionError, Handover};
 pub use error::Error;
+pub use expected::Expected;
 pub use recording::{Recording, Transfers};
 pub use seen::Seen;
 pub use skip::{Skipped, check_privileges, note_skipped};

@@ -47,10 +47,10 @@ impl Recording {
         Self::read(BufReader::new(file))
     }
 
-    /// Reads a recording from wherever it is.
+    /// Reads a recording from any reader.
     ///
     /// # Errors
-    /// [`Error::Recording`] if it is none that this version can read.
+    /// [`Error::Recording`] if it is no recording that this version can read.
     pub fn read(input: impl Read + 'static) -> Result<Self, Error> {
         let input: Box<dyn Read> = Box::new(input);
         let replay = Replay::new(input)?;
@@ -90,7 +90,7 @@ impl Recording {
         }
     }
 
-    /// Reads it to its end, for assertions on what it has.
+    /// Reads the recording to its end, for assertions on it.
     ///
     /// # Errors
     /// [`Error::Recording`] if it is damaged or breaks off, [`Error::UnknownRecords`] if a later

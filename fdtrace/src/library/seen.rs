@@ -1,6 +1,6 @@
 //! Everything that a trace saw, once it is over.
 
-use super::{AssertionError, Error, Handover, assert};
+use super::{AssertionError, Error, Expected, Handover, assert};
 use crate::{
     model::{Coverage, Judged, Losses, UnreadQueues},
     watch::Ended,
@@ -13,7 +13,7 @@ use crate::{
 /// ```no_run
 /// # fn main() -> Result<(), fdtrace::Error> {
 /// # let seen = fdtrace::Watch::descendants_of(1).start()?.finish()?;
-/// seen.one(|t| t.path() == Some("/run/app.sock"))?
+/// seen.one_like(&fdtrace::Expected::new().path("/run/app.sock"))?
 ///     .delivered()?
 ///     .same_object()?
 ///     .cloexec()?;
@@ -48,18 +48,41 @@ impl Seen {
         }
     }
 
-    /// The one transfer for which `is_wanted` holds.
+    /// The one transfer that is as expected. A miss lists those that come nearest, beside what was
+    /// expected.
     ///
     /// # Errors
-    /// [`AssertionError::NoneMatches`], which lists what was seen instead, and
-    /// [`AssertionError::SeveralMatch`].
+    /// [`AssertionError::NoneMatches`] and [`AssertionError::SeveralMatch`].
+    pub fn one_like(&self, expected: &Expected) -> Result<Handover<'_>, Error> {
+        self.one_that(
+            |judged| expected.is(judged),
+            || format!("; the nearest:{}", expected.nearest(&self.transfers)),
+        )
+    }
+
+    /// The one transfer for which `is_wanted` holds. A miss lists the latest: a function does not say
+    /// how near a transfer came. [`Self::one_like`] does.
+    ///
+    /// # Errors
+    /// [`AssertionError::NoneMatches`] and [`AssertionError::SeveralMatch`].
     pub fn one(&self, is_wanted: impl Fn(&Judged) -> bool) -> Result<Handover<'_>, Error> {
+        self.one_that(is_wanted, || match self.transfers.is_empty() {
+            true => String::new(),
+            false => format!("; the latest:{}", assert::table(&self.transfers)),
+        })
+    }
+
+    fn one_that(
+        &self,
+        is_wanted: impl Fn(&Judged) -> bool,
+        others: impl FnOnce() -> String,
+    ) -> Result<Handover<'_>, Error> {
         let mut wanted = self.transfers.iter().filter(|judged| is_wanted(judged));
         match (wanted.next(), wanted.next()) {
             (Some(judged), None) => Ok(Handover::new(judged)),
             (None, _) => Err(AssertionError::NoneMatches {
                 seen: self.transfers.len(),
-                latest: assert::table(&self.transfers),
+                others: others(),
                 lost: self.lost(),
             }
             .into()),
@@ -75,8 +98,8 @@ impl Seen {
         }
     }
 
-    /// That nothing went unseen which could hide a transfer or break one up: without this, that a
-    /// transfer is *not* among those seen says nothing.
+    /// Asserts that nothing went unseen which could hide a transfer or break one up. Without this, the
+    /// absence of a transfer says nothing.
     ///
     /// # Errors
     /// [`AssertionError::Lost`], with what was lost.

@@ -24,15 +24,16 @@ use crate::{
 /// How often losses are read while nothing ends.
 const LOSSES_EVERY: Duration = Duration::from_millis(200);
 
-/// Something that a [`Trace`] tells.
+/// What a [`Trace`] yields.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Item {
     /// A transfer has ended.
     Transfer(Judged),
-    /// A transfer is in a queue for long; it goes on, and ends as others do.
+    /// A transfer has been in a queue for long ([`TraceBuilder::still_queued_after`]). It has not ended:
+    /// it comes again as [`Self::Transfer`] when it has.
     StillQueued(Judged),
-    /// Something went unseen: all that has by now.
+    /// More went unseen than before. These are the losses since the trace began.
     Lost(Losses),
 }
 
@@ -65,13 +66,14 @@ impl TraceBuilder {
         self
     }
 
-    /// Traces what this process and its descendants send or receive; of several, what any does.
+    /// Traces what this process and its descendants send or receive. Called several times, it adds
+    /// processes; filters of all kinds add up.
     pub fn descendants_of(mut self, pid: u32) -> Self {
         self.options.filter.pids.push(pid);
         self
     }
 
-    /// Traces what tasks of this name send or receive; of several, what any does.
+    /// Traces what tasks of this name send or receive. Called several times, it adds names.
     pub fn comm(mut self, name: impl Into<String>) -> Self {
         self.options.filter.comms.push(name.into());
         self
@@ -87,13 +89,13 @@ impl TraceBuilder {
         Ok(self)
     }
 
-    /// Sets the size of the ring buffer, which is rounded up to a power of two; 4 MiB if nobody does.
+    /// Sets the size of the ring buffer, which is rounded up to a power of two. The default is 4 MiB.
     pub fn buffer_bytes(mut self, bytes: u32) -> Self {
         self.options.buffer_bytes = bytes;
         self
     }
 
-    /// Tells of what is in a queue for so long before it ends, as [`Item::StillQueued`].
+    /// Yields a transfer that has been in a queue for `time` as [`Item::StillQueued`], ahead of its end.
     pub fn still_queued_after(mut self, time: Duration) -> Self {
         self.overdue_ns = u64::try_from(time.as_nanos()).ok();
         self
@@ -159,9 +161,9 @@ impl TraceBuilder {
 pub struct Trace {
     live: Live,
     selection: Selection,
-    /// Told of by nobody yet.
+    /// Not yielded yet.
     items: VecDeque<Item>,
-    /// What has been told of losses.
+    /// The losses that were yielded last.
     losses: Losses,
     losses_read: Instant,
     /// Fires when records that nothing wakes for should be read.
@@ -182,7 +184,7 @@ impl Trace {
         self.live.pipeline().coverage()
     }
 
-    /// Waits for the next thing that there is to tell. Cancel-safe.
+    /// Waits for the next item. Cancel-safe.
     ///
     /// # Errors
     /// [`Error::Live`] if the records or the counters can no longer be read.
@@ -199,8 +201,7 @@ impl Trace {
         }
     }
 
-    /// The next thing that there is to tell; `None` if there is nothing now. The trace is readable
-    /// when there may be something again.
+    /// The next item; `None` if there is none now. The trace becomes readable when there may be one.
     ///
     /// # Errors
     /// [`Error::Live`] if the records or the counters can no longer be read, [`Error::System`] if the
@@ -218,11 +219,12 @@ impl Trace {
         Ok(self.items.pop_front())
     }
 
-    /// Ends the trace. Gives what nobody has been told of yet: what ended last, and what is still
-    /// queued.
+    /// Ends the trace. Gives the transfers that were not yielded: those that ended last, and those that
+    /// are still queued.
     ///
     /// # Errors
-    /// [`Error::Live`] if the records or the counters can no longer be read.
+    /// [`Error::Live`] if the records or the counters can no longer be read, [`Error::UnknownRecords`]
+    /// if some could not be decoded.
     pub fn finish(mut self) -> Result<Seen, Error> {
         let mut transfers: Vec<Judged> = self
             .items
@@ -255,7 +257,7 @@ impl Trace {
         }
     }
 
-    /// Has the timer fire then, once. Setting it also takes back that it has fired.
+    /// Arms the timer to fire once. Arming it also makes it unreadable until then.
     fn wake_in(&self, time: Duration) -> Result<(), Error> {
         // Zero would stop it.
         let time = time.max(Duration::from_nanos(1));

@@ -21,7 +21,7 @@ use crate::plan::Attach;
 /// What to watch while a test goes on.
 ///
 /// ```no_run
-/// use fdtrace::{Fate, Watch};
+/// use fdtrace::{Expected, Fate, Watch};
 ///
 /// # fn reload(_: u32) {}
 /// // #[test]
@@ -31,7 +31,8 @@ use crate::plan::Attach;
 ///     let watch = Watch::descendants_of(proxy).start()?;
 ///     reload(proxy);
 ///     let seen = watch.finish()?;
-///     seen.one(|t| t.is_listening_on(address) && t.fate == Fate::Delivered)?
+///     let listener = Expected::new().listening_on(address);
+///     seen.one_like(&listener.fate(Fate::Delivered))?
 ///         .same_object()?
 ///         .cloexec()?;
 ///     seen.nothing_lost()

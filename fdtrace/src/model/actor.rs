@@ -1,19 +1,23 @@
-//! Actor: who sent a file, and who received it.
+//! Actor: who sent a file, and who received it. Both are in the JSON contract as they are here.
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// The sending side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Sender {
     /// Process.
     pub pid: u32,
-    /// Thread; `None` where only the process is certain.
+    /// Thread; null where only the process is certain.
     pub tid: Option<u32>,
-    /// The thread's name, or that of one of the threads that send on this socket.
+    /// The thread's name, or that of one of the process's threads that send on this socket.
     pub comm: String,
-    /// The number it passed; `None` where that could not be read, or is not certain.
+    /// The number it passed; null where that could not be read, or is not certain.
     pub fd: Option<i32>,
-    /// The socket it sent on; `None` likewise.
+    /// The socket it sent on; null where that could not be read, or is not certain.
     pub socket_fd: Option<i32>,
     /// When it, or one of those threads, was seen sending: CLOCK_MONOTONIC, nanoseconds.
+    #[serde(skip)]
     pub t_ns: u64,
 }
 
@@ -34,7 +38,7 @@ impl Sender {
 }
 
 /// The receiving side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Receiver {
     /// Process.
     pub pid: u32,
@@ -42,12 +46,12 @@ pub struct Receiver {
     pub tid: u32,
     /// Its name.
     pub comm: String,
-    /// The new number; `None` if there is none, or if `fd_inferred` and other threads use the table:
+    /// The new number; null if there is none, or if `fd_inferred` and other threads use the table:
     /// they may have made a duplicate and closed the number.
     pub fd: Option<i32>,
-    /// Whether the new descriptor is close-on-exec; `None` without a number.
+    /// Whether the new descriptor is close-on-exec; null without a number.
     pub cloexec: Option<bool>,
-    /// What came out was found by the file behind it, not told by a control message.
+    /// What came out was found by the file behind it and not in the receiver's control message.
     pub fd_inferred: bool,
 }
 

@@ -4,6 +4,7 @@ use super::named;
 
 named! { "kebab-case";
 /// A station on a descriptor's path.
+#[non_exhaustive]
 pub enum Hop {
     /// The sender's numbers become references in a list (`scm_fp_copy`).
     Copy,
@@ -26,6 +27,7 @@ pub enum Hop {
 
 named! { "kebab-case";
 /// How a hop is watched.
+#[non_exhaustive]
 pub enum Mechanism {
     /// fentry and fexit.
     Trampoline,

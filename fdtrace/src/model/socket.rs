@@ -1,9 +1,13 @@
 //! Socket: the pair that a message goes through.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::{lossless, named};
 
 named! { "kebab-case";
 /// Type of a Unix socket.
+#[non_exhaustive]
 pub enum SocketType {
     /// SOCK_STREAM.
     Stream,
@@ -37,17 +41,18 @@ impl SocketType {
     }
 }
 
-/// The pair of sockets that a message goes through.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The sockets that a message goes through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Socket {
-    /// Type; `None` if the list was not seen in the queue.
+    /// Type; null if it was not seen in the queue.
+    #[serde(rename = "type")]
     pub kind: Option<SocketType>,
-    /// The name that the receiver, or else the sender, is bound to: a path, or `@` and an
-    /// abstract name.
+    /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name. A path that
+    /// begins with `@` is `./@` here.
     pub path: Option<String>,
     /// Inode number of the sender's socket.
     pub sender_ino: Option<u64>,
-    /// Inode number of the receiver's socket.
+    /// Inode number of the receiver's socket; null before it is accepted.
     pub receiver_ino: Option<u64>,
 }
 

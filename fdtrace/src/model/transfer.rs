@@ -104,6 +104,7 @@ impl Transfer {
 
 named! { "snake_case";
 /// By which way of the kernel's a file came to its receiver.
+#[non_exhaustive]
 pub enum Way {
     /// In a control message of a Unix socket (SCM_RIGHTS).
     ScmRights,

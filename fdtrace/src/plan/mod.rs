@@ -20,6 +20,7 @@ use crate::{
 
 /// Which mechanism the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Attach {
     /// The best that this kernel allows, hop by hop.
     Auto,

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, io};
 
 use super::{Report, ScenarioRun, Start, Summary, programs, schema, write_json};
 use crate::{
-    explain::Story,
     judge::{
         ledger::{self, Entry},
         missing_hops,
@@ -72,8 +71,9 @@ impl<W: io::Write> Report for Json<W> {
             self.transfer(judged)?;
         }
         self.line(&schema::Line::Scenario(scenario(run)))?;
+        #[cfg(feature = "explain")]
         if let Some(story) = &run.story {
-            self.line(&schema::Line::Story(Story::clone(story)))?;
+            self.line(&schema::Line::Story((**story).clone()))?;
         }
         self.out.flush()
     }
@@ -228,29 +228,15 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             deleted: path.map(|path| path.unlinked),
             ..file(&transfer.file, pointers)
         },
-        sender: sender.as_ref().map(|sender| schema::Sender {
-            pid: sender.pid,
-            tid: sender.tid,
-            comm: sender.comm.clone(),
-            fd: sender.fd,
-            socket_fd: sender.socket_fd,
+        sender: sender.clone().map(|seen| schema::Sender {
+            seen,
             task: task(context.sender),
         }),
-        receiver: receiver.as_ref().map(|receiver| schema::Receiver {
-            pid: receiver.pid,
-            tid: receiver.tid,
-            comm: receiver.comm.clone(),
-            fd: receiver.fd,
-            cloexec: receiver.cloexec,
-            fd_inferred: receiver.fd_inferred,
+        receiver: receiver.clone().map(|seen| schema::Receiver {
+            seen,
             task: task(context.receiver),
         }),
-        socket: schema::Socket {
-            kind: socket.kind,
-            path: socket.path.clone(),
-            sender_ino: socket.sender_ino,
-            receiver_ino: socket.receiver_ino,
-        },
+        socket: socket.clone(),
         fate: transfer.fate,
         cause: transfer.cause,
         cause_missing: transfer.cause_missing,
@@ -310,7 +296,7 @@ fn scenario(run: &ScenarioRun) -> schema::Scenario {
         group: judgement.group,
         round: run.round,
         result: judgement.result,
-        reason: judgement.reason.clone(),
+        reason: judgement.reason(),
         retried: run.retried.clone(),
         transfers: judgement
             .transfers

@@ -114,7 +114,7 @@ fn status(judgement: &Judgement) -> TestCaseStatus {
         ),
     };
     status.set_type(kind);
-    if let Some(reason) = &judgement.reason {
+    if let Some(reason) = &judgement.reason() {
         status.set_message(sanitize(reason));
     }
     status

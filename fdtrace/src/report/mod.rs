@@ -3,12 +3,15 @@
 //! Reports do no I/O but writing to what they are given, and read no clock. What the traced
 //! system controls (names, paths) reaches a format only through that format's own escaping.
 
+#[cfg(feature = "explain")]
 mod against;
 mod check;
 mod dot;
+#[cfg(feature = "html")]
 mod html;
 mod inflight;
 mod json;
+#[cfg(feature = "junit")]
 mod junit;
 mod lines;
 mod mermaid;
@@ -18,35 +21,39 @@ mod programs;
 mod sanitize;
 pub mod schema;
 mod several;
+#[cfg(feature = "explain")]
 pub(crate) mod story;
 mod tap;
 mod text;
 
 use std::io;
 
+#[cfg(feature = "explain")]
 pub use against::write_comparison;
 pub use check::{
     CheckRun, WriteCheck, write_github, write_json_lines, write_junit, write_tap, write_text,
 };
 pub use dot::Dot;
+#[cfg(feature = "html")]
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
 pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
+#[cfg(feature = "junit")]
 pub use junit::Junit;
 pub use lines::Lines;
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
-pub(crate) use phrase::{duration, losses};
+pub(crate) use phrase::{duration, ended, losses, party};
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
+#[cfg(feature = "explain")]
 pub use story::write_story;
 pub use tap::Tap;
 pub use text::Text;
 pub(crate) use text::write_plan;
 
 use crate::{
-    explain::Story,
     model::{Counts, Fate, Losses, Machine, ProgramCost, Verdict},
     plan::Plan,
     verify::{Judgement, ScenarioResult},
@@ -77,7 +84,8 @@ pub struct ScenarioRun {
     /// Why each earlier run of this round was repeated: what was lost left it open.
     pub retried: Vec<String>,
     /// What the kernel did, where that is to be explained.
-    pub story: Option<Box<Story>>,
+    #[cfg(feature = "explain")]
+    pub story: Option<Box<crate::explain::Story>>,
 }
 
 impl From<Judgement> for ScenarioRun {
@@ -87,6 +95,7 @@ impl From<Judgement> for ScenarioRun {
             judgement,
             round: 1,
             retried: Vec::new(),
+            #[cfg(feature = "explain")]
             story: None,
         }
     }

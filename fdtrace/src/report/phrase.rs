@@ -6,7 +6,7 @@ use super::{Summary, sanitize};
 use crate::model::{Cause, Counts, Fate, Losses};
 
 /// `truncated (no-control-room)`.
-pub(super) fn ended(fate: Fate, cause: Option<Cause>) -> String {
+pub(crate) fn ended(fate: Fate, cause: Option<Cause>) -> String {
     match cause {
         Some(cause) => format!("{fate} ({cause})"),
         None => fate.to_string(),
@@ -19,7 +19,7 @@ pub(super) fn number<T: ToString>(number: Option<T>) -> String {
 }
 
 /// `nginx[812] 9`: a process and its number for a file.
-pub(super) fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
+pub(crate) fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
     format!("{}[{pid}] {}", sanitize(comm), number(fd))
 }
 

@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{
-    Cause, CauseMissing, DescriptionMissing, Digits, Doubt, Fate, FileKind, Hop, Mark, PlanEntry,
-    SocketType, Verdict, Way,
+    self, Cause, CauseMissing, DescriptionMissing, Digits, Doubt, Fate, FileKind, Hop, Mark,
+    PlanEntry, Socket, Verdict, Way,
 };
 
 pub use inflight::{
@@ -45,6 +45,7 @@ pub enum Line {
     /// The last line.
     Summary(Summary),
     /// What `fdtrace explain` tells of one scenario.
+    #[cfg(feature = "explain")]
     Story(crate::explain::Story),
     /// One file that `fdtrace inflight` found in a queue.
     InFlight(InFlight),
@@ -278,16 +279,9 @@ pub struct File {
 /// The sending side.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Sender {
-    /// Process.
-    pub pid: u32,
-    /// Thread; null where only the process is certain.
-    pub tid: Option<u32>,
-    /// The thread's name, or that of one of the process's threads that send on this socket.
-    pub comm: String,
-    /// The number it passed; null where that could not be read, or is not certain.
-    pub fd: Option<i32>,
-    /// The socket it sent on; null where that could not be read, or is not certain.
-    pub socket_fd: Option<i32>,
+    /// Who it was, and under which number.
+    #[serde(flatten)]
+    pub seen: model::Sender,
     /// What else is known of it.
     #[serde(flatten)]
     pub task: Task,
@@ -296,19 +290,9 @@ pub struct Sender {
 /// The receiving side.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Receiver {
-    /// Process.
-    pub pid: u32,
-    /// Thread.
-    pub tid: u32,
-    /// Its name.
-    pub comm: String,
-    /// The new number; null if there is none, or if `fd_inferred` and other threads use the table:
-    /// they may have made a duplicate and closed the number.
-    pub fd: Option<i32>,
-    /// Whether the new descriptor is close-on-exec; null without a number.
-    pub cloexec: Option<bool>,
-    /// What came out was found by the file behind it and not in the receiver's control message.
-    pub fd_inferred: bool,
+    /// Who it was, and under which number.
+    #[serde(flatten)]
+    pub seen: model::Receiver,
     /// What else is known of it.
     #[serde(flatten)]
     pub task: Task,
@@ -335,21 +319,6 @@ pub struct Task {
     /// The systemd unit that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-}
-
-/// The sockets that a message goes through.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Socket {
-    /// Type; null if it was not seen in the queue.
-    #[serde(rename = "type")]
-    pub kind: Option<SocketType>,
-    /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name. A path that
-    /// begins with `@` is `./@` here.
-    pub path: Option<String>,
-    /// Inode number of the sender's socket.
-    pub sender_ino: Option<u64>,
-    /// Inode number of the receiver's socket; null before it is accepted.
-    pub receiver_ino: Option<u64>,
 }
 
 /// The JSON Schema of one line.

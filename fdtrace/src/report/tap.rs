@@ -30,7 +30,7 @@ impl<W: io::Write> Tap<W> {
     fn diagnostics(&mut self, run: &ScenarioRun, result: &str) -> io::Result<()> {
         writeln!(self.out, "  ---")?;
         writeln!(self.out, "  result: {result}")?;
-        if let Some(reason) = &run.judgement.reason {
+        if let Some(reason) = &run.judgement.reason() {
             writeln!(self.out, "  message: {}", quoted(reason)?)?;
         }
         if !run.retried.is_empty() {
@@ -71,8 +71,8 @@ impl<W: io::Write> Report for Tap<W> {
         let name = description(&name(run));
         write!(self.out, "{ok} {} - {name}", self.points)?;
         if run.judgement.result == ScenarioResult::Skip {
-            let reason = run.judgement.reason.as_deref().unwrap_or_default();
-            write!(self.out, " # SKIP {}", sanitize(reason))?;
+            let reason = run.judgement.reason().unwrap_or_default();
+            write!(self.out, " # SKIP {}", sanitize(&reason))?;
         }
         writeln!(self.out)?;
         self.diagnostics(run, result)?;

@@ -122,7 +122,7 @@ impl<W: io::Write> Report for Text<W> {
                 "      {DIM}run again, as records were lost: {reason}{DIM:#}"
             )?;
         }
-        if let Some(reason) = &judgement.reason {
+        if let Some(reason) = &judgement.reason() {
             writeln!(self.out, "      {style}{}{style:#}", sanitize(reason))?;
         }
         if self.hops {
@@ -130,6 +130,7 @@ impl<W: io::Write> Report for Text<W> {
                 self.hop_lines(judged)?;
             }
         }
+        #[cfg(feature = "explain")]
         if let Some(story) = &run.story {
             writeln!(self.out)?;
             super::write_story(&mut self.out, story)?;

@@ -19,7 +19,7 @@ use crate::kernel::{
 pub(super) struct ArrayMap(OwnedFd);
 
 impl ArrayMap {
-    /// Makes one.
+    /// Makes an array whose value is 0.
     ///
     /// # Errors
     /// What `bpf` says.

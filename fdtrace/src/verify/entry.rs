@@ -19,7 +19,7 @@ pub fn main(name: &str) -> process::ExitCode {
     let limit = inherited::descriptor_limit();
     let result = enter(name);
     if let Err(error) = &result {
-        // Whoever reads may be gone; then there is nobody to tell.
+        // The verifier may be gone, and nobody else reads this.
         let _ = runner::say(&failure(None, error, limit));
     }
     process::ExitCode::from(u8::from(result.is_err()))

@@ -5,12 +5,21 @@
 //! has one; nothing else of the scenario's processes may be; and the trace and every witness must
 //! say of each pair what the scenario knows to be so.
 
+mod calls;
+mod finding;
 mod messages;
 mod sight;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Fact, Group, Mistakable, Record, Scenario, fact::MessageName, is_of};
+pub use finding::{Ended, Finding, Speaker};
+pub use sight::Blind;
+
+use super::{
+    Group, Scenario,
+    fact::{Fact, MessageName},
+    record::{Mistakable, Record, is_of},
+};
 use crate::{
     judge::{Meanwhile, ledger},
     model::{Judged, Transfer, Verdict, named},
@@ -53,7 +62,7 @@ pub struct Judgement {
     /// How it ended.
     pub result: ScenarioResult,
     /// Why, unless it passed.
-    pub reason: Option<String>,
+    pub findings: Vec<Finding>,
     /// All that it needs is watched here, and what was lost alone left it open: the next run may
     /// pass.
     pub lossy: bool,
@@ -65,6 +74,15 @@ pub struct Judgement {
     pub mistakable: Vec<Verdict>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl Judgement {
+    /// Why it did not pass, in words; `None` if it did.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let reasons: Vec<String> = self.findings.iter().map(Finding::to_string).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
 }
 
 pub(super) fn judge(
@@ -80,7 +98,8 @@ pub(super) fn judge(
     let mut judged = Vec::new();
     for (transfer, meanwhile) in transfers {
         if is_of(&transfer, &pids) {
-            // A program's run that was skipped before the scenario began leaves open what may have been on its way.
+            // A run that was skipped before the scenario began leaves open what may have been on its
+            // way.
             lossless &= meanwhile == Meanwhile::AllSeen;
             judged.push(Judged::of(transfer, |hop| plan.watches(hop), meanwhile));
         }
@@ -94,20 +113,21 @@ pub(super) fn judge(
         name: scenario.name,
         group: scenario.group,
         result: ScenarioResult::Pass,
-        reason: None,
+        findings: Vec::new(),
         lossy: false,
         transfers,
         witnesses: Vec::new(),
         mistakable: Vec::new(),
         elapsed,
     };
-    findings.failed.extend(record.trouble.iter().cloned());
+    let trouble = record.trouble.iter().cloned().map(Finding::Trouble);
+    findings.failed.extend(trouble);
     findings.failed.extend(record.leaks.iter().cloned());
     let mut short: Vec<&String> = record.short.iter().collect();
     for fact in &record.facts {
         match fact {
-            Fact::Failed { why } => findings.failed.push(why.clone()),
-            Fact::Skipped { why } => findings.skipped.push(why.clone()),
+            Fact::Failed { why } => findings.failed.push(Finding::Failed(why.clone())),
+            Fact::Skipped { why } => findings.skipped.push(Finding::Lacking(why.clone())),
             Fact::Short { why } => short.push(why),
             _ => {}
         }
@@ -120,7 +140,7 @@ pub(super) fn judge(
         .map(|mistakable| judge_mistakable(mistakable, &judgement.transfers, &matched))
         .collect();
     for verdict in &judgement.mistakable {
-        findings.expect("the trace, of another file,", Verdict::Different, *verdict);
+        findings.expect(Speaker::TraceOfAnother, Verdict::Different, *verdict);
     }
     judgement.witnesses = hear(record, &mut findings);
 
@@ -128,11 +148,13 @@ pub(super) fn judge(
         && !findings.contradicted
     {
         // What went wrong besides came of it.
-        (ScenarioResult::Skip, vec![why.to_string()])
+        (ScenarioResult::Skip, vec![Finding::Short((*why).clone())])
     } else if !findings.failed.is_empty() {
         (ScenarioResult::Fail, findings.failed)
     } else if !findings.unwatched.is_empty() {
-        (ScenarioResult::Inconclusive, findings.unwatched)
+        let unwatched = findings.unwatched.into_iter();
+        let unwatched = unwatched.map(Finding::NotWatched).collect();
+        (ScenarioResult::Inconclusive, unwatched)
     } else if !findings.open.is_empty() {
         judgement.lossy = !lossless;
         (ScenarioResult::Inconclusive, findings.open)
@@ -142,51 +164,51 @@ pub(super) fn judge(
         (ScenarioResult::Pass, Vec::new())
     };
     judgement.result = result;
-    judgement.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    judgement.findings = reasons;
     judgement
 }
 
 /// What speaks against a pass.
 #[derive(Default)]
 struct Findings {
-    failed: Vec<String>,
-    open: Vec<String>,
-    skipped: Vec<String>,
-    /// What the plan does not show that the scenario needs, and that would say it all.
-    unwatched: Vec<String>,
+    failed: Vec<Finding>,
+    open: Vec<Finding>,
+    skipped: Vec<Finding>,
+    /// What the scenario needs and the plan does not show; it explains all that is missing.
+    unwatched: Vec<Blind>,
     lossless: bool,
     /// The trace or a witness said of two files that they are one, or of one that it is two.
     contradicted: bool,
 }
 
 impl Findings {
-    fn expect(&mut self, who: &str, expected: Verdict, found: Verdict) {
-        if found == expected {
+    fn expect(&mut self, who: Speaker, truth: Verdict, found: Verdict) {
+        if found == truth {
             return;
         }
-        let text = format!("{who} says {found} where {expected} is true");
+        let finding = Finding::Verdict { who, found, truth };
         match found {
-            Verdict::Lost | Verdict::Unverified => self.open.push(text),
+            Verdict::Lost | Verdict::Unverified => self.open.push(finding),
             Verdict::Same | Verdict::Different => {
                 self.contradicted = true;
-                self.failed.push(text);
+                self.failed.push(finding);
             }
         }
     }
 
     /// Something is not in the trace, which a blind spot or losses would explain.
-    fn missing(&mut self, text: String, blind: Option<String>) {
+    fn missing(&mut self, finding: Finding, blind: Option<Blind>) {
         match blind {
             Some(blind) if self.unwatched.contains(&blind) => {}
             Some(blind) => self.unwatched.push(blind),
-            None if self.lossless => self.failed.push(text),
-            None => self.open.push(text),
+            None if self.lossless => self.failed.push(finding),
+            None => self.open.push(finding),
         }
     }
 
     /// Something contradicts the trace, whatever was lost.
-    fn wrong(&mut self, text: String) {
-        self.failed.push(text);
+    fn wrong(&mut self, finding: Finding) {
+        self.failed.push(finding);
     }
 
     /// Checks a transfer that an actor's message has.
@@ -194,15 +216,16 @@ impl Findings {
         let transfer = &judged.transfer;
         if transfer.fate.installs() {
             let verdict = judged.verdict.unwrap_or(Verdict::Unverified);
-            self.expect(&format!("the trace, of {message},"), Verdict::Same, verdict);
+            self.expect(Speaker::Trace(message.clone()), Verdict::Same, verdict);
         }
         for seen in &transfer.hops {
             // The list or the new descriptor holds a reference at every hop.
-            if seen.refs.is_some_and(|refs| refs < 1) {
-                self.wrong(format!(
-                    "{message} has {:?} references at {}",
-                    seen.refs, seen.hop
-                ));
+            if let Some(refs) = seen.refs.filter(|refs| *refs < 1) {
+                self.wrong(Finding::Unreferenced {
+                    message: message.clone(),
+                    hop: seen.hop,
+                    refs,
+                });
             }
         }
     }
@@ -224,9 +247,12 @@ fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, finding
                     let seen = transfer.hops.iter().find(|seen| seen.hop == *hop);
                     let found = seen.and_then(|seen| seen.refs);
                     if found != Some(*refs) {
-                        findings.wrong(format!(
-                            "{message} has {found:?} references at {hop}, not {refs}"
-                        ));
+                        findings.wrong(Finding::References {
+                            message: message.clone(),
+                            hop: *hop,
+                            found,
+                            expected: *refs,
+                        });
                     }
                 }
             }
@@ -241,20 +267,24 @@ fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, finding
                 };
                 let found = transfers[place].transfer.file.kind();
                 if found != *kind {
-                    findings.wrong(format!(
-                        "the trace calls file {} of {message} {found}, and it is {kind}",
-                        index + 1
-                    ));
+                    findings.wrong(Finding::Kind {
+                        message: message.clone(),
+                        index: *index,
+                        found,
+                        kind: *kind,
+                    });
                 }
             }
             // Not beside other scenarios, whose witnesses hold it for a moment.
             Fact::Undisturbed { message } if !record.accompanied => {
                 for entry in of(message).flat_map(ledger::entries) {
                     if entry.expected.is_some() && entry.seen.refs != entry.expected {
-                        findings.wrong(format!(
-                            "{message} has {:?} references at {}, and {:?} follow from the hop before",
-                            entry.seen.refs, entry.seen.hop, entry.expected
-                        ));
+                        findings.wrong(Finding::Ledger {
+                            message: message.clone(),
+                            hop: entry.seen.hop,
+                            found: entry.seen.refs,
+                            expected: entry.expected,
+                        });
                     }
                 }
             }
@@ -302,7 +332,7 @@ fn judge_mistakable(mistakable: &Mistakable, transfers: &[Judged], matched: &Mat
     }
 }
 
-/// Hears the witnesses: each must say the truth of every descriptor it can say something of.
+/// Collects the testimonies: each witness must be right about every descriptor that it could compare.
 fn hear(record: &Record, findings: &mut Findings) -> Vec<WitnessReport> {
     let mut reports = Vec::new();
     let passed = record.testimonies.values().flatten().flatten();
@@ -346,9 +376,9 @@ fn summarise<'a>(
         }
     }
     for (witness, verdict) in worst {
-        // A witness that this kernel does not admit says nothing, but the list must be there.
+        // A witness that this kernel does not offer says nothing, but the list must be there.
         if verdict != Verdict::Unverified || witness == Witness::TaskFile {
-            findings.expect(witness.name(), truth, verdict);
+            findings.expect(Speaker::Witness(witness), truth, verdict);
         }
         reports.push(WitnessReport {
             witness,

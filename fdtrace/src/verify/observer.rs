@@ -10,12 +10,12 @@ use crate::{tracer::Tracer, wire::Record};
 
 /// Observes scenarios as they run.
 pub trait Observer {
-    /// The kernel half has told something.
+    /// A record was decoded.
     fn on_record(&mut self, _record: &Record) {}
 
-    /// An actor of the run of this number (see [`super::Verifier::begin`]) has reported, after all
-    /// that it made the kernel do has been heard. At a checkpoint it stands still until this returns.
-    fn on_fact(&mut self, _play: u64, _fact: &Fact, _tracer: &mut Tracer) {}
+    /// An actor of this run ([`super::Verifier::begin`] numbers them) has reported a fact. The events of
+    /// what it did before have come already. At a checkpoint it waits until this returns.
+    fn on_fact(&mut self, _run: u64, _fact: &Fact, _tracer: &mut Tracer) {}
 
     /// Whether the verifier may hold duplicates of what is sent. They make `kcmp` and the offset
     /// witness work, and show in the reference counts.

@@ -6,11 +6,15 @@ use std::{collections::HashMap, io, os::fd::OwnedFd, process, time::Duration};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Fact, REAP_LIMIT, Record, Verifier, fact::MessageName};
+use super::{
+    Finding, REAP_LIMIT, Verifier,
+    fact::{Fact, MessageName},
+    record::Record,
+};
 use crate::{
     kernel::sys::{open_process, wait_on},
     model::Fate,
-    witness::{Balance, Originals, Surplus},
+    witness::{Balance, Originals},
 };
 
 /// How long the kernel may take to give up what nobody refers to: its garbage collector and its
@@ -77,9 +81,15 @@ impl Verifier {
                 }
                 match balance.surplus(process::id(), sent, &snapshot) {
                     Some(surplus) => {
-                        leaks.extend(surplus.into_iter().map(|left| say(message, left)));
+                        leaks.extend(surplus.into_iter().map(|left| Finding::Left {
+                            message: message.clone(),
+                            index: left.index,
+                            refs: left.refs,
+                        }));
                     }
-                    None => leaks.push(format!("the references of {message} cannot be counted")),
+                    None => leaks.push(Finding::Uncounted {
+                        message: message.clone(),
+                    }),
                 }
             }
             if leaks.is_empty() || Instant::now() >= deadline {
@@ -102,15 +112,6 @@ fn stays_queued(record: &Record, name: &MessageName) -> bool {
     record.facts.iter().any(
         |fact| matches!(fact, Fact::Fate { message, fate: Fate::Queued, .. } if message == name),
     )
-}
-
-fn say(message: &MessageName, left: Surplus) -> String {
-    let Surplus { index, refs } = left;
-    let file = index + 1;
-    match refs {
-        1.. => format!("file {file} of {message} still has {refs} references when all are gone"),
-        _ => format!("file {file} of {message} has {} references too few", -refs),
-    }
 }
 
 /// The collector of sockets that only refer to each other runs when a Unix socket is closed.

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{REAP_LIMIT, RUNNER_ARGUMENT, VerifyError, fact::Answer};
 
-/// A line that a runner said, or `None` once nobody is left who could say anything.
+/// A line of a runner's output, or `None` at its end: every actor has closed it.
 pub(super) struct Said {
     /// Which runner.
     pub(super) number: u64,
@@ -61,14 +61,14 @@ impl RunnerProcess {
         let _ = self.answers.write_all(&[answer as u8]).await;
     }
 
-    /// Kills the runner, and with it all of its actors: each dies with its parent, and then nobody
-    /// holds the pipe for facts any more, which is its last word.
+    /// Kills the runner, and with it all of its actors, as each dies with its parent. Then nobody holds
+    /// the pipe for facts any more, and its end is read.
     pub(super) fn kill(&mut self) {
         // Fails if it is gone already.
         let _ = self.child.start_kill();
     }
 
-    /// Waits until the process is gone, which it is when it has said its last word, or nearly.
+    /// Waits until the process is gone. It closes its output as it ends, so this takes a moment at most.
     pub(super) async fn end(&mut self) {
         self.kill();
         let _ = tokio::time::timeout(REAP_LIMIT, self.child.wait()).await;

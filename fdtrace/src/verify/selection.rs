@@ -8,7 +8,7 @@ use fast_glob::{glob_match, validate};
 
 use super::scenarios::{Group, Scenario, all};
 
-/// Names this alike are taken for a slip of the finger.
+/// How alike a name must be to a word for the word to be taken for a typing error.
 const ALIKE: f64 = 0.8;
 
 /// A word that selects nothing.
@@ -22,10 +22,10 @@ pub enum SelectionError {
         /// The name that is most like it, if one is.
         nearest: Option<&'static str>,
     },
-    /// No name is as the pattern says.
+    /// No name matches the pattern.
     #[error("no scenario matches {0:?}")]
     Unmatched(String),
-    /// The pattern is none.
+    /// The word is no valid pattern.
     #[error("{word:?} is no pattern: {}", .reason.escape_debug())]
     Pattern {
         /// The word.

@@ -25,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::{
     kernel::inherited,
-    kernel::sys::{exit_now, fork, open_process, set_ignored, wait_on},
+    kernel::sys::{exit_now, fork, is_single_threaded, open_process, set_ignored, wait_on},
 };
 
 /// Why a command does not run.
@@ -48,6 +48,9 @@ pub enum CommandError {
     /// An argument has a NUL in it.
     #[error("an argument of the command has a NUL in it")]
     Argument,
+    /// This process has more than one thread, and the child would run with their locks held.
+    #[error("cannot start a command in a process that has other threads")]
+    OtherThreads,
     /// A system call of fdtrace's own failed.
     #[error("cannot {action}")]
     System {
@@ -78,18 +81,21 @@ pub enum CommandStdout {
 pub struct Held {
     name: OsString,
     pid: Pid,
-    /// Closed without a word, it tells the process to end.
+    /// Closed without a byte written, it makes the process end.
     release: File,
     /// Where the process says why it cannot execute the command; closed by executing it.
     trouble: File,
 }
 
 impl Held {
-    /// Forks. Must be called while this process has but one thread. What the command writes to its
-    /// stdout goes to `stdout`.
+    /// Forks a process that waits to become the command, and sends the command's stdout to `stdout`.
+    /// This process must have one thread: the child runs code before it executes the command, and a
+    /// lock that another thread held would stay closed in it.
     ///
     /// # Errors
-    /// If an argument cannot be passed on, or the process not be made.
+    /// [`CommandError::OtherThreads`] if this process has more than one thread,
+    /// [`CommandError::Argument`] if an argument has a NUL in it, [`CommandError::System`] if no pipe or
+    /// process can be made.
     pub fn start(command: &[OsString], stdout: CommandStdout) -> Result<Self, CommandError> {
         let arguments: Vec<CString> = command
             .iter()
@@ -99,6 +105,9 @@ impl Held {
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(system("make a pipe"));
         let (released, release) = pipe()?;
         let (trouble, tell) = pipe()?;
+        if !is_single_threaded().map_err(system("count this process's threads"))? {
+            return Err(CommandError::OtherThreads);
+        }
         match fork().map_err(system("start a process"))? {
             ForkResult::Child => {
                 drop((release, trouble));
@@ -118,10 +127,11 @@ impl Held {
         self.pid.as_raw().cast_unsigned()
     }
 
-    /// Lets it run; returns when it has begun.
+    /// Lets the command run; returns when it has begun.
     ///
     /// # Errors
-    /// If the command cannot be executed.
+    /// [`CommandError::NotFound`] and [`CommandError::NotExecutable`] if it cannot be executed,
+    /// [`CommandError::System`] if the process cannot be released or watched.
     pub fn release(mut self) -> Result<Running, CommandError> {
         let pidfd = open_process(self.pid()).map_err(system("watch the command"))?;
         self.release
@@ -179,7 +189,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for its end; returns its exit status as a shell would say it: 128 and the number of
+    /// Waits for the command's end; returns its exit status as a shell gives it: 128 plus the number of
     /// the signal, if one ended it. Cancel-safe.
     ///
     /// # Errors
@@ -193,5 +203,22 @@ impl Running {
             // Not asked for.
             _ => return Err(io::Error::other("the command has not ended")),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn no_command_is_started_beside_another_thread() {
+        let (end, ended) = mpsc::channel::<()>();
+        let other = thread::spawn(move || ended.recv());
+        let held = Held::start(&["true".into()], CommandStdout::Own);
+        assert!(matches!(held, Err(CommandError::OtherThreads)));
+        drop(end);
+        assert!(other.join().unwrap().is_err());
     }
 }

@@ -13,12 +13,12 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Found {
     t_ns: u64,
-    told: Vec<Told>,
+    findings: Vec<Finding>,
 }
 
-/// One thing that a look tells.
+/// One thing that a look found.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum Finding {
     /// What was read there.
     Fact(QueueFact),
     /// A record that the kernel half had kept of an unwanted sender's message.
@@ -41,13 +41,13 @@ impl Found {
     pub(super) fn at(t_ns: u64) -> Self {
         Self {
             t_ns,
-            told: Vec::new(),
+            findings: Vec::new(),
         }
     }
 
     /// Adds what the kernel half has kept of a message.
     pub(super) fn held(&mut self, records: Vec<Vec<u8>>) {
-        self.told.extend(records.into_iter().map(Told::Held));
+        self.findings.extend(records.into_iter().map(Finding::Held));
     }
 
     /// Adds that a message that is known was in its queue at last.
@@ -64,12 +64,12 @@ impl Found {
     pub fn end(&mut self, every: bool) {
         let t_ns = self.t_ns;
         let all = QueueFact::LookedThrough { t_ns, every };
-        self.told.push(Told::Fact(all));
+        self.findings.push(Finding::Fact(all));
     }
 
     /// Hands it over ahead of the first record that was made after the look began: what came before
     /// that may have been queued and read by then, and what comes after is seen in any case.
-    pub fn take_before(&mut self, record: &[u8]) -> Vec<Told> {
+    pub fn take_before(&mut self, record: &[u8]) -> Vec<Finding> {
         let t_ns = record.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
         if t_ns.is_some_and(|t_ns| t_ns < self.t_ns) {
             return Vec::new();
@@ -78,8 +78,8 @@ impl Found {
     }
 
     /// Hands it over now.
-    pub fn take(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.told)
+    pub fn take(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.findings)
     }
 
     fn lies(&mut self, occasion: Occasion, queue: &Queue, files: &[QueuedFile], wanted: bool) {
@@ -110,7 +110,7 @@ impl Found {
                 first: first.index as u16,
                 files: part.iter().map(found).collect(),
             };
-            self.told.push(Told::Fact(QueueFact::Lies(part)));
+            self.findings.push(Finding::Fact(QueueFact::Lies(part)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Pipeline, found::Told, recorder::Recorder};
+use super::{Pipeline, found::Finding, recorder::Recorder};
 use crate::wire::Record;
 
 /// Where all goes that comes in: to whoever hears records, into the pipeline, and into the recording if
@@ -49,11 +49,11 @@ impl<'a> Intake<'a> {
         write(recorder, written, |recorder| recorder.record(record));
     }
 
-    /// Takes in what a look through the queues tells.
-    pub(super) fn told(&mut self, told: Told) {
-        match told {
-            Told::Held(record) => self.record(&record),
-            Told::Fact(fact) => {
+    /// Takes in what a look through the queues found.
+    pub(super) fn take_found(&mut self, finding: Finding) {
+        match finding {
+            Finding::Held(record) => self.record(&record),
+            Finding::Fact(fact) => {
                 self.any = true;
                 write(&mut self.recorder, &mut self.written, |recorder| {
                     recorder.found(&fact)

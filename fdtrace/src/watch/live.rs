@@ -41,7 +41,7 @@ pub enum LiveError {
     Recording(#[source] io::Error),
 }
 
-/// What there is to stop for, beside an interrupt and a report that has all that it was to show.
+/// When to stop, beside an interrupt and a report that has shown as many transfers as it may.
 #[derive(Default)]
 pub struct Bounds {
     /// How long to trace.
@@ -102,7 +102,7 @@ impl Live {
         }
     }
 
-    /// What is watched, as a recording's header says it.
+    /// The trace as a recording's header describes it: kernel, coverage, filter.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.parts.header
@@ -114,24 +114,24 @@ impl Live {
         self.parts.took
     }
 
-    /// What watches.
+    /// The tracer.
     #[must_use]
     pub fn tracer(&self) -> &Tracer {
         &self.parts.tracer
     }
 
-    /// What watches, to be asked for more than records.
+    /// The tracer, to be asked for more than records.
     pub fn tracer_mut(&mut self) -> &mut Tracer {
         &mut self.parts.tracer
     }
 
-    /// What is made of the records.
+    /// The pipeline that the records go through.
     #[must_use]
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// What is made of the records, to be told more.
+    /// The pipeline that the records go through, to be changed.
     pub fn pipeline_mut(&mut self) -> &mut Pipeline {
         &mut self.pipeline
     }
@@ -142,7 +142,7 @@ impl Live {
         symbolizer(&self.parts.symbols)
     }
 
-    /// Lets go of all that is followed, and begins anew with what comes from now on.
+    /// Forgets every message, and begins anew with what comes from now on.
     pub fn begin_anew(&mut self) {
         self.pipeline = pipeline(&self.parts);
     }
@@ -232,13 +232,13 @@ impl Live {
         let settled = self.pipeline.settle(now);
         let lost = (look_for_losses || self.pipeline.asks_for_losses()) && self.read_losses()?;
         if self.pipeline.asks_what_is_overdue(now)
-            // What cannot be looked for is not told of.
+            // What cannot be looked for is not reported.
             && let Ok(mut found) = looks::overdue(&mut self.parts.tracer, &self.pipeline)
         {
             let hear = &mut |_: &Record| ();
             let mut intake = Intake::new(&mut self.pipeline, self.recorder.as_mut(), hear);
-            for told in found.take() {
-                intake.told(told);
+            for finding in found.take() {
+                intake.take_found(finding);
             }
             intake.written.map_err(LiveError::Recording)?;
         }
@@ -262,13 +262,13 @@ impl Live {
         let Parts { tracer, found, .. } = &mut self.parts;
         let mut intake = Intake::new(&mut self.pipeline, self.recorder.as_mut(), hear);
         tracer.drain_records(|record| {
-            for told in found.take_before(record) {
-                intake.told(told);
+            for finding in found.take_before(record) {
+                intake.take_found(finding);
             }
             intake.record(record);
         });
-        for told in found.take() {
-            intake.told(told);
+        for finding in found.take() {
+            intake.take_found(finding);
         }
         intake.written.map_err(LiveError::Recording)?;
         Ok(intake.any)
@@ -298,8 +298,8 @@ impl Live {
         self.pipeline.losses()
     }
 
-    /// Ends the trace, and the recording properly: what is still on its way is so for good. With
-    /// `look`, looks through the queues first, if that tells anything.
+    /// Ends the trace, and closes the recording: what is still on its way stays so. With `look`, looks
+    /// through the queues first, if that can show anything.
     ///
     /// # Errors
     /// [`LiveError::Tracer`] if the counters cannot be read, [`LiveError::Recording`] if the recording

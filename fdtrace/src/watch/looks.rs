@@ -34,8 +34,8 @@ pub(super) fn first(tracer: &mut Tracer) -> Look {
     for (list, _) in &lists {
         tracer.mark_list(*list, now_ns())?;
     }
-    // An unwanted process may have read one of them before it was marked, and nothing told of that.
-    // What is there still will be told of.
+    // An unwanted process may have read one of them before it was marked, and no event showed that.
+    // What is there still will show.
     let (pass, t_ns) = match lists.is_empty() {
         true => (pass, t_ns),
         false => self::pass(tracer)?,
@@ -59,7 +59,7 @@ pub(super) fn last(tracer: &mut Tracer, pipeline: &Pipeline) -> Option<Look> {
             let holders = holders.as_ref();
             let wanted = holders.is_some_and(|holders| holders.want(queue, &files[0]));
             if wanted {
-                // From here on the kernel half tells of it by itself.
+                // From here on the kernel half reports it by itself.
                 tracer.mark_list(files[0].list, t_ns)?;
                 found.held(tracer.held_records(&files[0])?);
             }

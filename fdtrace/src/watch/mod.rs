@@ -8,8 +8,8 @@
 //!              a file ─▶ Replay ─────▶ ┘
 //! ```
 //!
-//! A [`Pipeline`] is pure: it is told what time it is and what was lost. [`Live`] drains the ring
-//! buffer and reads the counters, looks through queues where that tells more, and ends with a last
+//! A [`Pipeline`] is pure: the time and the losses are given to it. [`Live`] drains the ring
+//! buffer and reads the counters, looks through queues where that shows more, and ends with a last
 //! look; [`Replay`] does the same from a recording. Both hand over what has ended, judged, and how all
 //! ended ([`Ended`]).
 

@@ -43,13 +43,14 @@ impl<R: Read> Replay<R> {
         })
     }
 
-    /// What the recording is of.
+    /// The recording's header.
     #[must_use]
     pub fn header(&self) -> &Header {
         self.reader.header()
     }
 
-    /// Has what is in a queue for longer than `ns` nanoseconds told of before it ends, or nothing.
+    /// Gives what has been in a queue for longer than `ns` nanoseconds before it ends; nothing if there is
+    /// no such time.
     pub fn tell_overdue(&mut self, ns: Option<u64>) {
         self.pipeline.tell_overdue(ns);
     }
@@ -81,7 +82,7 @@ impl<R: Read> Replay<R> {
         self.trouble.take()
     }
 
-    /// Ends it where it has been read to.
+    /// Ends the replay where the recording has been read to.
     pub fn end(mut self) -> Ended {
         let End {
             t_ns,

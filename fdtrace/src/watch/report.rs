@@ -1,4 +1,4 @@
-//! What a report on a trace is told, whatever its format.
+//! What a report on a trace is given, whatever its format.
 
 use std::io;
 

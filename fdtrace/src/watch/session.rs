@@ -14,7 +14,7 @@ use crate::{
 pub struct Limits {
     /// How many transfers to show.
     pub transfers: u64,
-    /// What is in a queue for longer than this, nanoseconds, is told of before it ends.
+    /// Shows what has been in a queue for longer than this before it ends, nanoseconds.
     pub overdue_ns: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Birth: what tells an inode from the ones that had its number before.
+//! Birth: what distinguishes an inode from the ones that had its number before.
 //!
 //! A file system gives the number of an inode that is gone to the next one, often at once, and the
 //! kernel does the same with the addresses of files.
@@ -6,7 +6,7 @@
 use std::{ffi::CString, fs::Metadata, io, time::SystemTime};
 
 /// What an inode has had since it was made. Two of one number that differ in it are not the same;
-/// two that do not differ may still be, where the file system tells only the time.
+/// two that do not differ may be different where the file system has the time alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Birth {
     /// The type and the bytes of its file handle. It holds the inode's generation, which the next
@@ -18,7 +18,7 @@ pub struct Birth {
 
 impl Birth {
     /// That of the inode behind descriptor `fd` of process `pid`; `None` where the file system
-    /// tells nothing of it.
+    /// has neither.
     pub(crate) fn of(pid: u32, fd: i32, metadata: &Metadata) -> Option<Self> {
         let birth = Self {
             handle: handle(&format!("/proc/{pid}/fd/{fd}")).ok(),

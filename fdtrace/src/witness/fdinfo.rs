@@ -31,7 +31,7 @@ pub(super) fn compare_offsets(original: BorrowedFd<'_>, pid: u32, fd: i32) -> Op
 }
 
 /// How many descriptors wait in the receive queue of the Unix socket `fd` of process `pid`;
-/// `None` where the kernel does not tell.
+/// `None` where fdinfo has no `scm_fds` (before 5.6).
 #[must_use]
 pub fn queued_descriptors(pid: u32, fd: i32) -> Option<u64> {
     field(pid, fd, "scm_fds:")?.try_into().ok()

@@ -31,7 +31,7 @@ pub(super) const PLAYS: &[Play] = plays![
     receives_of_thirty_two_bits,
 ];
 
-/// Credentials of this process, so many times, and then the descriptor.
+/// Credentials of this process, `count` times, and then the descriptor.
 fn behind_credentials(count: usize, fd: i32) -> Letter {
     // SAFETY: they only ask.
     let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
@@ -173,7 +173,7 @@ fn renew(list: &[i32]) {
     }
 }
 
-/// Receives all 253 and tells it; those that found no number have `missing` as their cause.
+/// Receives all 253 and says so; those that found no number have `missing` as their cause.
 fn take_full_list(pair: Pair, list: &[i32], missing: &str) {
     let sent: Vec<Sent> = list.iter().map(|fd| Sent::under(*fd)).collect();
     let letter = Letter::room(FULL);

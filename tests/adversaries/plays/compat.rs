@@ -61,7 +61,7 @@ mod x86 {
     struct Page(*mut u32);
 
     impl Page {
-        /// With a message of one byte and a control buffer of so many bytes.
+        /// With a message of one byte and a control buffer of this many bytes.
         fn new(control_len: u32) -> Self {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
             let page = Self(Pages::mapped(1, flags, -1).at(0).cast());
@@ -85,7 +85,7 @@ mod x86 {
         }
 
         fn get(&self, word: usize) -> u32 {
-            // SAFETY: likewise.
+            // SAFETY: the page is the play's own, and large enough.
             unsafe { self.0.add(word).read_volatile() }
         }
 

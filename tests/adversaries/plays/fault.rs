@@ -40,7 +40,7 @@ impl Pages {
     }
 
     pub(super) fn protect(self, page: usize, access: i32) {
-        // SAFETY: likewise.
+        // SAFETY: the page is part of the mapping.
         check(unsafe { libc::mprotect(self.at(page * PAGE).cast(), PAGE, access) })
             .expect("it is mapped");
     }

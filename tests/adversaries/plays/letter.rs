@@ -16,7 +16,7 @@ pub(super) struct Letter(NonNull<Sheet>);
 
 // SAFETY: that threads write to it at once is what it is for, and all is done through pointers.
 unsafe impl Send for Letter {}
-// SAFETY: likewise.
+// SAFETY: that threads write to it at once is what it is for, and all is done through pointers.
 unsafe impl Sync for Letter {}
 
 #[repr(C)]
@@ -79,13 +79,13 @@ impl Letter {
         self
     }
 
-    /// Room for so many descriptors, and up to 64 bytes.
+    /// Room for this many descriptors, and up to 64 bytes.
     pub(super) fn room(fds: usize) -> Self {
         let space = if fds == 0 { 0 } else { passing::space(fds * 4) };
         Self::room_of(space)
     }
 
-    /// Room for so many and not for half of one more.
+    /// Room for this many descriptors, and not for half of one more.
     pub(super) fn exactly(fds: usize) -> Self {
         Self::room_of(16 + 4 * fds)
     }
@@ -106,14 +106,14 @@ impl Letter {
 
     /// What came first.
     pub(super) fn data(self) -> u8 {
-        // SAFETY: likewise.
+        // SAFETY: it is never freed.
         unsafe { self.data_at().read_volatile() }
     }
 
     /// Lets the data be there.
     pub(super) fn set_data(self, base: *mut libc::c_void, len: usize) {
         let at = self.0.as_ptr();
-        // SAFETY: likewise; where it points to is the kernel's to find out.
+        // SAFETY: it is never freed; where it points to is the kernel's to find out.
         unsafe {
             (&raw mut (*at).iov.iov_base).write_volatile(base);
             (&raw mut (*at).iov.iov_len).write_volatile(len);
@@ -123,7 +123,7 @@ impl Letter {
     /// Lets the data be in these places.
     pub(super) fn set_iovecs(self, iovecs: &'static [libc::iovec]) {
         let header = self.header();
-        // SAFETY: likewise.
+        // SAFETY: it is never freed.
         unsafe {
             (*header).msg_iov = iovecs.as_ptr().cast_mut();
             (*header).msg_iovlen = iovecs.len();
@@ -132,20 +132,20 @@ impl Letter {
 
     pub(super) fn set_control_at(self, control: *mut u8, len: usize) {
         let header = self.header();
-        // SAFETY: likewise.
+        // SAFETY: it is never freed.
         unsafe { (&raw mut (*header).msg_control).write_volatile(control.cast()) };
         self.set_control_len(len);
     }
 
     pub(super) fn set_control_len(self, len: usize) {
-        // SAFETY: likewise.
+        // SAFETY: it is never freed.
         unsafe { (&raw mut (*self.header()).msg_controllen).write_volatile(len) };
     }
 
     pub(super) fn set_address(self, address: &'static libc::sockaddr_un) {
         let header = self.header();
         let len = address_len(address);
-        // SAFETY: likewise.
+        // SAFETY: it is never freed.
         unsafe {
             (*header).msg_name = ptr::from_ref(address).cast_mut().cast();
             (*header).msg_namelen = len;
@@ -153,12 +153,12 @@ impl Letter {
     }
 
     pub(super) fn header(self) -> *mut libc::msghdr {
-        // SAFETY: likewise.
+        // SAFETY: it is never freed.
         unsafe { &raw mut (*self.0.as_ptr()).header }
     }
 
     pub(super) fn control(self) -> *mut u8 {
-        // SAFETY: likewise.
+        // SAFETY: it is never freed.
         unsafe { (&raw mut (*self.0.as_ptr()).control).cast() }
     }
 
@@ -179,7 +179,7 @@ impl Letter {
     }
 
     pub(super) fn receive(self, socket: RawFd, flags: i32) -> nix::Result<usize> {
-        // SAFETY: likewise.
+        // SAFETY: the kernel checks what it is given.
         let got = unsafe { libc::recvmsg(socket, self.header(), flags) };
         Errno::result(got).map(isize::cast_unsigned)
     }
@@ -238,7 +238,7 @@ impl Slot {
     }
 
     pub(super) fn set(self, fd: RawFd) {
-        // SAFETY: likewise.
+        // SAFETY: slots are in memory that is never freed.
         unsafe { self.0.write_volatile(fd) };
     }
 }

@@ -57,7 +57,7 @@ pub(super) const PLAYS: &[Play] = plays![
     refusals_written_over_numbers,
 ];
 
-/// Lets `sender` send from a full queue, does something once it sleeps, and tells what came.
+/// Lets `sender` send from a full queue, does something once it sleeps, and says what came.
 fn send_from_a_full_queue(
     pair: Pair,
     call: i64,
@@ -205,7 +205,8 @@ fn header_paged_out_while_the_receive_sleeps() -> Played {
     super::stage::check(unsafe { libc::ftruncate(mapped, PAGE as i64) }).expect("there is room");
     let pages = Pages::mapped(1, libc::MAP_SHARED, mapped);
     let result = receive_with_header_at(pages, move || {
-        // SAFETY: likewise; a kernel that does not know it leaves the page there.
+        // SAFETY: it is a file of the play's own; a kernel that does not know it leaves the page
+        // there.
         unsafe { libc::madvise(pages.at(0).cast(), PAGE, libc::MADV_PAGEOUT) };
     });
     std::fs::remove_file("header").expect("it is there");

@@ -59,7 +59,7 @@ fn pass_as(pair: Pair, list: &[(i32, String)]) {
     }
 }
 
-/// Likewise, as `readlink` has them now.
+/// Passes these files; each must have the name that `readlink` gives it now.
 fn pass_all(pair: Pair, list: &[i32]) {
     let named = |fd: &i32| (*fd, link_of(*fd).expect("it has a name"));
     pass_as(pair, &list.iter().map(named).collect::<Vec<_>>());
@@ -165,7 +165,7 @@ fn eventfd() -> i32 {
 }
 
 fn timerfd() -> i32 {
-    // SAFETY: likewise.
+    // SAFETY: it makes a new number.
     check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, 0) }).expect("there is a clock")
 }
 

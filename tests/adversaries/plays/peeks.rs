@@ -28,7 +28,7 @@ pub(super) const PLAYS: &[Play] = plays![
 
 const BOTH: [SockType; 2] = [SockType::Stream, SockType::Datagram];
 
-/// Looks at a message, and tells what of `list` came.
+/// Looks at a message, and says what of `list` came.
 fn peek(pair: Pair, list: &[i32], room: usize) {
     let letter = Letter::exactly(room);
     letter

@@ -43,7 +43,7 @@ impl Ring {
 
     /// Submits all at once.
     pub(super) fn submit_all(&mut self, entries: &[squeue::Entry]) {
-        // SAFETY: likewise.
+        // SAFETY: plays free nothing that an entry points to.
         unsafe { self.0.submission().push_multiple(entries) }.expect("there is room");
         self.0.submit().expect("it can be submitted");
     }
@@ -65,7 +65,7 @@ impl Ring {
         self.end_of().1
     }
 
-    /// Likewise, with what the entry was called and its flags.
+    /// Waits for one call, and gives its entry's user data, its result and its flags.
     pub(super) fn end_of(&mut self) -> (u64, i32, u32) {
         loop {
             if let Some(ended) = self.0.completion().next() {

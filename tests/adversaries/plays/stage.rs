@@ -82,7 +82,7 @@ pub(super) fn dup(fd: RawFd) -> RawFd {
 
 /// Duplicates it to a number from `least` on.
 pub(super) fn dup_from(fd: RawFd, least: RawFd) -> RawFd {
-    // SAFETY: as above.
+    // SAFETY: the new number is nobody's.
     check(unsafe { libc::fcntl(fd, libc::F_DUPFD, least) }).expect("there are numbers left")
 }
 
@@ -92,7 +92,7 @@ pub(super) fn dup2(fd: RawFd, to: RawFd) {
 }
 
 pub(super) fn close(fd: RawFd) {
-    // SAFETY: as above.
+    // SAFETY: numbers are the play's own.
     check(unsafe { libc::close(fd) }).expect("it is open");
 }
 
@@ -163,7 +163,7 @@ impl Pair {
         self.take_with_data().1
     }
 
-    /// Likewise, and the data that came with them.
+    /// The data byte and the numbers of the next message that has any.
     pub(super) fn take_with_data(&self) -> (u8, Vec<RawFd>) {
         loop {
             let letter = Letter::room(300);
@@ -311,7 +311,7 @@ pub(super) fn open(path: &str, flags: i32) -> RawFd {
 /// Opens what is there.
 pub(super) fn open_there(path: &str, flags: i32) -> RawFd {
     let path = CString::new(path).expect("it is a path");
-    // SAFETY: likewise.
+    // SAFETY: the path outlives the call.
     check(unsafe { libc::open(path.as_ptr(), flags) }).expect("it is there")
 }
 

@@ -110,7 +110,7 @@ impl Actor {
         self.try_send(socket, files).expect("somebody receives it");
     }
 
-    /// Likewise by `sendmmsg`, whose messages fdtrace tells apart by their files alone.
+    /// Sends one message by `sendmmsg`; fdtrace distinguishes the messages of one by their files alone.
     pub(crate) fn send_by_sendmmsg(&mut self, socket: &OwnedFd, files: &[&Named]) {
         self.send_with(socket, files, |socket_fd, data, fds| {
             let space = vec![0_u8; cmsg_space::<RawFd>() * fds.len()];
@@ -130,7 +130,7 @@ impl Actor {
         .expect("somebody receives it");
     }
 
-    /// Likewise, where the receiver may go away.
+    /// Sends one message to a receiver that may go away.
     pub(crate) fn try_send(&mut self, socket: &OwnedFd, files: &[&Named]) -> nix::Result<()> {
         self.send_with(socket, files, |socket_fd, data, fds| {
             passing::send(socket_fd, data, &[fds])
@@ -216,7 +216,7 @@ impl Actor {
         Came::Message(fds)
     }
 
-    /// Likewise by `recvmmsg`, of which fdtrace does not know where its control message is.
+    /// Receives by `recvmmsg`, where fdtrace does not know the control message's address.
     pub(crate) fn receive_by_recvmmsg(
         &mut self,
         socket: &OwnedFd,

@@ -15,7 +15,7 @@ use crate::truth::Fact;
 /// A way to be hard to follow.
 pub(crate) struct Adversary {
     pub(crate) name: &'static str,
-    /// Does about so many transfers and tells all that was sent and received.
+    /// Does about that many transfers, and reports all that was sent and received.
     round: fn(usize) -> Vec<Fact>,
 }
 
@@ -93,7 +93,7 @@ pub(crate) const ALL: [Adversary; 17] = [
 /// Says that all of a round has been told.
 pub(crate) const ROUND_IS_OVER: &str = ".";
 
-/// Plays `name` until its stdin ends: each line asks for a round of so many transfers.
+/// Plays `name` until its stdin ends: each line asks for a round of that many transfers.
 pub(crate) fn play(name: &str) {
     let adversary = ALL
         .iter()

@@ -180,7 +180,7 @@ fn what_is_in_no_tree_is_called_as_proc_calls_it() {
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
         OwnedFd::from_raw_fd(fd)
     };
-    // SAFETY: likewise.
+    // SAFETY: these take plain numbers, and what they return is new and nobody else's.
     let (epoll, timer, pidfd) = unsafe {
         (
             new(libc::epoll_create1(libc::EPOLL_CLOEXEC)),
@@ -244,7 +244,7 @@ fn sockets_are_told_by_what_they_are_now() {
         play.pass_as(&raw(&[&server]), connection("tcp", name, peer));
         drop((client, server));
     }
-    // SAFETY: as above.
+    // SAFETY: takes plain numbers; the descriptor is new and nobody else's.
     let netlink = unsafe {
         OwnedFd::from_raw_fd(libc::socket(
             libc::AF_NETLINK,

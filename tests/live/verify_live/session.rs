@@ -24,7 +24,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// The environment variable that tells this test's processes from all others.
+/// The environment variable that distinguishes this test's processes from all others.
 pub(crate) const MARK: &str = "FDTRACE_TEST_MARK";
 
 pub(crate) fn new_mark() -> String {

@@ -81,7 +81,7 @@ fn fact(plan: &Plan, name: &str) -> u32 {
     *value
 }
 
-/// A plan in as few words as tell it from any other.
+/// A plan in as few words as distinguish it from any other.
 fn render(planned: &Result<Plan, PlanError>) -> String {
     let plan = match planned {
         Ok(plan) => plan,

@@ -10,7 +10,7 @@ use fdtrace::{
     },
     plan::Attach,
     report::{Report, ScenarioRun, Start, Summary},
-    verify::{Group, Judgement, ScenarioResult, WitnessReport},
+    verify::{Ended, Finding, Group, Judgement, ScenarioResult, Speaker, WitnessReport},
     witness::Witness,
 };
 
@@ -146,7 +146,7 @@ pub fn judgement(name: &'static str, result: ScenarioResult) -> Judgement {
         name,
         group: Group::Identity,
         result,
-        reason: None,
+        findings: Vec::new(),
         lossy: false,
         transfers: Vec::new(),
         witnesses: Vec::new(),
@@ -186,7 +186,7 @@ pub fn retried() -> ScenarioRun {
     }
 }
 
-/// One file is told from another that looks like it.
+/// One file is distinguished from another that looks like it.
 pub fn told_apart() -> ScenarioRun {
     Judgement {
         transfers: vec![delivered(4, 0, 1)],
@@ -208,7 +208,11 @@ pub fn failed() -> ScenarioRun {
     different.transfer.chain = Chain::Differs { hop: Hop::Install };
     different.transfer.hops[2].file = FILE + 0x4000;
     Judgement {
-        reason: Some("the trace, of m, says different where same is true".to_owned()),
+        findings: vec![Finding::Verdict {
+            who: Speaker::Trace("m".into()),
+            found: Verdict::Different,
+            truth: Verdict::Same,
+        }],
         transfers: vec![different],
         witnesses: vec![
             witness(Witness::TaskFile, Verdict::Same, false),
@@ -222,7 +226,9 @@ pub fn failed() -> ScenarioRun {
 /// A scenario that cannot be played here.
 pub fn skipped() -> ScenarioRun {
     Judgement {
-        reason: Some("a pid namespace cannot be made here: EPERM".to_owned()),
+        findings: vec![Finding::Lacking(
+            "a pid namespace cannot be made here: EPERM".to_owned(),
+        )],
         ..judgement("pid-namespace", ScenarioResult::Skip)
     }
     .into()
@@ -244,9 +250,16 @@ pub fn inconclusive() -> ScenarioRun {
     transfers[2].transfer.socket = Socket::default();
     transfers[2].transfer.hops.remove(0);
     Judgement {
-        reason: Some(
-            "m's 10 → 21 and 1 more of its descriptors not in the trace from end to end".to_owned(),
-        ),
+        findings: vec![Finding::Missing {
+            message: "m".into(),
+            fd: 10,
+            number: Some(21),
+            more: 1,
+            expected: Ended {
+                fate: Fate::Delivered,
+                cause: None,
+            },
+        }],
         transfers,
         witnesses: vec![witness(Witness::TaskFile, Verdict::Same, false)],
         ..judgement("max-fds", ScenarioResult::Inconclusive)
@@ -326,7 +339,7 @@ pub fn losses() -> Losses {
     }
 }
 
-/// Has `report` tell of a whole run on a recorded kernel.
+/// Has `report` show a whole run on a recorded kernel.
 pub fn write(mut report: impl Report, kernel: &str, runs: &[ScenarioRun], losses: Losses) {
     let plan = plan_of(kernel, Attach::Tracepoint);
     let start = Start {
@@ -371,7 +384,7 @@ pub fn hostile() -> ScenarioRun {
     ScenarioRun {
         retried: vec![format!("it had said {HOSTILE}")],
         ..Judgement {
-            reason: Some(format!("an actor said {HOSTILE}")),
+            findings: vec![Finding::Trouble(format!("an actor said {HOSTILE}"))],
             transfers: vec![judged],
             ..judgement("stream-one-fd", ScenarioResult::Fail)
         }
@@ -385,7 +398,7 @@ pub fn harmless() -> ScenarioRun {
     for seen in &mut harmless.judgement.transfers[0].transfer.hops {
         seen.comm = "x".to_owned();
     }
-    harmless.judgement.reason = Some("an actor said x".to_owned());
+    harmless.judgement.findings = vec![Finding::Trouble("an actor said x".to_owned())];
     harmless.retried = vec!["it had said x".to_owned()];
     harmless
 }

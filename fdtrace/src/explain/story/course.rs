@@ -14,7 +14,7 @@ use crate::{
 pub(super) struct Course {
     holds: Vec<When>,
     pub(super) turn: Option<Turn>,
-    /// Where another file was seen than before. What comes after is not told: it is not known whose
+    /// Where another file was seen than before. What comes after is left out: it is not known whose
     /// it is.
     pub(super) wrong: Option<Hop>,
 }
@@ -49,7 +49,7 @@ impl Writer<'_> {
             (Fact::Sent { actor, .. } | Fact::SendFailed { actor, .. }, "send") => {
                 Some(actor.pid) == pid
             }
-            // Calls that are not recvmsg have no flags to tell of truncation with.
+            // Calls that are not recvmsg have no flags that show truncation.
             (
                 Fact::Received {
                     actor, truncated, ..

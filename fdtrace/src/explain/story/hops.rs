@@ -1,6 +1,6 @@
 //! Hops: where each was seen, and what was read there.
 
-use super::{FILES_TOLD, FileAtHop, Message, Moved, Sighting, StoryHop, Writer};
+use super::{FILES_SHOWN, FileAtHop, Message, Moved, Sighting, StoryHop, Writer};
 use crate::{
     judge::ledger,
     model::{Digits, Hop, HopSeen, Transfer},
@@ -53,7 +53,7 @@ impl Writer<'_> {
     fn sighting(&mut self, seen: &HopSeen, message: &Message<'_>) -> Sighting {
         let known = |address: u64| (address != 0).then_some(address);
         let mut files = Vec::new();
-        for transfer in message.transfers.iter().take(FILES_TOLD) {
+        for transfer in message.transfers.iter().take(FILES_SHOWN) {
             files.extend(self.file_at(seen.hop, transfer));
         }
         Sighting {
@@ -67,7 +67,7 @@ impl Writer<'_> {
             skb: known(seen.skb).map(|skb| self.pointers.show("skb", skb)),
             sender_sock: known(seen.sender_sock).map(|sock| self.pointers.show("sock", sock)),
             receiver_sock: known(seen.receiver_sock).map(|sock| self.pointers.show("sock", sock)),
-            more_files: message.transfers.len().saturating_sub(FILES_TOLD),
+            more_files: message.transfers.len().saturating_sub(FILES_SHOWN),
             files,
         }
     }
@@ -134,7 +134,7 @@ fn reasons(planned: &PlannedHop) -> impl Iterator<Item = &str> {
     planned.why.iter().flat_map(|why| why.split("; "))
 }
 
-/// The reasons that every hop has that is not watched, which a story need not tell each time.
+/// The reasons that every hop which is not watched has in common: a story gives them once.
 pub(super) fn blind_because(plan: &Plan) -> Vec<String> {
     let blind = || plan.hops.iter().filter(|planned| !planned.is_watched());
     let Some(first) = blind().next() else {

@@ -7,7 +7,7 @@ pub(super) struct Message<'a> {
     /// Its place in time, from 1.
     pub(super) number: u64,
     pub(super) transfers: Vec<&'a Transfer>,
-    /// Nothing was told of its sending yet.
+    /// Its sending is not in the story yet.
     pub(super) is_first: bool,
 }
 

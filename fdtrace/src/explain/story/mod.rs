@@ -1,8 +1,8 @@
 //! The story: what was recorded, in order of time, beside what the source says happens there. Pure.
 //!
-//! It has two kinds of parts. A [`Moment`] is the state at a checkpoint, where an actor was held: both tables and
-//! what /proc showed. A [`Call`] is a call through the kernel, function by function; it cannot be
-//! stopped, so it is told from the records.
+//! It has two kinds of parts. A [`Moment`] is the state at a checkpoint, where an actor was held: both
+//! tables and what /proc showed. A [`Call`] is a call through the kernel, function by function; it
+//! cannot be stopped, so it is made from the records.
 
 mod course;
 mod hops;
@@ -31,14 +31,14 @@ pub use model::*;
 use names::Names;
 pub(crate) use names::UNNAMED;
 
-/// Files of a message that are told of one by one.
-const FILES_TOLD: usize = 3;
-/// Messages that are told function by function; of more, only their hops are.
-const MESSAGES_TOLD: usize = 2;
-/// Messages that are told of at all.
+/// Files of a message that are shown one by one.
+const FILES_SHOWN: usize = 3;
+/// Messages that are shown function by function; of further ones only the hops are.
+const MESSAGES_IN_FULL: usize = 2;
+/// Messages that are shown at all.
 const MESSAGES_MAX: usize = 12;
 
-/// Tells stories of what one kernel did.
+/// Makes stories of what one kernel did.
 pub struct Explainer<'a> {
     /// What there is to see on this kernel.
     pub plan: &'a Plan,
@@ -68,9 +68,9 @@ impl Explainer<'_> {
             pointers,
         };
         let mut parts: Vec<Part> = Vec::new();
-        let told = &messages[..messages.len().min(MESSAGES_MAX)];
-        for (place, message) in told.iter().enumerate() {
-            parts.extend(writer.calls(message, place < MESSAGES_TOLD));
+        let shown = &messages[..messages.len().min(MESSAGES_MAX)];
+        for (place, message) in shown.iter().enumerate() {
+            parts.extend(writer.calls(message, place < MESSAGES_IN_FULL));
         }
         let end = match messages.get(MESSAGES_MAX) {
             Some(left_out) => left_out.first_seen(),
@@ -94,11 +94,11 @@ impl Explainer<'_> {
                 .map(|planned| planned.hop)
                 .collect(),
             blind_because: blind_because(self.plan),
-            endings: told
+            endings: shown
                 .iter()
                 .flat_map(|message| writer.endings(message))
                 .collect(),
-            messages_left_out: messages.len() - told.len(),
+            messages_left_out: messages.len() - shown.len(),
             files: names.list(writer.pointers),
             result: None,
             reason: None,
@@ -175,7 +175,7 @@ impl Writer<'_> {
         let files: Vec<String> = message
             .transfers
             .iter()
-            .take(FILES_TOLD)
+            .take(FILES_SHOWN)
             .map(|transfer| {
                 let name = self.names.of(transfer);
                 match transfer.sender.as_ref().and_then(|sender| sender.fd) {
@@ -186,7 +186,7 @@ impl Writer<'_> {
                 }
             })
             .collect();
-        let more = match message.transfers.len().saturating_sub(FILES_TOLD) {
+        let more = match message.transfers.len().saturating_sub(FILES_SHOWN) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };

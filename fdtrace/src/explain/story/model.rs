@@ -25,7 +25,7 @@ pub struct Story {
     pub files: Vec<NamedFile>,
     /// In order of time.
     pub parts: Vec<Part>,
-    /// Messages that it leaves out, because they went like those that it tells.
+    /// Messages that it leaves out, because they went like others in it.
     pub messages_left_out: usize,
     /// What became of the files of each message.
     pub endings: Vec<Ending>,
@@ -117,7 +117,7 @@ pub struct Queue {
     pub held_by: Option<Place>,
     /// Letters of the files in it, going by the trace.
     pub files: Vec<String>,
-    /// How many descriptors fdinfo says are in it (`scm_fds`); null where the kernel does not tell.
+    /// How many descriptors fdinfo says are in it (`scm_fds`); null where the kernel does not say.
     pub scm_fds: Option<u64>,
 }
 
@@ -155,7 +155,7 @@ pub struct Call {
     /// Who does what.
     pub title: String,
     /// Its functions, in the order in which they are called; only those with a hop if an earlier
-    /// call has told of the others.
+    /// call has shown the others.
     pub steps: Vec<Step>,
 }
 

@@ -1,6 +1,6 @@
 //! Moments: the state at each checkpoint.
 
-use super::{FILES_TOLD, Message, Moment, Place, Queue, Row, Table, UNNAMED, Whereabouts, Writer};
+use super::{FILES_SHOWN, Message, Moment, Place, Queue, Row, Table, UNNAMED, Whereabouts, Writer};
 use crate::{
     explain::recorder::Checkpoint,
     model::{Digits, Fate, Hop},
@@ -106,19 +106,19 @@ impl Writer<'_> {
     }
 
     fn whereabouts(&self, checkpoint: &Checkpoint, messages: &[Message<'_>]) -> Vec<Whereabouts> {
-        let told = messages
+        let shown = messages
             .iter()
-            .flat_map(|message| message.transfers.iter().take(FILES_TOLD))
+            .flat_map(|message| message.transfers.iter().take(FILES_SHOWN))
             .map(|transfer| self.names.of(transfer))
             .filter(|name| name != UNNAMED);
         let mut files: Vec<String> = Vec::new();
-        for name in told {
+        for name in shown {
             if !files.contains(&name) {
                 files.push(name);
             }
         }
         if messages.is_empty() {
-            // Told step by step: what is about to be sent is in a table already.
+            // In a story that goes step by step, what is about to be sent is in a table already.
             let rows = checkpoint
                 .processes
                 .iter()
@@ -126,7 +126,7 @@ impl Writer<'_> {
             files.extend(rows.filter_map(|row| self.names.behind(row, checkpoint.t_ns)));
             files.sort();
             files.dedup();
-            files.truncate(FILES_TOLD);
+            files.truncate(FILES_SHOWN);
         }
         files
             .into_iter()

@@ -19,7 +19,7 @@ pub(crate) const UNNAMED: &str = "?";
 struct Known {
     ptr: u64,
     ino: u64,
-    /// What tells its inode from earlier ones of that number, where the file system does.
+    /// What distinguishes its inode from earlier ones of that number, where the file system has that.
     birth: Option<Birth>,
     /// When it was first seen.
     since_ns: u64,

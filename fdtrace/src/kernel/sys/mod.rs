@@ -8,6 +8,6 @@ pub mod bpf;
 mod process;
 
 pub(crate) use process::{
-    compare_files, duplicate_inherited, exit_now, fork, give_heap_back, open_process, set_ignored,
-    utc_offset_s, wait_on,
+    compare_files, duplicate_inherited, exit_now, fork, give_heap_back, is_single_threaded,
+    open_process, set_ignored, utc_offset_s, wait_on,
 };

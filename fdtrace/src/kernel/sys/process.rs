@@ -17,13 +17,21 @@ use rustix::{
 };
 use tokio::io::unix::AsyncFd;
 
+/// Whether this process has no thread but the calling one, so that no other could start a further one.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub(crate) fn is_single_threaded() -> io::Result<bool> {
+    Ok(fs::read_dir("/proc/self/task")?.count() == 1)
+}
+
 /// Forks, in a process of one thread: the child may do all that its parent may.
 ///
 /// # Errors
 /// If this process has other threads, whose locks would stay closed in the child, and the errno of
 /// `fork`.
 pub(crate) fn fork() -> io::Result<ForkResult> {
-    if fs::read_dir("/proc/self/task")?.count() != 1 {
+    if !is_single_threaded()? {
         return Err(io::Error::other("this process has other threads"));
     }
     // SAFETY: there is one thread, and only it could start another.

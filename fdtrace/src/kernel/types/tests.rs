@@ -1,108 +1,10 @@
 //! Questions to BTF blobs of a few types, written by hand.
 
-use rustix::pipe::{SpliceFlags, splice};
+mod blob;
+
+use blob::*;
 
 use super::*;
-
-const INT: u32 = 1;
-const PTR: u32 = 2;
-const ARRAY: u32 = 3;
-const STRUCT: u32 = 4;
-const UNION: u32 = 5;
-const FWD: u32 = 7;
-const TYPEDEF: u32 = 8;
-const VOLATILE: u32 = 9;
-const CONST: u32 = 10;
-const FUNC: u32 = 12;
-const FUNC_PROTO: u32 = 13;
-const TYPE_TAG: u32 = 18;
-
-/// Set where struct members carry the size of bit fields.
-const SIZED_BITS: u32 = 1 << 31;
-
-/// A BTF in the making. Types refer to each other by the ids that adding them returns.
-struct Blob {
-    types: Vec<u32>,
-    strings: Vec<u8>,
-    last_id: u32,
-}
-
-impl Blob {
-    fn new() -> Self {
-        Self {
-            types: Vec::new(),
-            strings: vec![0],
-            last_id: 0,
-        }
-    }
-
-    fn string(&mut self, string: &str) -> u32 {
-        if string.is_empty() {
-            return 0;
-        }
-        let offset = self.strings.len() as u32;
-        self.strings.extend(string.bytes().chain([0]));
-        offset
-    }
-
-    fn add(&mut self, kind: u32, name: &str, size_or_type: u32, body: &[u32]) -> u32 {
-        self.add_counted(kind, 0, name, size_or_type, body)
-    }
-
-    fn add_counted(
-        &mut self,
-        kind: u32,
-        vlen_and_flag: u32,
-        name: &str,
-        size_or_type: u32,
-        body: &[u32],
-    ) -> u32 {
-        let name = self.string(name);
-        self.types
-            .extend([name, kind << 24 | vlen_and_flag, size_or_type]);
-        self.types.extend(body);
-        self.last_id += 1;
-        self.last_id
-    }
-
-    fn int(&mut self, name: &str, size: u32) -> u32 {
-        self.add(INT, name, size, &[size * 8])
-    }
-
-    /// Members are name, type and offset in bits.
-    fn composite(&mut self, kind: u32, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
-        let mut body = Vec::new();
-        for &(name, ty, bits) in members {
-            body.extend([self.string(name), ty, bits]);
-        }
-        self.add_counted(kind, members.len() as u32, name, size, &body)
-    }
-
-    /// Parameters are name and type.
-    fn proto(&mut self, ret: u32, params: &[(&str, u32)]) -> u32 {
-        let mut body = Vec::new();
-        for &(name, ty) in params {
-            body.extend([self.string(name), ty]);
-        }
-        self.add_counted(FUNC_PROTO, params.len() as u32, "", ret, &body)
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let types_len = 4 * self.types.len() as u32;
-        let mut bytes = Vec::from(0xEB9Fu16.to_ne_bytes());
-        bytes.extend([1, 0]);
-        for word in [24, 0, types_len, types_len, self.strings.len() as u32] {
-            bytes.extend(word.to_ne_bytes());
-        }
-        bytes.extend(self.types.iter().flat_map(|word| word.to_ne_bytes()));
-        bytes.extend(&self.strings);
-        bytes
-    }
-
-    fn types(&self) -> Types {
-        Types::from_bytes(&self.bytes()).expect("the blob is sound")
-    }
-}
 
 fn message<T: fmt::Debug>(answer: Result<T, TypeError>) -> String {
     answer.expect_err("it has no answer").to_string()
@@ -420,22 +322,4 @@ fn sections_outside_the_blob_are_malformed() {
     assert!(with_word(28, 31 << 24).contains("type 1 is of unknown kind 31"));
     // The second one announces more members than there are bytes.
     assert!(with_word(44, STRUCT << 24 | 500).contains("type 2 is cut short"));
-}
-
-#[test]
-fn a_page_that_is_held_elsewhere_does_not_keep_the_copy_from_being_sealed() {
-    let mut file = fs::File::from(memfd().unwrap());
-    file.write_all(&[1; 4096]).unwrap();
-    let (_reader, writer) = io::pipe().unwrap();
-    let mut from = 0;
-    let flags = SpliceFlags::empty();
-    let held = splice(&file, Some(&mut from), &writer, None, 4096, flags).unwrap();
-    assert_eq!(held, 4096);
-    // The control: it is held.
-    let waits = FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE);
-    assert_eq!(fcntl(&file, waits), Err(Errno::EBUSY));
-    seal(&file).unwrap();
-    let error = file.write(b"x").unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    assert!(file.set_len(1).is_err());
 }

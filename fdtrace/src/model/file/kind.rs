@@ -8,6 +8,7 @@ pub(super) const PIDFS_MAGIC: u64 = 0x5049_4446;
 
 named! { "kebab-case";
 /// What kind of file it is.
+#[non_exhaustive]
 pub enum FileKind {
     /// A regular file.
     Regular,

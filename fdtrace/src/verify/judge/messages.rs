@@ -4,43 +4,18 @@
 //! A transfer is a message's if the sending side agrees: process, number, place and time. What
 //! was installed must agree at the receiving side too. Then the fate and its cause are compared.
 
-use super::{Findings, Matched, Record, sight};
-use crate::{
-    model::{Cause, Fate, Hop, HopSeen, Judged, Transfer, Verdict},
-    plan::Plan,
-    verify::fact::{Fact, MessageName},
-};
-
 use fdtrace_common::records::LIST_MAX;
 
-/// What the sender says of a message.
-struct Sent<'a> {
-    message: &'a MessageName,
-    pid: u32,
-    fds: &'a [i32],
-    span: (u64, u64),
-    /// What the call failed with, if it did.
-    errno: Option<i32>,
-}
-
-/// What a receiver says of one receive.
-struct Received<'a> {
-    pid: u32,
-    /// By place in the message: a new number, or a negative errno.
-    slots: &'a [i32],
-    span: (u64, u64),
-    cloexec: &'a [bool],
-    truncated: Option<bool>,
-    truncates: bool,
-    peek: bool,
-}
-
-/// A fate that a file must have.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Expected {
-    fate: Fate,
-    cause: Option<Cause>,
-}
+use super::{
+    Ended, Finding, Findings, Matched, Record,
+    calls::{Came, Received, Sent, arrived, is_numberless, left, truncates_message},
+    sight,
+};
+use crate::{
+    model::{Fate, Judged, Verdict},
+    plan::Plan,
+    verify::fact::MessageName,
+};
 
 /// Pairs what the system calls did with what the trace saw; gives each file's transfer, the
 /// delivered one if there is one.
@@ -91,118 +66,9 @@ struct Message<'a> {
 /// A fate that no transfer has.
 struct Open {
     index: usize,
-    expected: Expected,
+    expected: Ended,
     /// The number it came with.
     number: Option<i32>,
-}
-
-impl<'a> Sent<'a> {
-    fn of(fact: &'a Fact) -> Option<Self> {
-        let (actor, message, fds, span, errno) = match fact {
-            Fact::Sent {
-                actor,
-                message,
-                fds,
-                span,
-            } => (actor, message, fds, span, None),
-            Fact::SendFailed {
-                actor,
-                message,
-                fds,
-                span,
-                errno,
-            } => (actor, message, fds, span, Some(*errno)),
-            _ => return None,
-        };
-        Some(Self {
-            message,
-            pid: actor.pid,
-            fds,
-            span: *span,
-            errno,
-        })
-    }
-}
-
-impl<'a> Received<'a> {
-    fn of(fact: &'a Fact, name: &MessageName) -> Option<Self> {
-        match fact {
-            Fact::Received {
-                actor,
-                message,
-                fds,
-                span,
-                cloexec,
-                truncated,
-                truncates,
-                peek,
-            } if message == name => Some(Self {
-                pid: actor.pid,
-                slots: fds,
-                span: *span,
-                cloexec,
-                truncated: *truncated,
-                truncates: *truncates,
-                peek: *peek,
-            }),
-            _ => None,
-        }
-    }
-
-    /// The new number of file `index`, if it got one here.
-    fn number(&self, index: usize) -> Option<i32> {
-        self.slots.get(index).copied().filter(|slot| *slot >= 0)
-    }
-}
-
-impl Expected {
-    /// What must become of file `index`.
-    fn of(record: &Record, sent: &Sent<'_>, index: usize) -> Vec<Self> {
-        let stated: Vec<Self> = record
-            .facts
-            .iter()
-            .filter_map(|fact| match fact {
-                Fact::Fate {
-                    message,
-                    files: (first, end),
-                    fate,
-                    cause,
-                } if message == sent.message && (*first..*end).contains(&index) => Some(Self {
-                    fate: *fate,
-                    cause: *cause,
-                }),
-                _ => None,
-            })
-            .collect();
-        if !stated.is_empty() {
-            return stated;
-        }
-        vec![match sent.errno {
-            None => Self {
-                fate: Fate::Delivered,
-                cause: None,
-            },
-            Some(errno) => Self {
-                fate: Fate::Failed,
-                cause: Some(Cause::Errno(errno)),
-            },
-        }]
-    }
-
-    fn is_of(self, transfer: &Transfer) -> bool {
-        (self.fate, self.cause) == (transfer.fate, transfer.cause)
-    }
-
-    fn text(self) -> String {
-        text(self.fate, self.cause)
-    }
-}
-
-fn text(fate: Fate, cause: Option<Cause>) -> String {
-    match cause {
-        Some(cause) => format!("{fate} ({cause})"),
-        None => fate.to_string(),
-    }
 }
 
 struct Pairing<'a> {
@@ -222,7 +88,7 @@ impl Pairing<'_> {
         // No list holds more; the kernel refuses the message.
         let mut places = vec![None; sent.fds.len().min(LIST_MAX)];
         for (index, place) in places.iter_mut().enumerate() {
-            let expected = Expected::of(self.record, &sent, index);
+            let expected = Ended::all_of(self.record, &sent, index);
             truncates |= truncates_message(&expected, receives, index);
             let came = Came::of(&expected, receives, index);
             if let Some(contradiction) = came.contradiction(&sent, index) {
@@ -248,9 +114,10 @@ impl Pairing<'_> {
             if let Some(found) = receive.truncated
                 && found != must
             {
-                let with = if found { "with" } else { "without" };
-                self.findings
-                    .wrong(format!("{} came {with} MSG_CTRUNC", sent.message));
+                self.findings.wrong(Finding::Ctrunc {
+                    message: sent.message.clone(),
+                    set: found,
+                });
             }
         }
         Message { sent, places, open }
@@ -258,7 +125,7 @@ impl Pairing<'_> {
 
     fn claim(
         &mut self,
-        expected: Expected,
+        expected: Ended,
         sent: &Sent<'_>,
         index: usize,
         receive: Option<&Received<'_>>,
@@ -273,13 +140,16 @@ impl Pairing<'_> {
         self.findings.check(sent.message, judged);
         let sender = judged.transfer.sender.as_ref();
         if sent.fds[index] >= 0 && sender.is_some_and(|sender| sender.fd.is_none()) {
-            let text = format!("the number of {} is not in the trace", sent.message);
-            self.findings.missing(text, Some(sight::number()));
+            let message = sent.message.clone();
+            self.findings
+                .missing(Finding::SenderNumber { message }, Some(sight::number()));
         }
         if let Some(receive) = receive {
             if is_numberless(&judged.transfer) {
-                let text = format!("the new number of {} is not in the trace", sent.message);
-                self.findings.missing(text, Some(sight::new_number()));
+                let finding = Finding::ReceiverNumber {
+                    message: sent.message.clone(),
+                };
+                self.findings.missing(finding, Some(sight::new_number()));
             } else {
                 check_cloexec(sent.message, judged, receive, self.findings);
             }
@@ -299,11 +169,11 @@ impl Pairing<'_> {
         let mut missing = Vec::new();
         for open in &message.open {
             // Of two that a gap left without their numbers, either may be the one.
-            let torso = self.unclaimed(&message.sent, open.index).find(|place| {
+            let half = self.unclaimed(&message.sent, open.index).find(|place| {
                 let judged = &self.transfers[*place];
                 judged.verdict == Some(Verdict::Lost) && open.expected.is_of(&judged.transfer)
             });
-            if let Some(place) = torso {
+            if let Some(place) = half {
                 self.claimed[place] = true;
                 missing.push(open);
                 continue;
@@ -329,157 +199,63 @@ impl Pairing<'_> {
 
     fn contradict(&mut self, sent: &Sent<'_>, open: &Open, place: usize) {
         let found = &self.transfers[place].transfer;
-        let text = format!(
-            "the trace says {} of {}'s {} where {} is true",
-            text(found.fate, found.cause),
-            sent.message,
-            sent.fds[open.index],
-            open.expected.text()
-        );
-        // Not a word about the end, or about its cause: perhaps it could not be seen.
+        let finding = Finding::Ended {
+            message: sent.message.clone(),
+            fd: sent.fds[open.index],
+            found: Ended::of(found),
+            truth: open.expected,
+        };
+        // The trace says nothing of the end, or of its cause: perhaps it could not be seen.
         let is_silent = matches!(found.fate, Fate::Unknown | Fate::Queued)
             || found.fate == open.expected.fate && found.cause_missing.is_some();
-        // Not installed, and which of the two it was is not seen either.
+        // It was not installed; whether for want of room or by refusal was not seen.
         let is_either = |fate| matches!(fate, Fate::Truncated | Fate::Refused);
         if is_either(found.fate) && found.cause.is_none() && is_either(open.expected.fate) {
-            self.findings.missing(text, sight::refusal(self.plan));
+            self.findings.missing(finding, sight::refusal(self.plan));
         } else if is_silent {
             let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
-            self.findings.missing(text, blind);
+            self.findings.missing(finding, blind);
         } else {
-            self.findings.wrong(text);
+            self.findings.wrong(finding);
         }
     }
 
     fn report_missing(&mut self, sent: &Sent<'_>, first: &Open, more: usize) {
-        let more = match more {
-            0 => String::new(),
-            more => format!(" and {more} more of its descriptors"),
+        let Ended { fate, cause } = first.expected;
+        let finding = Finding::Missing {
+            message: sent.message.clone(),
+            fd: sent.fds[first.index],
+            number: first.number,
+            more,
+            expected: first.expected,
         };
-        let fd = sent.fds[first.index];
-        let way = match first.number {
-            Some(number) => format!("{fd} → {number}{more} not in the trace from end to end"),
-            None => format!("{fd}{more} not in the trace as {}", first.expected.text()),
-        };
-        let blind = sight::lacking(self.plan, first.expected.fate, first.expected.cause);
         self.findings
-            .missing(format!("{}'s {way}", sent.message), blind);
+            .missing(finding, sight::lacking(self.plan, fate, cause));
     }
 
     /// Reports what no message has claimed.
     fn report_rest(&mut self) {
         for (judged, claimed) in self.transfers.iter().zip(&self.claimed) {
             let transfer = &judged.transfer;
-            // One with a gap is the torso of a missing one, which has been said.
-            let torso = matches!(judged.verdict, Some(Verdict::Lost | Verdict::Unverified))
+            // One with a gap is half of a missing one, which was reported.
+            let half = matches!(judged.verdict, Some(Verdict::Lost | Verdict::Unverified))
                 || transfer.sender.is_none() && sight::sender(self.plan).is_some();
-            if *claimed || torso {
+            if *claimed || half {
                 continue;
             }
-            let text = format!(
-                "the trace has a transfer that no actor made ({} of {}, {})",
-                transfer.index + 1,
-                transfer.count,
-                text(transfer.fate, transfer.cause)
-            );
+            let finding = Finding::Unmade {
+                index: transfer.index,
+                count: transfer.count,
+                ended: Ended::of(transfer),
+            };
             let number = transfer.sender.as_ref().and_then(|sender| sender.fd);
             match number {
-                Some(_) => self.findings.wrong(text),
-                // Half of one: it may be an actor's, and what would tell whose is lost.
-                None => self.findings.missing(text, None),
+                Some(_) => self.findings.wrong(finding),
+                // Half of one: it may be an actor's, and what would show whose is lost.
+                None => self.findings.missing(finding, None),
             }
         }
     }
-}
-
-/// Whether the file's fate sets MSG_CTRUNC: it got lost on arrival, and no errno is in its place.
-fn truncates_message(expected: &[Expected], receives: &[Received<'_>], index: usize) -> bool {
-    let in_place = |receive: &Received<'_>| receive.slots.get(index).is_some_and(|slot| *slot < 0);
-    !receives.iter().any(in_place)
-        && expected
-            .iter()
-            .any(|expected| matches!(expected.fate, Fate::Truncated | Fate::Refused))
-}
-
-/// Which receive brought a file, for each of its fates.
-struct Came<'a> {
-    /// By fate; `None` where nothing had to come.
-    receives: Vec<Option<&'a Received<'a>>>,
-    /// Receives that brought it without a fate that says so.
-    unexpected: usize,
-    /// Fates that say it came, without a receive.
-    unreceived: usize,
-}
-
-impl<'a> Came<'a> {
-    fn of(expected: &[Expected], receives: &'a [Received<'a>], index: usize) -> Self {
-        let mut brought: Vec<&Received<'_>> = receives
-            .iter()
-            .filter(|receive| receive.number(index).is_some())
-            .collect();
-        let mut unreceived = 0;
-        let receives = expected
-            .iter()
-            .map(|expected| {
-                if !expected.fate.installs() {
-                    return None;
-                }
-                let peek = expected.fate == Fate::Peeked;
-                let at = brought.iter().position(|receive| receive.peek == peek);
-                unreceived += usize::from(at.is_none());
-                at.map(|at| brought.remove(at))
-            })
-            .collect();
-        Self {
-            receives,
-            unexpected: brought.len(),
-            unreceived,
-        }
-    }
-
-    fn contradiction(&self, sent: &Sent<'_>, index: usize) -> Option<String> {
-        let (message, fd) = (sent.message, sent.fds[index]);
-        if self.unexpected > 0 {
-            return Some(format!("{message}'s {fd} came where it must not"));
-        }
-        (self.unreceived > 0).then(|| format!("{message}'s {fd} was sent and not received"))
-    }
-}
-
-/// Whether the transfer left as file `index` of the message: by number, process and time. The number
-/// may be unknown where only the kernel's own copy would show it, and that is not watched.
-fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Plan) -> bool {
-    let within = |t_ns: u64| (sent.span.0..=sent.span.1).contains(&t_ns);
-    let Some(sender) = &transfer.sender else {
-        return false;
-    };
-    // What is no number is none to the trace either.
-    let number = Some(sent.fds[index]).filter(|fd| *fd >= 0);
-    let mut sent_hops = transfer.hops.iter().filter(|seen| seen.hop <= Hop::Queue);
-    usize::from(transfer.index) == index
-        && usize::from(transfer.count) == sent.fds.len()
-        && sender.pid == sent.pid
-        && (sender.fd == number || sender.fd.is_none() && !plan.watches(Hop::Copy))
-        // Of one of several threads the time is another's.
-        && (sender.tid.is_none() || within(sender.t_ns))
-        && sent_hops.all(|seen| within(seen.t_ns))
-}
-
-/// Whether the transfer arrived in this receive, likewise.
-fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>) -> bool {
-    let within = |seen: &HopSeen| (receive.span.0..=receive.span.1).contains(&seen.t_ns);
-    let mut installs = transfer.hops.iter().filter(|seen| seen.hop == Hop::Install);
-    transfer.receiver.as_ref().is_some_and(|receiver| {
-        receiver.pid == receive.pid
-            && (receiver.fd == receive.number(index) || is_numberless(transfer))
-    }) && installs.next().is_some_and(within)
-}
-
-/// Whether the file was found in the receiver's table, where its number could be another thread's
-/// duplicate: no control message told it.
-fn is_numberless(transfer: &Transfer) -> bool {
-    let receiver = transfer.receiver.as_ref();
-    receiver.is_some_and(|receiver| receiver.fd.is_none() && receiver.fd_inferred)
 }
 
 fn check_cloexec(
@@ -492,8 +268,8 @@ fn check_cloexec(
     let cloexec = receiver.and_then(|receiver| receiver.cloexec);
     let index = usize::from(judged.transfer.index);
     if cloexec != receive.cloexec.get(index).copied() {
-        findings.wrong(format!(
-            "the trace is wrong about close-on-exec of {message}"
-        ));
+        findings.wrong(Finding::Cloexec {
+            message: message.clone(),
+        });
     }
 }

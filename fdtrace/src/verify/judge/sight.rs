@@ -1,57 +1,95 @@
-//! Sight: what a plan must watch for the trace to tell a fate, so that what it cannot tell is an
+//! Sight: what a plan must watch for the trace to show a fate, so that one it cannot show is an
 //! open question and not a wrong answer.
+
+use std::fmt;
 
 use crate::{
     model::{Cause, Fate, Hop},
     plan::Plan,
 };
 
+/// What is not watched, and would have to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blind(Vec<Spot>);
+
+/// Something to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spot {
+    Hop(Hop),
+    EveryEnd,
+    /// What a send returns.
+    SendResults,
+    /// The sender's numbers, in the kernel's own copy of its control messages.
+    SenderNumbers,
+    /// Why a number is not installed.
+    Refusals,
+    /// The receiver's number, in the call that gives it.
+    NewNumbers,
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hop(hop) => hop.name(),
+            Self::EveryEnd => "the end of every list",
+            Self::SendResults => "what a send returns",
+            Self::SenderNumbers => {
+                "copy, where the kernel's own copy of the sender's numbers would be seen,"
+            }
+            Self::Refusals => "receive, where the kernel says why it installs no number,",
+            Self::NewNumbers => "receive, where the kernel gives the new number,",
+        })
+    }
+}
+
+impl fmt::Display for Blind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spots: Vec<String> = self.0.iter().map(Spot::to_string).collect();
+        let verb = if spots.len() == 1 { "is" } else { "are" };
+        let spots = spots.join(" and ");
+        write!(
+            f,
+            "{spots} {verb} not watched here: `fdtrace doctor` says why"
+        )
+    }
+}
+
+impl std::error::Error for Blind {}
+
 /// Why the plan does not show how a transfer ended that ended so; `None` if it does.
-pub(super) fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<String> {
-    let mut blind: Vec<&str> = sender(plan).into_iter().map(Hop::name).collect();
+pub(super) fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<Blind> {
+    let mut blind: Vec<Spot> = sender(plan).into_iter().map(Spot::Hop).collect();
+    let unwatched = |hop| (!plan.watches(hop)).then_some(Spot::Hop(hop));
     match (fate, cause) {
         (Fate::Failed, _) | (_, Some(Cause::ZeroLength)) => {
-            if !plan.sees_failed_sends() {
-                return Some(say("what a send returns is"));
-            }
-            return None;
+            return (!plan.sees_failed_sends()).then(|| Blind(vec![Spot::SendResults]));
         }
         (Fate::Delivered | Fate::Peeked | Fate::Truncated | Fate::Refused, _)
         | (_, Some(Cause::PlainRead | Cause::ReceiveFailed)) => {
-            blind.extend((!plan.watches(Hop::Install)).then_some(Hop::Install.name()));
+            blind.extend(unwatched(Hop::Install));
         }
         (_, Some(Cause::Splice | Cause::Sockmap)) | (Fate::Queued, _) => {
-            if !plan.sees_every_end() {
-                blind.push("the end of every list");
-            }
+            blind.extend((!plan.sees_every_end()).then_some(Spot::EveryEnd));
         }
-        _ => blind.extend((!plan.watches(Hop::End)).then_some(Hop::End.name())),
+        _ => blind.extend(unwatched(Hop::End)),
     }
-    match blind[..] {
-        [] => None,
-        [hop] => Some(say(&format!("{hop} is"))),
-        [one, other, ..] => Some(say(&format!("{one} and {other} are"))),
-    }
-}
-
-fn say(what: &str) -> String {
-    format!("{what} not watched here: `fdtrace doctor` says why")
+    (!blind.is_empty()).then_some(Blind(blind))
 }
 
 /// Why a sender's number is not known that a control message in user memory did not give.
-pub(super) fn number() -> String {
-    say("copy, where the kernel's own copy of the sender's numbers would be seen, is")
+pub(super) fn number() -> Blind {
+    Blind(vec![Spot::SenderNumbers])
 }
 
 /// Why it is not known who refused a file, or whether it was refused at all.
-pub(super) fn refusal(plan: &Plan) -> Option<String> {
+pub(super) fn refusal(plan: &Plan) -> Option<Blind> {
     let seen = plan.watches(Hop::Receive) && plan.watches(Hop::Install);
-    (!seen).then(|| say("receive, where the kernel says why it installs no number, is"))
+    (!seen).then(|| Blind(vec![Spot::Refusals]))
 }
 
 /// Why a new number is not known that was inferred from a table which other threads use.
-pub(super) fn new_number() -> String {
-    say("receive, where the kernel gives the new number, is")
+pub(super) fn new_number() -> Blind {
+    Blind(vec![Spot::NewNumbers])
 }
 
 /// The hop without which no sender is seen, if it is not watched.

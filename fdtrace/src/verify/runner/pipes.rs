@@ -45,7 +45,7 @@ impl Watch {
 /// How long the kernel may take to give up what nobody refers to.
 const RELEASE_LIMIT_MS: u16 = 10_000;
 
-/// What one actor waits on until another posts it: a pipe, so that it works across forks.
+/// A counting semaphore between actors: a pipe, so that it works across forks.
 pub struct Semaphore {
     wait: OwnedFd,
     post: OwnedFd,
@@ -70,7 +70,7 @@ impl Semaphore {
         Ok(())
     }
 
-    /// Whether somebody has posted it; takes nothing.
+    /// Whether a wait would return at once.
     ///
     /// # Errors
     /// What `poll` says.

@@ -2,7 +2,7 @@
 //! any more, and the kernel's collector takes them, with whatever else was in the queues.
 //!
 //! A socket here is one end of a pair. A message that lies in the queue of `b` and holds `a` is
-//! named `a-in-b`. Each also holds a watched pipe, which tells when it is gone: since 6.1.141 and
+//! named `a-in-b`. Each also holds a watched pipe, which shows when it is gone: since 6.1.141 and
 //! 6.10 the collector is a worker of the kernel's, and nobody waits for it.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};

@@ -22,7 +22,7 @@ scenarios! { Identity:
 const WORKERS: usize = 2;
 const CLIENTS: usize = 4;
 
-/// What the manager tells the worker beside the descriptor: its own number for it, the address
+/// What the manager sends the worker beside the descriptor: its own number for it, the address
 /// family, and the protocol to speak.
 struct Handoff {
     fd: i32,

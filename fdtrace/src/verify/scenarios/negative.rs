@@ -138,7 +138,7 @@ fn reused_pointer(runner: &Runner) -> Result<()> {
         let names = [format!("first-{attempt}"), format!("second-{attempt}")];
         for name in &names {
             // No duplicate is held, so the file is freed when both sides have closed it. A new
-            // memfd is another inode, which is how the two are told apart.
+            // memfd is another inode, which distinguishes the two.
             let file = memfd(name)?;
             runner
                 .send(name, &sender)

@@ -1,5 +1,5 @@
 //! Receive limits: what a receiver has no room for, or may not have. The rest of the message
-//! arrives, and MSG_CTRUNC is all that it is told; the trace says which file it was, and why.
+//! arrives, and MSG_CTRUNC is the only sign; the trace says which file it was, and why.
 
 use std::{
     fs::{self, File, OpenOptions},

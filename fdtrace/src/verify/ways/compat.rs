@@ -109,7 +109,7 @@ impl Compat {
             }
             _ => Vec::new(),
         };
-        // SAFETY: new descriptors that the kernel has just told us of.
+        // SAFETY: new descriptors that the kernel has just written there.
         let own = |fd: &RawFd| unsafe { OwnedFd::from_raw_fd(*fd) };
         let flags = memory.header.flags.cast_signed();
         Ok(Received {

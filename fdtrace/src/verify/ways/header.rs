@@ -1,5 +1,5 @@
-//! The headers of messages together with the buffers they point to, for calls that take more than
-//! one or read them later than at once.
+//! The headers of messages together with the buffers they point to, for calls that take several or
+//! read them later.
 
 use std::os::fd::RawFd;
 

@@ -1,6 +1,6 @@
 //! Ways: how else than by `sendmsg` and `recvmsg` a scenario's actors send and receive.
 //!
-//! Each way gives what the system call gave and makes nothing of it. A way that this kernel does
+//! Each way returns what the system call returned. A way that this kernel does
 //! not have shows when it is tried, never by the version.
 
 pub(super) mod batch;

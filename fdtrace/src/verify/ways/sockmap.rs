@@ -1,7 +1,7 @@
 //! A sockmap with a verdict program that lets everything pass: the data of a socket in it is taken
 //! off the queue in the sender's task and handed to the receiver in another way.
 //!
-//! Two instructions are no reason for an object file, so they are here as they are. Nothing is
+//! The program has two instructions, which are written out here. Nothing is
 //! pinned: when the map is closed the socket is out of it.
 
 use std::{

@@ -201,12 +201,12 @@ fn a_peek_and_a_delivery_that_a_gap_left_without_their_numbers_are_open() {
         open.result,
         ScenarioResult::Inconclusive,
         "{:?}",
-        open.reason
+        open.reason()
     );
     assert!(open.lossy);
     // Two deliveries of one file are wrong, whatever was lost.
     let wrong = with(Some([Fate::Delivered, Fate::Delivered]));
-    assert_eq!(wrong.result, ScenarioResult::Fail, "{:?}", wrong.reason);
+    assert_eq!(wrong.result, ScenarioResult::Fail, "{:?}", wrong.reason());
 }
 
 /// A send that failed.

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use anyhow::{Result, ensure};
 use nix::sys::socket::{MsgFlags, SockType};
 
-use super::{CONTENT, exchange, expect_nothing, send_watched};
+use super::{CONTENT, exchange, expect, expect_nothing, queue_watched};
 use crate::{
     model::{Cause, Fate},
     verify::{
@@ -97,15 +97,7 @@ fn io_uring(runner: &Runner) -> Result<()> {
                 let received = runner
                     .receiving(name, receiver)
                     .by(|| ring.receive(caller, receiver.as_raw_fd(), 1))?;
-                ensure!(
-                    received.data == name.as_bytes(),
-                    "{name} came with other data"
-                );
-                ensure!(
-                    received.fds.len() == 1,
-                    "{name} came without its descriptor"
-                );
-                expect_content(&received.fds[0], CONTENT)?;
+                expect(&received, name.as_bytes(), 1)?;
                 expect_nothing(receiver)
             },
         )?;
@@ -114,11 +106,7 @@ fn io_uring(runner: &Runner) -> Result<()> {
         exchange(
             runner,
             SockType::Stream,
-            |sender, receiver| {
-                let watch = send_watched(runner, name, sender, b"data")?;
-                runner.in_flight(receiver, 1)?;
-                Ok(vec![watch])
-            },
+            |sender, receiver| queue_watched(runner, name, sender, receiver),
             |receiver| {
                 let mut ring = Ring::new()?;
                 let data = runner

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use anyhow::{Result, ensure};
 use nix::sys::socket::{MsgFlags, SockType};
 
-use super::{TYPES, exchange, expect_nothing, send_watched};
+use super::{TYPES, exchange, expect_nothing, queue_watched, send_watched};
 use crate::{
     model::{Cause, Fate},
     verify::{
@@ -36,12 +36,7 @@ fn plain_read_discards(runner: &Runner) -> Result<()> {
             exchange(
                 runner,
                 kind,
-                |sender, receiver| {
-                    let watch = send_watched(runner, name, sender, b"data")?;
-                    runner.in_flight(receiver, 1)?;
-                    watch.is_held()?;
-                    Ok(vec![watch])
-                },
+                |sender, receiver| queue_watched(runner, name, sender, receiver),
                 |receiver| {
                     let message = runner.receiving(name, receiver);
                     let data = match call {
@@ -62,12 +57,7 @@ fn splice_discards(runner: &Runner) -> Result<()> {
     exchange(
         runner,
         SockType::Stream,
-        |sender, receiver| {
-            let watch = send_watched(runner, "m", sender, b"data")?;
-            runner.in_flight(receiver, 1)?;
-            watch.is_held()?;
-            Ok(vec![watch])
-        },
+        |sender, receiver| queue_watched(runner, "m", sender, receiver),
         |receiver| {
             let (out, into) = nix::unistd::pipe()?;
             let moved = runner.receiving("m", receiver).splice(&into)?;
@@ -144,11 +134,7 @@ fn zero_length_receive(runner: &Runner) -> Result<()> {
         exchange(
             runner,
             kind,
-            |sender, receiver| {
-                let watch = send_watched(runner, name, sender, b"data")?;
-                runner.in_flight(receiver, 1)?;
-                Ok(vec![watch])
-            },
+            |sender, receiver| queue_watched(runner, name, sender, receiver),
             |receiver| {
                 let received = runner.receiving(name, receiver).data(0).take()?;
                 ensure!(received.data.is_empty(), "data without room for it");

@@ -8,14 +8,10 @@ use nix::{
     unistd::write,
 };
 
-use super::{CONTENT, exchange, expect_nothing, send_watched};
+use super::{CONTENT, exchange, expect, expect_nothing, queue_watched};
 use crate::{
-    kernel::passing::Received,
     model::{Cause, Fate},
-    verify::{
-        runner::{Runner, expect_content},
-        scenarios::scenarios,
-    },
+    verify::{runner::Runner, scenarios::scenarios},
 };
 
 scenarios! { Framing:
@@ -39,34 +35,12 @@ fn send_file(runner: &Runner, name: &str, sender: &OwnedFd) -> Result<()> {
     runner.send(name, sender).fds(&[file.as_raw_fd()])
 }
 
-fn expect(received: &Received, data: &[u8], fds: usize) -> Result<()> {
-    ensure!(
-        received.data == data,
-        "{:?} came instead of {:?}",
-        String::from_utf8_lossy(&received.data),
-        String::from_utf8_lossy(data)
-    );
-    ensure!(
-        received.fds.len() == fds,
-        "{} descriptors came instead of {fds}",
-        received.fds.len()
-    );
-    received
-        .fds
-        .iter()
-        .try_for_each(|fd| expect_content(fd, CONTENT))
-}
-
 fn partial_read_then_recvmsg(runner: &Runner) -> Result<()> {
     runner.fate("m", 0..1, Fate::Discarded, Some(Cause::PlainRead))?;
     exchange(
         runner,
         SockType::Stream,
-        |sender, receiver| {
-            let watch = send_watched(runner, "m", sender, b"data")?;
-            runner.in_flight(receiver, 1)?;
-            Ok(vec![watch])
-        },
+        |sender, receiver| queue_watched(runner, "m", sender, receiver),
         |receiver| {
             let first = runner.receiving("m", receiver).data(1).read()?;
             ensure!(first == b"d", "read gave {first:?}");

@@ -15,8 +15,8 @@ use nix::{
 
 use super::Scenario;
 use crate::{
-    kernel::passing,
-    verify::runner::{Runner, Semaphore, Watch},
+    kernel::passing::{self, Received},
+    verify::runner::{Runner, Semaphore, Watch, expect_content},
 };
 
 pub(super) const SCENARIOS: [&[Scenario]; 4] = [
@@ -60,6 +60,38 @@ fn send_watched(runner: &Runner, name: &str, sender: &OwnedFd, data: &[u8]) -> R
     let message = runner.send(name, sender).unheld().data(data);
     message.fds(&[file.as_raw_fd()])?;
     Ok(watch)
+}
+
+/// Queues data with a file that nobody else holds, and has it counted there.
+fn queue_watched(
+    runner: &Runner,
+    name: &str,
+    sender: &OwnedFd,
+    receiver: &OwnedFd,
+) -> Result<Vec<Watch>> {
+    let watch = send_watched(runner, name, sender, b"data")?;
+    runner.in_flight(receiver, 1)?;
+    watch.is_held()?;
+    Ok(vec![watch])
+}
+
+/// Makes sure that this data came, with `fds` descriptors of files that hold [`CONTENT`].
+fn expect(received: &Received, data: &[u8], fds: usize) -> Result<()> {
+    ensure!(
+        received.data == data,
+        "{:?} came instead of {:?}",
+        String::from_utf8_lossy(&received.data),
+        String::from_utf8_lossy(data)
+    );
+    ensure!(
+        received.fds.len() == fds,
+        "{} descriptors came instead of {fds}",
+        received.fds.len()
+    );
+    received
+        .fds
+        .iter()
+        .try_for_each(|fd| expect_content(fd, CONTENT))
 }
 
 /// Makes sure that nothing more is queued.

@@ -1,28 +1,24 @@
-//! The library as others use it: assertions on what this process hands over, a trace in an event loop
-//! and in a task, and recordings. What needs privileges skips without them, by the library's own means.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests may unwrap")]
+//! Traces of this machine, and what they need.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
         unix::{fs::MetadataExt as _, net::UnixStream, process::CommandExt as _},
     },
-    path::PathBuf,
     process::{self, Command},
     time::{Duration, Instant},
 };
 
 use caps::CapSet;
-use fdtrace::{
-    AssertionError, Doubt, Error, Fate, Item, Judged, ReadError, Recording, Seen, StartError,
-    Trace, Verdict, Watch, passing,
-};
+use fdtrace::{AssertionError, Doubt, Error, Fate, Item, Seen, StartError, Trace, Watch, passing};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::MsgFlags,
 };
+
+use super::assertion;
 
 /// How long something may take that happens at once unless it never happens.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -60,6 +56,21 @@ fn hand_over(file: &File, flags: MsgFlags) {
     receive(sent(file), flags);
 }
 
+pub(super) fn hand_over_one() {
+    hand_over(&file().0, MsgFlags::empty());
+}
+
+/// Has a program run without capabilities, even as root.
+pub(super) fn drop_capabilities(program: &mut Command) {
+    let drop = || {
+        // Whoever may not drop them has none.
+        let _ = caps::clear(None, CapSet::Bounding);
+        Ok(())
+    };
+    // SAFETY: it calls prctl, and allocates, which glibc allows after a fork.
+    unsafe { program.pre_exec(drop) };
+}
+
 /// What is seen while `play` goes on. Others use this machine too: it plays again if something was
 /// lost.
 fn watch(play: impl Fn()) -> Result<Seen, Error> {
@@ -73,14 +84,6 @@ fn watch(play: impl Fn()) -> Result<Seen, Error> {
             Err(_) if tries < 3 => {}
             lost => return lost.map(|()| seen),
         }
-    }
-}
-
-fn assertion<T>(result: Result<T, Error>) -> AssertionError {
-    match result {
-        Err(Error::Assertion(error)) => error,
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("it holds"),
     }
 }
 
@@ -109,12 +112,12 @@ fn a_hand_over_is_asserted() -> Result<(), Error> {
         AssertionError::Cloexec { cloexec: true, .. }
     ));
     let missing = assertion(seen.one(|t| t.file.ino == others_ino));
-    let AssertionError::NoneMatches { latest, lost, .. } = &missing else {
+    let AssertionError::NoneMatches { others, lost, .. } = &missing else {
         panic!("{missing}");
     };
     assert!(
-        latest.contains(&format!("[{}] {}", process::id(), file.as_raw_fd())),
-        "{latest}"
+        others.contains(&format!("[{}] {}", process::id(), file.as_raw_fd())),
+        "{others}"
     );
     assert_eq!(*lost, None);
     drop(other);
@@ -264,125 +267,4 @@ fn without_privileges_a_test_is_skipped() {
     let (error, reached) = unprivileged.unwrap().join().unwrap();
     assert!(error.starts_with("tracing needs CAP_BPF"), "{error}");
     assert!(!reached);
-}
-
-fn recording(name: &str) -> PathBuf {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/recordings");
-    PathBuf::from(folder).join(format!("{name}.fdt"))
-}
-
-#[test]
-fn a_recording_gives_what_replay_shows() -> Result<(), Error> {
-    for name in ["reload", "tracepoints", "trampolines"] {
-        let path = recording(name);
-        let replay = Command::new(env!("CARGO_BIN_EXE_fdtrace"))
-            .args(["replay", "--format", "json", path.to_str().unwrap()])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(replay.stdout).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        let shown: Vec<serde_json::Value> = lines
-            .filter(|it: &serde_json::Value| it["type"] == "transfer")
-            .collect();
-        let read: Vec<Judged> = Recording::open(&path)?
-            .transfers()
-            .collect::<Result<_, _>>()?;
-        assert!(!read.is_empty());
-        assert_eq!(read.len(), shown.len());
-        for (read, shown) in read.iter().zip(&shown) {
-            assert_eq!(shown["fate"], read.fate.name());
-            assert_eq!(shown["verdict"].as_str(), read.verdict.map(Verdict::name));
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn what_is_wrong_with_a_recording_comes_last() {
-    let whole = fs::read(recording("reload")).unwrap();
-    let all = Recording::read(io::Cursor::new(whole.clone())).unwrap();
-    let all = all.transfers().count();
-    let cut = whole[..whole.len() - 1].to_vec();
-    let read = Recording::read(io::Cursor::new(cut.clone()))
-        .unwrap()
-        .transfers();
-    let mut read: Vec<_> = read.collect();
-    let last = read.pop().unwrap();
-    assert!(
-        matches!(last, Err(Error::Recording(ReadError::BreaksOff { .. }))),
-        "{last:?}"
-    );
-    assert!(read.iter().all(Result::is_ok));
-    assert_eq!(read.len(), all, "the end alone is missing");
-    assert!(
-        Recording::read(io::Cursor::new(cut))
-            .unwrap()
-            .seen()
-            .is_err()
-    );
-    assert!(matches!(
-        Recording::open("/nowhere/at/all"),
-        Err(Error::Open { .. })
-    ));
-}
-
-#[test]
-fn each_way_not_to_hold_has_an_error_of_its_own() -> Result<(), Error> {
-    let mut seen = Recording::open(recording("trampolines"))?.seen()?;
-    seen.nothing_lost()?;
-    let is_same = |t: &Judged| t.verdict == Some(Verdict::Same);
-    let several = assertion(seen.one(is_same));
-    assert!(matches!(several, AssertionError::SeveralMatch { matching, .. } if matching > 1));
-    let place = seen.transfers.iter().position(is_same).unwrap();
-    let id = seen.transfers[place].id;
-    seen.one(|t| t.id == id)?.same_object()?;
-
-    seen.transfers[place].verdict = Some(Verdict::Different);
-    let different = assertion(seen.one(|t| t.id == id)?.same_object());
-    assert!(
-        matches!(different, AssertionError::Different { .. }),
-        "{different}"
-    );
-
-    seen.transfers[place].verdict = Some(Verdict::Unverified);
-    let unproven = assertion(seen.one(|t| t.id == id)?.same_object());
-    assert!(
-        matches!(unproven, AssertionError::Unproven { .. }),
-        "{unproven}"
-    );
-
-    seen.transfers[place].verdict = Some(Verdict::Lost);
-    let unproven = assertion(seen.one(|t| t.id == id)?.same_object());
-    assert!(
-        unproven
-            .to_string()
-            .contains("because records were lost meanwhile"),
-        "{unproven}"
-    );
-
-    seen.transfers[place]
-        .transfer
-        .receiver
-        .as_mut()
-        .unwrap()
-        .cloexec = None;
-    let unknown = assertion(seen.one(|t| t.id == id)?.cloexec());
-    assert!(
-        matches!(unknown, AssertionError::CloexecUnknown { .. }),
-        "{unknown}"
-    );
-
-    seen.losses.recursion_misses = 2;
-    let lost = assertion(seen.nothing_lost());
-    assert_eq!(
-        lost.to_string(),
-        "not everything was seen: 2 runs of programs were skipped"
-    );
-    let missing = assertion(seen.one(|_| false)).to_string();
-    assert!(
-        missing.contains(", and not everything was seen (2 runs"),
-        "{missing}"
-    );
-    assert!(missing.contains(" earlier ones)\n"), "{missing}");
-    Ok(())
 }

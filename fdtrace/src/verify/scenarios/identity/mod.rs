@@ -1,22 +1,21 @@
 //! Identity: what comes out is what went in, under a new number.
 
+mod strangers;
+
 use std::{
     fs,
     io::Write as _,
-    os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
-        linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr, UnixListener, UnixStream},
-    },
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
-    sched::{CloneFlags, unshare},
     sys::socket::{MsgFlags, SockType},
     unistd::{Whence, lseek},
 };
+
+use strangers::{pid_namespace, unrelated_abstract, unrelated_path};
 
 use super::scenarios;
 use crate::model::Hop;
@@ -103,36 +102,6 @@ fn child_to_parent_file(runner: &Runner) -> Result<()> {
         expect_content(&received.fds[0], CONTENT)?;
     }
     Ok(())
-}
-
-fn unrelated_path(runner: &Runner) -> Result<()> {
-    let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let address = SocketAddr::from_pathname(dir.path().join("meet"))?;
-    unrelated(runner, &address)
-}
-
-fn unrelated_abstract(runner: &Runner) -> Result<()> {
-    let name = format!("fdtrace-verify-{}", std::process::id());
-    unrelated(runner, &SocketAddr::from_abstract_name(name)?)
-}
-
-fn unrelated(runner: &Runner, address: &SocketAddr) -> Result<()> {
-    let listening = Semaphore::new()?;
-    let receiver = runner.actor("listener", || {
-        let listener = UnixListener::bind_addr(address)?;
-        listening.post()?;
-        let (connection, _) = listener.accept()?;
-        let received = runner.receive("m", &connection, 1)?;
-        expect_content(&received.fds[0], CONTENT)
-    })?;
-    let sender = runner.actor("connector", || {
-        listening.wait()?;
-        let connection = UnixStream::connect_addr(address)?;
-        let file = runner.file(CONTENT)?;
-        runner.send("m", &connection).fds(&[file.as_raw_fd()])
-    })?;
-    sender.done()?;
-    receiver.done()
 }
 
 fn several_fds(runner: &Runner, count: usize) -> Result<()> {
@@ -365,27 +334,6 @@ fn wait_until_in_recvmsg(tid: nix::unistd::Pid) -> Result<()> {
         }
         thread::yield_now();
     }
-}
-
-fn pid_namespace(runner: &Runner) -> Result<()> {
-    let (sender, receiver) = runner.socketpair(SockType::Stream)?;
-    let actor = runner.actor("gate", || {
-        if let Err(errno) = unshare(CloneFlags::CLONE_NEWPID) {
-            return runner.skip(&format!("a pid namespace cannot be made here: {errno}"));
-        }
-        let inner = runner.actor("receiver", || {
-            ensure!(
-                std::process::id() == 1,
-                "the receiver is not alone in its namespace"
-            );
-            let received = runner.receive("m", &receiver, 1)?;
-            expect_content(&received.fds[0], CONTENT)
-        })?;
-        inner.done()
-    })?;
-    let file = runner.file(CONTENT)?;
-    runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
-    actor.done()
 }
 
 fn libuv_handle(runner: &Runner) -> Result<()> {
