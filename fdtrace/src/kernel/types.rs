@@ -154,7 +154,8 @@ impl Types {
     ///
     /// # Errors
     ///
-    /// All but [`TypeError::Resized`].
+    /// [`TypeError::NoSuchType`], [`TypeError::NoSuchMember`], [`TypeError::Ambiguous`],
+    /// [`TypeError::Bitfield`] or [`TypeError::Malformed`].
     pub fn member(&self, path: &str) -> Result<Member, TypeError> {
         self.find(path, Walk::member)
     }
@@ -163,7 +164,8 @@ impl Types {
     ///
     /// # Errors
     ///
-    /// The same; [`TypeError::NoBit`] if it is another kind of member.
+    /// Those of [`Types::member`] but [`TypeError::Bitfield`], and [`TypeError::NoBit`] if it is another
+    /// kind of member.
     pub fn bit(&self, path: &str) -> Result<u32, TypeError> {
         self.find(path, Walk::bit)
     }
@@ -198,7 +200,7 @@ impl Types {
     ///
     /// # Errors
     ///
-    /// All.
+    /// Those of [`Types::member`], and [`TypeError::Resized`] if it has another size.
     pub fn member_of_size(&self, path: &str, expected: u32) -> Result<Member, TypeError> {
         let member = self.member(path)?;
         if expected == 0 || member.size == expected {
