@@ -7,6 +7,7 @@ mod files;
 mod output;
 mod page;
 mod privileges;
+mod terminal;
 mod transcripts;
 
 use fdtrace_testkit::command::{Run, fdtrace, run};

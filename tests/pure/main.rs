@@ -16,3 +16,4 @@ mod recording;
 mod report;
 mod tracker;
 mod verdict;
+mod words;

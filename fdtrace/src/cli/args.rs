@@ -13,8 +13,10 @@ use clap::{
 pub(super) use choices::{Attach, Order, PointerStyle};
 pub(super) use inflight::InFlight;
 
+use super::Output;
 use crate::{
     model::{Fate, FileKind, Pointers},
+    report::LineStyle,
     watch::{Limits, Selection},
 };
 
@@ -46,6 +48,8 @@ pub(super) enum Command {
     Doctor(Doctor),
     /// List the open files that sit in socket queues, and who can still get them.
     Inflight(InFlight),
+    /// Explain a word of the output: a fate, a cause, a verdict, a doubt or a mark, and what helps.
+    Why(Why),
     /// Print the JSON Schema of the output.
     Schema,
     /// One scenario's actors; `verify` starts this itself.
@@ -69,6 +73,9 @@ pub(super) struct Common {
     /// When to use colour.
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
     pub(super) color: Color,
+    /// Fit lines into this many columns. The default is the terminal's width, and no limit elsewhere.
+    #[arg(long, value_name = "COLUMNS", global = true, value_parser = clap::value_parser!(u16).range(40..))]
+    width: Option<u16>,
     /// Say nothing on stderr but errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
@@ -81,6 +88,11 @@ impl Common {
     /// Shows kernel addresses as is asked for, on a kernel with this `kernel.kptr_restrict`.
     pub(super) fn pointers(&self, kptr_restrict: u8) -> Pointers {
         Pointers::new(self.pointers.into(), kptr_restrict)
+    }
+
+    /// Columns that a line may have there; `None` if it may be as long as it is.
+    pub(super) fn width(&self, out: &Output) -> Option<usize> {
+        self.width.map(usize::from).or_else(|| out.width())
     }
 }
 
@@ -258,6 +270,9 @@ pub(super) struct Page {
 /// How to show transfers, and which; a recording has them all.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Show {
+    /// Print a line for each descriptor, not one for each message.
+    #[arg(long)]
+    pub(super) each: bool,
     /// Print every hop of every transfer.
     #[arg(long)]
     pub(super) hops: bool,
@@ -332,6 +347,16 @@ pub(super) enum ExitStatus {
 }
 
 impl Show {
+    /// How to write lines of so many columns.
+    pub(super) fn style(&self, width: Option<usize>) -> LineStyle {
+        LineStyle {
+            hops: self.hops,
+            each: self.each,
+            width,
+            buffer_kib: None,
+        }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             transfers: self.limit_events,
@@ -366,6 +391,12 @@ pub(super) struct Explain {
     /// Print a sender and a receiver in C that do the same.
     #[arg(long, conflicts_with = "format")]
     pub(super) c: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Why {
+    /// The word, such as `no-control-room`; without one, all of them are listed.
+    pub(super) word: Option<String>,
 }
 
 /// One value of an enum, by these names.

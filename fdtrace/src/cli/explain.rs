@@ -15,7 +15,7 @@ use crate::{
     kernel::KernelView,
     model::{Pointers, Transfer},
     plan::{Plan, Price},
-    report::{self, schema, write_json},
+    report::{self, Fit, schema, write_json},
     tracer::Tracer,
     verify::{self, Judgement, Observer, Scenario, Verifier, fact::Fact},
     watch::Options,
@@ -47,8 +47,14 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
         };
         match (args.format, other) {
             _ if args.c => out.write_all(source(scenario, &transfers)?.as_bytes())?,
-            (Format::Text, Some(other)) => report::write_comparison(&mut out, &story, &other)?,
-            (Format::Text, None) => report::write_story(&mut out, &story)?,
+            (Format::Text, Some(other)) => {
+                let width = common.width(&out);
+                report::write_comparison(&mut out, &story, &other, width)?;
+            }
+            (Format::Text, None) => {
+                let width = common.width(&out);
+                report::write_story(&mut out, &story, width)?;
+            }
             (Format::Json, other) => {
                 for story in [Some(story), other].into_iter().flatten() {
                     write_json(&mut out, &schema::Line::Story(story))?;
@@ -135,8 +141,9 @@ impl Setup {
         common: &Common,
     ) -> Result<Output> {
         let live = self.verifier.live();
+        let width = common.width(&out);
         let stepper = Rc::new(RefCell::new(Stepper {
-            out,
+            out: Fit::new(out, width),
             scenario,
             plan: self.verifier.plan().clone(),
             path: self.path.clone(),
@@ -157,7 +164,7 @@ impl Setup {
         };
         let mut stepper = stepper.into_inner();
         stepper.finish(&story)?;
-        Ok(stepper.out)
+        Ok(stepper.out.into_inner())
     }
 }
 

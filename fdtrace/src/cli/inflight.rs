@@ -57,11 +57,12 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     }
 
     let redraw = args.watch.is_some() && out.is_stdout() && io::stdout().is_terminal();
+    let width = common.width(&out);
     // Thousands of rows, of a hundred pieces each.
     let buffered = BufWriter::new(&mut out);
     let mut report: Box<dyn InFlightReport> = match args.format {
         Format::Json => Box::new(InFlightJson::new(buffered, pointers)),
-        Format::Text => Box::new(InFlightText::new(buffered, redraw)),
+        Format::Text => Box::new(InFlightText::new(buffered, redraw).fit(width)),
     };
     let mut sightings = Sightings::default();
     let exit_code = loop {

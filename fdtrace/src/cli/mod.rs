@@ -14,8 +14,10 @@ mod reports;
 mod schedule;
 mod startup;
 mod step;
+mod suggest;
 mod trace;
 mod verify;
+mod why;
 
 use std::{
     io::{self, Write as _},
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain_args) => explain::run(&explain_args, &args.common),
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),
+        Command::Why(why_args) => why::run(&why_args, &args.common),
         Command::Schema => print_schema(&args.common),
         Command::Runner { scenario } => return crate::verify::main(&scenario),
     };

@@ -29,10 +29,9 @@ pub(super) fn run(args: &ReplayArgs, common: &Common) -> Result<u8> {
         args.show.limits(),
         common,
         |out, pointers| {
-            let width = out.width();
-            let hops = args.show.hops;
+            let (style, hops) = (args.show.style(common.width(out)), args.show.hops);
             match args.format {
-                ReplayFormat::Text => Box::new(Lines::new(block(out), pointers, hops, width)),
+                ReplayFormat::Text => Box::new(Lines::new(block(out), pointers, style)),
                 ReplayFormat::Json => Box::new(Json::new(block(out.unstyled()), pointers, hops)),
                 ReplayFormat::Perfetto => Box::new(Perfetto::new(block(out))),
                 ReplayFormat::Dot => Box::new(Dot::new(block(out))),

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
-    args::{Common, ExitStatus, Format, Record, Show, Trace, Watch},
+    args::{Common, ExitStatus, Format, Record, Trace, Watch},
     place::{Place, Replaced, write_name},
     ready::ReadyFile,
     startup::{self, Interrupt},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{Pointers, Tally, Verdict},
     recording::{Header, Writer},
-    report::{Json, Lines},
+    report::{Json, LineStyle, Lines},
     tracer::Filter,
     watch::{
         Bounds, Ended, Limits, Options, Selection, Session, TraceReport,
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
                 limits: args.show.limits(),
                 recording: None,
             },
-            |pointers| report(to, args.format, &args.show, pointers),
+            |pointers| report(to, args, pointers, common),
         )
         .await?;
         out.finish()?;
@@ -69,11 +69,15 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
     };
     let held = hold(&args.watch, command_stdout)?;
     startup::block_on(async {
+        let style = LineStyle {
+            buffer_kib: Some(args.watch.buffer),
+            ..LineStyle::default()
+        };
         let report = |pointers| -> Box<dyn TraceReport> {
             if common.quiet {
-                Box::new(Lines::summary_alone(io::sink(), pointers))
+                Box::new(Lines::summary_alone(io::sink(), pointers, style))
             } else {
-                Box::new(Lines::summary_alone(anstream::stderr(), pointers))
+                Box::new(Lines::summary_alone(anstream::stderr(), pointers, style))
             }
         };
         watch(
@@ -170,14 +174,17 @@ impl RecordingFile {
 /// The report that the user asked for.
 fn report<'a>(
     out: &'a mut Output,
-    format: Format,
-    show: &Show,
+    args: &Trace,
     pointers: Pointers,
+    common: &Common,
 ) -> Box<dyn TraceReport + 'a> {
-    let width = out.width();
-    match format {
-        Format::Text => Box::new(Lines::new(block(out), pointers, show.hops, width)),
-        Format::Json => Box::new(Json::new(block(out.unstyled()), pointers, show.hops)),
+    let style = LineStyle {
+        buffer_kib: Some(args.watch.buffer),
+        ..args.show.style(common.width(out))
+    };
+    match args.format {
+        Format::Text => Box::new(Lines::new(block(out), pointers, style)),
+        Format::Json => Box::new(Json::new(block(out.unstyled()), pointers, args.show.hops)),
     }
 }
 

@@ -96,7 +96,7 @@ async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common
         verifier.set_observer(Box::new(recorders.clone()));
         stories = Some((path, recorders, common.pointers(kptr_restrict)));
     }
-    let mut report = outputs.reports(common, kptr_restrict, args.hops);
+    let mut report = outputs.reports(common, kptr_restrict, args.hops, args.buffer);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,18 +1,20 @@
 //! Two stories side by side, function by function, to see where they part.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{phrase::ended, sanitize, story::wrap};
+use super::{fit::Fit, phrase::ended, sanitize, story::wrap};
 use crate::explain::story::{Call, Part, Step, Story};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 
-/// Columns that one story has.
+/// Columns that one story has, where the terminal does not say otherwise.
 const WIDTH: usize = 56;
+/// Columns that it has at least.
+const LEAST: usize = 24;
 
 /// One line of a story: what it does, and what to write of it.
 struct Line {
@@ -23,25 +25,35 @@ struct Line {
     turns: bool,
 }
 
-/// Writes what is the same and what is not, and where the two part.
+/// Writes what is the same and what is not, and where the two part, on a terminal of so many columns
+/// if it is one.
 ///
 /// # Errors
 /// What writing says.
-pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) -> io::Result<()> {
+pub fn write_comparison(
+    out: &mut impl io::Write,
+    one: &Story,
+    other: &Story,
+    columns: Option<usize>,
+) -> io::Result<()> {
+    let out = &mut Fit::new(out, columns);
+    // Two blanks lie between them.
+    let width = columns.map_or(WIDTH, |columns| ((columns - 2) / 2).clamp(LEAST, WIDTH));
     let (lefts, rights) = (lines(one), lines(other));
     let pairs = align(&lefts, &rights);
-    let head = |story: &Story| format!("{:<WIDTH$}", sanitize(&story.scenario));
+    let head = |story: &Story| format!("{:<width$}", sanitize(&story.scenario));
     writeln!(
         out,
         "{BOLD}{}  {}{BOLD:#}",
         head(one),
         head(other).trim_end()
     )?;
-    writeln!(out, "{DIM}{:<WIDTH$}  {}{DIM:#}", one.about, other.about)?;
+    let (about, other_about) = (cut(&one.about, width), cut(&other.about, width));
+    writeln!(out, "{DIM}{about:<width$}  {other_about}{DIM:#}")?;
     writeln!(out)?;
     for (left, right) in &pairs {
         let text = |line: &Option<usize>, lines: &[Line]| {
-            line.map_or(String::new(), |at| cut(&lines[at].text))
+            line.map_or(String::new(), |at| cut(&lines[at].text, width))
         };
         let (left_text, right_text) = (text(left, &lefts), text(right, &rights));
         let style = if left.is_some() && right.is_some() {
@@ -54,7 +66,7 @@ pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) ->
             (Some(_), None) => "‹",
             _ => "›",
         };
-        let row = format!("{left_text:<WIDTH$} {mark}{right_text}");
+        let row = format!("{left_text:<width$} {mark}{right_text}");
         writeln!(out, "{style}{}{style:#}", row.trim_end())?;
     }
     writeln!(out)?;
@@ -70,7 +82,7 @@ pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) ->
             let what = (ending.fate, ending.cause);
             if last != Some(what) {
                 writeln!(out, "  {}", ended(ending.fate, ending.cause))?;
-                for line in wrap(&ending.means, 2 * WIDTH - 4) {
+                for line in wrap(&ending.means, 2 * width - 4) {
                     writeln!(out, "    {line}")?;
                 }
             }
@@ -178,12 +190,11 @@ fn line(step: &Step) -> Line {
     }
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= WIDTH {
-        return text.to_owned();
+fn cut(text: &str, width: usize) -> String {
+    match text.chars().count() <= width {
+        true => text.to_owned(),
+        false => text.chars().take(width - 1).chain(['…']).collect(),
     }
-    let kept: String = text.chars().take(WIDTH - 1).collect();
-    kept + "…"
 }
 
 /// Pairs up the longest sequence of lines that both have; the rest stands alone.

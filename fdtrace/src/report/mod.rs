@@ -5,6 +5,7 @@
 
 mod against;
 mod dot;
+mod fit;
 mod html;
 mod inflight;
 mod json;
@@ -20,17 +21,19 @@ mod several;
 pub(crate) mod story;
 mod tap;
 mod text;
+mod words;
 
 use std::io;
 
 pub use against::write_comparison;
 pub use dot::Dot;
+pub(crate) use fit::Fit;
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
 pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
 pub use junit::Junit;
-pub use lines::Lines;
+pub use lines::{LineStyle, Lines};
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
 pub(crate) use phrase::duration;
@@ -40,6 +43,7 @@ pub use story::write_story;
 pub use tap::Tap;
 pub use text::Text;
 pub(crate) use text::write_plan;
+pub use words::{write_all_words, write_words};
 
 use crate::{
     explain::Story,

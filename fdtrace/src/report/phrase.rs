@@ -2,7 +2,7 @@
 //!
 //! What the traced system chose comes out as [`sanitize`] leaves it; a format adds its own escaping.
 
-use super::{Summary, sanitize};
+use super::Summary;
 use crate::model::{Cause, Counts, Fate, Losses};
 
 /// `truncated (no-control-room)`.
@@ -18,9 +18,17 @@ pub(super) fn number<T: ToString>(number: Option<T>) -> String {
     number.map_or("?".to_owned(), |number| number.to_string())
 }
 
-/// `nginx[812] 9`: a process and its number for a file.
-pub(super) fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
-    format!("{}[{pid}] {}", sanitize(comm), number(fd))
+/// `48,620`.
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// `1 transfer`, `2 transfers`.

@@ -1,10 +1,11 @@
 //! A story as text for people.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
 use super::{
+    fit::Fit,
     phrase::{count, duration, ended, number},
     sanitize,
 };
@@ -21,16 +22,36 @@ const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 
-/// Columns of a page.
-const WIDTH: usize = 100;
+/// Columns of a page, where the terminal has as many or there is none.
+pub(crate) const WIDTH: usize = 100;
+
+/// Columns of this page.
+fn page(out: &Fit<impl io::Write>) -> usize {
+    out.width().unwrap_or(WIDTH).min(WIDTH)
+}
+
 /// Where the sentence beside a function's name begins.
-const PROSE: usize = 45;
+fn prose_column(out: &Fit<impl io::Write>) -> usize {
+    page(out) * 9 / 20
+}
+
+/// Writes the whole story, on a terminal of so many columns if it is one.
+///
+/// # Errors
+/// What writing says.
+pub fn write_story(
+    out: &mut impl io::Write,
+    story: &Story,
+    width: Option<usize>,
+) -> io::Result<()> {
+    write(&mut Fit::new(out, width), story)
+}
 
 /// Writes the whole story.
 ///
 /// # Errors
 /// What writing says.
-pub fn write_story(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
+pub(super) fn write(out: &mut Fit<impl io::Write>, story: &Story) -> io::Result<()> {
     begin(out, story)?;
     for (place, part) in story.parts.iter().enumerate() {
         write_part(out, place, part)?;
@@ -42,7 +63,7 @@ pub fn write_story(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
 ///
 /// # Errors
 /// What writing says.
-pub(crate) fn begin(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
+pub(crate) fn begin(out: &mut Fit<impl io::Write>, story: &Story) -> io::Result<()> {
     writeln!(out, "{BOLD}{}{BOLD:#}: {}", story.scenario, story.about)?;
     writeln!(
         out,
@@ -84,7 +105,11 @@ pub(crate) fn begin(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
 ///
 /// # Errors
 /// What writing says.
-pub(crate) fn write_part(out: &mut impl io::Write, place: usize, part: &Part) -> io::Result<()> {
+pub(crate) fn write_part(
+    out: &mut Fit<impl io::Write>,
+    place: usize,
+    part: &Part,
+) -> io::Result<()> {
     writeln!(out)?;
     match part {
         Part::Moment(moment) => write_moment(out, place, moment),
@@ -96,7 +121,7 @@ pub(crate) fn write_part(out: &mut impl io::Write, place: usize, part: &Part) ->
 ///
 /// # Errors
 /// What writing says.
-pub(crate) fn end(out: &mut impl io::Write, story: &Story) -> io::Result<()> {
+pub(crate) fn end(out: &mut Fit<impl io::Write>, story: &Story) -> io::Result<()> {
     writeln!(out)?;
     if story.messages_left_out > 0 {
         writeln!(
@@ -157,7 +182,7 @@ fn runs(endings: &[Ending]) -> Vec<(&Ending, usize)> {
     runs
 }
 
-fn write_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::Result<()> {
+fn write_ending(out: &mut Fit<impl io::Write>, ending: &Ending, more: usize) -> io::Result<()> {
     let style = if ending.fate == Fate::Delivered {
         GREEN
     } else {
@@ -182,7 +207,7 @@ fn write_ending(out: &mut impl io::Write, ending: &Ending, more: usize) -> io::R
         number(ending.sender_fd),
         ended(ending.fate, ending.cause),
     )?;
-    for line in wrap(&ending.means, WIDTH - 4) {
+    for line in wrap(&ending.means, page(out) - 4) {
         writeln!(out, "    {line}")?;
     }
     Ok(())
@@ -198,7 +223,7 @@ fn kind(kind: &str) -> String {
     }
 }
 
-fn write_moment(out: &mut impl io::Write, place: usize, moment: &Moment) -> io::Result<()> {
+fn write_moment(out: &mut Fit<impl io::Write>, place: usize, moment: &Moment) -> io::Result<()> {
     title(out, place, &moment.title)?;
     let mut boxes: Vec<Vec<String>> = moment.tables.iter().map(table).collect();
     let queues: Vec<String> = moment
@@ -219,7 +244,7 @@ fn write_moment(out: &mut impl io::Write, place: usize, moment: &Moment) -> io::
     if !queues.is_empty() {
         boxes.insert(boxes.len().min(1), frame("receive queues", &queues));
     }
-    for row in rows_of(boxes) {
+    for row in rows_of(boxes, page(out)) {
         writeln!(out, "   {row}")?;
     }
     for file in &moment.whereabouts {
@@ -309,7 +334,7 @@ fn frame(title: &str, rows: &[String]) -> Vec<String> {
 }
 
 /// Boxes side by side, as many as a page is wide.
-fn rows_of(boxes: Vec<Vec<String>>) -> Vec<String> {
+fn rows_of(boxes: Vec<Vec<String>>, page: usize) -> Vec<String> {
     const GAP: usize = 2;
     let width = |lines: &[String]| lines.first().map_or(0, |line| line.chars().count());
     let mut lines = Vec::new();
@@ -330,7 +355,7 @@ fn rows_of(boxes: Vec<Vec<String>>) -> Vec<String> {
     };
     for lines_of_box in boxes {
         let taken: usize = open.iter().map(|lines| width(lines) + GAP).sum();
-        if taken + width(&lines_of_box) > WIDTH - 3 {
+        if taken + width(&lines_of_box) > page - 3 {
             flush(&mut open, &mut lines);
         }
         open.push(lines_of_box);
@@ -339,7 +364,7 @@ fn rows_of(boxes: Vec<Vec<String>>) -> Vec<String> {
     lines
 }
 
-fn write_call(out: &mut impl io::Write, place: usize, call: &Call) -> io::Result<()> {
+fn write_call(out: &mut Fit<impl io::Write>, place: usize, call: &Call) -> io::Result<()> {
     title(out, place, &call.title)?;
     for step in &call.steps {
         write_step(out, step)?;
@@ -351,7 +376,7 @@ fn write_call(out: &mut impl io::Write, place: usize, call: &Call) -> io::Result
 ///
 /// # Errors
 /// What writing says.
-pub(crate) fn title(out: &mut impl io::Write, place: usize, title: &str) -> io::Result<()> {
+pub(crate) fn title(out: &mut Fit<impl io::Write>, place: usize, title: &str) -> io::Result<()> {
     writeln!(out, "{BOLD}{}. {}{BOLD:#}", place + 1, sanitize(title))?;
     writeln!(out)
 }
@@ -360,7 +385,7 @@ pub(crate) fn title(out: &mut impl io::Write, place: usize, title: &str) -> io::
 ///
 /// # Errors
 /// What writing says.
-pub(crate) fn write_step(out: &mut impl io::Write, step: &Step) -> io::Result<()> {
+pub(crate) fn write_step(out: &mut Fit<impl io::Write>, step: &Step) -> io::Result<()> {
     let (mark, style) = match &step.hop {
         Some(StoryHop { seen: Some(_), .. }) => ("●", GREEN),
         Some(_) => ("◌", YELLOW),
@@ -377,8 +402,9 @@ pub(crate) fn write_step(out: &mut impl io::Write, step: &Step) -> io::Result<()
     } else {
         Style::new()
     };
-    let mut does = wrap(&step.does, WIDTH - PROSE).into_iter();
-    let pad = (PROSE - 3).saturating_sub(indent.len() + name.chars().count() + 1);
+    let (column, room) = (prose_column(out), page(out) - prose_column(out));
+    let mut does = wrap(&step.does, room).into_iter();
+    let pad = (column - 3).saturating_sub(indent.len() + name.chars().count() + 1);
     writeln!(
         out,
         " {style}{mark}{style:#} {indent}{name_style}{name}{name_style:#} {}{}",
@@ -386,8 +412,8 @@ pub(crate) fn write_step(out: &mut impl io::Write, step: &Step) -> io::Result<()
         does.next().unwrap_or_default()
     )?;
     let mut prose = |style: Style, text: &str| -> io::Result<()> {
-        for line in wrap(text, WIDTH - PROSE) {
-            writeln!(out, "{}{style}{line}{style:#}", " ".repeat(PROSE))?;
+        for line in wrap(text, room) {
+            writeln!(out, "{}{style}{line}{style:#}", " ".repeat(column))?;
         }
         Ok(())
     };

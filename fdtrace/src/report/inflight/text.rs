@@ -1,6 +1,6 @@
 //! Text for people: the sockets, a line a file in each, and sockets within sockets further in.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
@@ -9,6 +9,7 @@ use crate::{
     inflight::{Age, Census, Holding, Line, Part, Row, description},
     model::{Holder, SocketType},
     report::{
+        fit::{Fit, HANG},
         phrase::{count, duration},
         sanitize,
     },
@@ -25,8 +26,8 @@ const INDENT: usize = 2;
 const DEEPEST: usize = 24;
 
 /// Writes styled text; the writer strips the styles where there is no terminal.
-pub struct InFlightText<W> {
-    out: W,
+pub struct InFlightText<W: io::Write> {
+    out: Fit<W>,
     /// Whether each round starts on a clear screen.
     redraw: bool,
 }
@@ -34,7 +35,19 @@ pub struct InFlightText<W> {
 impl<W: io::Write> InFlightText<W> {
     /// Writes to `out`; with `redraw`, which is for terminals, each round in place of the last.
     pub fn new(out: W, redraw: bool) -> Self {
-        Self { out, redraw }
+        Self {
+            out: Fit::new(out, None),
+            redraw,
+        }
+    }
+
+    /// The same on a terminal of so many columns, if it is one.
+    #[must_use]
+    pub fn fit(self, width: Option<usize>) -> Self {
+        Self {
+            out: Fit::new(self.out.into_inner(), width),
+            ..self
+        }
     }
 
     fn socket(&mut self, census: &Census, line: &Line, again: bool) -> io::Result<()> {
@@ -87,7 +100,7 @@ impl<W: io::Write> InFlightText<W> {
         };
         writeln!(
             self.out,
-            "{:indent$}{place:<5} +{:<6} {:<10} {description}  {DIM}dev {} ino {} {} refs {}  {}{age}{DIM:#}",
+            "{:indent$}{place:<5} +{:<6} {:<10} {HANG}{description}  {DIM}dev {} ino {} {} refs {}  {}{age}{DIM:#}",
             "",
             format!("{} B", queued.bytes_before),
             queued.file.kind(),
