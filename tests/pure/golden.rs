@@ -153,3 +153,31 @@ fn each_is_read_up_to_where_it_is_cut_or_damaged() {
         }
     }
 }
+
+#[test]
+fn filters_and_tables_show_a_part_and_the_whole() {
+    let shown = |args: &[&str]| replay("trampolines", &[&["--format", "json"], args].concat());
+    let count = |args: &[&str]| shown(args).matches(r#""type":"transfer""#).count();
+    for (args, expected) in [
+        (&["--lost"][..], 18),
+        (&["--cause", "ebadf,epipe"], 3),
+        (&["--fate", "peeked,delivered"], 12),
+        (&["--path", "/tmp"], 7),
+        (&["--path", "*#8"], 1),
+        (&["--since", "03:30:37.5"], 7),
+        (&["--since", "+4s", "--until", "+4.17s"], 3),
+        (&["--uid", "0", "--lost"], 14),
+        (&["--uid", "7"], 0),
+        (&["-p", "142,148", "--kind", "socket"], 12),
+    ] {
+        assert_eq!(count(args), expected, "{args:?}");
+    }
+    for by in ["pair", "program", "socket", "file", "cause"] {
+        let table = replay("trampolines", &["--group-by", by]);
+        let rows = table
+            .lines()
+            .filter(|line| line.starts_with(' ') && !line.contains("→ 1"));
+        let counted = |line: &str| line.split_whitespace().next()?.parse::<u64>().ok();
+        assert_eq!(rows.filter_map(counted).sum::<u64>(), 30, "{table}");
+    }
+}

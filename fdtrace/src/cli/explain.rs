@@ -9,6 +9,7 @@ use super::{
     args::{Common, Explain, Format},
     startup,
     step::Stepper,
+    suggest::nearest,
 };
 use crate::{
     explain::{Explainer, KernelPath, Recorder, RunLog, Story},
@@ -69,8 +70,10 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
 
 fn find(name: &str) -> Result<&'static Scenario> {
     verify::find(name).ok_or_else(|| {
+        let like = nearest(name, verify::all().map(|scenario| scenario.name));
+        let like = like.map_or(String::new(), |like| format!("; did you mean {like:?}?"));
         CannotRun {
-            what: format!("there is no scenario {name:?}"),
+            what: format!("there is no scenario {name:?}{like}"),
             hint: "`fdtrace verify --list` shows them all",
         }
         .into()

@@ -16,6 +16,7 @@ mod startup;
 mod step;
 mod suggest;
 mod trace;
+mod usage;
 mod verify;
 mod why;
 
@@ -24,9 +25,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser as _;
-
-use args::{Args, Command};
+use args::Command;
 pub use output::Output;
 
 use crate::{
@@ -51,7 +50,7 @@ pub const EXIT_INCONCLUSIVE: u8 = 3;
 #[must_use]
 pub fn main() -> ExitCode {
     inherited::take_over();
-    let args = Args::parse();
+    let args = usage::parse();
     let color = args.common.color;
     color.apply();
     let done = match args.command {

@@ -13,15 +13,16 @@ use super::{
 };
 use crate::{
     model::Pointers,
+    recording::Header,
     report::{Dot, Html, Json, Lines, Mermaid, Perfetto, sanitize},
     watch::{Limits, Replay, Selection, Session, TraceReport},
 };
 
 pub(super) fn run(args: &ReplayArgs, common: &Common) -> Result<u8> {
-    let selection = Selection {
+    let selection = |header: &Header| Selection {
         pids: args.ends.pid.clone(),
         comms: args.ends.comm.clone(),
-        ..args.show.selection()
+        ..args.show.selection(header)
     };
     play(
         &args.recording,
@@ -45,7 +46,7 @@ pub(super) fn run(args: &ReplayArgs, common: &Common) -> Result<u8> {
 pub(super) fn page(args: &Page, common: &Common) -> Result<u8> {
     play(
         &args.recording,
-        Selection::default(),
+        |_| Selection::default(),
         Limits::NONE,
         common,
         |out, pointers| Box::new(Html::new(block(out), pointers)),
@@ -54,7 +55,7 @@ pub(super) fn page(args: &Page, common: &Common) -> Result<u8> {
 
 fn play(
     recording: &Path,
-    selection: Selection,
+    selection: impl FnOnce(&Header) -> Selection,
     limits: Limits,
     common: &Common,
     report: impl for<'a> FnOnce(&'a mut Output, Pointers) -> Box<dyn TraceReport + 'a>,
@@ -69,6 +70,7 @@ fn play(
     let mut out = Output::open(common.output.as_deref())?;
     let pointers = common.pointers(replay.header().kptr_restrict);
     let report = report(&mut out, pointers);
+    let selection = selection(replay.header());
     let mut session = Session::begin(selection, limits, report, replay.header())?;
     while !session.is_full()
         && let Some(batch) = replay.next_batch()

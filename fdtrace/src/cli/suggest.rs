@@ -7,9 +7,14 @@ pub(super) fn nearest<'a>(
 ) -> Option<&'a str> {
     /// From this on, it is rather a slip than another word; clap's own measure.
     const ALIKE: f64 = 0.7;
+    // Two letters that changed places are a slip in a short word too.
+    let likeness = |name: &str| match strsim::osa_distance(typed, name) {
+        0 | 1 => 1.0,
+        _ => strsim::jaro(typed, name),
+    };
     names
         .into_iter()
-        .map(|name| (strsim::jaro(typed, name), name))
+        .map(|name| (likeness(name), name))
         .filter(|(likeness, _)| *likeness > ALIKE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, name)| name)
@@ -25,5 +30,6 @@ mod tests {
         assert_eq!(nearest("droped", names), None);
         assert_eq!(nearest("discared", names), Some("discarded"));
         assert_eq!(nearest("zzz", names), None);
+        assert_eq!(nearest("pdi", ["pid", "path"]), Some("pid"));
     }
 }

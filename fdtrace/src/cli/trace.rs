@@ -8,10 +8,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::unistd::{Uid, User};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
-    args::{Common, ExitStatus, Format, Record, Trace, Watch},
+    args::{Common, ExitStatus, Format, Record, Show, Trace, Watch},
     place::{Place, Replaced, write_name},
     ready::ReadyFile,
     startup::{self, Interrupt},
@@ -22,7 +23,7 @@ use crate::{
     report::{Json, LineStyle, Lines},
     tracer::Filter,
     watch::{
-        Bounds, Ended, Limits, Options, Selection, Session, TraceReport,
+        Bounds, Ended, Limits, Options, Session, Stopped, TraceReport,
         command::{CommandStdout, Held},
         find_cgroup,
     },
@@ -32,7 +33,12 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
     // All before this process handles signals itself: a pipe waits for its reader.
     let mut out = Output::open(common.output.as_deref())?;
     let ready = prepare(&args.watch, out.is_stdout())?;
-    let held = hold(&args.watch, CommandStdout::Own)?;
+    // Nobody could tell COMMAND's lines from the trace's.
+    let command_stdout = match args.format == Format::Json && out.is_stdout() {
+        true => CommandStdout::Stderr,
+        false => CommandStdout::Own,
+    };
+    let held = hold(&args.watch, command_stdout)?;
     startup::block_on(async {
         let to = &mut out;
         let code = watch(
@@ -41,7 +47,7 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
             &args.watch,
             common,
             Shown {
-                selection: args.show.selection(),
+                show: Some(&args.show),
                 limits: args.show.limits(),
                 recording: None,
             },
@@ -86,7 +92,7 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
             &args.watch,
             common,
             Shown {
-                selection: Selection::default(),
+                show: None,
                 limits: Limits::NONE,
                 recording: Some(file),
             },
@@ -98,8 +104,26 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
 
 /// The command, if there is one, before this process has a second thread.
 fn hold(args: &Watch, stdout: CommandStdout) -> Result<Option<Held>> {
-    let held = (!args.command.is_empty()).then(|| Held::start(&args.command, stdout));
-    Ok(held.transpose()?)
+    if args.command.is_empty() {
+        return Ok(None);
+    }
+    let user = args.user.as_deref().map(find_user).transpose()?;
+    Ok(Some(Held::start(&args.command, stdout, user)?))
+}
+
+/// A user by name or number.
+fn find_user(user: &str) -> Result<User> {
+    let found = match user.parse() {
+        Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+        Err(_) => User::from_name(user),
+    };
+    found.context("cannot look the user up")?.ok_or_else(|| {
+        CannotRun {
+            what: format!("there is no user {user:?}"),
+            hint: "`getent passwd` lists them",
+        }
+        .into()
+    })
 }
 
 fn prepare(args: &Watch, stdout_is_taken: bool) -> Result<Option<ReadyFile>> {
@@ -193,9 +217,9 @@ pub(super) fn block<W: io::Write>(out: W) -> io::BufWriter<W> {
     io::BufWriter::with_capacity(1 << 16, out)
 }
 
-/// Where what is watched goes.
-struct Shown {
-    selection: Selection,
+/// Where what is watched goes, and what of it.
+struct Shown<'a> {
+    show: Option<&'a Show>,
     limits: Limits,
     recording: Option<RecordingFile>,
 }
@@ -205,7 +229,7 @@ async fn watch<'a>(
     ready: Option<ReadyFile>,
     args: &Watch,
     common: &Common,
-    shown: Shown,
+    shown: Shown<'_>,
     report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
 ) -> Result<u8> {
     let mut interrupt = Interrupt::new()?;
@@ -234,7 +258,9 @@ async fn watch<'a>(
     }
     let pointers = common.pointers(live.header().kptr_restrict);
     let report = report(pointers);
-    let mut session = Session::begin(shown.selection, shown.limits, report, live.header())?;
+    let selection = shown.show.map(|show| show.selection(live.header()));
+    let selection = selection.unwrap_or_default();
+    let mut session = Session::begin(selection, shown.limits, report, live.header())?;
 
     let stopped = live
         .run(&mut session, interrupt.received(), &bounds)
@@ -245,9 +271,13 @@ async fn watch<'a>(
     if undecodable > 0 {
         bail!("{undecodable} records could not be decoded: the eBPF object is not this fdtrace's");
     }
-    Ok(match (args.exit_status, stopped.command_status()) {
-        (ExitStatus::Command, Some(status)) if exit_code == EXIT_OK => {
+    Ok(match (args.exit_status, stopped) {
+        (ExitStatus::Command, Stopped::CommandEnded(status)) => {
             u8::try_from(status).unwrap_or(EXIT_FAILED)
+        }
+        // Without a command, an interrupt is how a trace ends.
+        (ExitStatus::Command, Stopped::Interrupted) if !args.command.is_empty() => {
+            interrupt.exit_code()
         }
         _ => exit_code,
     })

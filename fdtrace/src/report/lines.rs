@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 
 use super::{
     fit::Fit,
+    groups::{Grouping, Groups},
     phrase::{counts, duration},
     programs,
     sanitize::sanitize,
@@ -32,6 +33,10 @@ pub struct LineStyle {
     pub hops: bool,
     /// A line for every transfer; else for every message.
     pub each: bool,
+    /// A table at the end, without lines unless there is one for every transfer.
+    pub group: Option<Grouping>,
+    /// Not all files of a message may be there.
+    pub parted: bool,
     /// Columns of the terminal, if it is one.
     pub width: Option<usize>,
     /// Size of the ring buffer, where the trace is being made, and could be made anew.
@@ -51,6 +56,7 @@ pub struct Lines<W: io::Write> {
     columns: Columns,
     /// What the latest loss was told to be cured by.
     cures: Vec<String>,
+    groups: Option<Groups>,
 }
 
 /// Turns CLOCK_MONOTONIC to time of day.
@@ -94,6 +100,7 @@ impl<W: io::Write> Lines<W> {
             rows: Vec::new(),
             columns: Columns::default(),
             cures: Vec::new(),
+            groups: style.group.map(Groups::new),
         }
     }
 
@@ -149,6 +156,16 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if !self.transfers {
             return Ok(());
         }
+        if let Some(groups) = &mut self.groups {
+            // What goes on is counted when it ends.
+            if !judged.transfer.overdue {
+                let (name, transfer) = (row::group_name(groups.by(), judged), &judged.transfer);
+                groups.add(name, transfer.fate.has_cause(), transfer.queued_ns);
+            }
+            if !self.style.each {
+                return Ok(());
+            }
+        }
         if !self
             .rows
             .iter_mut()
@@ -156,7 +173,8 @@ impl<W: io::Write> TraceReport for Lines<W> {
             .take(OPEN_ROWS)
             .any(|row| row.takes(judged))
         {
-            self.rows.push(Row::new(judged, self.style.each));
+            self.rows
+                .push(Row::new(judged, self.style.each, self.style.parted));
         }
         if self.style.hops {
             self.write_rows()?;
@@ -172,6 +190,9 @@ impl<W: io::Write> TraceReport for Lines<W> {
 
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
         self.write_rows()?;
+        if let Some(groups) = &self.groups {
+            groups.write(&mut self.out)?;
+        }
         if self.transfers {
             writeln!(self.out)?;
         }
@@ -186,7 +207,11 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 counts(tally.verdicts()),
             )?;
         }
-        let pairs = tally.pairs();
+        // A table of one's own takes their place.
+        let pairs = match &self.groups {
+            Some(_) => Vec::new(),
+            None => tally.pairs(),
+        };
         for (index, ((sender, receiver), count)) in pairs.iter().take(PAIRS_SHOWN).enumerate() {
             writeln!(
                 self.out,
@@ -201,7 +226,10 @@ impl<W: io::Write> TraceReport for Lines<W> {
             )?;
         }
         let rest: u64 = pairs.iter().skip(PAIRS_SHOWN).map(|(_, count)| count).sum();
-        let rest = rest + tally.other_pairs();
+        let rest = match &self.groups {
+            Some(_) => 0,
+            None => rest + tally.other_pairs(),
+        };
         if rest > 0 {
             writeln!(self.out, "           {rest:>7}  others")?;
         }

@@ -6,6 +6,7 @@
 mod against;
 mod dot;
 mod fit;
+mod groups;
 mod html;
 mod inflight;
 mod json;
@@ -28,6 +29,7 @@ use std::io;
 pub use against::write_comparison;
 pub use dot::Dot;
 pub(crate) use fit::Fit;
+pub use groups::{GroupBy, Grouping, Sort};
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
 pub use json::Json;
@@ -112,14 +114,20 @@ pub struct Summary {
     pub programs: Option<Vec<ProgramCost>>,
     /// Time from the first scenario to the last, nanoseconds.
     pub elapsed_ns: u64,
+    /// What did not pass, by name, in order.
+    pub unsettled: Vec<(ScenarioResult, String)>,
     /// What fdtrace exits with.
     pub exit_code: u8,
 }
 
 impl Summary {
     /// Counts one scenario and its transfers.
-    pub fn add(&mut self, judgement: &Judgement) {
+    pub fn add(&mut self, run: &ScenarioRun) {
+        let judgement = &run.judgement;
         self.scenarios.add(judgement.result);
+        if judgement.result != ScenarioResult::Pass {
+            self.unsettled.push((judgement.result, text::name(run)));
+        }
         for judged in &judgement.transfers {
             self.fates.add(judged.transfer.fate);
             if let Some(verdict) = judged.verdict {

@@ -203,6 +203,20 @@ impl<W: io::Write> Report for Text<W> {
             )?;
         }
         write_losses(&mut self.out, &summary.losses, self.buffer_kib)?;
+        for (result, style, title) in [
+            (ScenarioResult::Skip, Style::new(), "skipped"),
+            (ScenarioResult::Inconclusive, YELLOW, "left open"),
+            (ScenarioResult::Fail, RED, "failed"),
+        ] {
+            let names = summary
+                .unsettled
+                .iter()
+                .filter(|(other, _)| *other == result);
+            let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
+            if !names.is_empty() {
+                writeln!(self.out, "{style}{title:<10} {}{style:#}", names.join(", "))?;
+            }
+        }
         if let Some(why) = not_run(summary) {
             writeln!(self.out, "{YELLOW}{why}{YELLOW:#}")?;
         }

@@ -25,9 +25,9 @@ pub enum ScenarioResult {
     Pass,
     /// Something was not.
     Fail,
-    /// This machine lacks what the scenario needs.
+    /// This machine lacks what the scenario needs, or cannot show what the answer needs.
     Skip,
-    /// Events were lost, or a hop was not watched, that the answer needs.
+    /// Events were lost that the answer needs.
     Inconclusive,
 }
 }
@@ -132,7 +132,7 @@ pub(super) fn judge(
     } else if !findings.failed.is_empty() {
         (ScenarioResult::Fail, findings.failed)
     } else if !findings.unwatched.is_empty() {
-        (ScenarioResult::Inconclusive, findings.unwatched)
+        (ScenarioResult::Skip, findings.unwatched)
     } else if !findings.open.is_empty() {
         judgement.lossy = !lossless;
         (ScenarioResult::Inconclusive, findings.open)

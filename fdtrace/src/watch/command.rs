@@ -19,7 +19,7 @@ use nix::{
         signal::Signal,
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, dup2_stdout, execvp, pipe2},
+    unistd::{ForkResult, Pid, User, dup2_stdout, execvp, initgroups, pipe2, setgid, setuid},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -86,11 +86,15 @@ pub struct Held {
 
 impl Held {
     /// Forks. Must be called while this process has but one thread. What the command writes to its
-    /// stdout goes to `stdout`.
+    /// stdout goes to `stdout`; it runs as `user`, if one is given.
     ///
     /// # Errors
     /// If an argument cannot be passed on, or the process not be made.
-    pub fn start(command: &[OsString], stdout: CommandStdout) -> Result<Self, CommandError> {
+    pub fn start(
+        command: &[OsString],
+        stdout: CommandStdout,
+        user: Option<User>,
+    ) -> Result<Self, CommandError> {
         let arguments: Vec<CString> = command
             .iter()
             .map(|argument| CString::new(argument.clone().into_vec()))
@@ -102,7 +106,8 @@ impl Held {
         match fork().map_err(system("start a process"))? {
             ForkResult::Child => {
                 drop((release, trouble));
-                become_command(&arguments, stdout, File::from(released), File::from(tell))
+                let (released, tell) = (File::from(released), File::from(tell));
+                become_command(&arguments, stdout, user.as_ref(), released, tell)
             }
             ForkResult::Parent { child } => Ok(Self {
                 name: command[0].clone(),
@@ -153,6 +158,7 @@ impl Held {
 fn become_command(
     arguments: &[CString],
     stdout: CommandStdout,
+    user: Option<&User>,
     mut released: File,
     mut tell: File,
 ) -> ! {
@@ -165,11 +171,21 @@ fn become_command(
             CommandStdout::Own => Ok(()),
             CommandStdout::Stderr => dup2_stdout(io::stderr()),
         };
-        let Err(errno) = aside.and_then(|()| execvp(&arguments[0], arguments));
+        let Err(errno) = aside
+            .and_then(|()| user.map_or(Ok(()), become_user))
+            .and_then(|()| execvp(&arguments[0], arguments));
         let _ = tell.write_all(&(errno as i32).to_ne_bytes());
     }
     // What its parent has set up for its own end is not to be run.
     exit_now(127)
+}
+
+/// Gives up this process's user, groups and privileges for another's.
+fn become_user(user: &User) -> Result<(), Errno> {
+    let name = CString::new(user.name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    initgroups(&name, user.gid)?;
+    setgid(user.gid)?;
+    setuid(user.uid)
 }
 
 /// The command, running.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anstyle::Style;
 
 use super::super::{
+    groups::GroupBy,
     phrase::{ended, number},
     sanitize::sanitize,
     text::{DIM, RED, YELLOW},
@@ -33,6 +34,8 @@ pub(super) struct Row {
     entries: Vec<Entry>,
     /// How many files the message has.
     count: u16,
+    /// Not all of them may be here.
+    parted: bool,
 }
 
 /// What is alike of transfers that have one row.
@@ -59,7 +62,7 @@ struct Entry {
 }
 
 impl Row {
-    pub(super) fn new(judged: &Judged, each: bool) -> Self {
+    pub(super) fn new(judged: &Judged, each: bool, parted: bool) -> Self {
         let transfer = &judged.transfer;
         let sender = transfer.sender.as_ref();
         let receiver = transfer.receiver.as_ref();
@@ -77,6 +80,7 @@ impl Row {
             queued_ns: transfer.queued_ns,
             entries: Vec::new(),
             count: transfer.count,
+            parted: parted || each,
         };
         row.add(judged);
         row
@@ -183,18 +187,11 @@ impl Row {
     }
 
     /// How many descriptors the control buffer had room for. The kernel installs from the first on, so
-    /// that is the place of the first one that had none: known if the one ahead of it did.
+    /// that is the place of the first one that had none.
     pub(super) fn room(&self) -> Option<u16> {
-        let truncated = |entry: &&Entry| entry.cause == Some(Cause::NoControlRoom);
-        let room = self
-            .entries
-            .iter()
-            .filter(truncated)
-            .map(|entry| entry.index)
-            .min()?;
-        let had_room =
-            |entry: &Entry| entry.index + 1 == room && entry.cause != Some(Cause::NoControlRoom);
-        (room == 0 || self.entries.iter().any(had_room)).then_some(room)
+        let without = |entry: &&Entry| entry.cause == Some(Cause::NoControlRoom);
+        let places = self.entries.iter().filter(without).map(|entry| entry.index);
+        places.min().filter(|room| *room == 0 || !self.parted)
     }
 
     /// Each cause with what helps, in the figures of this message where there are any.
@@ -291,6 +288,31 @@ impl Row {
     }
 }
 
+/// What a transfer is counted by in a table.
+pub(super) fn group_name(by: GroupBy, judged: &Judged) -> String {
+    let transfer = &judged.transfer;
+    let sender = transfer.sender.as_ref();
+    let sender = sender.map_or("?".to_owned(), |sender| sanitize(&sender.comm));
+    match by {
+        GroupBy::Pair => {
+            let receiver = transfer.receiver.as_ref();
+            let receiver = receiver.map_or("nobody".to_owned(), |to| sanitize(&to.comm));
+            format!("{sender} → {receiver}")
+        }
+        GroupBy::Program => sender,
+        GroupBy::Socket => match (socket(&transfer.socket), transfer.socket.receiver_ino) {
+            ((kind, name), Some(ino)) if name.is_empty() => format!("{kind} socket:[{ino}]"),
+            (("", name), _) if name.is_empty() => "?".to_owned(),
+            ((kind, name), _) => format!("{kind} {name}").trim().to_owned(),
+        },
+        GroupBy::File => file(transfer),
+        GroupBy::Cause => match transfer.cause {
+            Some(cause) => format!("{}: {cause}", transfer.fate),
+            None => transfer.fate.to_string(),
+        },
+    }
+}
+
 /// CMSG_LEN of so many descriptors, in a 64-bit program.
 fn control_len(count: u16) -> usize {
     const HEADER: usize = 16;
@@ -356,9 +378,17 @@ pub(super) fn numbers(numbers: &[String], width: usize) -> String {
         }
     });
     let mut text = String::new();
-    for run in runs {
+    let mut runs = runs.peekable();
+    while let Some(run) = runs.next() {
         let comma = if text.is_empty() { "" } else { "," };
-        if !text.is_empty() && text.chars().count() + 2 + run.chars().count() > width {
+        // What is left out must be said.
+        let more = if runs.peek().is_some() {
+            ",…".chars().count()
+        } else {
+            0
+        };
+        let len = text.chars().count() + comma.len() + run.chars().count() + more;
+        if !text.is_empty() && len > width {
             return text + ",…";
         }
         text = text + comma + &run;
