@@ -302,6 +302,9 @@ pub(super) struct Page {
     /// What `fdtrace record` wrote; `-` is stdin.
     #[arg(value_name = "FILE")]
     pub(super) recording: PathBuf,
+    /// Show it in a browser: $BROWSER, or what xdg-open opens.
+    #[arg(long, conflicts_with = "output")]
+    pub(super) open: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -321,6 +324,9 @@ pub(super) struct Explain {
     /// Print a sender and a receiver in C that do the same.
     #[arg(long, conflicts_with = "format")]
     pub(super) c: bool,
+    /// Show its first descriptor step by step in a browser: $BROWSER, or what xdg-open opens.
+    #[arg(long, conflicts_with_all = ["against", "c", "format", "step", "output"])]
+    pub(super) open: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,25 +1,31 @@
 //! `fdtrace explain`: runs a scenario and tells what the kernel did.
 
-use std::{cell::RefCell, collections::HashMap, io::Write as _, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io::{self, Write as _},
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 
 use super::{
     CannotRun, EXIT_OK, Output,
     args::{Common, Explain, Format},
-    startup,
+    browser, startup,
     step::Stepper,
     suggest::nearest,
 };
 use crate::{
     explain::{Explainer, KernelPath, Recorder, RunLog, Story},
-    kernel::KernelView,
-    model::{Pointers, Transfer},
+    kernel::{KernelView, clock::now_ns},
+    model::{Judged, PointerStyle, Pointers, Transfer},
     plan::{Plan, Price},
-    report::{self, Fit, schema, write_json},
+    report::{self, Fit, Html, schema, write_json},
     tracer::Tracer,
     verify::{self, Judgement, Observer, Scenario, Verifier, fact::Fact},
-    watch::Options,
+    watch::{Ended, Limits, Options, Selection, Session},
 };
 
 /// Room for the records of one scenario.
@@ -42,12 +48,22 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
         }
         let mut setup = Setup::open(common, LIMIT)?;
         let (story, transfers) = setup.run(scenario, Recorder::default()).await?;
+        if args.open {
+            let first = transfers
+                .first()
+                .map_or(String::new(), |it| format!("#t{}", it.id));
+            let path = browser::show(|out| setup.write_page(&transfers, out), &first)?;
+            if !common.quiet {
+                eprintln!("fdtrace: {}", path.display());
+            }
+            return Ok(EXIT_OK);
+        }
         let other = match other {
             Some(other) => Some(setup.run(other, Recorder::default()).await?.0),
             None => None,
         };
         match (args.format, other) {
-            _ if args.c => out.write_all(source(scenario, &transfers)?.as_bytes())?,
+            _ if args.c => out.write_all(source(scenario, &plain(&transfers))?.as_bytes())?,
             (Format::Text, Some(other)) => {
                 let width = common.width(&out);
                 report::write_comparison(&mut out, &story, &other, width)?;
@@ -118,7 +134,7 @@ impl Setup {
         &mut self,
         scenario: &'static Scenario,
         recorder: Recorder,
-    ) -> Result<(Story, Vec<Transfer>)> {
+    ) -> Result<(Story, Vec<Judged>)> {
         let recorder = Rc::new(RefCell::new(recorder));
         self.verifier.set_observer(Box::new(Rc::clone(&recorder)));
         self.verifier.begin(scenario)?;
@@ -134,6 +150,24 @@ impl Setup {
         Ok(story(
             scenario, &judgement, &recording, plan, &self.path, pointers,
         ))
+    }
+
+    /// A page of what was passed.
+    fn write_page(&mut self, transfers: &[Judged], out: &mut dyn io::Write) -> Result<()> {
+        let losses = self.verifier.losses()?;
+        let header = self.verifier.live().header();
+        let pointers = Pointers::new(PointerStyle::Auto, header.kptr_restrict);
+        let page = Box::new(Html::new(out, pointers));
+        let selection = Selection::default();
+        let mut session = Session::begin(selection, Limits::NONE, page, header)?;
+        session.show(transfers)?;
+        let ended = Ended {
+            losses,
+            t_ns: now_ns(),
+            ..Ended::default()
+        };
+        session.end(ended, |_, _| EXIT_OK)?;
+        Ok(())
     }
 
     /// Runs a scenario, and goes on from each checkpoint when the reader does.
@@ -179,19 +213,23 @@ fn story(
     plan: &Plan,
     path: &KernelPath,
     pointers: &mut Pointers,
-) -> (Story, Vec<Transfer>) {
-    let transfers: Vec<_> = judgement
-        .transfers
-        .iter()
-        .map(|judged| judged.transfer.clone())
-        .collect();
+) -> (Story, Vec<Judged>) {
+    let judged = judgement.transfers.clone();
+    let transfers = plain(&judged);
     let explainer = Explainer { plan, path };
     let story = Story {
         result: Some(judgement.result),
         reason: judgement.reason.clone(),
         ..explainer.explain(scenario, recording, &transfers, pointers)
     };
-    (story, transfers)
+    (story, judged)
+}
+
+fn plain(transfers: &[Judged]) -> Vec<Transfer> {
+    transfers
+        .iter()
+        .map(|judged| judged.transfer.clone())
+        .collect()
 }
 
 /// Records every scenario that `verify` runs, so that it can tell of those that fail.

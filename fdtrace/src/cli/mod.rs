@@ -3,6 +3,7 @@
 //! Data goes to stdout or `--output`, status to stderr. A reader that has gone away is success.
 
 mod args;
+mod browser;
 mod doctor;
 mod explain;
 mod inflight;

@@ -19,6 +19,7 @@ use crate::{
 };
 use layout::{Columns, Pieces};
 use row::Row;
+pub(super) use row::file as file_name;
 
 /// Pairs of programs that the summary shows; JSON has them all.
 const PAIRS_SHOWN: usize = 10;

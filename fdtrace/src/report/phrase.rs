@@ -3,7 +3,7 @@
 //! What the traced system chose comes out as [`sanitize`] leaves it; a format adds its own escaping.
 
 use super::Summary;
-use crate::model::{Cause, Counts, Fate, Losses};
+use crate::model::{Cause, Counts, Fate, Hop, Losses, Transfer};
 
 /// `truncated (no-control-room)`.
 pub(super) fn ended(fate: Fate, cause: Option<Cause>) -> String {
@@ -11,6 +11,19 @@ pub(super) fn ended(fate: Fate, cause: Option<Cause>) -> String {
         Some(cause) => format!("{fate} ({cause})"),
         None => fate.to_string(),
     }
+}
+
+/// Who received it or, where its socket was closed unread, who closed that.
+pub(super) fn receiver(transfer: &Transfer) -> Option<(u32, &str)> {
+    if let Some(receiver) = &transfer.receiver {
+        return Some((receiver.pid, &receiver.comm));
+    }
+    let closed = transfer.hops.iter().find(|seen| seen.hop == Hop::End);
+    closed
+        .filter(|_| transfer.cause == Some(Cause::ReceiverClosed))
+        // What a kernel thread closes, it closes for another.
+        .filter(|seen| !seen.comm.starts_with("kworker/"))
+        .map(|seen| (seen.pid, seen.comm.as_str()))
 }
 
 /// A descriptor's number or a count, `?` where it is not known.

@@ -6,15 +6,15 @@ use anstyle::Style;
 
 use super::super::{
     groups::GroupBy,
-    phrase::{ended, number},
+    phrase::{ended, number, receiver},
     sanitize::sanitize,
     text::{DIM, RED, YELLOW},
 };
 use crate::{
     explain::words,
     model::{
-        Cause, Fate, FileDescription, FileKind, Hop, Judged, Mark, Socket, SocketDescription,
-        Transfer, Verdict,
+        Cause, Fate, FileDescription, FileKind, Judged, Mark, Socket, SocketDescription, Transfer,
+        Verdict,
     },
 };
 
@@ -57,15 +57,15 @@ struct Entry {
     cause: Option<Cause>,
     verdict: Option<Verdict>,
     marks: Vec<Mark>,
-    /// Who let the message go, where that was seen.
-    ended_by: Option<String>,
+    /// Who closed the receiving socket with it, where that was seen.
+    closed_by: Option<String>,
 }
 
 impl Row {
     pub(super) fn new(judged: &Judged, each: bool, parted: bool) -> Self {
         let transfer = &judged.transfer;
         let sender = transfer.sender.as_ref();
-        let receiver = transfer.receiver.as_ref();
+        let received_by = transfer.receiver.as_ref();
         let mut row = Self {
             key: Key::of(transfer, each),
             t_ns: 0,
@@ -73,7 +73,7 @@ impl Row {
                 format!("{}[{}]", sanitize(&sender.comm), sender.pid)
             }),
             from: Vec::new(),
-            receiver: receiver
+            receiver: received_by
                 .map(|receiver| format!("{}[{}]", sanitize(&receiver.comm), receiver.pid)),
             to: Vec::new(),
             socket: socket(&transfer.socket),
@@ -114,11 +114,9 @@ impl Row {
             cause: transfer.cause,
             verdict: judged.verdict,
             marks: Mark::of(transfer),
-            ended_by: transfer
-                .hops
-                .iter()
-                .find(|seen| seen.hop == Hop::End)
-                .map(|seen| format!("{}[{}]", sanitize(&seen.comm), seen.pid)),
+            closed_by: receiver(transfer)
+                .filter(|_| transfer.receiver.is_none())
+                .map(|(pid, comm)| format!("{}[{pid}]", sanitize(comm))),
         });
     }
 
@@ -205,7 +203,7 @@ impl Row {
     }
 
     fn cure(&self, entry: &Entry, cause: Cause) -> Option<String> {
-        let cure = match (cause, self.room(), &entry.ended_by) {
+        let cure = match (cause, self.room(), &entry.closed_by) {
             (Cause::NoControlRoom, Some(room), _) => {
                 let (needed, more) = (control_space(self.count), control_len(room + 1));
                 let count = self.count;
@@ -222,8 +220,7 @@ impl Row {
                  what the receiver leaks"
                     .to_owned()
             }
-            // What a kernel thread closes, it closes for another.
-            (Cause::ReceiverClosed, _, Some(by)) if !by.starts_with("kworker/") => {
+            (Cause::ReceiverClosed, _, Some(by)) => {
                 format!("{by} closed the receiving socket without having read it")
             }
             (cause, ..) => words::cure(cause)?.to_owned(),
@@ -398,7 +395,7 @@ pub(super) fn numbers(numbers: &[String], width: usize) -> String {
 
 /// What the file is; where that was not told, its kind, with device and inode, by which
 /// `find -inum` and `lsof` know it.
-fn file(transfer: &Transfer) -> String {
+pub(in crate::report) fn file(transfer: &Transfer) -> String {
     let file = &transfer.file;
     let kind = file.kind();
     match (kind, transfer.context.file.as_deref()) {
