@@ -5,7 +5,10 @@ use std::io::{self, Write as _};
 use anstyle::{AnsiColor, Style};
 
 use super::{fit::Fit, phrase::ended, sanitize, story::wrap};
-use crate::explain::story::{Call, Part, Step, Story};
+use crate::{
+    explain::story::{Call, Part, Step, Story},
+    model::Fate,
+};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -36,7 +39,7 @@ pub fn write_comparison(
     other: &Story,
     columns: Option<usize>,
 ) -> io::Result<()> {
-    let out = &mut Fit::new(out, columns);
+    let out = &mut Fit::new(out, Some(columns.unwrap_or(2 * WIDTH + 2)));
     // Two blanks lie between them.
     let width = columns.map_or(WIDTH, |columns| ((columns - 2) / 2).clamp(LEAST, WIDTH));
     let (lefts, rights) = (lines(one), lines(other));
@@ -92,45 +95,57 @@ pub fn write_comparison(
     out.flush()
 }
 
-/// Where the two part: the last thing that they have in common before the first difference.
+/// Where the two part, and why: in one sentence.
 fn part(
     out: &mut impl io::Write,
     (one, lefts): (&Story, &[Line]),
     (other, rights): (&Story, &[Line]),
     pairs: &[(Option<usize>, Option<usize>)],
 ) -> io::Result<()> {
-    let differs = |(left, right): &(Option<usize>, Option<usize>)| match (left, right) {
-        (Some(left), Some(right)) => lefts[*left].turns != rights[*right].turns,
-        _ => true,
+    let turns = |(left, right): &(Option<usize>, Option<usize>)| {
+        let left = left.is_some_and(|left| lefts[left].turns);
+        left != right.is_some_and(|right| rights[right].turns)
     };
-    let Some(place) = pairs.iter().position(differs) else {
+    let differs =
+        |(left, right): &(Option<usize>, Option<usize>)| left.is_none() || right.is_none();
+    // Where a descriptor's fate turned says more than a call that merely differs.
+    let turn = pairs.iter().position(turns);
+    let Some(mut place) = turn.or_else(|| pairs.iter().position(differs)) else {
         return writeln!(out, "Both go the same way, function by function.");
     };
-    let common = pairs[..place].iter().rev().find_map(|(left, _)| *left);
-    let before = common.map_or("the beginning".to_owned(), |at| lefts[at].key.clone());
-    writeln!(out, "{BOLD}They part after {before}:{BOLD:#}")?;
-    for (story, line) in [
-        (
-            one,
-            pairs[place..]
-                .iter()
-                .find_map(|(left, _)| *left)
-                .map(|at| &lefts[at]),
-        ),
-        (
-            other,
-            pairs[place..]
-                .iter()
-                .find_map(|(_, right)| *right)
-                .map(|at| &rights[at]),
-        ),
-    ] {
-        let next = line.map_or("that was all", |line| {
-            line.text.trim_start_matches(['─', '·', '●', '◌', ' '])
-        });
-        writeln!(out, "  {}: {next}", sanitize(&story.scenario))?;
+    while place > 0 && differs(&pairs[place - 1]) {
+        place -= 1;
     }
-    Ok(())
+    let common = pairs[..place].iter().rev().find_map(|(left, _)| *left);
+    let next = |lines: &[Line], at: Option<usize>, story: &Story| {
+        let name = sanitize(&story.scenario);
+        let goes = match at.map(|at| &lines[at]) {
+            None => "ends there".to_owned(),
+            // A heading, and no function.
+            Some(line) if line.key.contains(' ') => {
+                format!("goes on as {}", line.text.trim_start_matches(['─', ' ']))
+            }
+            Some(line) => format!("goes on in {}", line.key),
+        };
+        // What was lost tells two plays apart, and what arrived does not.
+        let lost = story
+            .endings
+            .iter()
+            .find(|ending| ending.fate != Fate::Delivered);
+        match lost.or(story.endings.first()) {
+            Some(ending) => format!("{name} {goes} ({})", ending.means),
+            None => format!("{name} {goes}"),
+        }
+    };
+    let left = pairs[place..].iter().find_map(|(left, _)| *left);
+    let right = pairs[place..].iter().find_map(|(_, right)| *right);
+    let before = common.map_or("the beginning".to_owned(), |at| lefts[at].key.clone());
+    writeln!(
+        out,
+        "{BOLD}They part after {before}:{BOLD:#} {}, while {}.",
+        next(lefts, left, one),
+        next(rights, right, other)
+    )
 }
 
 fn lines(story: &Story) -> Vec<Line> {

@@ -38,7 +38,6 @@ pub use junit::Junit;
 pub use lines::{LineStyle, Lines};
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
-pub(crate) use phrase::duration;
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
 pub use story::write_story;

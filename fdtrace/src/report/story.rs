@@ -11,6 +11,7 @@ use super::{
 };
 use crate::explain::story::{
     Call, Ending, FileAtHop, Moment, Part, Sighting, Step, Story, StoryHop, Table, UNNAMED,
+    Whereabouts,
 };
 use crate::{
     model::Fate,
@@ -241,9 +242,16 @@ fn write_moment(out: &mut Fit<impl io::Write>, place: usize, moment: &Moment) ->
             format!("socket:[{}] {files}{count}", queue.socket_ino)
         })
         .collect();
+    let mut between: Vec<Vec<String>> = moment
+        .whereabouts
+        .iter()
+        .filter_map(|file| open_file(file, moment))
+        .collect();
     if !queues.is_empty() {
-        boxes.insert(boxes.len().min(1), frame("receive queues", &queues));
+        between.push(frame("receive queues", &queues));
     }
+    let at = boxes.len().min(1);
+    boxes.splice(at..at, between);
     for row in rows_of(boxes, page(out)) {
         writeln!(out, "   {row}")?;
     }
@@ -306,9 +314,21 @@ fn table(table: &Table) -> Vec<String> {
     frame(&format!("{} {}", sanitize(&table.comm), table.pid), &rows)
 }
 
+/// A file that is open in one of the tables as a box of its own.
+fn open_file(file: &Whereabouts, moment: &Moment) -> Option<Vec<String>> {
+    let rows = moment.tables.iter().flat_map(|table| &table.rows);
+    let mut links = rows.filter(|row| row.file.as_ref() == Some(&file.file));
+    let mut lines = vec![shorten(&sanitize(&links.next()?.link))];
+    lines.extend(
+        file.refs
+            .map(|refs| count(refs.cast_unsigned(), "reference")),
+    );
+    Some(frame(&format!("open file {}", file.file), &lines))
+}
+
 /// The end of a link, which tells more than its beginning.
 fn shorten(link: &str) -> String {
-    const LONGEST: usize = 22;
+    const LONGEST: usize = 26;
     let len = link.chars().count();
     if len <= LONGEST {
         return link.to_owned();

@@ -130,25 +130,37 @@ impl<W: io::Write> Report for Text<W> {
         if let Some(first) = judgement.transfers.first() {
             let _ = write!(line, "{}  ", numbers(judgement, first));
         }
-        let mut details = Vec::new();
         // Where all is delivered, who vouches for it says enough.
         let delivered = |judged: &Judged| judged.transfer.fate == Fate::Delivered;
         if !judgement.transfers.iter().all(delivered) {
-            let _ = write!(
-                line,
-                "{}  ",
-                endings(judgement).replace(' ', &JOINED.to_string())
-            );
+            let endings = endings(judgement).replace(' ', &JOINED.to_string());
+            let _ = write!(line, "{endings}  ");
         }
-        details.extend(Some(witnesses(judgement)).filter(|said| !said.is_empty()));
-        let first = judgement.transfers.first();
-        details.extend(first.map(|first| way(first, &mut self.pointers)));
         let mut line = line.trim_end_matches([' ', HANG]).to_owned();
-        for detail in details {
-            let fits = |width: usize| columns(&line) + 2 + columns(&detail) <= width;
-            if self.out.width().is_none_or(fits) {
-                let _ = write!(line, "  {DIM}{detail}{DIM:#}");
-            }
+        let first = judgement.transfers.first();
+        let way = first.map_or(String::new(), |first| way(first, &mut self.pointers));
+        let said = witnesses(judgement);
+        let room = self
+            .out
+            .width()
+            .map_or(usize::MAX, |width| width.saturating_sub(columns(&line)));
+        let fits = |parts: &[&str]| {
+            let wide = parts
+                .iter()
+                .filter(|part| !part.is_empty())
+                .map(|part| 2 + columns(part));
+            wide.sum::<usize>() <= room
+        };
+        // The way goes first, and who vouches for it after.
+        let details = if fits(&[&way, &said]) {
+            [way, said]
+        } else if fits(&[&said]) {
+            [String::new(), said]
+        } else {
+            Default::default()
+        };
+        for detail in details.iter().filter(|detail| !detail.is_empty()) {
+            let _ = write!(line, "  {DIM}{detail}{DIM:#}");
         }
         writeln!(self.out, "{line}")?;
         for reason in &run.retried {
