@@ -7,6 +7,7 @@ mod files;
 mod output;
 mod page;
 mod privileges;
+mod samples;
 mod terminal;
 mod transcripts;
 
