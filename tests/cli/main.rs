@@ -7,6 +7,8 @@ mod files;
 mod output;
 mod page;
 mod privileges;
+mod samples;
+mod terminal;
 mod transcripts;
 
 use fdtrace_testkit::command::{Run, fdtrace, run};

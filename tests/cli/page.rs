@@ -224,8 +224,121 @@ fn a_diagram_for_mermaid_has_a_line_for_each_end_and_no_stray_characters() {
         }
     }
     assert_eq!(arrows, 120);
+    assert!(diagram.contains("    participant s0") && diagram.contains("    participant r0"));
     // So does a word that Mermaid would take for its own.
     assert!(!diagram.contains(" end "), "{diagram}");
+}
+
+/// Types these words, and waits until they are heeded.
+fn search(browser: &mut Browser, words: &str) {
+    browser.evaluate(&format!(
+        "new Promise(done => {{ const it = document.getElementById('filters').elements.search; \
+         it.value = '{words}'; it.dispatchEvent(new Event('input', {{ bubbles: true }})); \
+         setTimeout(done, 120) }})"
+    ));
+}
+
+#[test]
+fn each_fate_is_drawn_as_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("page.html");
+    let recording = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/recordings/tracepoints.fdt"
+    );
+    let run = run(&mut fdtrace(&[
+        "report",
+        recording,
+        "-o",
+        page.to_str().unwrap(),
+    ]));
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let Some(mut browser) = Browser::open(&page) else {
+        return skip(
+            "each_fate_is_drawn_as_it_ended",
+            "no chromium: install chromium",
+        );
+    };
+    for width in [390, 1280] {
+        browser.show(width, 900, "light");
+        let texts = browser.evaluate(
+            "[...document.querySelectorAll('#sequence text')].map(it => it.textContent).join('|')",
+        );
+        let texts = texts.as_str().unwrap();
+        // A message is one arrow to the queue and one out of it.
+        for text in [
+            "9,12,13",
+            "4,9,✗",
+            "truncated: no-control-room",
+            "14,15",
+            "✗,✗",
+            "discarded: plain-read",
+            "truncated: rlimit-nofile",
+            "discarded: receiver-closed",
+            "4,23",
+        ] {
+            assert!(texts.contains(text), "{text} is not in {texts}");
+        }
+        let count = |browser: &mut Browser, what: &str| {
+            browser.evaluate(&format!(
+                "document.querySelectorAll('#sequence {what}').length"
+            ))
+        };
+        assert_eq!(count(&mut browser, "path.arrow"), 10);
+        // Four of five messages lost something: each in red, with a cross at the receiver.
+        assert_eq!(count(&mut browser, "path.arrow.bad"), 4);
+        assert_eq!(count(&mut browser, "path.lost-mark"), 4);
+        // Nothing is beyond the drawing's edge, and the page no wider than the screen.
+        assert_eq!(browser.evaluate("[...document.querySelectorAll('#sequence text')].every(it => \
+            it.getBBox().x >= 0 && it.getBBox().x + it.getBBox().width <= it.ownerSVGElement.width.baseVal.value)"), true);
+        assert_eq!(
+            browser.evaluate("document.documentElement.scrollWidth <= innerWidth"),
+            true
+        );
+        // No row is cut off.
+        assert_eq!(
+            browser.evaluate(
+                "[...document.querySelectorAll('.row > .said, .row > .time')].every(it => \
+            it.scrollWidth <= it.clientWidth && it.scrollHeight <= it.clientHeight + 2)"
+            ),
+            true,
+            "{width}"
+        );
+    }
+    search(&mut browser, "39446");
+    assert_eq!(
+        browser.evaluate("document.getElementById('shown').textContent"),
+        "1 of 11 transfers"
+    );
+    search(&mut browser, "access.log");
+    assert_eq!(
+        browser.evaluate("document.getElementById('shown').textContent"),
+        "2 of 11 transfers"
+    );
+    // The stepped picture: in front of the end the message lies in the pipe, at the end it is lost.
+    browser.evaluate("document.querySelector('.row').click()");
+    let picture = |browser: &mut Browser, what: &str| {
+        browser.evaluate(&format!(
+            "document.querySelectorAll('.picture {what}').length"
+        ))
+    };
+    assert_eq!(
+        (
+            picture(&mut browser, ".lost-mark"),
+            picture(&mut browser, ".message")
+        ),
+        (1.into(), 0.into())
+    );
+    browser.evaluate("document.querySelector('.back').click()");
+    browser.evaluate("document.querySelector('.back').click()");
+    assert_eq!(
+        (
+            picture(&mut browser, ".lost-mark"),
+            picture(&mut browser, ".message")
+        ),
+        (0.into(), 1.into())
+    );
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 #[test]
@@ -263,20 +376,27 @@ fn the_page_works_in_a_browser() {
         0
     );
 
-    // Filters: by fate, by process, and none.
-    let choose = "const it = document.getElementById('filters').elements; \
-                  it.fate.value = [...it.fate.options].find(o => o.text.startsWith('collected')).value; \
-                  it.fate.dispatchEvent(new Event('input', { bubbles: true }))";
-    browser.evaluate(&format!("{{ {choose} }}"));
+    // Filters: by a chip, by words, and none.
+    browser.evaluate("document.querySelector('.chip.collected').click()");
     assert_eq!(count(&mut browser), "6 of 60 transfers");
     browser.evaluate("document.querySelector('button[type=reset]').click()");
     browser.settle();
     assert_eq!(count(&mut browser), "60 of 60 transfers");
-    browser.evaluate(
-        "{ const it = document.getElementById('filters').elements.process; it.value = '101'; \
-         it.dispatchEvent(new Event('input', { bubbles: true })) }",
-    );
+    search(&mut browser, "101");
     assert_eq!(count(&mut browser), "20 of 60 transfers");
+    search(&mut browser, "101 garbage");
+    assert_eq!(count(&mut browser), "2 of 60 transfers");
+    // A slash is for a search, and a link leads to its transfer, whatever is shown.
+    browser.evaluate("document.activeElement.blur()");
+    browser.press("/");
+    assert_eq!(browser.evaluate("document.activeElement.name"), "search");
+    browser.evaluate("location.hash = '#t17'");
+    browser.settle();
+    assert_eq!(
+        browser.evaluate("document.querySelector('.detail').getAttribute('aria-label')"),
+        "transfer 17"
+    );
+    assert_eq!(count(&mut browser), "60 of 60 transfers");
 
     // Nothing is wider than a phone, but what can be scrolled by itself.
     browser.show(390, 800, "dark");
@@ -357,11 +477,16 @@ fn a_hundred_thousand_transfers_stay_usable() {
     );
     // A filter answers while one is still looking.
     let took = browser.evaluate(
-        "{ const begin = performance.now(); const it = document.getElementById('filters').elements.process; \
-         it.value = '102'; it.dispatchEvent(new Event('input', { bubbles: true })); performance.now() - begin }",
+        "new Promise(done => { const seen = new MutationObserver(() => done(performance.now() - begin)); \
+         seen.observe(document.getElementById('shown'), { childList: true }); const begin = performance.now(); \
+         const it = document.getElementById('filters').elements.search; \
+         it.value = '102'; it.dispatchEvent(new Event('input', { bubbles: true })) })",
     );
-    println!("{size} bytes, filtered in {took} ms");
-    assert!(took.as_f64().unwrap() < 5000.0, "{took} ms");
+    let opened = browser.evaluate("performance.getEntriesByType('navigation')[0].domComplete");
+    println!("{size} bytes, opened in {opened} ms, filtered in {took} ms");
+    // Ten times as long as on a machine of one's own.
+    assert!(took.as_f64().unwrap() < 1000.0, "{took} ms");
+    assert!(opened.as_f64().unwrap() < 20_000.0, "{opened} ms");
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
 

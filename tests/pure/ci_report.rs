@@ -181,7 +181,7 @@ fn a_run_that_was_cut_short_says_so() {
             not_run: 3,
             ..Summary::default()
         };
-        summary.add(&passed().judgement);
+        summary.add(&passed());
         report.summary(&summary).expect("memory takes it");
     };
     for (interrupted, why) in [(true, "interrupted"), (false, "ended at the first failure")] {

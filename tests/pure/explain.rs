@@ -25,6 +25,7 @@ use fdtrace_testkit::{
     kernels::{KERNELS, fixture},
     tracker,
 };
+use unicode_width::UnicodeWidthStr as _;
 
 /// The story of these events on a recorded kernel.
 fn story(kernel: &str, events: &[Vec<Event>]) -> Story {
@@ -108,7 +109,7 @@ fn by_functions(duplicates: bool) -> Vec<Vec<Event>> {
 
 fn text(story: &Story) -> String {
     let mut out = Vec::new();
-    write_story(&mut out, story).unwrap();
+    write_story(&mut out, story, None).unwrap();
     anstream::adapter::strip_bytes(&out)
         .into_vec()
         .try_into()
@@ -276,6 +277,27 @@ fn a_story_ends_where_another_file_came_out() {
 }
 
 #[test]
+fn stories_fit_every_terminal() {
+    let told = story("7.3", &by_functions(false));
+    let plain = |out: Vec<u8>| -> String {
+        String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap()
+    };
+    for width in [80, 100, 120, 160, 200] {
+        let (mut alone, mut beside) = (Vec::new(), Vec::new());
+        write_story(&mut alone, &told, Some(width)).unwrap();
+        write_comparison(&mut beside, &told, &told, Some(width)).unwrap();
+        for text in [plain(alone), plain(beside)] {
+            for line in text.lines() {
+                assert!(line.width() <= width, "{width}: {line}");
+            }
+            if width == 80 {
+                insta::assert_snapshot!(text);
+            }
+        }
+    }
+}
+
+#[test]
 fn two_stories_side_by_side_part_where_their_descriptors_did() {
     let passing = Passing::one();
     let delivered = story("7.3", &by_functions(false));
@@ -284,7 +306,7 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
     read.push(passing.released(40, passing.receiver, SYS_READ));
     let lost = story("7.3", &read);
     let mut out = Vec::new();
-    write_comparison(&mut out, &delivered, &lost).unwrap();
+    write_comparison(&mut out, &delivered, &lost, None).unwrap();
     let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
     assert!(text.contains("They part after"), "{text}");
     assert!(text.contains("discarded (plain-read)"), "{text}");
@@ -294,7 +316,7 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
     );
 
     let mut out = Vec::new();
-    write_comparison(&mut out, &delivered, &delivered).unwrap();
+    write_comparison(&mut out, &delivered, &delivered, None).unwrap();
     let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
     assert!(text.contains("Both go the same way"), "{text}");
 }

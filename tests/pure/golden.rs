@@ -14,6 +14,7 @@ use fdtrace_testkit::{
     command::{fdtrace, run},
     contract::Schema,
 };
+use unicode_width::UnicodeWidthStr as _;
 
 const RECORDINGS: [&str; 3] = ["reload", "tracepoints", "trampolines"];
 
@@ -35,6 +36,47 @@ fn text_says_what_it_said() {
     for recording in RECORDINGS {
         insta::assert_snapshot!(format!("{recording}_text"), replay(recording, &[]));
     }
+}
+
+#[test]
+fn lines_fit_every_terminal_and_say_how_each_message_ended() {
+    let endings = |text: &str| -> Vec<usize> {
+        let words = [
+            "room for",
+            "rlimit-nofile",
+            "plain-read",
+            "receiver-closed",
+            "epipe",
+            "peeked",
+        ];
+        words.map(|word| text.matches(word).count()).to_vec()
+    };
+    for recording in RECORDINGS {
+        let whole = replay(recording, &[]);
+        for width in [80, 100, 120, 160, 200] {
+            let text = replay(recording, &["--width", &width.to_string()]);
+            for line in text.lines() {
+                assert!(line.width() <= width, "{width}: {line}");
+            }
+            // A word may be at a line's end, and a phrase may not be broken.
+            assert_eq!(endings(&text), endings(&whole), "{recording} {width}");
+            if recording == "tracepoints" {
+                insta::assert_snapshot!(format!("tracepoints_{width}_columns"), text);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_descriptor_has_its_line_when_asked() {
+    let text = replay("tracepoints", &["--each"]);
+    assert_eq!(
+        text.lines()
+            .filter(|line| line.contains(" → ") && line.contains(':'))
+            .count(),
+        11
+    );
+    insta::assert_snapshot!("tracepoints_each", text);
 }
 
 #[test]
@@ -109,5 +151,33 @@ fn each_is_read_up_to_where_it_is_cut_or_damaged() {
                 assert!(all.starts_with(&some), "{recording} at {at}");
             }
         }
+    }
+}
+
+#[test]
+fn filters_and_tables_show_a_part_and_the_whole() {
+    let shown = |args: &[&str]| replay("trampolines", &[&["--format", "json"], args].concat());
+    let count = |args: &[&str]| shown(args).matches(r#""type":"transfer""#).count();
+    for (args, expected) in [
+        (&["--lost"][..], 18),
+        (&["--cause", "ebadf,epipe"], 3),
+        (&["--fate", "peeked,delivered"], 12),
+        (&["--path", "/tmp"], 7),
+        (&["--path", "*#8"], 1),
+        (&["--since", "03:30:37.5"], 7),
+        (&["--since", "+4s", "--until", "+4.17s"], 3),
+        (&["--uid", "0", "--lost"], 14),
+        (&["--uid", "7"], 0),
+        (&["-p", "142,148", "--kind", "socket"], 12),
+    ] {
+        assert_eq!(count(args), expected, "{args:?}");
+    }
+    for by in ["pair", "program", "socket", "file", "cause"] {
+        let table = replay("trampolines", &["--group-by", by]);
+        let rows = table
+            .lines()
+            .filter(|line| line.starts_with(' ') && !line.contains("→ 1"));
+        let counted = |line: &str| line.split_whitespace().next()?.parse::<u64>().ok();
+        assert_eq!(rows.filter_map(counted).sum::<u64>(), 30, "{table}");
     }
 }

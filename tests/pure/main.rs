@@ -18,3 +18,4 @@ mod recording;
 mod report;
 mod tracker;
 mod verdict;
+mod words;

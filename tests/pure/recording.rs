@@ -188,8 +188,9 @@ fn replay_shows_what_was_recorded() {
     insta::assert_snapshot!(run.stdout, @r"
     fdtrace 0.1.0 on Linux 6.18.0-test, watching queue, dequeue, install, end by tracepoint
 
-    23:13:20.000001  test[100] 4                → test[200] 9                regular 254:0/1152913292931366912    stream                      10 ns  inheritable
-    23:13:20.000004  test[100] 4                → nobody                     regular 254:0/1152913292931366912    stream                          –  collected (garbage-collector)
+    23:13:20.000001   test[100] 4 → test[200] 9  regular 254:0/1152913292931366912 stream    10 ns  inheritable
+    23:13:20.000004 ✗ test[100] 4 → nobody  collected: garbage-collector  regular 254:0/1152913292931366912 stream        –
+                      garbage-collector: do not send a socket over itself or in a circle, and keep one end open until its queue has been read
 
     transfers  1 delivered, 1 collected in 6.0 µs; verdict 1 same
     between          1  test → nobody

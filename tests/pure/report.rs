@@ -15,6 +15,7 @@ use fdtrace_testkit::{
     },
 };
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 /// With styles, as a terminal gets it.
 fn styled(runs: &[ScenarioRun], hops: bool) -> String {
@@ -55,6 +56,23 @@ fn text_shows_every_hop_when_asked() {
         "text_hops",
         unstyled(&styled(&[passed(), other_fates()], true))
     );
+}
+
+#[test]
+fn text_fits_every_terminal_and_says_how_each_scenario_ended() {
+    for width in [80, 100, 120, 160, 200] {
+        let mut bytes = Vec::new();
+        let text = Text::new(&mut bytes, Pointers::new(PointerStyle::Raw, 0), true);
+        let runs = [all_outcomes(), vec![hostile()]].concat();
+        write(text.fit(Some(width)).buffer(4096), "7.3", &runs, losses());
+        let text = unstyled(&String::from_utf8(bytes).expect("reports are UTF-8"));
+        for line in text.lines() {
+            assert!(line.width() <= width, "{width}: {line}");
+        }
+        assert!(text.contains("1 truncated (no-control-room)"), "{text}");
+        assert!(text.contains("raise --buffer (now 4 MiB): "), "{text}");
+        insta::assert_snapshot!(format!("text_{width}_columns"), text);
+    }
 }
 
 #[test]

@@ -3,22 +3,24 @@
 mod check;
 mod choices;
 mod inflight;
+mod show;
+mod values;
+mod watch;
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{
-    Args as ClapArgs, Parser, Subcommand, ValueEnum,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(super) use check::{Check, CheckFormat, CheckReport};
-pub(super) use choices::{Attach, Order, PointerStyle};
+pub(super) use choices::{Attach, GroupBy, Order, PointerStyle, Sort};
 pub(super) use inflight::InFlight;
+pub(super) use show::{Ends, Show};
+pub(super) use watch::{ExitStatus, Watch};
 
-use crate::{
-    model::{Fate, FileKind, Pointers},
-    watch::{Limits, Selection},
-};
+use values::duration;
+
+use super::Output;
+use crate::model::Pointers;
 
 /// Follow open files through Unix sockets, and prove that what comes out is what went in.
 #[derive(Debug, Parser)]
@@ -52,6 +54,8 @@ pub(super) enum Command {
     Doctor(Doctor),
     /// List the open files that sit in socket queues, and who can still get them.
     Inflight(InFlight),
+    /// Explain a word of the output: a fate, a cause, a verdict, a doubt or a mark, and what helps.
+    Why(Why),
     /// Print the JSON Schema of the output.
     Schema,
     /// One scenario's actors; `verify` starts this itself.
@@ -75,6 +79,9 @@ pub(super) struct Common {
     /// When to use colour.
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
     pub(super) color: Color,
+    /// Fit lines into this many columns. The default is the terminal's width, and no limit elsewhere.
+    #[arg(long, value_name = "COLUMNS", global = true, value_parser = clap::value_parser!(u16).range(40..))]
+    width: Option<u16>,
     /// Say nothing on stderr but errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
@@ -87,6 +94,11 @@ impl Common {
     /// Shows kernel addresses as is asked for, on a kernel with this `kernel.kptr_restrict`.
     pub(super) fn pointers(&self, kptr_restrict: u8) -> Pointers {
         Pointers::new(self.pointers.into(), kptr_restrict)
+    }
+
+    /// Columns that a line may have there; `None` if it may be as long as it is.
+    pub(super) fn width(&self, out: &Output) -> Option<usize> {
+        self.width.map(usize::from).or_else(|| out.width())
     }
 }
 
@@ -152,16 +164,53 @@ impl FromStr for ExtraReport {
     }
 }
 
+/// One of several parts of the catalogue: `2/4`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Partition {
+    part: usize,
+    parts: usize,
+}
+
+impl Partition {
+    /// Whether what has this place is in it.
+    pub(super) fn has(self, place: usize) -> bool {
+        place % self.parts == self.part - 1
+    }
+}
+
+impl FromStr for Partition {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text
+            .split_once('/')
+            .and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+        match parsed {
+            Some((part, parts)) if (1..=parts).contains(&part) => Ok(Self { part, parts }),
+            _ => Err("not of the form 2/4"),
+        }
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct Verify {
     /// Scenarios to run, by name, group or pattern ('kind-*'); all of them if none is named.
     #[arg(value_name = "SCENARIO")]
     pub(super) scenarios: Vec<String>,
+    /// Leave these out, by name, group or pattern.
+    #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
+    pub(super) exclude: Vec<String>,
+    /// Run one part of several, such as `2/4`: every fourth scenario from the second on.
+    #[arg(long, value_name = "PART/PARTS")]
+    pub(super) partition: Option<Partition>,
+    /// Exit with 3 if a scenario was skipped, too.
+    #[arg(long)]
+    pub(super) strict: bool,
     /// List the scenarios and exit.
     #[arg(long)]
     pub(super) list: bool,
     /// How to print.
-    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub(super) format: ReportFormat,
     /// Write another report too, such as `junit=verify.xml`; may be given several times. FILE is as
     /// with --output.
@@ -188,8 +237,8 @@ pub(super) struct Verify {
     #[cfg(feature = "explain")]
     #[arg(long)]
     pub(super) explain_failure: bool,
-    /// Time that a scenario may take.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Time that a scenario may take, such as `10s` or `500ms`.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) time_limit: Duration,
     /// Have the kernel time fdtrace's programs, and say in the summary what each one cost.
     #[arg(long)]
@@ -202,14 +251,14 @@ pub(super) struct Verify {
 #[derive(Clone, Copy, Debug, ClapArgs)]
 pub(super) struct Doctor {
     /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Trace {
     /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
     #[command(flatten)]
     pub(super) show: Show,
@@ -233,7 +282,7 @@ pub(super) struct Replay {
     #[arg(value_name = "FILE")]
     pub(super) recording: PathBuf,
     /// How to print.
-    #[arg(long, value_enum, default_value_t = ReplayFormat::Text)]
+    #[arg(short, long, value_enum, default_value_t = ReplayFormat::Text)]
     pub(super) format: ReplayFormat,
     #[command(flatten)]
     pub(super) show: Show,
@@ -262,100 +311,9 @@ pub(super) struct Page {
     /// What `fdtrace record` wrote; `-` is stdin.
     #[arg(value_name = "FILE")]
     pub(super) recording: PathBuf,
-}
-
-/// How to show transfers, and which; a recording has them all.
-#[derive(Debug, ClapArgs)]
-pub(super) struct Show {
-    /// Print every hop of every transfer.
-    #[arg(long)]
-    pub(super) hops: bool,
-    /// Show transfers that ended so; may be repeated.
-    #[arg(long, value_name = "FATE", value_parser = one_of::<Fate>(Fate::ALL.map(Fate::name)))]
-    pub(super) fate: Vec<Fate>,
-    /// Show transfers of this kind of file; may be repeated.
-    #[arg(long, value_name = "KIND", value_parser = one_of::<FileKind>(FileKind::ALL.map(FileKind::name)))]
-    pub(super) kind: Vec<FileKind>,
-    /// End after so many transfers.
-    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) limit_events: u64,
-    /// Show what is in a queue for so many seconds even before it ends.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(super) stuck_after: Duration,
-}
-
-/// Who takes part in a transfer, at either end; a recording knows processes by number alone.
-#[derive(Debug, ClapArgs)]
-pub(super) struct Ends {
-    /// Show what this process sends or receives; may be repeated.
-    #[arg(long, value_name = "PID")]
-    pub(super) pid: Vec<u32>,
-    /// Show what tasks of this name send or receive; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    pub(super) comm: Vec<String>,
-}
-
-/// What to watch, and how long.
-#[derive(Debug, ClapArgs)]
-pub(super) struct Watch {
-    /// Watch what this process and its descendants send or receive; may be repeated.
-    ///
-    /// What nobody has received is theirs, here and with the other filters, if they hold the socket
-    /// that it lies in, or the one that it was sent from.
-    #[arg(long, value_name = "PID", conflicts_with = "command")]
-    pub(super) pid: Vec<u32>,
-    /// Watch what tasks of this name send or receive; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    pub(super) comm: Vec<String>,
-    /// Watch what tasks of this cgroup (version 2), or of those below it, send or receive: its
-    /// path in the file system, or below the place where cgroups are mounted.
-    #[arg(long, value_name = "PATH")]
-    pub(super) cgroup: Option<PathBuf>,
-    /// End after so many seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(super) duration: Option<Duration>,
-    /// Create this file, with fdtrace's process id in it, once everything is attached. A pipe or a
-    /// descriptor (/dev/fd/3) is written to.
-    #[arg(long, value_name = "FILE")]
-    pub(super) ready_file: Option<PathBuf>,
-    /// Have the kernel time fdtrace's programs, and say in the summary what each one cost.
-    #[arg(long)]
-    pub(super) stats: bool,
-    /// Size of the ring buffer in KiB, rounded up to a power of two.
-    #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
-    pub(super) buffer: u32,
-    /// What to exit with when COMMAND has ended: fdtrace's own answer, or COMMAND's status.
-    #[arg(long, value_enum, value_name = "WHOSE", default_value_t = ExitStatus::Own, requires = "command")]
-    pub(super) exit_status: ExitStatus,
-    /// Command to start and to watch until it ends.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(super) command: Vec<OsString>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ExitStatus {
-    /// fdtrace's own.
-    Own,
-    /// The command's.
-    Command,
-}
-
-impl Show {
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            transfers: self.limit_events,
-            overdue_ns: u64::try_from(self.stuck_after.as_nanos()).ok(),
-        }
-    }
-
-    /// Which of the transfers that there are to show.
-    pub(super) fn selection(&self) -> Selection {
-        Selection {
-            fates: self.fate.clone(),
-            kinds: self.kind.clone(),
-            ..Selection::default()
-        }
-    }
+    /// Show it in a browser: $BROWSER, or what xdg-open opens.
+    #[arg(long, conflicts_with = "output")]
+    pub(super) open: bool,
 }
 
 #[cfg(feature = "explain")]
@@ -365,7 +323,7 @@ pub(super) struct Explain {
     #[arg(default_value = "stream-one-fd")]
     pub(super) scenario: String,
     /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
     /// Hold the scenario's processes at each checkpoint, and go on when Enter is pressed.
     #[arg(long, conflicts_with_all = ["against", "c", "format"])]
@@ -376,24 +334,13 @@ pub(super) struct Explain {
     /// Print a sender and a receiver in C that do the same.
     #[arg(long, conflicts_with = "format")]
     pub(super) c: bool,
+    /// Show its first descriptor step by step in a browser: $BROWSER, or what xdg-open opens.
+    #[arg(long, conflicts_with_all = ["against", "c", "format", "step", "output"])]
+    pub(super) open: bool,
 }
 
-/// One value of an enum, by these names.
-fn one_of<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
-where
-    T: FromStr<Err: std::error::Error + Send + Sync> + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(names).try_map(|name| name.parse())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    /// A century or so: a deadline this far off can still be told from now.
-    const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(limit) if !limit.is_zero() && limit <= LONGEST => Ok(limit),
-        _ => Err("not a time that can pass".to_owned()),
-    }
+#[derive(Debug, ClapArgs)]
+pub(super) struct Why {
+    /// The word, such as `no-control-room`; without one, all of them are listed.
+    pub(super) word: Option<String>,
 }

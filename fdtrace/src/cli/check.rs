@@ -36,7 +36,7 @@ pub(super) fn run(args: &Check, common: &Common) -> Result<u8> {
     let expectations = expectations(args)?;
     // All before the command runs: nothing is found out too late.
     let mut outputs = Outputs::open(args, common)?;
-    let held = Held::start(&args.command, CommandStdout::Own)?;
+    let held = Held::start(&args.command, CommandStdout::Own, None)?;
     startup::block_on(async {
         let code = watch(&expectations, held, &mut outputs, args, common).await?;
         outputs.finish()?;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     kernel::KernelView,
     plan::plan,
-    report::{self, schema},
+    report::{self, Fit, schema},
     tracer::Tracer,
 };
 
@@ -60,6 +60,8 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
             writeln!(out)?;
         }
         Format::Text => {
+            let width = common.width(&out);
+            let mut out = Fit::new(&mut out, width);
             writeln!(
                 out,
                 "fdtrace {} on Linux {}",

@@ -1,24 +1,31 @@
 //! `fdtrace explain`: runs a scenario and tells what the kernel did.
 
-use std::{cell::RefCell, collections::HashMap, io::Write as _, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io::{self, Write as _},
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 
 use super::{
     CannotRun, EXIT_OK, Output,
     args::{Common, Explain, Format},
-    startup,
+    browser, startup,
     step::Stepper,
+    suggest::nearest,
 };
 use crate::{
     explain::{Explainer, KernelPath, Recorder, RunLog, Story},
-    kernel::KernelView,
-    model::{Pointers, Transfer},
+    kernel::{KernelView, clock::now_ns},
+    model::{Judged, PointerStyle, Pointers, Transfer},
     plan::{Plan, Price},
-    report::{self, ScenarioRun, schema, write_json},
+    report::{self, Fit, Html, ScenarioRun, schema, write_json},
     tracer::Tracer,
     verify::{self, Judgement, Observer, Scenario, ScenarioResult, Verifier, fact::Fact},
-    watch::Options,
+    watch::{Ended, Limits, Options, Selection, Session},
 };
 
 /// Room for the records of one scenario.
@@ -41,14 +48,30 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
         }
         let mut setup = Setup::open(common, LIMIT)?;
         let (story, transfers) = setup.run(scenario, Recorder::default()).await?;
+        if args.open {
+            let first = transfers
+                .first()
+                .map_or(String::new(), |it| format!("#t{}", it.id));
+            let path = browser::show(|out| setup.write_page(&transfers, out), &first)?;
+            if !common.quiet {
+                eprintln!("fdtrace: {}", path.display());
+            }
+            return Ok(EXIT_OK);
+        }
         let other = match other {
             Some(other) => Some(setup.run(other, Recorder::default()).await?.0),
             None => None,
         };
         match (args.format, other) {
-            _ if args.c => out.write_all(source(scenario, &transfers)?.as_bytes())?,
-            (Format::Text, Some(other)) => report::write_comparison(&mut out, &story, &other)?,
-            (Format::Text, None) => report::write_story(&mut out, &story)?,
+            _ if args.c => out.write_all(source(scenario, &plain(&transfers))?.as_bytes())?,
+            (Format::Text, Some(other)) => {
+                let width = common.width(&out);
+                report::write_comparison(&mut out, &story, &other, width)?;
+            }
+            (Format::Text, None) => {
+                let width = common.width(&out);
+                report::write_story(&mut out, &story, width)?;
+            }
             (Format::Json, other) => {
                 for story in [Some(story), other].into_iter().flatten() {
                     write_json(&mut out, &schema::Line::Story(story))?;
@@ -63,8 +86,10 @@ pub(super) fn run(args: &Explain, common: &Common) -> Result<u8> {
 
 fn find(name: &str) -> Result<&'static Scenario> {
     verify::find(name).ok_or_else(|| {
+        let like = nearest(name, verify::all().map(|scenario| scenario.name));
+        let like = like.map_or(String::new(), |like| format!("; did you mean {like:?}?"));
         CannotRun {
-            what: format!("there is no scenario {name:?}"),
+            what: format!("there is no scenario {name:?}{like}"),
             hint: "`fdtrace verify --list` shows them all",
         }
         .into()
@@ -109,7 +134,7 @@ impl Setup {
         &mut self,
         scenario: &'static Scenario,
         recorder: Recorder,
-    ) -> Result<(Story, Vec<Transfer>)> {
+    ) -> Result<(Story, Vec<Judged>)> {
         let recorder = Rc::new(RefCell::new(recorder));
         self.verifier.set_observer(Box::new(Rc::clone(&recorder)));
         self.verifier.begin(scenario)?;
@@ -127,6 +152,24 @@ impl Setup {
         ))
     }
 
+    /// A page of what was passed.
+    fn write_page(&mut self, transfers: &[Judged], out: &mut dyn io::Write) -> Result<()> {
+        let losses = self.verifier.losses()?;
+        let header = self.verifier.live().header();
+        let pointers = Pointers::new(PointerStyle::Auto, header.kptr_restrict);
+        let page = Box::new(Html::new(out, pointers));
+        let selection = Selection::default();
+        let mut session = Session::begin(selection, Limits::NONE, page, header)?;
+        session.show(transfers)?;
+        let ended = Ended {
+            losses,
+            t_ns: now_ns(),
+            ..Ended::default()
+        };
+        session.end(ended, |_, _| EXIT_OK)?;
+        Ok(())
+    }
+
     /// Runs a scenario, and goes on from each checkpoint when the reader does.
     async fn step(
         &mut self,
@@ -135,8 +178,9 @@ impl Setup {
         common: &Common,
     ) -> Result<Output> {
         let live = self.verifier.live();
+        let width = common.width(&out);
         let stepper = Rc::new(RefCell::new(Stepper {
-            out,
+            out: Fit::new(out, width),
             scenario,
             plan: self.verifier.plan().clone(),
             path: self.path.clone(),
@@ -157,7 +201,7 @@ impl Setup {
         };
         let mut stepper = stepper.into_inner();
         stepper.finish(&story)?;
-        Ok(stepper.out)
+        Ok(stepper.out.into_inner())
     }
 }
 
@@ -169,19 +213,23 @@ fn story(
     plan: &Plan,
     path: &KernelPath,
     pointers: &mut Pointers,
-) -> (Story, Vec<Transfer>) {
-    let transfers: Vec<_> = judgement
-        .transfers
-        .iter()
-        .map(|judged| judged.transfer.clone())
-        .collect();
+) -> (Story, Vec<Judged>) {
+    let judged = judgement.transfers.clone();
+    let transfers = plain(&judged);
     let explainer = Explainer { plan, path };
     let story = Story {
         result: Some(judgement.result),
         reason: judgement.reason(),
         ..explainer.explain(scenario, recording, &transfers, pointers)
     };
-    (story, transfers)
+    (story, judged)
+}
+
+fn plain(transfers: &[Judged]) -> Vec<Transfer> {
+    transfers
+        .iter()
+        .map(|judged| judged.transfer.clone())
+        .collect()
 }
 
 /// What `verify` tells of the scenarios that fail: it records every one.

@@ -20,7 +20,7 @@ use crate::{
     inflight::{Census, PathFilter, Sightings, Wanted, select},
     kernel::KernelView,
     plan::Offsets,
-    report::{InFlightJson, InFlightReport, InFlightText, Round},
+    report::{Grouping, InFlightJson, InFlightReport, InFlightText, Round, Sort},
     tracer::{Queues, SocketTables},
     watch::check_privileges,
 };
@@ -57,11 +57,20 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     }
 
     let redraw = args.watch.is_some() && out.is_stdout() && io::stdout().is_terminal();
+    let width = common.width(&out);
+    let grouping = args.group_by.map(|by| Grouping {
+        by: by.into(),
+        sort: Sort::Count,
+    });
     // Thousands of rows, of a hundred pieces each.
     let buffered = BufWriter::new(&mut out);
     let mut report: Box<dyn InFlightReport> = match args.format {
         Format::Json => Box::new(InFlightJson::new(buffered, pointers)),
-        Format::Text => Box::new(InFlightText::new(buffered, redraw)),
+        Format::Text => Box::new(
+            InFlightText::new(buffered, redraw)
+                .fit(width)
+                .group(grouping, args.each),
+        ),
     };
     let mut sightings = Sightings::default();
     let exit_code = loop {

@@ -3,6 +3,8 @@
 //! Data goes to stdout or `--output`, status to stderr. A reader that has gone away is success.
 
 mod args;
+#[cfg(feature = "html")]
+mod browser;
 mod check;
 mod doctor;
 #[cfg(feature = "explain")]
@@ -17,17 +19,18 @@ mod schedule;
 mod startup;
 #[cfg(feature = "explain")]
 mod step;
+mod suggest;
 mod trace;
+mod usage;
 mod verify;
+mod why;
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
-use clap::Parser as _;
-
-use args::{Args, Command};
+use args::Command;
 pub use output::Output;
 
 use crate::{
@@ -52,7 +55,7 @@ pub const EXIT_INCONCLUSIVE: u8 = 3;
 #[must_use]
 pub fn main() -> ExitCode {
     inherited::take_over();
-    let args = Args::parse();
+    let args = usage::parse();
     let color = args.common.color;
     color.apply();
     let done = match args.command {
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain_args) => explain::run(&explain_args, &args.common),
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),
+        Command::Why(why_args) => why::run(&why_args, &args.common),
         Command::Schema => print_schema(&args.common),
         Command::Runner { scenario } => return crate::verify::main(&scenario),
     };

@@ -1,87 +1,123 @@
 //! `fdtrace replay` and `fdtrace report`: a recorded trace, shown as it would have been live, for
 //! other tools, or as a page.
 
-use std::{io::BufReader, path::Path};
+use std::{
+    fs::File,
+    io::{self, BufReader, IsTerminal as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 
 use super::{
-    Output,
+    CannotRun, EXIT_OK, Output,
     args::{Common, Replay as ReplayArgs, ReplayFormat},
+    browser,
     place::{DASH, open_for_reading},
     trace::{block, exit_code},
 };
 use crate::{
-    model::Pointers,
+    recording::Header,
     report::{Dot, Json, Lines, Mermaid, Perfetto, sanitize},
     watch::{Limits, Replay, Selection, Session, TraceReport},
 };
 
 pub(super) fn run(args: &ReplayArgs, common: &Common) -> Result<u8> {
-    let selection = Selection {
+    let selection = |header: &Header| Selection {
         pids: args.ends.pid.clone(),
         comms: args.ends.comm.clone(),
-        ..args.show.selection()
+        ..args.show.selection(header)
     };
-    play(
-        &args.recording,
-        selection,
-        args.show.limits(),
-        common,
-        |out, pointers| {
-            let width = out.width();
-            let hops = args.show.hops;
-            match args.format {
-                ReplayFormat::Text => Box::new(Lines::new(block(out), pointers, hops, width)),
-                ReplayFormat::Json => Box::new(Json::new(block(out.unstyled()), pointers, hops)),
-                ReplayFormat::Perfetto => Box::new(Perfetto::new(block(out))),
-                ReplayFormat::Dot => Box::new(Dot::new(block(out))),
-                ReplayFormat::Mermaid => Box::new(Mermaid::new(block(out))),
-            }
-        },
-    )
+    let replay = Replayed::open(&args.recording, args.show.limits())?;
+    let mut out = Output::open(common.output.as_deref())?;
+    let pointers = common.pointers(replay.replay.header().kptr_restrict);
+    let (style, hops) = (args.show.style(common.width(&out)), args.show.hops);
+    let report: Box<dyn TraceReport> = match args.format {
+        ReplayFormat::Text => Box::new(Lines::new(block(&mut out), pointers, style)),
+        ReplayFormat::Json => Box::new(Json::new(block(out.unstyled()), pointers, hops)),
+        ReplayFormat::Perfetto => Box::new(Perfetto::new(block(&mut out))),
+        ReplayFormat::Dot => Box::new(Dot::new(block(&mut out))),
+        ReplayFormat::Mermaid => Box::new(Mermaid::new(block(&mut out))),
+    };
+    let code = replay.show(selection, report, common)?;
+    out.finish()?;
+    Ok(code)
 }
 
 /// Makes a page of a recording.
 #[cfg(feature = "html")]
 pub(super) fn page(args: &super::args::Page, common: &Common) -> Result<u8> {
-    play(
-        &args.recording,
-        Selection::default(),
-        Limits::NONE,
-        common,
-        |out, pointers| Box::new(crate::report::Html::new(block(out), pointers)),
-    )
-}
-
-fn play(
-    recording: &Path,
-    selection: Selection,
-    limits: Limits,
-    common: &Common,
-    report: impl for<'a> FnOnce(&'a mut Output, Pointers) -> Box<dyn TraceReport + 'a>,
-) -> Result<u8> {
-    let path = match recording == Path::new(DASH) {
-        true => "stdin".to_owned(),
-        false => recording.display().to_string(),
+    let html = |out: &mut dyn io::Write| -> Result<u8> {
+        let replay = Replayed::open(&args.recording, Limits::NONE)?;
+        let pointers = common.pointers(replay.replay.header().kptr_restrict);
+        let report = Box::new(crate::report::Html::new(block(out), pointers));
+        replay.show(|_| Selection::default(), report, common)
     };
-    let file = open_for_reading(recording).with_context(|| format!("cannot read {path}"))?;
-    let mut replay = Replay::new(BufReader::new(file)).with_context(|| path.clone())?;
-    replay.tell_overdue(limits.overdue_ns);
+    if args.open {
+        let mut code = EXIT_OK;
+        let write = |out: &mut dyn io::Write| {
+            code = html(out)?;
+            Ok(())
+        };
+        let path = browser::show(write, "")?;
+        if !common.quiet {
+            eprintln!("fdtrace: {}", path.display());
+        }
+        return Ok(code);
+    }
     let mut out = Output::open(common.output.as_deref())?;
-    let pointers = common.pointers(replay.header().kptr_restrict);
-    let report = report(&mut out, pointers);
-    let mut session = Session::begin(selection, limits, report, replay.header())?;
-    while !session.is_full()
-        && let Some(batch) = replay.next_batch()
-    {
-        session.show(&batch)?;
+    if out.is_stdout() && io::stdout().is_terminal() {
+        return Err(CannotRun {
+            what: "a page is nothing for a terminal".to_owned(),
+            hint: "write it to a file (-o page.html), or show it in a browser (--open)",
+        }
+        .into());
     }
-    let ended = replay.end();
-    if let Some(trouble) = ended.incomplete.as_ref().filter(|_| !common.quiet) {
-        eprintln!("fdtrace: {}: {}", sanitize(&path), sanitize(trouble));
-    }
-    let code = session.end(ended, exit_code)?;
+    let code = html(&mut out.unstyled())?;
     out.finish()?;
     Ok(code)
+}
+
+/// A recording on its way into a report.
+struct Replayed {
+    name: String,
+    replay: Replay<BufReader<File>>,
+    limits: Limits,
+}
+
+impl Replayed {
+    fn open(recording: &Path, limits: Limits) -> Result<Self> {
+        let name = match recording == Path::new(DASH) {
+            true => "stdin".to_owned(),
+            false => recording.display().to_string(),
+        };
+        let file = open_for_reading(recording).with_context(|| format!("cannot read {name}"))?;
+        let mut replay = Replay::new(BufReader::new(file)).with_context(|| name.clone())?;
+        replay.tell_overdue(limits.overdue_ns);
+        Ok(Self {
+            name,
+            replay,
+            limits,
+        })
+    }
+
+    fn show<'a>(
+        mut self,
+        selection: impl FnOnce(&Header) -> Selection,
+        report: Box<dyn TraceReport + 'a>,
+        common: &Common,
+    ) -> Result<u8> {
+        let header = self.replay.header();
+        let mut session = Session::begin(selection(header), self.limits, report, header)?;
+        while !session.is_full()
+            && let Some(batch) = self.replay.next_batch()
+        {
+            session.show(&batch)?;
+        }
+        let ended = self.replay.end();
+        if let Some(trouble) = ended.incomplete.as_ref().filter(|_| !common.quiet) {
+            eprintln!("fdtrace: {}: {}", sanitize(&self.name), sanitize(trouble));
+        }
+        Ok(session.end(ended, exit_code)?)
+    }
 }

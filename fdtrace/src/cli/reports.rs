@@ -53,12 +53,16 @@ impl Outputs {
         common: &Common,
         kptr_restrict: u8,
         hops: bool,
+        buffer_kib: u32,
     ) -> Several<'_> {
         let mut reports: Vec<Box<dyn Report + '_>> = Vec::new();
         for (format, out) in &mut self.0 {
             let pointers = common.pointers(kptr_restrict);
+            let width = common.width(out);
             reports.push(match format {
-                ReportFormat::Text => Box::new(Text::new(out, pointers, hops)),
+                ReportFormat::Text => {
+                    Box::new(Text::new(out, pointers, hops).fit(width).buffer(buffer_kib))
+                }
                 ReportFormat::Json => Box::new(Json::new(out, pointers, hops)),
                 #[cfg(feature = "junit")]
                 ReportFormat::Junit => Box::new(crate::report::Junit::new(out)),

@@ -64,6 +64,7 @@ pub(super) struct Interrupt {
     int: Signal,
     term: Signal,
     hup: Option<Signal>,
+    by: Option<SignalKind>,
 }
 
 impl Interrupt {
@@ -76,14 +77,21 @@ impl Interrupt {
                 true => None,
                 false => Some(handle(SignalKind::hangup())?),
             },
+            by: None,
         })
     }
 
     pub(super) async fn received(&mut self) {
-        tokio::select! {
-            _ = self.int.recv() => (),
-            _ = self.term.recv() => (),
-            Some(_) = async { self.hup.as_mut()?.recv().await } => (),
-        }
+        self.by = Some(tokio::select! {
+            _ = self.int.recv() => SignalKind::interrupt(),
+            _ = self.term.recv() => SignalKind::terminate(),
+            Some(_) = async { self.hup.as_mut()?.recv().await } => SignalKind::hangup(),
+        });
+    }
+
+    /// What a shell expects of what a signal has ended: 130 after Ctrl-C.
+    pub(super) fn exit_code(&self) -> u8 {
+        let signal = self.by.unwrap_or(SignalKind::interrupt()).as_raw_value();
+        u8::try_from(128 + signal).unwrap_or(super::EXIT_INCONCLUSIVE)
     }
 }

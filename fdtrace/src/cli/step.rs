@@ -18,7 +18,7 @@ use crate::{
     },
     model::{Pointers, Transfer},
     plan::Plan,
-    report::story,
+    report::{Fit, story},
     verify::{Scenario, fact::Fact},
     watch::Pipeline,
 };
@@ -26,9 +26,9 @@ use crate::{
 const CYAN: Style = AnsiColor::Cyan.on_default();
 
 /// Tells a scenario's story as far as it has come.
-pub(super) struct Stepper<W> {
+pub(super) struct Stepper<W: Write> {
     /// Where the story goes; what is asked of the reader goes to stderr.
-    pub out: W,
+    pub out: Fit<W>,
     /// The scenario.
     pub scenario: &'static Scenario,
     /// What there is to see on this kernel.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::unistd::{Uid, User};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
@@ -19,10 +20,10 @@ use super::{
 use crate::{
     model::{Pointers, Tally, Verdict},
     recording::{Header, Writer},
-    report::{Json, Lines},
+    report::{Json, LineStyle, Lines},
     tracer::Filter,
     watch::{
-        Bounds, Ended, Limits, Options, Selection, Session, TraceReport,
+        Bounds, Ended, Limits, Options, Session, Stopped, TraceReport,
         command::{CommandStdout, Held},
         find_cgroup,
     },
@@ -32,7 +33,12 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
     // All before this process handles signals itself: a pipe waits for its reader.
     let mut out = Output::open(common.output.as_deref())?;
     let ready = prepare(&args.watch, out.is_stdout())?;
-    let held = hold(&args.watch, CommandStdout::Own)?;
+    // Nobody could tell COMMAND's lines from the trace's.
+    let command_stdout = match args.format == Format::Json && out.is_stdout() {
+        true => CommandStdout::Stderr,
+        false => CommandStdout::Own,
+    };
+    let held = hold(&args.watch, command_stdout)?;
     startup::block_on(async {
         let to = &mut out;
         let code = watch(
@@ -41,11 +47,11 @@ pub(super) fn run(args: &Trace, common: &Common) -> Result<u8> {
             &args.watch,
             common,
             Shown {
-                selection: args.show.selection(),
+                show: Some(&args.show),
                 limits: args.show.limits(),
                 recording: None,
             },
-            |pointers| report(to, args.format, &args.show, pointers),
+            |pointers| report(to, args, pointers, common),
         )
         .await?;
         out.finish()?;
@@ -69,11 +75,15 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
     };
     let held = hold(&args.watch, command_stdout)?;
     startup::block_on(async {
+        let style = LineStyle {
+            buffer_kib: Some(args.watch.buffer),
+            ..LineStyle::default()
+        };
         let report = |pointers| -> Box<dyn TraceReport> {
             if common.quiet {
-                Box::new(Lines::summary_alone(io::sink(), pointers))
+                Box::new(Lines::summary_alone(io::sink(), pointers, style))
             } else {
-                Box::new(Lines::summary_alone(anstream::stderr(), pointers))
+                Box::new(Lines::summary_alone(anstream::stderr(), pointers, style))
             }
         };
         watch(
@@ -82,7 +92,7 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
             &args.watch,
             common,
             Shown {
-                selection: Selection::default(),
+                show: None,
                 limits: Limits::NONE,
                 recording: Some(file),
             },
@@ -94,8 +104,26 @@ pub(super) fn record(args: &Record, common: &Common) -> Result<u8> {
 
 /// The command, if there is one, before this process has a second thread.
 fn hold(args: &Watch, stdout: CommandStdout) -> Result<Option<Held>> {
-    let held = (!args.command.is_empty()).then(|| Held::start(&args.command, stdout));
-    Ok(held.transpose()?)
+    if args.command.is_empty() {
+        return Ok(None);
+    }
+    let user = args.user.as_deref().map(find_user).transpose()?;
+    Ok(Some(Held::start(&args.command, stdout, user)?))
+}
+
+/// A user by name or number.
+fn find_user(user: &str) -> Result<User> {
+    let found = match user.parse() {
+        Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+        Err(_) => User::from_name(user),
+    };
+    found.context("cannot look the user up")?.ok_or_else(|| {
+        CannotRun {
+            what: format!("there is no user {user:?}"),
+            hint: "`getent passwd` lists them",
+        }
+        .into()
+    })
 }
 
 fn prepare(args: &Watch, stdout_is_taken: bool) -> Result<Option<ReadyFile>> {
@@ -170,14 +198,17 @@ impl RecordingFile {
 /// The report that the user asked for.
 fn report<'a>(
     out: &'a mut Output,
-    format: Format,
-    show: &Show,
+    args: &Trace,
     pointers: Pointers,
+    common: &Common,
 ) -> Box<dyn TraceReport + 'a> {
-    let width = out.width();
-    match format {
-        Format::Text => Box::new(Lines::new(block(out), pointers, show.hops, width)),
-        Format::Json => Box::new(Json::new(block(out.unstyled()), pointers, show.hops)),
+    let style = LineStyle {
+        buffer_kib: Some(args.watch.buffer),
+        ..args.show.style(common.width(out))
+    };
+    match args.format {
+        Format::Text => Box::new(Lines::new(block(out), pointers, style)),
+        Format::Json => Box::new(Json::new(block(out.unstyled()), pointers, args.show.hops)),
     }
 }
 
@@ -186,9 +217,9 @@ pub(super) fn block<W: io::Write>(out: W) -> io::BufWriter<W> {
     io::BufWriter::with_capacity(1 << 16, out)
 }
 
-/// Where what is watched goes.
-struct Shown {
-    selection: Selection,
+/// Where what is watched goes, and what of it.
+struct Shown<'a> {
+    show: Option<&'a Show>,
     limits: Limits,
     recording: Option<RecordingFile>,
 }
@@ -198,7 +229,7 @@ async fn watch<'a>(
     ready: Option<ReadyFile>,
     args: &Watch,
     common: &Common,
-    shown: Shown,
+    shown: Shown<'_>,
     report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
 ) -> Result<u8> {
     let mut interrupt = Interrupt::new()?;
@@ -227,7 +258,9 @@ async fn watch<'a>(
     }
     let pointers = common.pointers(live.header().kptr_restrict);
     let report = report(pointers);
-    let mut session = Session::begin(shown.selection, shown.limits, report, live.header())?;
+    let selection = shown.show.map(|show| show.selection(live.header()));
+    let selection = selection.unwrap_or_default();
+    let mut session = Session::begin(selection, shown.limits, report, live.header())?;
 
     let stopped = live
         .run(&mut session, interrupt.received(), &bounds)
@@ -238,9 +271,13 @@ async fn watch<'a>(
     if undecodable > 0 {
         bail!("{undecodable} records could not be decoded: the eBPF object is not this fdtrace's");
     }
-    Ok(match (args.exit_status, stopped.command_status()) {
-        (ExitStatus::Command, Some(status)) if exit_code == EXIT_OK => {
+    Ok(match (args.exit_status, stopped) {
+        (ExitStatus::Command, Stopped::CommandEnded(status)) => {
             u8::try_from(status).unwrap_or(EXIT_FAILED)
+        }
+        // Without a command, an interrupt is how a trace ends.
+        (ExitStatus::Command, Stopped::Interrupted) if !args.command.is_empty() => {
+            interrupt.exit_code()
         }
         _ => exit_code,
     })

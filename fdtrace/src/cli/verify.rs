@@ -28,11 +28,26 @@ use crate::{
 const ROOM_FOR_ANOTHER: u64 = 32;
 
 pub(super) fn run(args: &Verify, common: &Common) -> Result<u8> {
-    let scenarios = verify::select(&args.scenarios)?;
+    let scenarios = select(args)?;
     if args.list {
         return list(&scenarios, args.format, common);
     }
     startup::block_on(run_all(&scenarios, args, common))
+}
+
+/// What is asked for, without what is not, and of that the part that is to be run here.
+fn select(args: &Verify) -> Result<Vec<&'static Scenario>> {
+    let mut scenarios = verify::select(&args.scenarios)?;
+    if !args.exclude.is_empty() {
+        let excluded = verify::select(&args.exclude)?;
+        scenarios.retain(|scenario| excluded.iter().all(|other| other.name != scenario.name));
+    }
+    let mut place = 0;
+    scenarios.retain(|_| {
+        place += 1;
+        args.partition.is_none_or(|part| part.has(place - 1))
+    });
+    Ok(scenarios)
 }
 
 fn list(scenarios: &[&Scenario], format: ReportFormat, common: &Common) -> Result<u8> {
@@ -94,7 +109,7 @@ async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common
         .explain_failure
         .then(|| Stories::begin(&mut verifier, common.pointers(kptr_restrict)))
         .transpose()?;
-    let mut report = outputs.reports(common, kptr_restrict, args.hops);
+    let mut report = outputs.reports(common, kptr_restrict, args.hops, args.buffer);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -133,19 +148,22 @@ async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common
             None => run,
         };
         for run in schedule.ended(number, run) {
-            summary.add(&run.judgement);
+            summary.add(&run);
             report.scenario(&run)?;
         }
     }
     for run in schedule.rest() {
-        summary.add(&run.judgement);
+        summary.add(&run);
         report.scenario(&run)?;
     }
     summary.not_run = schedule.asked_for() - summary.ended();
     summary.elapsed_ns = u64::try_from(first.elapsed().as_nanos())?;
     summary.losses = verifier.losses()?;
     summary.programs = timing.map(|_| verifier.costs()).transpose()?;
-    summary.exit_code = exit_code(&summary);
+    summary.exit_code = match summary.interrupted {
+        true => interrupt.exit_code(),
+        false => exit_code(&summary, args.strict),
+    };
     report.summary(&summary)?;
     drop(report);
     outputs.finish()?;
@@ -159,10 +177,11 @@ async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common
 }
 
 /// A failure outweighs an open question, which outweighs all that passed.
-fn exit_code(summary: &Summary) -> u8 {
+fn exit_code(summary: &Summary, strict: bool) -> u8 {
+    let is_open = |result| summary.scenarios_with(result) > 0;
     if summary.scenarios_with(ScenarioResult::Fail) > 0 {
         EXIT_FAILED
-    } else if summary.interrupted || summary.scenarios_with(ScenarioResult::Inconclusive) > 0 {
+    } else if is_open(ScenarioResult::Inconclusive) || strict && is_open(ScenarioResult::Skip) {
         EXIT_INCONCLUSIVE
     } else {
         EXIT_OK

@@ -1,115 +1,14 @@
 //! What each end of a transfer means, and in which function it goes that way.
 
+use super::words::{of_cause, of_errno_sentence, of_fate};
 use crate::model::{Cause, Fate};
 
 /// What became of a file, in a sentence without a full stop.
 pub(super) fn ending(fate: Fate, cause: Option<Cause>) -> String {
-    if let Some(cause) = cause {
-        return of_cause(cause);
-    }
-    match fate {
-        Fate::Delivered => {
-            "it has a number in the receiver's table too: two numbers, one file object"
-        }
-        Fate::Peeked => {
-            "MSG_PEEK gave the receiver a number for it, and left the message in the queue"
-        }
-        Fate::Queued => "it is still in the queue: alive, and in nobody's table",
-        Fate::Truncated => "the receiver took the message and got no number for it",
-        Fate::Refused => "the receiver's kernel refused to give it a number",
-        Fate::Discarded => "the message went away, and nobody got a number for it",
-        Fate::Collected => "the garbage collector took the message it was in",
-        Fate::Failed => "it never got into a queue",
-        Fate::Unknown => "its end was not seen",
-    }
-    .to_owned()
-}
-
-fn of_cause(cause: Cause) -> String {
-    let text = match cause {
-        Cause::NoControlRoom => {
-            "the receiver's control buffer had no room for it: recvmsg set MSG_CTRUNC, and the \
-             kernel gave its reference back"
-        }
-        Cause::RlimitNofile => {
-            "the receiver had as many descriptors as RLIMIT_NOFILE allows: recvmsg set MSG_CTRUNC, \
-             and the kernel gave its reference back"
-        }
-        Cause::Lsm => {
-            "a security module at the receiver refused it, and the kernel gave its reference back"
-        }
-        Cause::PlainRead => {
-            "the bytes were taken by a call that cannot take descriptors (read, recv): it was lost, \
-             and nobody was told"
-        }
-        Cause::ReceiverClosed => "the receiving socket was closed with the message in its queue",
-        Cause::ListenerClosed => {
-            "the connection it was sent on was never accepted, and went with its listener"
-        }
-        Cause::Reconnect => {
-            "the receiving datagram socket was connected to somebody else, which empties its queue"
-        }
-        Cause::ReceiveFailed => {
-            "the receiver's call took the message out of the queue and then failed: the message went, \
-             and its descriptors with it"
-        }
-        Cause::Dropped => {
-            "the kernel freed the message unread, in a function that fdtrace has no name for"
-        }
-        Cause::GarbageCollector => {
-            "the message was in the queue of a socket that only messages in flight still led to: \
-             the garbage collector took it"
-        }
-        Cause::TooManyFds => {
-            "a message carries 253 descriptors at most (SCM_MAX_FD): sendmsg said EINVAL"
-        }
-        Cause::Passrights => "the receiving socket has SO_PASSRIGHTS off: sendmsg said EPERM",
-        Cause::ZeroLength => {
-            "a stream carries descriptors with bytes, and there was none: sendmsg succeeded, and the \
-             list was given back"
-        }
-        Cause::Splice => "the bytes were spliced into a pipe, which carries no descriptors",
-        Cause::Oob => "it hung on an out-of-band byte, which was read or passed over without it",
-        Cause::Sockmap => "a sockmap program took the message, and only its bytes went on",
-        // The one that is not a send's.
-        Cause::Errno(libc::EFAULT) => {
-            "memory that the call named was not there: EFAULT, and nothing stayed referenced"
-        }
-        Cause::Errno(errno) => {
-            return format!(
-                "sendmsg said {}, and sent nothing: {}",
-                cause.name().to_uppercase(),
-                reason(errno)
-            );
-        }
-    };
-    text.to_owned()
-}
-
-/// Why a send on a Unix socket fails so.
-fn reason(errno: i32) -> &'static str {
-    match errno {
-        libc::EBADF => "one of the numbers was not open at the sender",
-        libc::EPIPE => "the peer was gone",
-        libc::ECONNREFUSED => "nobody has the socket that it was sent to",
-        libc::ECONNRESET => "the peer was closed before this connection was accepted",
-        libc::EAGAIN => "there was no room in the queue, and the sender did not want to wait",
-        libc::ETOOMANYREFS => {
-            "the sender's user had more descriptors in flight than RLIMIT_NOFILE allows"
-        }
-        libc::EINVAL => "the kernel takes no such control message, or not this kind of file",
-        libc::EMSGSIZE => "it is longer than a datagram of this socket may be",
-        libc::ENOTCONN => "the socket is not connected",
-        libc::EISCONN => "the socket is connected, and takes no address",
-        libc::EDESTADDRREQ => "it was sent to nobody",
-        libc::ENOENT => "there is no socket of that name",
-        libc::EACCES => "the sender may not write to that socket",
-        libc::EPROTOTYPE => "the socket it was sent to is of another type",
-        libc::EPERM => "the kernel or a security module does not allow it",
-        libc::EOPNOTSUPP => "the socket does not do what the call asks for",
-        libc::EINTR => "a signal came before there was room for it",
-        libc::ENOBUFS | libc::ENOMEM => "the kernel had no memory for it",
-        _ => "the kernel did not say more",
+    match cause {
+        None => of_fate(fate).means.to_owned(),
+        Some(Cause::Errno(errno)) => of_errno_sentence(errno),
+        Some(cause) => of_cause(cause).means.to_owned(),
     }
 }
 
@@ -209,6 +108,7 @@ pub(super) fn turn(cause: Cause) -> Option<Turn> {
 mod tests {
     use super::*;
     use crate::explain::functions::{DROP, Function, Name, RECEIVE, SEND};
+    use crate::explain::words::reason;
 
     fn causes() -> impl Iterator<Item = Cause> {
         Cause::NAMED
@@ -230,7 +130,9 @@ mod tests {
 
     #[test]
     fn every_cause_has_words_of_its_own() {
-        let mut said: Vec<String> = causes().map(of_cause).collect();
+        let mut said: Vec<String> = causes()
+            .map(|cause| ending(Fate::Failed, Some(cause)))
+            .collect();
         said.extend(Fate::ALL.map(|fate| ending(fate, None)));
         let all = said.len();
         said.sort();
@@ -247,7 +149,7 @@ mod tests {
             libc::ECONNREFUSED,
         ] {
             let cause = Cause::Errno(errno);
-            let said = of_cause(cause);
+            let said = ending(Fate::Failed, Some(cause));
             assert!(said.contains(&cause.name().to_uppercase()), "{said}");
             assert!(!said.ends_with(reason(0)), "{said}");
         }

@@ -16,6 +16,7 @@ mod path;
 pub mod recorder;
 mod source;
 pub mod story;
+pub mod words;
 
 pub use path::KernelPath;
 pub use recorder::{Recorder, RunLog};

@@ -1,18 +1,23 @@
 //! Two stories side by side, function by function, to see where they part.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{phrase::ended, sanitize, story::wrap};
-use crate::explain::story::{Call, Part, Step, Story};
+use super::{fit::Fit, phrase::ended, sanitize, story::wrap};
+use crate::{
+    explain::story::{Call, Part, Step, Story},
+    model::Fate,
+};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 
-/// Columns that one story has.
+/// Columns that one story has, where the terminal does not say otherwise.
 const WIDTH: usize = 56;
+/// Columns that it has at least.
+const LEAST: usize = 24;
 
 /// One line of a story: what it does, and what to write of it.
 struct Line {
@@ -23,25 +28,35 @@ struct Line {
     turns: bool,
 }
 
-/// Writes what is the same and what is not, and where the two part.
+/// Writes what is the same and what is not, and where the two part, on a terminal of so many columns
+/// if it is one.
 ///
 /// # Errors
 /// What writing says.
-pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) -> io::Result<()> {
+pub fn write_comparison(
+    out: &mut impl io::Write,
+    one: &Story,
+    other: &Story,
+    columns: Option<usize>,
+) -> io::Result<()> {
+    let out = &mut Fit::new(out, Some(columns.unwrap_or(2 * WIDTH + 2)));
+    // Two blanks lie between them.
+    let width = columns.map_or(WIDTH, |columns| ((columns - 2) / 2).clamp(LEAST, WIDTH));
     let (lefts, rights) = (lines(one), lines(other));
     let pairs = align(&lefts, &rights);
-    let head = |story: &Story| format!("{:<WIDTH$}", sanitize(&story.scenario));
+    let head = |story: &Story| format!("{:<width$}", sanitize(&story.scenario));
     writeln!(
         out,
         "{BOLD}{}  {}{BOLD:#}",
         head(one),
         head(other).trim_end()
     )?;
-    writeln!(out, "{DIM}{:<WIDTH$}  {}{DIM:#}", one.about, other.about)?;
+    let (about, other_about) = (cut(&one.about, width), cut(&other.about, width));
+    writeln!(out, "{DIM}{about:<width$}  {other_about}{DIM:#}")?;
     writeln!(out)?;
     for (left, right) in &pairs {
         let text = |line: &Option<usize>, lines: &[Line]| {
-            line.map_or(String::new(), |at| cut(&lines[at].text))
+            line.map_or(String::new(), |at| cut(&lines[at].text, width))
         };
         let (left_text, right_text) = (text(left, &lefts), text(right, &rights));
         let style = if left.is_some() && right.is_some() {
@@ -54,7 +69,7 @@ pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) ->
             (Some(_), None) => "‹",
             _ => "›",
         };
-        let row = format!("{left_text:<WIDTH$} {mark}{right_text}");
+        let row = format!("{left_text:<width$} {mark}{right_text}");
         writeln!(out, "{style}{}{style:#}", row.trim_end())?;
     }
     writeln!(out)?;
@@ -70,7 +85,7 @@ pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) ->
             let what = (ending.fate, ending.cause);
             if last != Some(what) {
                 writeln!(out, "  {}", ended(ending.fate, ending.cause))?;
-                for line in wrap(&ending.means, 2 * WIDTH - 4) {
+                for line in wrap(&ending.means, 2 * width - 4) {
                     writeln!(out, "    {line}")?;
                 }
             }
@@ -80,45 +95,57 @@ pub fn write_comparison(out: &mut impl io::Write, one: &Story, other: &Story) ->
     out.flush()
 }
 
-/// Where the two part: the last thing that they have in common before the first difference.
+/// Where the two part, and why: in one sentence.
 fn part(
     out: &mut impl io::Write,
     (one, lefts): (&Story, &[Line]),
     (other, rights): (&Story, &[Line]),
     pairs: &[(Option<usize>, Option<usize>)],
 ) -> io::Result<()> {
-    let differs = |(left, right): &(Option<usize>, Option<usize>)| match (left, right) {
-        (Some(left), Some(right)) => lefts[*left].turns != rights[*right].turns,
-        _ => true,
+    let turns = |(left, right): &(Option<usize>, Option<usize>)| {
+        let left = left.is_some_and(|left| lefts[left].turns);
+        left != right.is_some_and(|right| rights[right].turns)
     };
-    let Some(place) = pairs.iter().position(differs) else {
+    let differs =
+        |(left, right): &(Option<usize>, Option<usize>)| left.is_none() || right.is_none();
+    // Where a descriptor's fate turned says more than a call that merely differs.
+    let turn = pairs.iter().position(turns);
+    let Some(mut place) = turn.or_else(|| pairs.iter().position(differs)) else {
         return writeln!(out, "Both go the same way, function by function.");
     };
-    let common = pairs[..place].iter().rev().find_map(|(left, _)| *left);
-    let before = common.map_or("the beginning".to_owned(), |at| lefts[at].key.clone());
-    writeln!(out, "{BOLD}They part after {before}:{BOLD:#}")?;
-    for (story, line) in [
-        (
-            one,
-            pairs[place..]
-                .iter()
-                .find_map(|(left, _)| *left)
-                .map(|at| &lefts[at]),
-        ),
-        (
-            other,
-            pairs[place..]
-                .iter()
-                .find_map(|(_, right)| *right)
-                .map(|at| &rights[at]),
-        ),
-    ] {
-        let next = line.map_or("that was all", |line| {
-            line.text.trim_start_matches(['─', '·', '●', '◌', ' '])
-        });
-        writeln!(out, "  {}: {next}", sanitize(&story.scenario))?;
+    while place > 0 && differs(&pairs[place - 1]) {
+        place -= 1;
     }
-    Ok(())
+    let common = pairs[..place].iter().rev().find_map(|(left, _)| *left);
+    let next = |lines: &[Line], at: Option<usize>, story: &Story| {
+        let name = sanitize(&story.scenario);
+        let goes = match at.map(|at| &lines[at]) {
+            None => "ends there".to_owned(),
+            // A heading, and no function.
+            Some(line) if line.key.contains(' ') => {
+                format!("goes on as {}", line.text.trim_start_matches(['─', ' ']))
+            }
+            Some(line) => format!("goes on in {}", line.key),
+        };
+        // What was lost tells two plays apart, and what arrived does not.
+        let lost = story
+            .endings
+            .iter()
+            .find(|ending| ending.fate != Fate::Delivered);
+        match lost.or(story.endings.first()) {
+            Some(ending) => format!("{name} {goes} ({})", ending.means),
+            None => format!("{name} {goes}"),
+        }
+    };
+    let left = pairs[place..].iter().find_map(|(left, _)| *left);
+    let right = pairs[place..].iter().find_map(|(_, right)| *right);
+    let before = common.map_or("the beginning".to_owned(), |at| lefts[at].key.clone());
+    writeln!(
+        out,
+        "{BOLD}They part after {before}:{BOLD:#} {}, while {}.",
+        next(lefts, left, one),
+        next(rights, right, other)
+    )
 }
 
 fn lines(story: &Story) -> Vec<Line> {
@@ -178,12 +205,11 @@ fn line(step: &Step) -> Line {
     }
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= WIDTH {
-        return text.to_owned();
+fn cut(text: &str, width: usize) -> String {
+    match text.chars().count() <= width {
+        true => text.to_owned(),
+        false => text.chars().take(width - 1).chain(['…']).collect(),
     }
-    let kept: String = text.chars().take(WIDTH - 1).collect();
-    kept + "…"
 }
 
 /// Pairs up the longest sequence of lines that both have; the rest stands alone.

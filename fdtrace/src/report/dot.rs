@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, io};
 
 use super::{
-    phrase::{count, ended},
+    lines::file_name,
+    phrase::{count, ended, receiver},
     sanitize,
 };
 use crate::{
-    model::{FileKind, Judged, Losses, Tally, Transfer, Verdict},
+    model::{Judged, Losses, Tally, Transfer, Verdict},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
 
@@ -26,13 +27,37 @@ enum End {
 struct Edge {
     count: u64,
     different: u64,
-    kinds: BTreeMap<FileKind, u64>,
+    files: BTreeMap<String, u64>,
+}
+
+impl Edge {
+    /// Which files, or of many, how many.
+    fn label(&self) -> String {
+        const SHOWN: usize = 4;
+        let files = self
+            .files
+            .iter()
+            .take(SHOWN)
+            .map(|(file, count)| match count {
+                1 => file.clone(),
+                count => format!("{file} ×{count}"),
+            });
+        let mut label = files.collect::<Vec<_>>().join("\n");
+        if self.files.len() > SHOWN {
+            label += &format!("\n+{} more", self.files.len() - SHOWN);
+        }
+        if self.different > 0 {
+            label += &format!("\n{} DIFFERENT", self.different);
+        }
+        label
+    }
 }
 
 /// Writes the graph when all is known.
 pub struct Dot<W> {
     out: W,
-    edges: BTreeMap<(End, End), Edge>,
+    /// What arrived, or how it ended instead, from one to another.
+    edges: BTreeMap<(End, End, Option<String>), Edge>,
     kernel: String,
 }
 
@@ -52,11 +77,10 @@ fn ends(transfer: &Transfer) -> (End, End) {
     let from = sender.map_or(End::Unseen, |sender| {
         End::Process(sender.pid, sender.comm.clone())
     });
-    let to = match &transfer.receiver {
-        Some(receiver) if transfer.fate.installs() => {
-            End::Process(receiver.pid, receiver.comm.clone())
-        }
-        _ => End::Nobody(ended(transfer.fate, transfer.cause)),
+    // Whoever took the message, or closed its socket, has lost what was in it.
+    let to = match receiver(transfer) {
+        Some((pid, comm)) => End::Process(pid, comm.to_owned()),
+        None => End::Nobody(ended(transfer.fate, transfer.cause)),
     };
     (from, to)
 }
@@ -68,10 +92,14 @@ impl<W: io::Write> TraceReport for Dot<W> {
     }
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
-        let edge = self.edges.entry(ends(&judged.transfer)).or_default();
+        let transfer = &judged.transfer;
+        let (from, to) = ends(transfer);
+        let lost = transfer.fate.has_cause();
+        let lost = lost.then(|| ended(transfer.fate, transfer.cause));
+        let edge = self.edges.entry((from, to, lost)).or_default();
         edge.count += 1;
         edge.different += u64::from(judged.verdict == Some(Verdict::Different));
-        *edge.kinds.entry(judged.transfer.file.kind()).or_default() += 1;
+        *edge.files.entry(file_name(transfer)).or_default() += 1;
         Ok(())
     }
 
@@ -83,7 +111,7 @@ impl<W: io::Write> TraceReport for Dot<W> {
         let mut nodes: Vec<&End> = self
             .edges
             .keys()
-            .flat_map(|(from, to)| [from, to])
+            .flat_map(|(from, to, _)| [from, to])
             .collect();
         nodes.sort();
         nodes.dedup();
@@ -91,33 +119,32 @@ impl<W: io::Write> TraceReport for Dot<W> {
         let out = &mut self.out;
         writeln!(out, "digraph fdtrace {{")?;
         let transfers = count(tally.transfers(), "transfer");
-        let title = format!("{transfers} on Linux {}", self.kernel);
+        let title = format!("{transfers} on Linux {}", sanitize(&self.kernel));
         writeln!(out, "  graph [rankdir=LR, label={}];", quoted(&title))?;
         writeln!(out, "  node [shape=box, fontname=\"sans-serif\"];")?;
         writeln!(out, "  edge [fontname=\"sans-serif\"];")?;
         for (index, end) in nodes.iter().enumerate() {
             let (label, style) = match end {
-                End::Process(pid, comm) => (format!("{comm} {pid}"), "solid"),
+                End::Process(pid, comm) => (format!("{} {pid}", sanitize(comm)), "solid"),
                 End::Unseen => ("not seen".to_owned(), "dashed"),
                 End::Nobody(fate) => (fate.clone(), "dashed"),
             };
             writeln!(out, "  n{index} [label={}, style={style}];", quoted(&label))?;
         }
-        for ((from, to), edge) in &self.edges {
-            let kinds: Vec<String> = edge
-                .kinds
-                .iter()
-                .map(|(kind, count)| format!("{count} {kind}"))
-                .collect();
-            let mut label = kinds.join(", ");
-            if edge.different > 0 {
-                label += &format!("; {} DIFFERENT", edge.different);
+        for ((from, to, lost), edge) in &self.edges {
+            let mut label = edge.label();
+            if let Some(how) = lost {
+                label = format!("{how}: {label}");
             }
             // One more of width for ten times as many.
             let width = 1.0 + (edge.count as f64).log10();
+            let style = match lost {
+                Some(_) => ", color=red, fontcolor=red, arrowhead=tee",
+                None => "",
+            };
             writeln!(
                 out,
-                "  n{} -> n{} [label={}, penwidth={width:.2}];",
+                "  n{} -> n{} [label={}, penwidth={width:.2}{style}];",
                 number(from),
                 number(to),
                 quoted(&label)
@@ -128,8 +155,9 @@ impl<W: io::Write> TraceReport for Dot<W> {
     }
 }
 
-/// A string in double quotes. Graphviz reads a backslash as the beginning of an escape even there.
+/// A string in double quotes, from what is no harm to read. Graphviz reads a backslash as the beginning
+/// of an escape even there.
 fn quoted(text: &str) -> String {
-    let text = sanitize(text).replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{text}\"")
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", text.replace('\n', "\\n"))
 }

@@ -1,42 +1,63 @@
-//! Text for people who watch a trace scroll: a line a transfer, and a summary.
+//! Text for people who watch a trace scroll: a line a message, or a line a descriptor, and a summary.
 
-use std::{fmt::Write as _, io};
+mod layout;
+mod row;
 
-use anstyle::Style;
+use std::io::{self, Write as _};
 
 use super::{
-    phrase::{counts, duration, ended, party},
+    fit::Fit,
+    groups::{Grouping, Groups},
+    phrase::{counts, duration},
     programs,
     sanitize::sanitize,
-    text::{DIM, RED, YELLOW, hop_lines, write_heading, write_losses},
+    text::{YELLOW, hop_lines, write_heading, write_losses},
 };
 use crate::{
-    model::{
-        Fate, FileDescription, FileKind, Judged, Losses, Mark, Pointers, Receiver, Sender, Socket,
-        SocketDescription, Tally, Transfer, Verdict,
-    },
+    model::{Judged, Losses, Pointers, Tally},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
+use layout::{Columns, Pieces};
+use row::Row;
+pub(super) use row::file as file_name;
 
 /// Pairs of programs that the summary shows; JSON has them all.
 const PAIRS_SHOWN: usize = 10;
 
-/// Columns, in characters. The file takes what is left of the line.
-const PARTY_WIDTH: usize = 26;
-const FILE_WIDTH: usize = 36;
-const SOCKET_WIDTH: usize = 24;
-const TIME_WIDTH: usize = 8;
+/// Rows of one batch in which a transfer may still find its message.
+const OPEN_ROWS: usize = 64;
+
+/// How to write what.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LineStyle {
+    /// A line for every hop of every transfer too.
+    pub hops: bool,
+    /// A line for every transfer; else for every message.
+    pub each: bool,
+    /// A table at the end, without lines unless there is one for every transfer.
+    pub group: Option<Grouping>,
+    /// Not all files of a message may be there.
+    pub parted: bool,
+    /// Columns of the terminal, if it is one.
+    pub width: Option<usize>,
+    /// Size of the ring buffer, where the trace is being made, and could be made anew.
+    pub buffer_kib: Option<u32>,
+}
 
 /// Writes styled text; the writer strips the styles where there is no terminal.
-pub struct Lines<W> {
-    out: W,
+pub struct Lines<W: io::Write> {
+    out: Fit<W>,
     pointers: Pointers,
-    hops: bool,
+    style: LineStyle,
     /// Transfers too, and not the summary alone.
     transfers: bool,
-    /// Columns of the terminal, if it is one: then a line is no longer.
-    width: Option<usize>,
     clock: Clock,
+    /// What came since the last flush.
+    rows: Vec<Row>,
+    columns: Columns,
+    /// What the latest loss was told to be cured by.
+    cures: Vec<String>,
+    groups: Option<Groups>,
 }
 
 /// Turns CLOCK_MONOTONIC to time of day.
@@ -66,25 +87,58 @@ impl Clock {
 }
 
 impl<W: io::Write> Lines<W> {
-    /// Writes to `out`; with `hops`, a line for every hop of every transfer too. A line is no
-    /// longer than `width` characters.
-    pub fn new(out: W, pointers: Pointers, hops: bool, width: Option<usize>) -> Self {
+    /// Writes to `out` in this style.
+    pub fn new(out: W, pointers: Pointers, style: LineStyle) -> Self {
         Self {
-            out,
+            out: Fit::new(out, style.width),
             pointers,
-            hops,
+            style: LineStyle {
+                each: style.each || style.hops,
+                ..style
+            },
             transfers: true,
-            width,
             clock: Clock::default(),
+            rows: Vec::new(),
+            columns: Columns::default(),
+            cures: Vec::new(),
+            groups: style.group.map(Groups::new),
         }
     }
 
     /// Writes what there is to say at the end, and nothing before.
-    pub fn summary_alone(out: W, pointers: Pointers) -> Self {
+    pub fn summary_alone(out: W, pointers: Pointers, style: LineStyle) -> Self {
         Self {
             transfers: false,
-            ..Self::new(out, pointers, false, None)
+            ..Self::new(out, pointers, style)
         }
+    }
+
+    fn write_rows(&mut self) -> io::Result<()> {
+        let width = self.out.width();
+        let rows = std::mem::take(&mut self.rows);
+        let pieces: Vec<Pieces> = rows
+            .iter()
+            .map(|row| Pieces::of(row, &self.clock.time_of_day(row.t_ns), width))
+            .collect();
+        for pieces in &pieces {
+            self.columns.widen(pieces);
+        }
+        for (row, pieces) in rows.iter().zip(&pieces) {
+            let (line, is_whole) = self.columns.line(row, pieces, width);
+            writeln!(self.out, "{line}")?;
+            if row.is_loss() && !is_whole {
+                writeln!(self.out, "{}", pieces.below(&pieces.files()))?;
+            }
+            // Once for those in a row that say the same.
+            let cures = row.cures();
+            for cure in cures.iter().filter(|cure| !self.cures.contains(cure)) {
+                writeln!(self.out, "{}", pieces.below(cure))?;
+            }
+            if !cures.is_empty() {
+                self.cures = cures;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -103,37 +157,43 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if !self.transfers {
             return Ok(());
         }
-        let transfer = &judged.transfer;
-        let mut line = Line::new(self.width);
-        line.add(DIM, &self.clock.time_of_day(transfer.last_ns()));
-        line.gap(2);
-        line.column(&sender(transfer.sender.as_ref()), PARTY_WIDTH);
-        line.gap(1);
-        line.column("→", 2);
-        line.column(&receiver(transfer.receiver.as_ref()), PARTY_WIDTH);
-        line.gap(1);
-        line.column(&file(transfer), FILE_WIDTH);
-        line.gap(1);
-        line.column(&socket(&transfer.socket), SOCKET_WIDTH);
-        let queued = transfer.queued_ns.map_or("–".to_owned(), duration);
-        line.gap(1 + TIME_WIDTH.saturating_sub(queued.chars().count()));
-        line.add(Style::new(), &queued);
-        for (style, note) in notes(judged) {
-            line.gap(2);
-            line.add(style, &note);
+        if let Some(groups) = &mut self.groups {
+            // What goes on is counted when it ends.
+            if !judged.transfer.overdue {
+                let (name, transfer) = (row::group_name(groups.by(), judged), &judged.transfer);
+                groups.add(name, transfer.fate.has_cause(), transfer.queued_ns);
+            }
+            if !self.style.each {
+                return Ok(());
+            }
         }
-        writeln!(self.out, "{}", line.text)?;
-        if self.hops {
+        if !self
+            .rows
+            .iter_mut()
+            .rev()
+            .take(OPEN_ROWS)
+            .any(|row| row.takes(judged))
+        {
+            self.rows
+                .push(Row::new(judged, self.style.each, self.style.parted));
+        }
+        if self.style.hops {
+            self.write_rows()?;
             hop_lines(&mut self.out, &mut self.pointers, judged)?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.write_rows()?;
         self.out.flush()
     }
 
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
+        self.write_rows()?;
+        if let Some(groups) = &self.groups {
+            groups.write(&mut self.out)?;
+        }
         if self.transfers {
             writeln!(self.out)?;
         }
@@ -148,7 +208,11 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 counts(tally.verdicts()),
             )?;
         }
-        let pairs = tally.pairs();
+        // A table of one's own takes their place.
+        let pairs = match &self.groups {
+            Some(_) => Vec::new(),
+            None => tally.pairs(),
+        };
         for (index, ((sender, receiver), count)) in pairs.iter().take(PAIRS_SHOWN).enumerate() {
             writeln!(
                 self.out,
@@ -163,7 +227,10 @@ impl<W: io::Write> TraceReport for Lines<W> {
             )?;
         }
         let rest: u64 = pairs.iter().skip(PAIRS_SHOWN).map(|(_, count)| count).sum();
-        let rest = rest + tally.other_pairs();
+        let rest = match &self.groups {
+            Some(_) => 0,
+            None => rest + tally.other_pairs(),
+        };
         if rest > 0 {
             writeln!(self.out, "           {rest:>7}  others")?;
         }
@@ -177,7 +244,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 duration(times.max_ns),
             )?;
         }
-        write_losses(&mut self.out, losses)?;
+        write_losses(&mut self.out, losses, self.style.buffer_kib)?;
         if !tally.undescribed().is_empty() {
             let reasons = tally.undescribed().iter();
             let reasons: Vec<String> = reasons
@@ -213,146 +280,5 @@ impl<W: io::Write> TraceReport for Lines<W> {
             programs::write(&mut self.out, costs)?;
         }
         self.out.flush()
-    }
-}
-
-fn sender(sender: Option<&Sender>) -> String {
-    sender.map_or("?".to_owned(), |sender| {
-        party(&sender.comm, sender.pid, sender.fd)
-    })
-}
-
-fn receiver(receiver: Option<&Receiver>) -> String {
-    receiver.map_or("nobody".to_owned(), |receiver| match receiver.fd {
-        None => format!("{}[{}] none", sanitize(&receiver.comm), receiver.pid),
-        fd => party(&receiver.comm, receiver.pid, fd),
-    })
-}
-
-/// What the file is; where that was not told, its kind, with device and inode, by which
-/// `find -inum` and `lsof` know it.
-fn file(transfer: &Transfer) -> String {
-    let file = &transfer.file;
-    let kind = file.kind();
-    match (kind, transfer.context.file.as_deref()) {
-        (FileKind::Pipe, _) => format!("pipe:[{}]", file.ino),
-        (_, Some(FileDescription::Socket(SocketDescription::Unix { name, peer, .. })))
-            if name.is_none() && peer.is_none() =>
-        {
-            format!("unix:[{}]", file.ino)
-        }
-        (_, Some(described)) => sanitize(&described.to_string()),
-        (FileKind::Socket, None) => format!("socket:[{}]", file.ino),
-        (kind, None) => format!("{kind} {}/{}", file.device(), file.ino),
-    }
-}
-
-fn socket(socket: &Socket) -> String {
-    let kind = socket.kind.map_or("?", |kind| kind.name());
-    match &socket.path {
-        Some(path) => format!("{kind} {}", sanitize(path)),
-        None => kind.to_owned(),
-    }
-}
-
-/// What else there is to say of a transfer.
-fn notes(judged: &Judged) -> Vec<(Style, String)> {
-    let Transfer { fate, cause, .. } = &judged.transfer;
-    let mut notes = Vec::new();
-    if *fate != Fate::Delivered {
-        let style = match fate {
-            Fate::Peeked | Fate::Queued => YELLOW,
-            _ => RED,
-        };
-        notes.push((style, ended(*fate, *cause)));
-    }
-    match judged.verdict {
-        Some(Verdict::Different) => notes.push((RED, "DIFFERENT FILE".to_owned())),
-        Some(verdict @ (Verdict::Lost | Verdict::Unverified)) => {
-            notes.push((DIM, verdict.to_string()));
-        }
-        Some(Verdict::Same) | None => {}
-    }
-    for mark in Mark::of(&judged.transfer) {
-        notes.push((YELLOW, mark.to_string()));
-    }
-    notes
-}
-
-/// A line under way, no longer than a width and without blanks at its end.
-struct Line {
-    text: String,
-    /// Characters that still have room.
-    left: usize,
-    /// Blanks ahead of what is added next.
-    blanks: usize,
-}
-
-impl Line {
-    /// About what a line takes, styles included.
-    const CAPACITY: usize = 256;
-
-    fn new(width: Option<usize>) -> Self {
-        Self {
-            text: String::with_capacity(Self::CAPACITY),
-            left: width.unwrap_or(usize::MAX),
-            blanks: 0,
-        }
-    }
-
-    fn gap(&mut self, width: usize) {
-        self.blanks += width;
-    }
-
-    /// Text in a column of this width, or longer if it is.
-    fn column(&mut self, text: &str, width: usize) {
-        self.add(Style::new(), text);
-        self.gap(width.saturating_sub(text.chars().count()));
-    }
-
-    /// As much of the text as has room, with a mark where that is not all.
-    fn add(&mut self, style: Style, text: &str) {
-        if text.is_empty() || self.left == 0 {
-            return;
-        }
-        let (blanks, len) = (std::mem::take(&mut self.blanks), text.chars().count());
-        let is_cut = blanks.saturating_add(len) > self.left;
-        let room = self.left - usize::from(is_cut);
-        let blanks = blanks.min(room);
-        self.text.extend(std::iter::repeat_n(' ', blanks));
-        let kept = match text.char_indices().nth(room - blanks) {
-            Some((end, _)) if is_cut => &text[..end],
-            _ => text,
-        };
-        let cut = if is_cut { "…" } else { "" };
-        // A string takes whatever is written.
-        let _ = write!(self.text, "{style}{kept}{cut}{style:#}");
-        self.left = match is_cut {
-            true => 0,
-            false => self.left - blanks - len,
-        };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(width: Option<usize>) -> String {
-        let mut line = Line::new(width);
-        line.column("né", 4);
-        line.gap(1);
-        line.add(Style::new(), "abc");
-        line.column("", 3);
-        line.gap(2);
-        line.text
-    }
-
-    #[test]
-    fn a_line_is_cut_to_its_width_and_has_no_blanks_at_its_end() {
-        assert_eq!(line(None), "né   abc");
-        for (width, cut) in [(0, ""), (1, "…"), (2, "né"), (3, "né…")] {
-            assert_eq!(line(Some(width)), cut, "{width}");
-        }
     }
 }

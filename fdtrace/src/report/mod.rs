@@ -7,6 +7,8 @@
 mod against;
 mod check;
 mod dot;
+mod fit;
+mod groups;
 #[cfg(feature = "html")]
 mod html;
 mod inflight;
@@ -25,6 +27,7 @@ mod several;
 pub(crate) mod story;
 mod tap;
 mod text;
+mod words;
 
 use std::io;
 
@@ -34,6 +37,8 @@ pub use check::{
     CheckRun, WriteCheck, write_github, write_json_lines, write_junit, write_tap, write_text,
 };
 pub use dot::Dot;
+pub(crate) use fit::Fit;
+pub use groups::{GroupBy, Grouping, Sort};
 #[cfg(feature = "html")]
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
@@ -41,10 +46,10 @@ pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
 #[cfg(feature = "junit")]
 pub use junit::Junit;
-pub use lines::Lines;
+pub use lines::{LineStyle, Lines};
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
-pub(crate) use phrase::{duration, ended, losses, party};
+pub(crate) use phrase::{ended, losses, party};
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
 #[cfg(feature = "explain")]
@@ -52,6 +57,7 @@ pub use story::write_story;
 pub use tap::Tap;
 pub use text::Text;
 pub(crate) use text::write_plan;
+pub use words::{write_all_words, write_words};
 
 use crate::{
     model::{Counts, Fate, Losses, Machine, ProgramCost, Verdict},
@@ -121,14 +127,20 @@ pub struct Summary {
     pub programs: Option<Vec<ProgramCost>>,
     /// Time from the first scenario to the last, nanoseconds.
     pub elapsed_ns: u64,
+    /// What did not pass, by name, in order.
+    pub unsettled: Vec<(ScenarioResult, String)>,
     /// What fdtrace exits with.
     pub exit_code: u8,
 }
 
 impl Summary {
     /// Counts one scenario and its transfers.
-    pub fn add(&mut self, judgement: &Judgement) {
+    pub fn add(&mut self, run: &ScenarioRun) {
+        let judgement = &run.judgement;
         self.scenarios.add(judgement.result);
+        if judgement.result != ScenarioResult::Pass {
+            self.unsettled.push((judgement.result, text::name(run)));
+        }
         for judged in &judgement.transfers {
             self.fates.add(judged.transfer.fate);
             if let Some(verdict) = judged.verdict {

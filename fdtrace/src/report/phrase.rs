@@ -3,7 +3,7 @@
 //! What the traced system chose comes out as [`sanitize`] leaves it; a format adds its own escaping.
 
 use super::{Summary, sanitize};
-use crate::model::{Cause, Counts, Fate, Losses};
+use crate::model::{Cause, Counts, Fate, Hop, Losses, Transfer};
 
 /// `truncated (no-control-room)`.
 pub(crate) fn ended(fate: Fate, cause: Option<Cause>) -> String {
@@ -11,6 +11,19 @@ pub(crate) fn ended(fate: Fate, cause: Option<Cause>) -> String {
         Some(cause) => format!("{fate} ({cause})"),
         None => fate.to_string(),
     }
+}
+
+/// Who received it or, where its socket was closed unread, who closed that.
+pub(super) fn receiver(transfer: &Transfer) -> Option<(u32, &str)> {
+    if let Some(receiver) = &transfer.receiver {
+        return Some((receiver.pid, &receiver.comm));
+    }
+    let closed = transfer.hops.iter().find(|seen| seen.hop == Hop::End);
+    closed
+        .filter(|_| transfer.cause == Some(Cause::ReceiverClosed))
+        // What a kernel thread closes, it closes for another.
+        .filter(|seen| !seen.comm.starts_with("kworker/"))
+        .map(|seen| (seen.pid, seen.comm.as_str()))
 }
 
 /// A descriptor's number or a count, `?` where it is not known.
@@ -21,6 +34,19 @@ pub(super) fn number<T: ToString>(number: Option<T>) -> String {
 /// `nginx[812] 9`: a process and its number for a file.
 pub(crate) fn party(comm: &str, pid: u32, fd: Option<i32>) -> String {
     format!("{}[{pid}] {}", sanitize(comm), number(fd))
+}
+
+/// `48,620`.
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// `1 transfer`, `2 transfers`.

@@ -1,12 +1,16 @@
 //! Text for people: a line a scenario, and what needs saying at the end.
 
-use std::{fmt::Write as _, io};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 use anstyle::{AnsiColor, Style};
 
 use super::{
     Report, ScenarioRun, Start, Summary,
-    phrase::{counts, duration, ended, losses, not_run, number},
+    fit::{Fit, HANG, JOINED, columns},
+    phrase::{counts, duration, ended, grouped, losses, not_run, number},
     programs,
     sanitize::sanitize,
 };
@@ -24,24 +28,45 @@ pub(super) const GREEN: Style = AnsiColor::Green.on_default();
 pub(super) const RED: Style = AnsiColor::Red.on_default().bold();
 pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub(super) const DIM: Style = Style::new().dimmed();
+pub(super) const BOLD: Style = Style::new().bold();
 
 /// Wide enough for the longest scenario's name.
 const NAME_WIDTH: usize = 28;
 
 /// Writes styled text; the writer strips the styles where there is no terminal.
-pub struct Text<W> {
-    out: W,
+pub struct Text<W: io::Write> {
+    out: Fit<W>,
     pointers: Pointers,
     hops: bool,
+    buffer_kib: Option<u32>,
 }
 
 impl<W: io::Write> Text<W> {
     /// Writes to `out`; with `hops`, a line for every hop of every transfer too.
     pub fn new(out: W, pointers: Pointers, hops: bool) -> Self {
         Self {
-            out,
+            out: Fit::new(out, None),
             pointers,
             hops,
+            buffer_kib: None,
+        }
+    }
+
+    /// Says in the summary of what size the ring buffer was, where that helps.
+    #[must_use]
+    pub fn buffer(self, kib: u32) -> Self {
+        Self {
+            buffer_kib: Some(kib),
+            ..self
+        }
+    }
+
+    /// The same on a terminal of so many columns, if it is one.
+    #[must_use]
+    pub fn fit(self, width: Option<usize>) -> Self {
+        Self {
+            out: Fit::new(self.out.into_inner(), width),
+            ..self
         }
     }
 
@@ -72,14 +97,14 @@ pub(super) fn hop_lines(
         };
         writeln!(
             out,
-            "      {DIM}{:<8} +{:<9} cpu {} {:<15} {:>7} {} refs {}{note}{DIM:#}",
+            "      {DIM}{:<8} +{:<9} cpu {:<2} refs {}{note}  {}[{}]  {}{DIM:#}",
             seen.hop,
             duration(seen.t_ns.saturating_sub(begin)),
             seen.cpu,
+            number(seen.refs),
             sanitize(&seen.comm),
             seen.pid,
             pointers.file_at(&judged.transfer, seen),
-            number(seen.refs),
         )?;
     }
     Ok(())
@@ -100,21 +125,44 @@ impl<W: io::Write> Report for Text<W> {
             ScenarioResult::Skip => (YELLOW, "skip"),
             ScenarioResult::Inconclusive => (YELLOW, "open"),
         };
-        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$}", name(run));
+        // How it ended first, and then by what way, as far as there is room.
+        let mut line = format!("{style}{word}{style:#}  {:<NAME_WIDTH$} {HANG}", name(run));
         if let Some(first) = judgement.transfers.first() {
-            let _ = write!(line, " {}", transfers(judgement, first, &mut self.pointers));
+            let _ = write!(line, "{}  ", numbers(judgement, first));
         }
         // Where all is delivered, who vouches for it says enough.
         let delivered = |judged: &Judged| judged.transfer.fate == Fate::Delivered;
-        let said = if judgement.transfers.iter().all(delivered) {
-            witnesses(judgement)
-        } else {
-            account(judgement)
-        };
-        if !said.is_empty() {
-            let _ = write!(line, "  {DIM}{said}{DIM:#}");
+        if !judgement.transfers.iter().all(delivered) {
+            let endings = endings(judgement).replace(' ', &JOINED.to_string());
+            let _ = write!(line, "{endings}  ");
         }
-        writeln!(self.out, "{}", line.trim_end())?;
+        let mut line = line.trim_end_matches([' ', HANG]).to_owned();
+        let first = judgement.transfers.first();
+        let way = first.map_or(String::new(), |first| way(first, &mut self.pointers));
+        let said = witnesses(judgement);
+        let room = self
+            .out
+            .width()
+            .map_or(usize::MAX, |width| width.saturating_sub(columns(&line)));
+        let fits = |parts: &[&str]| {
+            let wide = parts
+                .iter()
+                .filter(|part| !part.is_empty())
+                .map(|part| 2 + columns(part));
+            wide.sum::<usize>() <= room
+        };
+        // The way goes first, and who vouches for it after.
+        let details = if fits(&[&way, &said]) {
+            [way, said]
+        } else if fits(&[&said]) {
+            [String::new(), said]
+        } else {
+            Default::default()
+        };
+        for detail in details.iter().filter(|detail| !detail.is_empty()) {
+            let _ = write!(line, "  {DIM}{detail}{DIM:#}");
+        }
+        writeln!(self.out, "{line}")?;
         for reason in &run.retried {
             let reason = sanitize(reason);
             writeln!(
@@ -133,7 +181,7 @@ impl<W: io::Write> Report for Text<W> {
         #[cfg(feature = "explain")]
         if let Some(story) = &run.story {
             writeln!(self.out)?;
-            super::write_story(&mut self.out, story)?;
+            super::story::write(&mut self.out, story)?;
             writeln!(self.out)?;
         }
         self.out.flush()
@@ -167,7 +215,21 @@ impl<W: io::Write> Report for Text<W> {
                 counts(&summary.verdicts)
             )?;
         }
-        write_losses(&mut self.out, &summary.losses)?;
+        write_losses(&mut self.out, &summary.losses, self.buffer_kib)?;
+        for (result, style, title) in [
+            (ScenarioResult::Skip, Style::new(), "skipped"),
+            (ScenarioResult::Inconclusive, YELLOW, "left open"),
+            (ScenarioResult::Fail, RED, "failed"),
+        ] {
+            let names = summary
+                .unsettled
+                .iter()
+                .filter(|(other, _)| *other == result);
+            let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
+            if !names.is_empty() {
+                writeln!(self.out, "{style}{title:<10} {}{style:#}", names.join(", "))?;
+            }
+        }
         if let Some(why) = not_run(summary) {
             writeln!(self.out, "{YELLOW}{why}{YELLOW:#}")?;
         }
@@ -196,7 +258,7 @@ pub(super) fn write_heading(
     if !unwatched.is_empty() {
         writeln!(
             out,
-            "{DIM}not watched here: {} (fdtrace doctor says why){DIM:#}",
+            "{DIM}not watched here: {} (`fdtrace doctor` says why){DIM:#}",
             unwatched.join(", ")
         )?;
     }
@@ -225,37 +287,45 @@ pub(super) fn watched(plan: &[PlanEntry]) -> String {
     parts.join("; ")
 }
 
-/// `4 → 5  file#1  queue ▸ dequeue ▸ install  41 µs`, for the first transfer, and how many more.
-fn transfers(judgement: &Judgement, first: &Judged, pointers: &mut Pointers) -> String {
+/// `  4 → 5    +3     41 µs`: the first transfer's numbers, how many more there are, and how long it
+/// was queued.
+fn numbers(judgement: &Judgement, first: &Judged) -> String {
     let transfer = &first.transfer;
     let from = number(transfer.sender.as_ref().and_then(|sender| sender.fd));
     let to = match &transfer.receiver {
         Some(receiver) => number(receiver.fd),
         None => "·".to_owned(),
     };
+    let more = match judgement.transfers.len() - 1 {
+        0 => String::new(),
+        more => format!("+{more}"),
+    };
+    let queued = transfer.queued_ns.map_or("–".to_owned(), duration);
+    format!("{from:>3} → {to:<3} {more:<4} {queued:>7}")
+}
+
+/// `0xffff8882383259c0 queue ▸ dequeue ▸ install`: the file's address, and where it was seen.
+fn way(first: &Judged, pointers: &mut Pointers) -> String {
+    let transfer = &first.transfer;
     let hops = if missing_hops(transfer).is_empty() {
         "all 8 hops".to_owned()
     } else {
         let names: Vec<&str> = transfer.hops.iter().map(|seen| seen.hop.name()).collect();
         names.join(" ▸ ")
     };
-    let mut text = format!(
-        "{from:>3} → {to:<3} {} {} {:>7}",
-        pointers.file(&transfer.file),
-        hops,
-        transfer.queued_ns.map_or("?".to_owned(), duration),
-    );
-    let more = judgement.transfers.len() - 1;
-    let _ = match more {
-        0 => write!(text, "{:>6}", ""),
-        _ => write!(text, " {:<5}", format!("+{more}")),
-    };
-    text
+    format!("{} {hops}", pointers.file(&transfer.file))
 }
 
 /// `3 delivered, 1 truncated (no-control-room); same by trace, kcmp`: what became of a scenario's
 /// transfers and who vouches for it.
 pub(super) fn account(judgement: &Judgement) -> String {
+    let parts = [endings(judgement), witnesses(judgement)];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("; ")
+}
+
+/// `3 delivered, 1 truncated (no-control-room)`.
+fn endings(judgement: &Judgement) -> String {
     let mut endings: Vec<(String, usize)> = Vec::new();
     for judged in &judgement.transfers {
         let transfer = &judged.transfer;
@@ -269,9 +339,7 @@ pub(super) fn account(judgement: &Judgement) -> String {
         .iter()
         .map(|(ended, count)| format!("{count} {ended}"))
         .collect();
-    let parts = [endings.join(", "), witnesses(judgement)];
-    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    parts.join("; ")
+    endings.join(", ")
 }
 
 /// A scenario's name, with the round where it was run several times.
@@ -311,13 +379,39 @@ fn witnesses(judgement: &Judgement) -> String {
     parts.join("; ")
 }
 
-/// What went unseen, in a line.
-pub(super) fn write_losses(out: &mut impl io::Write, seen: &Losses) -> io::Result<()> {
+/// What went unseen, in a line, and what helps against it, with a ring buffer of so many KiB where
+/// that is known.
+pub(super) fn write_losses(
+    out: &mut impl io::Write,
+    seen: &Losses,
+    buffer_kib: Option<u32>,
+) -> io::Result<()> {
     let lost = losses(seen);
     if lost.is_empty() {
-        writeln!(out, "lost       nothing")
-    } else {
-        writeln!(out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))
+        return writeln!(out, "lost       nothing");
+    }
+    writeln!(out, "{YELLOW}lost       {}{YELLOW:#}", lost.join(", "))?;
+    let records: u64 = seen.events.iter().map(|(_, count)| count).sum();
+    let records = records + seen.descriptions;
+    if records == 0 {
+        return Ok(());
+    }
+    let raise = match buffer_kib {
+        Some(kib) => format!("raise --buffer (now {})", size(kib)),
+        None => "record again with a larger --buffer".to_owned(),
+    };
+    let records = grouped(records);
+    writeln!(
+        out,
+        "{YELLOW}           {raise}: {records} records lost{YELLOW:#}"
+    )
+}
+
+/// `4 MiB`.
+fn size(kib: u32) -> String {
+    match kib {
+        kib if kib.is_multiple_of(1024) => format!("{} MiB", kib / 1024),
+        kib => format!("{kib} KiB"),
     }
 }
 

@@ -34,9 +34,9 @@ pub enum ScenarioResult {
     Pass,
     /// Something was not.
     Fail,
-    /// This machine lacks what the scenario needs.
+    /// This machine lacks what the scenario needs, or cannot show what the answer needs.
     Skip,
-    /// Events were lost, or a hop was not watched, that the answer needs.
+    /// Events were lost that the answer needs.
     Inconclusive,
 }
 }
@@ -154,7 +154,7 @@ pub(super) fn judge(
     } else if !findings.unwatched.is_empty() {
         let unwatched = findings.unwatched.into_iter();
         let unwatched = unwatched.map(Finding::NotWatched).collect();
-        (ScenarioResult::Inconclusive, unwatched)
+        (ScenarioResult::Skip, unwatched)
     } else if !findings.open.is_empty() {
         judgement.lossy = !lossless;
         (ScenarioResult::Inconclusive, findings.open)

@@ -19,7 +19,7 @@ use nix::{
         signal::Signal,
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, dup2_stdout, execvp, pipe2},
+    unistd::{ForkResult, Pid, User, dup2_stdout, execvp, initgroups, pipe2, setgid, setuid},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -88,7 +88,8 @@ pub struct Held {
 }
 
 impl Held {
-    /// Forks a process that waits to become the command, and sends the command's stdout to `stdout`.
+    /// Forks a process that waits to become the command, and sends the command's stdout to `stdout`; it
+    /// runs as `user`, if one is given.
     /// This process must have one thread: the child runs code before it executes the command, and a
     /// lock that another thread held would stay closed in it.
     ///
@@ -96,7 +97,11 @@ impl Held {
     /// [`CommandError::OtherThreads`] if this process has more than one thread,
     /// [`CommandError::Argument`] if an argument has a NUL in it, [`CommandError::System`] if no pipe or
     /// process can be made.
-    pub fn start(command: &[OsString], stdout: CommandStdout) -> Result<Self, CommandError> {
+    pub fn start(
+        command: &[OsString],
+        stdout: CommandStdout,
+        user: Option<User>,
+    ) -> Result<Self, CommandError> {
         let arguments: Vec<CString> = command
             .iter()
             .map(|argument| CString::new(argument.clone().into_vec()))
@@ -111,7 +116,8 @@ impl Held {
         match fork().map_err(system("start a process"))? {
             ForkResult::Child => {
                 drop((release, trouble));
-                become_command(&arguments, stdout, File::from(released), File::from(tell))
+                let (released, tell) = (File::from(released), File::from(tell));
+                become_command(&arguments, stdout, user.as_ref(), released, tell)
             }
             ForkResult::Parent { child } => Ok(Self {
                 name: command[0].clone(),
@@ -163,6 +169,7 @@ impl Held {
 fn become_command(
     arguments: &[CString],
     stdout: CommandStdout,
+    user: Option<&User>,
     mut released: File,
     mut tell: File,
 ) -> ! {
@@ -175,11 +182,21 @@ fn become_command(
             CommandStdout::Own => Ok(()),
             CommandStdout::Stderr => dup2_stdout(io::stderr()),
         };
-        let Err(errno) = aside.and_then(|()| execvp(&arguments[0], arguments));
+        let Err(errno) = aside
+            .and_then(|()| user.map_or(Ok(()), become_user))
+            .and_then(|()| execvp(&arguments[0], arguments));
         let _ = tell.write_all(&(errno as i32).to_ne_bytes());
     }
     // What its parent has set up for its own end is not to be run.
     exit_now(127)
+}
+
+/// Gives up this process's user, groups and privileges for another's.
+fn become_user(user: &User) -> Result<(), Errno> {
+    let name = CString::new(user.name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    initgroups(&name, user.gid)?;
+    setgid(user.gid)?;
+    setuid(user.uid)
 }
 
 /// The command, running.
@@ -216,7 +233,7 @@ mod tests {
     fn no_command_is_started_beside_another_thread() {
         let (end, ended) = mpsc::channel::<()>();
         let other = thread::spawn(move || ended.recv());
-        let held = Held::start(&["true".into()], CommandStdout::Own);
+        let held = Held::start(&["true".into()], CommandStdout::Own, None);
         assert!(matches!(held, Err(CommandError::OtherThreads)));
         drop(end);
         assert!(other.join().unwrap().is_err());

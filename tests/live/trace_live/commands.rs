@@ -30,17 +30,22 @@ fn a_command_that_cannot_run_is_told_as_a_shell_would() {
 }
 
 #[test]
-fn the_commands_status_is_reported_and_passed_on_if_asked() {
+fn the_commands_status_is_reported_and_passed_on_unless_asked_not_to() {
     let _turn = take_turn!(tracing);
     let shell = |args: &[&str], script: &str| {
         let mut command = fdtrace(&["trace", "--format", "json"]);
         command.args(args).args(["--", "sh", "-c", script]);
         run(&mut command)
     };
-    let own = shell(&[], "exit 7");
+    let own = shell(&["--exit-status", "trace"], "exit 7");
     assert_eq!(own.code, Some(0), "{own:?}");
     assert_eq!(lines(&own.stdout).last().unwrap()["command_status"], 7);
-    let passed_on = shell(&["--exit-status", "command"], "exit 7");
+    let passed_on = shell(&[], "echo aside; exit 7");
+    // What it prints is not between the trace's lines.
+    assert!(
+        passed_on.stderr.contains("aside") && !passed_on.stdout.contains("aside"),
+        "{passed_on:?}"
+    );
     assert_eq!(passed_on.code, Some(7), "{passed_on:?}");
     let killed = shell(&["--exit-status", "command"], "kill -TERM $$");
     assert_eq!(killed.code, Some(128 + 15), "{killed:?}");

@@ -22,7 +22,12 @@ fn interrupted_by(signal: Signal) {
     let session = Session::in_the_middle(&[]);
     session.signal(signal);
     let ended = session.end();
-    assert_eq!(ended.status.code(), Some(3), "{}", ended.stderr);
+    assert_eq!(
+        ended.status.code(),
+        Some(128 + signal as i32),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(ended.stderr, "");
     let lines = Lines::of(&Run {
         code: ended.status.code(),
@@ -99,9 +104,12 @@ fn an_interrupted_report_is_whole_in_its_file() {
     assert!(!path.exists());
     session.signal(Signal::SIGINT);
     let ended = session.end();
-    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(3), ""));
+    assert_eq!(
+        (ended.status.code(), ended.stdout.as_str()),
+        (Some(130), "")
+    );
     let lines = Lines::of(&Run {
-        code: Some(3),
+        code: Some(130),
         stdout: fs::read_to_string(&path).expect("it is there now"),
         stderr: ended.stderr,
     });

@@ -129,6 +129,8 @@ fn a_program_in_c_does_what_the_scenario_did() {
             "room-for-two-of-three",
             "message 1: 2 descriptors, MSG_CTRUNC\n",
         ),
+        ("rlimit-nofile", "message 1: 2 descriptors, MSG_CTRUNC\n"),
+        ("max-fds", "message 1: 253 descriptors\n"),
         ("plain-read-discards", "message 1: read() took 1 byte"),
         ("peek", "message 1: 1 descriptor, and the message stays\n"),
         (
@@ -137,6 +139,7 @@ fn a_program_in_c_does_what_the_scenario_did() {
         ),
     ] {
         let source = explain(&[scenario, "--c"]).stdout;
+        assert!(source.lines().count() <= 70, "{scenario}: {source}");
         let (file, program) = (dir.path().join("pass.c"), dir.path().join("pass"));
         fs::write(&file, &source).expect("there is room");
         let compiled = Command::new("cc")

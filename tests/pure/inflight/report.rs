@@ -6,6 +6,7 @@ use fdtrace::{
     report::{InFlightJson, InFlightReport, InFlightText, Round, schema},
 };
 use fdtrace_testkit::contract::Schema;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{SECOND, all, carried, file, pass, queue, still};
 
@@ -26,6 +27,16 @@ fn text(census: &Census) -> String {
     round(census, &Sightings::default(), |round| {
         let stripped = anstream::StripStream::new(&mut out);
         InFlightText::new(stripped, false).round(round).unwrap();
+    });
+    String::from_utf8(out).unwrap()
+}
+
+fn text_in(census: &Census, width: usize) -> String {
+    let mut out = Vec::new();
+    round(census, &Sightings::default(), |round| {
+        let stripped = anstream::StripStream::new(&mut out);
+        let mut text = InFlightText::new(stripped, false).fit(Some(width));
+        text.round(round).unwrap();
     });
     String::from_utf8(out).unwrap()
 }
@@ -79,6 +90,23 @@ fn motley() -> Census {
 #[test]
 fn text_is_for_people_and_safe_to_print() {
     insta::assert_snapshot!(text(&motley()));
+}
+
+#[test]
+fn text_fits_every_terminal() {
+    let census = motley();
+    let words = |text: &str| text.split_whitespace().collect::<String>();
+    for width in [80, 100, 120, 160, 200] {
+        let text = text_in(&census, width);
+        for line in text.lines() {
+            assert!(line.width() <= width, "{width}: {line}");
+        }
+        // Nothing is left out for it.
+        assert_eq!(words(&text), words(&self::text(&census)));
+        if width == 80 {
+            insta::assert_snapshot!("inflight_80_columns", text);
+        }
+    }
 }
 
 #[test]

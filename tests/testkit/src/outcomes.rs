@@ -360,7 +360,7 @@ pub fn write(mut report: impl Report, kernel: &str, runs: &[ScenarioRun], losses
         ..Summary::default()
     };
     for run in runs {
-        summary.add(&run.judgement);
+        summary.add(run);
         report.scenario(run).expect("memory takes it");
     }
     report.summary(&summary).expect("memory takes it");

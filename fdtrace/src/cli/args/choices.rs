@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::{inflight, model, plan};
+use crate::{inflight, model, plan, report};
 
 /// By which mechanism to watch.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -66,6 +66,57 @@ impl From<Order> for inflight::Order {
             Order::Count => Self::Count,
             Order::Age => Self::Age,
             Order::Socket => Self::Socket,
+        }
+    }
+}
+
+/// What of transfers, or of files in flight, makes one row of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum GroupBy {
+    /// The programs at both ends.
+    Pair,
+    /// The sending program.
+    Program,
+    /// The socket they go through.
+    Socket,
+    /// The file.
+    File,
+    /// How they ended, and why.
+    Cause,
+}
+
+impl From<GroupBy> for report::GroupBy {
+    fn from(by: GroupBy) -> Self {
+        match by {
+            GroupBy::Pair => Self::Pair,
+            GroupBy::Program => Self::Program,
+            GroupBy::Socket => Self::Socket,
+            GroupBy::File => Self::File,
+            GroupBy::Cause => Self::Cause,
+        }
+    }
+}
+
+/// The order of a table's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Sort {
+    /// Most first.
+    Count,
+    /// Most losses first.
+    Lost,
+    /// Longest in a queue first.
+    Time,
+    /// By name.
+    Name,
+}
+
+impl From<Sort> for report::Sort {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::Count => Self::Count,
+            Sort::Lost => Self::Lost,
+            Sort::Time => Self::Time,
+            Sort::Name => Self::Name,
         }
     }
 }

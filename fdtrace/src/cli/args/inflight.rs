@@ -4,20 +4,23 @@ use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 
-use super::{Format, Order, one_of, seconds};
+use super::{
+    Format, GroupBy, Order,
+    values::{duration, one_of},
+};
 use crate::{inflight::SocketFilter, model::FileKind};
 
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Exits with 0 if a file matches, 1 if none does, 2 if it cannot tell.")]
 pub(in crate::cli) struct InFlight {
     /// Only what this process sent or can receive; may be repeated.
-    #[arg(long, value_name = "PID")]
+    #[arg(short, long, value_name = "PID", value_delimiter = ',')]
     pub(in crate::cli) pid: Vec<u32>,
     /// Only this file, or what was opened in this folder or through this mount.
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) path: Option<PathBuf>,
     /// Only files of this kind; may be repeated.
-    #[arg(long, value_name = "KIND", value_parser = one_of::<FileKind>(FileKind::ALL.map(FileKind::name)))]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = one_of::<FileKind>(FileKind::ALL.map(FileKind::name)))]
     pub(in crate::cli) kind: Vec<FileKind>,
     /// Only what is in the queue of this socket: its path, `@` and its abstract name, or its
     /// inode number.
@@ -29,11 +32,17 @@ pub(in crate::cli) struct InFlight {
     /// The order of sockets.
     #[arg(long, value_enum, default_value_t = Order::Count)]
     pub(in crate::cli) sort: Order,
-    /// Look again every so many seconds, until interrupted.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Count files in a table, not one by one.
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "format")]
+    pub(in crate::cli) group_by: Option<GroupBy>,
+    /// List each file, below the table of --group-by too.
+    #[arg(long, requires = "group_by")]
+    pub(in crate::cli) each: bool,
+    /// Look again this often, until interrupted: `2s`, `500ms`.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) watch: Option<Duration>,
     /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(in crate::cli) format: Format,
 }
 

@@ -1,55 +1,33 @@
 //! One page that shows a trace, with nothing to load from anywhere.
 //!
-//! The page's frame is made here, its lists and drawings by `page.js` from data that is embedded as
-//! JSON: names and numbers once, and a row a transfer, so that a hundred thousand of them stay a few
-//! megabytes. Text of the traced system is shown by its code where it would act on a terminal, is
+//! The page's frame is made here, its lists and drawings by the scripts in `page/` from rows that are
+//! embedded as JSON. Text of the traced system is shown by its code where it would act on a terminal, is
 //! escaped so that it cannot end the element it is in, and only ever becomes text on the page.
 
-use std::{collections::HashMap, hash::Hash, io};
+mod rows;
+
+use std::io;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde_json::{Value, json};
 
-use super::{duration, sanitize};
+use super::{
+    phrase::{count, duration},
+    sanitize,
+};
 use crate::{
-    judge::ledger,
-    model::{
-        Hop, HopSeen, Judged, Losses, PlanEntry, Pointers, SocketType, Tally, Transfer, Verdict,
-    },
+    model::{Counts, Judged, Losses, Mark, PlanEntry, Pointers, Tally, Verdict},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
+use rows::Rows;
 
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-
-/// Values that many rows have in common, and the place of each.
-struct Table<T> {
-    values: Vec<Value>,
-    places: HashMap<T, usize>,
-}
-
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Self {
-            values: Vec::new(),
-            places: HashMap::new(),
-        }
-    }
-}
-
-impl<T: Eq + Hash> Table<T> {
-    fn place(&mut self, key: T, value: impl FnOnce(&T) -> Value) -> usize {
-        let next = self.values.len();
-        let values = &mut self.values;
-        match self.places.entry(key) {
-            std::collections::hash_map::Entry::Occupied(known) => *known.get(),
-            std::collections::hash_map::Entry::Vacant(new) => {
-                values.push(value(new.key()));
-                *new.insert(next)
-            }
-        }
-    }
-}
+const STYLE: &str = include_str!("page/page.css");
+/// One function in four parts.
+const SCRIPT: &str = concat!(
+    include_str!("page/model.js"),
+    include_str!("page/list.js"),
+    include_str!("page/steps.js"),
+    include_str!("page/drawings.js"),
+);
 
 /// What stands above the list.
 #[derive(Default)]
@@ -66,14 +44,8 @@ pub struct Html<W> {
     out: W,
     pointers: Pointers,
     heading: Heading,
-    processes: Table<(u32, String)>,
-    paths: Table<String>,
-    fates: Table<&'static str>,
-    causes: Table<&'static str>,
-    kinds: Table<&'static str>,
-    verdicts: Table<&'static str>,
-    /// A row a transfer, as JSON.
-    rows: Vec<u8>,
+    rows: Rows,
+    marks: Counts<Mark>,
 }
 
 impl<W: io::Write> Html<W> {
@@ -83,143 +55,23 @@ impl<W: io::Write> Html<W> {
             out,
             pointers,
             heading: Heading::default(),
-            processes: Table::default(),
-            paths: Table::default(),
-            fates: Table::default(),
-            causes: Table::default(),
-            kinds: Table::default(),
-            verdicts: Table::default(),
-            rows: Vec::new(),
+            rows: Rows::default(),
+            marks: Counts::default(),
         }
     }
 
-    fn process(&mut self, pid: u32, comm: &str) -> usize {
-        let name = sanitize(comm);
-        self.processes
-            .place((pid, name), |(pid, name)| json!([pid, name]))
-    }
-
-    /// Nanoseconds since the trace began: small enough for JavaScript's numbers.
+    /// Nanoseconds since the trace began.
     fn since_begin(&self, t_ns: u64) -> u64 {
         t_ns.saturating_sub(self.heading.begin_ns)
     }
-
-    /// What `page.js` knows by place.
-    fn row(&mut self, judged: &Judged) -> Value {
-        let transfer = &judged.transfer;
-        let name = |name: &&'static str| json!(name);
-        let hops: Vec<Value> = ledger::entries(transfer)
-            .map(|entry| self.hop(transfer, entry.seen, entry.expected))
-            .collect();
-        let sender = transfer.sender.as_ref();
-        let receiver = transfer.receiver.as_ref();
-        let from = sender.map(|sender| self.process(sender.pid, &sender.comm));
-        let to = receiver.map(|receiver| self.process(receiver.pid, &receiver.comm));
-        let path = transfer.socket.path.as_ref();
-        let path = path.map(|path| self.paths.place(sanitize(path), |path| json!(path)));
-        let skb = transfer.hops.iter().find(|seen| seen.skb != 0);
-        let list = transfer.hops.last();
-        // A send that failed at once may have been seen at no hop.
-        let elsewhere = list.is_none().then(|| self.since_begin(transfer.last_ns()));
-        json!([
-            transfer.id,
-            transfer.message,
-            transfer.index,
-            transfer.count,
-            self.pointers.file(&transfer.file),
-            self.kinds.place(transfer.file.kind().name(), name),
-            // Text, for it may be more than JavaScript's numbers hold.
-            transfer.file.ino.to_string(),
-            transfer.file.device(),
-            or_minus_one(from),
-            sender.and_then(|sender| sender.fd),
-            or_minus_one(to),
-            receiver.and_then(|receiver| receiver.fd),
-            transfer.socket.kind.map(SocketType::name),
-            or_minus_one(path),
-            self.fates.place(transfer.fate.name(), name),
-            or_minus_one(
-                transfer
-                    .cause
-                    .map(|cause| self.causes.place(cause.name(), name))
-            ),
-            or_minus_one(
-                judged
-                    .verdict
-                    .map(|verdict| self.verdicts.place(verdict.name(), name))
-            ),
-            transfer.queued_ns,
-            transfer.total_ns,
-            hops,
-            list.map(|seen| self.pointers.show("list", seen.list)),
-            skb.map(|seen| self.pointers.show("skb", seen.skb)),
-            elsewhere,
-        ])
-    }
-
-    fn hop(&mut self, transfer: &Transfer, seen: &HopSeen, expected: Option<i64>) -> Value {
-        let who = self.process(seen.pid, &seen.comm);
-        let other = (seen.file != transfer.file.ptr).then(|| self.pointers.file_at(transfer, seen));
-        json!([
-            seen.hop as usize,
-            self.since_begin(seen.t_ns),
-            seen.cpu,
-            who,
-            seen.refs,
-            expected,
-            other
-        ])
-    }
-
-    /// Everything that `page.js` draws from.
-    fn write_data(&mut self) -> io::Result<()> {
-        let hops: Vec<&str> = Hop::ALL.into_iter().map(Hop::name).collect();
-        for (name, values) in [
-            ("hops", json!(hops)),
-            ("processes", json!(self.processes.values)),
-            ("paths", json!(self.paths.values)),
-            ("fates", json!(self.fates.values)),
-            ("causes", json!(self.causes.values)),
-            ("kinds", json!(self.kinds.values)),
-            ("verdicts", json!(self.verdicts.values)),
-        ] {
-            let before = if name == "hops" { "{" } else { ",\n" };
-            write!(self.out, "{before}\"{name}\":")?;
-            self.out
-                .write_all(&embeddable(serde_json::to_string(&values)?))?;
-        }
-        self.out.write_all(b",\n\"transfers\":[")?;
-        self.out.write_all(&self.rows)?;
-        self.out.write_all(b"]}")
-    }
-}
-
-fn or_minus_one(place: Option<usize>) -> i64 {
-    place
-        .and_then(|place| i64::try_from(place).ok())
-        .unwrap_or(-1)
-}
-
-/// JSON that can stand in a `script` element: what could end the element, or a line of JavaScript,
-/// is written by its code. Outside of strings JSON has none of these.
-fn embeddable(json: String) -> Vec<u8> {
-    const DANGEROUS: [char; 5] = ['<', '>', '&', '\u{2028}', '\u{2029}'];
-    if !json.contains(DANGEROUS) {
-        return json.into_bytes();
-    }
-    let mut safe = String::with_capacity(json.len() + 64);
-    for char in json.chars() {
-        if DANGEROUS.contains(&char) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(char)));
-        } else {
-            safe.push(char);
-        }
-    }
-    safe.into_bytes()
 }
 
 impl<W: io::Write> TraceReport for Html<W> {
     fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()> {
+        const DAY_NS: i128 = 86_400_000_000_000;
+        let local_ns = i128::from(start.wall_ns) + i128::from(start.utc_offset_s) * 1_000_000_000;
+        let local_us = u64::try_from(local_ns.rem_euclid(DAY_NS) / 1000).unwrap_or_default();
+        self.rows = Rows::new(start.t_ns, local_us);
         self.heading = Heading {
             version: start.version.to_owned(),
             kernel: sanitize(start.kernel),
@@ -231,13 +83,10 @@ impl<W: io::Write> TraceReport for Html<W> {
     }
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
-        let row = self.row(judged);
-        if !self.rows.is_empty() {
-            self.rows.extend_from_slice(b",\n");
+        for mark in Mark::of(&judged.transfer) {
+            self.marks.add(mark);
         }
-        let row = embeddable(serde_json::to_string(&row)?);
-        self.rows.extend_from_slice(&row);
-        Ok(())
+        self.rows.add(judged, &mut self.pointers)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -247,7 +96,7 @@ impl<W: io::Write> TraceReport for Html<W> {
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
         let elapsed = duration(self.since_begin(end.t_ns));
         let head = head(&self.heading.kernel);
-        let body = body(&self.heading, tally, losses, end, &elapsed);
+        let body = body(&self.heading, tally, losses, end, &self.marks, &elapsed);
         self.out.write_all(html! { (DOCTYPE) }.0.as_bytes())?;
         self.out.write_all(b"<html lang=\"en\">")?;
         self.out.write_all(head.0.as_bytes())?;
@@ -255,7 +104,7 @@ impl<W: io::Write> TraceReport for Html<W> {
         self.out.write_all(body.0.as_bytes())?;
         self.out
             .write_all(b"<script type=\"application/json\" id=\"data\">")?;
-        self.write_data()?;
+        self.rows.write(&mut self.out)?;
         self.out.write_all(b"</script><script>")?;
         self.out.write_all(SCRIPT.as_bytes())?;
         self.out.write_all(b"</script></body></html>\n")?;
@@ -283,6 +132,7 @@ fn body(
     tally: &Tally,
     losses: &Losses,
     end: &TraceEnd,
+    marks: &Counts<Mark>,
     elapsed: &str,
 ) -> Markup {
     html! {
@@ -292,12 +142,15 @@ fn body(
                 "traced by fdtrace " (heading.version) " on " (date(heading.wall_ns)) " for " (elapsed)
             }
             ul class="chips" aria-label="what became of them" {
-                li { (tally.transfers()) " transfers" }
+                li { (count(tally.transfers(), "transfer")) }
                 @for (fate, count) in tally.fates().iter() {
-                    li { span class=(fate.name()) { (count) " " (fate.name()) } }
+                    li { (chip("fate", fate.name(), count)) }
                 }
                 @for (verdict, count) in tally.verdicts().iter() {
-                    li { "verdict " span class=(verdict.name()) { (count) " " (verdict.name()) } }
+                    li { (chip("verdict", verdict.name(), count)) }
+                }
+                @for (mark, count) in marks.iter() {
+                    li { (chip("mark", mark.name(), count)) }
                 }
             }
             @if tally.verdict(Verdict::Different) > 0 {
@@ -323,8 +176,8 @@ fn body(
             section aria-labelledby="transfers" {
                 h2 id="transfers" { "Transfers" }
                 form id="filters" {
-                    label { "process, by name or id" input name="process" type="search" autocomplete="off"; }
-                    label { "fate" select name="fate" { option value="" { "any" } } }
+                    label class="search" { "search: file, port, program, pid, cause ( / )"
+                        input name="search" type="search" autocomplete="off" placeholder="8080 proxy truncated"; }
                     label { "kind of file" select name="kind" { option value="" { "any" } } }
                     button type="reset" { "Show all" }
                 }
@@ -348,6 +201,15 @@ fn body(
                 div id="graph" class="scroll" tabindex="0" aria-label="Graph and table" {}
             }
             (watched(&heading.plan))
+        }
+    }
+}
+
+/// A count that filters when it is pressed.
+fn chip(of: &str, value: &str, count: u64) -> Markup {
+    html! {
+        button type="button" class={ "chip " (value) } data-of=(of) data-value=(value) aria-pressed="false" {
+            (count) " " (value)
         }
     }
 }
@@ -414,14 +276,5 @@ mod tests {
         assert_eq!(at(951_782_400), "2000-02-29 00:00:00 UTC");
         assert_eq!(at(1_700_000_000), "2023-11-14 22:13:20 UTC");
         assert_eq!(at(4_107_542_400), "2100-03-01 00:00:00 UTC");
-    }
-
-    #[test]
-    fn embedded_json_cannot_end_its_element() {
-        let hostile = json!(["</script><script>alert(1)</script>", "\u{2028}<!--", "a&b"]);
-        let text = String::from_utf8(embeddable(hostile.to_string())).expect("it is UTF-8");
-        assert!(!text.contains(['<', '>', '&', '\u{2028}']), "{text}");
-        let back: Value = serde_json::from_str(&text).expect("it is still JSON");
-        assert_eq!(back, hostile);
     }
 }

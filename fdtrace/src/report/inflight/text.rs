@@ -1,14 +1,16 @@
 //! Text for people: the sockets, a line a file in each, and sockets within sockets further in.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
 use super::{InFlightReport, Round};
 use crate::{
     inflight::{Age, Census, Holding, Line, Part, Row, description},
-    model::{Holder, SocketType},
+    model::{Fate, Holder, SocketType},
     report::{
+        fit::{Fit, HANG},
+        groups::{GroupBy, Grouping, Groups},
         phrase::{count, duration},
         sanitize,
     },
@@ -25,16 +27,40 @@ const INDENT: usize = 2;
 const DEEPEST: usize = 24;
 
 /// Writes styled text; the writer strips the styles where there is no terminal.
-pub struct InFlightText<W> {
-    out: W,
+pub struct InFlightText<W: io::Write> {
+    out: Fit<W>,
     /// Whether each round starts on a clear screen.
     redraw: bool,
+    /// A table ahead of the files, and whether they follow it.
+    group: Option<(Grouping, bool)>,
 }
 
 impl<W: io::Write> InFlightText<W> {
     /// Writes to `out`; with `redraw`, which is for terminals, each round in place of the last.
     pub fn new(out: W, redraw: bool) -> Self {
-        Self { out, redraw }
+        Self {
+            out: Fit::new(out, None),
+            redraw,
+            group: None,
+        }
+    }
+
+    /// Writes a table first, and the files only if `each` is asked for.
+    #[must_use]
+    pub fn group(self, grouping: Option<Grouping>, each: bool) -> Self {
+        Self {
+            group: grouping.map(|grouping| (grouping, each)),
+            ..self
+        }
+    }
+
+    /// The same on a terminal of so many columns, if it is one.
+    #[must_use]
+    pub fn fit(self, width: Option<usize>) -> Self {
+        Self {
+            out: Fit::new(self.out.into_inner(), width),
+            ..self
+        }
     }
 
     fn socket(&mut self, census: &Census, line: &Line, again: bool) -> io::Result<()> {
@@ -87,7 +113,7 @@ impl<W: io::Write> InFlightText<W> {
         };
         writeln!(
             self.out,
-            "{:indent$}{place:<5} +{:<6} {:<10} {description}  {DIM}dev {} ino {} {} refs {}  {}{age}{DIM:#}",
+            "{:indent$}{place:<5} +{:<6} {:<10} {HANG}{description}  {DIM}dev {} ino {} {} refs {}  {}{age}{DIM:#}",
             "",
             format!("{} B", queued.bytes_before),
             queued.file.kind(),
@@ -196,7 +222,12 @@ impl<W: io::Write> InFlightReport for InFlightText<W> {
             write!(self.out, "\x1b[H\x1b[2J")?;
         }
         let census = round.census;
-        for line in &round.selection.lines {
+        let each = self.group.is_none_or(|(_, each)| each);
+        if let Some((grouping, _)) = self.group {
+            table(round, grouping).write(&mut self.out)?;
+        }
+        let lines = round.selection.lines.iter().filter(|_| each);
+        for line in lines {
             let holding = &census.holdings[line.place];
             match line.part {
                 Part::Socket => self.socket(census, line, false)?,
@@ -209,6 +240,49 @@ impl<W: io::Write> InFlightReport for InFlightText<W> {
         }
         self.end(round)?;
         self.out.flush()
+    }
+}
+
+/// Files that match, as a table.
+fn table(round: &Round<'_>, grouping: Grouping) -> Groups {
+    let census = round.census;
+    let mut groups = Groups::new(grouping);
+    for line in &round.selection.lines {
+        let (Part::Row(number) | Part::Carrier(number)) = line.part else {
+            continue;
+        };
+        let holding = &census.holdings[line.place];
+        let row = &holding.rows[number];
+        let sender = sender_comm(census, row).map_or("?".to_owned(), sanitize);
+        let holder = census.holders_of(holding.socket.sock).first();
+        let name = match grouping.by {
+            GroupBy::Pair => {
+                let holder = holder.map_or("nobody".to_owned(), |holder| sanitize(&holder.comm));
+                format!("{sender} → {holder}")
+            }
+            GroupBy::Program => sender,
+            GroupBy::Socket => format!("{}{}", title(holding), connection(holding)),
+            GroupBy::File => match description(&row.queued) {
+                Some(description) => sanitize(&description),
+                None => "its path changed while it was read".to_owned(),
+            },
+            // What is in flight has not ended.
+            GroupBy::Cause => Fate::Queued.to_string(),
+        };
+        let age = round.sightings.age(holding, row).map(|age| age.ns);
+        groups.add(name, false, age);
+    }
+    groups
+}
+
+/// The name of the program that sent it, where it still is.
+fn sender_comm<'a>(census: &'a Census, row: &Row) -> Option<&'a str> {
+    match row.queued.sender {
+        Some(sender) => census.name_of(sender.pid).filter(|_| sender.alive),
+        None => {
+            let holder = census.holders_of(row.queued.sender_sock).first()?;
+            Some(&holder.comm)
+        }
     }
 }
 

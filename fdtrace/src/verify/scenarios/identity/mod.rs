@@ -3,7 +3,7 @@
 mod strangers;
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Write as _,
     os::fd::{AsRawFd, OwnedFd, RawFd},
     thread,
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::socket::{MsgFlags, SockType},
-    unistd::{Whence, lseek},
+    unistd::{Whence, close, lseek},
 };
 
 use strangers::{pid_namespace, unrelated_abstract, unrelated_path};
@@ -69,12 +69,24 @@ const CONTENT: &str = "what the sender wrote";
 fn one_fd(runner: &Runner, kind: SockType) -> Result<()> {
     let (sender, receiver) = runner.socketpair(kind)?;
     let sent = Semaphore::new()?;
+    let sending_end = sender.as_raw_fd();
     let actor = runner.actor("receiver", || {
+        // The end that it does not use: its number is free again, and the file gets another than it had.
+        close(sending_end)?;
         sent.wait()?;
         let received = runner.receive("m", &receiver, 1)?;
         expect_content(&received.fds[0], CONTENT)
     })?;
-    let file = runner.file(CONTENT)?;
+    // With a name, by which a reader knows it again.
+    let dir = tempfile::Builder::new().prefix("fd-").tempdir();
+    let dir = dir.context("cannot make a temporary directory")?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(dir.path().join("letter.txt"))?;
+    file.write_all(CONTENT.as_bytes())?;
+    rewind(&file)?;
     runner.send("m", &sender).fds(&[file.as_raw_fd()])?;
     runner.in_flight(&receiver, 1)?;
     runner.undisturbed("m")?;

@@ -1,0 +1,440 @@
+//! Row: what is told of one message in one line; of one descriptor, where each has a line of its own.
+
+use std::collections::BTreeSet;
+
+use anstyle::Style;
+
+use super::super::{
+    groups::GroupBy,
+    phrase::{ended, number, receiver},
+    sanitize::sanitize,
+    text::{DIM, RED, YELLOW},
+};
+use crate::{
+    explain::words,
+    model::{
+        Cause, Fate, FileDescription, FileKind, Judged, Mark, Socket, SocketDescription, Transfer,
+        Verdict,
+    },
+};
+
+/// Transfers that are told together.
+pub(super) struct Row {
+    key: Key,
+    /// When the last of them was last seen.
+    pub(super) t_ns: u64,
+    pub(super) sender: String,
+    pub(super) from: Vec<String>,
+    /// `None` if nobody received them.
+    pub(super) receiver: Option<String>,
+    pub(super) to: Vec<String>,
+    /// The socket's type, and its name.
+    pub(super) socket: (&'static str, String),
+    pub(super) queued_ns: Option<u64>,
+    entries: Vec<Entry>,
+    /// How many files the message has.
+    count: u16,
+    /// Not all of them may be here.
+    parted: bool,
+}
+
+/// What is alike of transfers that have one row.
+#[derive(PartialEq, Eq)]
+struct Key {
+    message: u64,
+    /// One descriptor alone.
+    index: Option<u16>,
+    sender: Option<u32>,
+    receiver: Option<u32>,
+    peek: bool,
+    overdue: bool,
+}
+
+struct Entry {
+    index: u16,
+    file: String,
+    fate: Fate,
+    cause: Option<Cause>,
+    verdict: Option<Verdict>,
+    marks: Vec<Mark>,
+    /// Who closed the receiving socket with it, where that was seen.
+    closed_by: Option<String>,
+}
+
+impl Row {
+    pub(super) fn new(judged: &Judged, each: bool, parted: bool) -> Self {
+        let transfer = &judged.transfer;
+        let sender = transfer.sender.as_ref();
+        let received_by = transfer.receiver.as_ref();
+        let mut row = Self {
+            key: Key::of(transfer, each),
+            t_ns: 0,
+            sender: sender.map_or("?".to_owned(), |sender| {
+                format!("{}[{}]", sanitize(&sender.comm), sender.pid)
+            }),
+            from: Vec::new(),
+            receiver: received_by
+                .map(|receiver| format!("{}[{}]", sanitize(&receiver.comm), receiver.pid)),
+            to: Vec::new(),
+            socket: socket(&transfer.socket),
+            queued_ns: transfer.queued_ns,
+            entries: Vec::new(),
+            count: transfer.count,
+            parted: parted || each,
+        };
+        row.add(judged);
+        row
+    }
+
+    /// Takes a transfer in, if it belongs here.
+    pub(super) fn takes(&mut self, judged: &Judged) -> bool {
+        let takes = self.key == Key::of(&judged.transfer, self.key.index.is_some());
+        if takes {
+            self.add(judged);
+        }
+        takes
+    }
+
+    fn add(&mut self, judged: &Judged) {
+        let transfer = &judged.transfer;
+        self.t_ns = self.t_ns.max(transfer.last_ns());
+        if let Some(sender) = &transfer.sender {
+            self.from.push(number(sender.fd));
+        }
+        if let Some(receiver) = &transfer.receiver {
+            self.to.push(match receiver.fd {
+                None if transfer.fate.has_cause() => "✗".to_owned(),
+                fd => number(fd),
+            });
+        }
+        self.entries.push(Entry {
+            index: transfer.index,
+            file: file(transfer),
+            fate: transfer.fate,
+            cause: transfer.cause,
+            verdict: judged.verdict,
+            marks: Mark::of(transfer),
+            closed_by: receiver(transfer)
+                .filter(|_| transfer.receiver.is_none())
+                .map(|(pid, comm)| format!("{}[{pid}]", sanitize(comm))),
+        });
+    }
+
+    /// What stands in front of it, so that a loss is seen without colour.
+    pub(super) fn mark(&self) -> (Style, &'static str) {
+        let any = |is: fn(&Entry) -> bool| self.entries.iter().any(is);
+        if any(|entry| entry.verdict == Some(Verdict::Different)) {
+            (RED, "!")
+        } else if any(|entry| entry.fate.has_cause()) {
+            (RED, "✗")
+        } else if any(|entry| entry.fate == Fate::Unknown) {
+            (YELLOW, "?")
+        } else if any(|entry| entry.fate == Fate::Queued) {
+            (YELLOW, "…")
+        } else {
+            (DIM, " ")
+        }
+    }
+
+    /// How those that were not delivered ended: `truncated: room for 2 of 4`.
+    pub(super) fn endings(&self) -> Vec<(Style, String)> {
+        let mut endings: Vec<(&Entry, usize)> = Vec::new();
+        for entry in &self.entries {
+            let alike = |(other, _): &&mut (&Entry, usize)| {
+                (other.fate, other.cause) == (entry.fate, entry.cause)
+            };
+            match endings.iter_mut().find(alike) {
+                Some((_, count)) => *count += 1,
+                None => endings.push((entry, 1)),
+            }
+        }
+        let several = endings
+            .iter()
+            .filter(|(entry, _)| entry.fate != Fate::Delivered)
+            .count()
+            > 1;
+        let endings = endings.into_iter().filter_map(|(entry, count)| {
+            let style = match entry.fate {
+                Fate::Delivered => return None,
+                fate if fate.has_cause() => RED,
+                _ => YELLOW,
+            };
+            let count = if several {
+                format!("{count} ")
+            } else {
+                String::new()
+            };
+            let ended = match (entry.cause, self.room()) {
+                (Some(Cause::NoControlRoom), Some(room)) => {
+                    format!("{}: room for {room} of {}", entry.fate, self.count)
+                }
+                (Some(cause), _) => format!("{}: {cause}", entry.fate),
+                (None, _) => ended(entry.fate, None),
+            };
+            Some((style, count + &ended))
+        });
+        let mut endings: Vec<_> = endings.collect();
+        if self
+            .entries
+            .iter()
+            .any(|entry| entry.verdict == Some(Verdict::Different))
+        {
+            endings.push((RED, "DIFFERENT FILE".to_owned()));
+        }
+        endings
+    }
+
+    /// How many descriptors the control buffer had room for. The kernel installs from the first on, so
+    /// that is the place of the first one that had none.
+    pub(super) fn room(&self) -> Option<u16> {
+        let without = |entry: &&Entry| entry.cause == Some(Cause::NoControlRoom);
+        let places = self.entries.iter().filter(without).map(|entry| entry.index);
+        places.min().filter(|room| *room == 0 || !self.parted)
+    }
+
+    /// Each cause with what helps, in the figures of this message where there are any.
+    pub(super) fn cures(&self) -> Vec<String> {
+        let mut cures = Vec::new();
+        for entry in &self.entries {
+            let cure = entry.cause.and_then(|cause| self.cure(entry, cause));
+            cures.extend(cure.filter(|cure| !cures.contains(cure)));
+        }
+        cures
+    }
+
+    fn cure(&self, entry: &Entry, cause: Cause) -> Option<String> {
+        let cure = match (cause, self.room(), &entry.closed_by) {
+            (Cause::NoControlRoom, Some(room), _) => {
+                let (needed, more) = (control_space(self.count), control_len(room + 1));
+                let count = self.count;
+                format!(
+                    "room for {room}, {count} came: CMSG_SPACE({count} × sizeof(int)) is {needed} \
+                     bytes, less than {more} were left (in a 64-bit program)"
+                )
+            }
+            (Cause::PlainRead, ..) => {
+                "taken by a plain read() or recv(): use recvmsg, with a control buffer".to_owned()
+            }
+            (Cause::RlimitNofile, ..) => {
+                "no number left below RLIMIT_NOFILE: raise it (ulimit -n, LimitNOFILE=), or close \
+                 what the receiver leaks"
+                    .to_owned()
+            }
+            (Cause::ReceiverClosed, _, Some(by)) => {
+                format!("{by} closed the receiving socket without having read it")
+            }
+            (cause, ..) => words::cure(cause)?.to_owned(),
+        };
+        Some(format!("{cause}: {cure}"))
+    }
+
+    /// Whether a descriptor was lost.
+    pub(super) fn is_loss(&self) -> bool {
+        self.entries.iter().any(|entry| entry.fate.has_cause())
+    }
+
+    /// Which files it is about, each once: the lost ones, if any are.
+    pub(super) fn files(&self) -> Vec<String> {
+        let any_lost = self.is_loss();
+        let told = self
+            .entries
+            .iter()
+            .filter(|entry| entry.fate.has_cause() || !any_lost);
+        let mut files: Vec<(&str, usize)> = Vec::new();
+        for entry in told {
+            match files.iter_mut().find(|(file, _)| *file == entry.file) {
+                Some((_, count)) => *count += 1,
+                None => files.push((&entry.file, 1)),
+            }
+        }
+        let files = files.into_iter().map(|(file, count)| match count {
+            1 => file.to_owned(),
+            _ => format!("{file} ×{count}"),
+        });
+        files.collect()
+    }
+
+    /// What else there is to say.
+    pub(super) fn notes(&self) -> Vec<(Style, String)> {
+        let mut notes = Vec::new();
+        for verdict in [Verdict::Lost, Verdict::Unverified] {
+            let with = |entry: &&Entry| entry.verdict == Some(verdict);
+            let judged = self.entries.iter().filter(|entry| entry.verdict.is_some());
+            let count = self.entries.iter().filter(with).count();
+            notes.extend(note(DIM, count, judged.count(), verdict.name()));
+        }
+        let marks: BTreeSet<Mark> = self
+            .entries
+            .iter()
+            .flat_map(|entry| entry.marks.iter().copied())
+            .collect();
+        for mark in marks {
+            let with = |entry: &&Entry| entry.marks.contains(&mark);
+            let count = self.entries.iter().filter(with).count();
+            let all = match mark {
+                Mark::Inheritable => self
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.fate.installs())
+                    .count(),
+                _ => self.entries.len(),
+            };
+            notes.extend(note(YELLOW, count, all, mark.name()));
+        }
+        notes
+    }
+}
+
+/// What a transfer is counted by in a table.
+pub(super) fn group_name(by: GroupBy, judged: &Judged) -> String {
+    let transfer = &judged.transfer;
+    let sender = transfer.sender.as_ref();
+    let sender = sender.map_or("?".to_owned(), |sender| sanitize(&sender.comm));
+    match by {
+        GroupBy::Pair => {
+            let receiver = transfer.receiver.as_ref();
+            let receiver = receiver.map_or("nobody".to_owned(), |to| sanitize(&to.comm));
+            format!("{sender} → {receiver}")
+        }
+        GroupBy::Program => sender,
+        GroupBy::Socket => match (socket(&transfer.socket), transfer.socket.receiver_ino) {
+            ((kind, name), Some(ino)) if name.is_empty() => format!("{kind} socket:[{ino}]"),
+            (("", name), _) if name.is_empty() => "?".to_owned(),
+            ((kind, name), _) => format!("{kind} {name}").trim().to_owned(),
+        },
+        GroupBy::File => file(transfer),
+        GroupBy::Cause => match transfer.cause {
+            Some(cause) => format!("{}: {cause}", transfer.fate),
+            None => transfer.fate.to_string(),
+        },
+    }
+}
+
+/// CMSG_LEN of so many descriptors, in a 64-bit program.
+fn control_len(count: u16) -> usize {
+    const HEADER: usize = 16;
+    HEADER + usize::from(count) * size_of::<i32>()
+}
+
+/// CMSG_SPACE of so many descriptors, in a 64-bit program.
+fn control_space(count: u16) -> usize {
+    control_len(count).next_multiple_of(8)
+}
+
+/// A word that holds for so many of them.
+fn note(style: Style, count: usize, all: usize, word: &str) -> Option<(Style, String)> {
+    match count {
+        0 => None,
+        count if count == all => Some((style, word.to_owned())),
+        count => Some((style, format!("{count} {word}"))),
+    }
+}
+
+impl Key {
+    fn of(transfer: &Transfer, each: bool) -> Self {
+        Self {
+            message: transfer.message,
+            index: each.then_some(transfer.index),
+            sender: transfer.sender.as_ref().map(|sender| sender.pid),
+            receiver: transfer.receiver.as_ref().map(|receiver| receiver.pid),
+            peek: transfer.peek || transfer.fate == Fate::Peeked,
+            overdue: transfer.overdue,
+        }
+    }
+}
+
+/// Descriptors' numbers in at most so many columns: `4,5,6`, `4–19`, `3,✗×12`.
+pub(super) fn numbers(numbers: &[String], width: usize) -> String {
+    let mut runs: Vec<(&str, &str, usize)> = Vec::new();
+    for text in numbers {
+        if let Some((first, last, len)) = runs.last_mut() {
+            let next = last.parse::<i64>().ok().map(|last| (last + 1).to_string());
+            let goes_on = next.as_deref() == Some(text) && (*len == 1 || first != last);
+            let same = text == first && first == last;
+            if goes_on || same {
+                (*last, *len) = (text, *len + 1);
+                continue;
+            }
+        }
+        runs.push((text, text, 1));
+    }
+    let runs = runs.into_iter().flat_map(|(first, last, len)| {
+        // Fewer are shorter, or plainer, one by one.
+        const SHORTEST: usize = 5;
+        match (len < SHORTEST, first == last) {
+            (true, true) => vec![first.to_owned(); len],
+            (true, false) => {
+                let first = first.parse::<i64>().unwrap_or_default();
+                (first..)
+                    .take(len)
+                    .map(|number| number.to_string())
+                    .collect()
+            }
+            (false, true) => vec![format!("{first}×{len}")],
+            (false, false) => vec![format!("{first}–{last}")],
+        }
+    });
+    let mut text = String::new();
+    let mut runs = runs.peekable();
+    while let Some(run) = runs.next() {
+        let comma = if text.is_empty() { "" } else { "," };
+        // What is left out must be said.
+        let more = if runs.peek().is_some() {
+            ",…".chars().count()
+        } else {
+            0
+        };
+        let len = text.chars().count() + comma.len() + run.chars().count() + more;
+        if !text.is_empty() && len > width {
+            return text + ",…";
+        }
+        text = text + comma + &run;
+    }
+    text
+}
+
+/// What the file is; where that was not told, its kind, with device and inode, by which
+/// `find -inum` and `lsof` know it.
+pub(in crate::report) fn file(transfer: &Transfer) -> String {
+    let file = &transfer.file;
+    let kind = file.kind();
+    match (kind, transfer.context.file.as_deref()) {
+        (FileKind::Pipe, _) => format!("pipe:[{}]", file.ino),
+        (_, Some(FileDescription::Socket(SocketDescription::Unix { name, peer, .. })))
+            if name.is_none() && peer.is_none() =>
+        {
+            format!("unix:[{}]", file.ino)
+        }
+        (_, Some(described)) => sanitize(&described.to_string()),
+        (FileKind::Socket, None) => format!("socket:[{}]", file.ino),
+        (FileKind::Unknown, None) if file.ino == 0 => "no file".to_owned(),
+        (kind, None) => format!("{kind} {}/{}", file.device(), file.ino),
+    }
+}
+
+fn socket(socket: &Socket) -> (&'static str, String) {
+    let kind = socket.kind.map_or("", |kind| kind.name());
+    (kind, socket.path.as_deref().map_or(String::new(), sanitize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbers;
+
+    #[test]
+    fn runs_of_numbers_are_told_as_such() {
+        for (list, told) in [
+            ("4", "4"),
+            ("4 5 6 7", "4,5,6,7"),
+            ("3 5 ✗ ✗", "3,5,✗,✗"),
+            ("4 5 6 7 8 12", "4–8,12"),
+            ("3 ✗ ✗ ✗ ✗ ✗", "3,✗×5"),
+            ("7 7 8 9", "7,7,8,9"),
+            ("100 200 300 400", "100,200,…"),
+            ("? 5", "?,5"),
+        ] {
+            let list: Vec<String> = list.split(' ').map(str::to_owned).collect();
+            assert_eq!(numbers(&list, 12), told);
+        }
+    }
+}
