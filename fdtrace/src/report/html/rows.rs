@@ -229,3 +229,17 @@ fn embeddable(json: String) -> Vec<u8> {
     }
     safe.into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn embedded_json_cannot_end_its_element() {
+        let hostile = json!(["</script><script>alert(1)</script>", "\u{2028}<!--", "a&b"]);
+        let text = String::from_utf8(embeddable(hostile.to_string())).expect("it is UTF-8");
+        assert!(!text.contains(['<', '>', '&', '\u{2028}']), "{text}");
+        let back: Value = serde_json::from_str(&text).expect("it is still JSON");
+        assert_eq!(back, hostile);
+    }
+}
