@@ -84,7 +84,7 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                 },
             )?;
             let test = if tested {
-                "passed: each hook above fired when fdtrace passed a descriptor to itself"
+                "passed: each hook with ✓ fired when fdtrace passed a descriptor to itself"
             } else {
                 "skipped; the plan is from BTF and symbols alone"
             };
