@@ -239,6 +239,5 @@ fn a_recording_comes_from_stdin() {
     assert_eq!(page.code, Some(0), "{page:?}");
     assert!(page.stdout.starts_with("<!DOCTYPE html>"), "{page:?}");
     // Its name is told where it cannot be read.
-    run(&mut fdtrace(&["replay", "-"]))
-        .assert_complaint("stdin: this is no fdtrace recording", None);
+    run(&mut fdtrace(&["replay", "-"])).assert_complaint("stdin: not an fdtrace recording", None);
 }

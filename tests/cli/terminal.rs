@@ -108,3 +108,29 @@ fn what_this_kernel_shows_fits_too() {
         }
     }
 }
+
+#[test]
+fn a_terminal_has_a_word_at_once_and_nothing_of_it_is_left() {
+    let command = format!(
+        "script -qec '{} verify stream-one-fd' /dev/null",
+        FDTRACE.as_str()
+    );
+    let Ok(shown) = Command::new("sh").args(["-c", &command]).output() else {
+        return skip(
+            "a_terminal_has_a_word_at_once_and_nothing_of_it_is_left",
+            "no shell",
+        );
+    };
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    if !shown.contains("attaching") {
+        // Neither script nor privileges need be there.
+        return skip(
+            "a_terminal_has_a_word_at_once_and_nothing_of_it_is_left",
+            "no script, or no privileges",
+        );
+    }
+    assert!(
+        shown.starts_with("fdtrace: attaching to the kernel…\r\x1b[K"),
+        "{shown:?}"
+    );
+}

@@ -195,7 +195,7 @@ fn replay_shows_what_was_recorded() {
     transfers  1 delivered, 1 collected in 6.0 µs; verdict 1 same
     between          1  test → nobody
                      1  test → test
-    in queue   half 10 ns at most, 90 % 10 ns, 99 % 10 ns, longest 10 ns
+    in queue   p50 ≤ 10 ns, p90 ≤ 10 ns, p99 ≤ 10 ns, max 10 ns
     lost       nothing
     not read   queues at the start: 1 queue was too long
     not read   queues at the end: 2 queues kept changing
@@ -329,7 +329,7 @@ fn replay_of_a_damaged_recording_says_so() {
     assert!(run.stderr.contains("breaks off after"), "{run:?}");
     let run = replay(b"something else", &[]);
     assert_eq!(run.code, Some(2), "{run:?}");
-    assert!(run.stderr.contains("no fdtrace recording"), "{run:?}");
+    assert!(run.stderr.contains("not an fdtrace recording"), "{run:?}");
 }
 
 #[test]

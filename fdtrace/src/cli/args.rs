@@ -22,7 +22,7 @@ use values::duration;
 use super::Output;
 use crate::model::Pointers;
 
-/// Follow open files through Unix sockets, and prove that what comes out is what went in.
+/// Follow open files through Unix sockets: who sent which descriptor, what became of it, and why.
 #[derive(Debug, Parser)]
 #[command(name = "fdtrace", version, max_term_width = 100)]
 pub(super) struct Args {
@@ -34,30 +34,34 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Drive own senders and receivers through this kernel and prove every pass.
+    /// Check that this kernel passes descriptors as it should, with senders and receivers of its own.
     Verify(Verify),
-    /// Watch descriptors pass on this machine, or those of a command.
+    /// Show descriptors as they are passed, on this machine or by a command.
     Trace(Trace),
-    /// Trace into a file, to be looked at with `fdtrace replay`.
+    /// Trace into a file, for `fdtrace replay` and `fdtrace report`.
     Record(Record),
     /// Run a command, and fail if its hand-overs are not as expected.
     Check(Check),
-    /// Show a recorded trace; needs no privileges.
+    /// Show a recording; needs no privileges.
     Replay(Replay),
-    /// Make one page for a browser of a recorded trace; needs no privileges.
+    /// Write a self-contained HTML report of a recording; needs no privileges.
     #[cfg(feature = "html")]
     Report(Page),
-    /// Tell what the kernel does when a descriptor is passed, as it did it here.
+    /// Show, function by function, what this kernel does when a descriptor is passed.
     #[cfg(feature = "explain")]
     Explain(Explain),
-    /// Show how each hop is watched on this kernel, or why it cannot be.
+    /// Show what can be traced on this kernel, how, and what cannot.
     Doctor(Doctor),
-    /// List the open files that sit in socket queues, and who can still get them.
+    /// List the open files in socket queues, and who can still receive them.
     Inflight(InFlight),
     /// Explain a word of the output: a fate, a cause, a verdict, a doubt or a mark, and what helps.
     Why(Why),
     /// Print the JSON Schema of the output.
     Schema,
+    /// Print a manual page.
+    Man(Manual),
+    /// Print completions for a shell.
+    Completions(Completions),
     /// One scenario's actors; `verify` starts this itself.
     #[command(name = crate::verify::RUNNER_ARGUMENT, hide = true)]
     Runner { scenario: String },
@@ -66,11 +70,11 @@ pub(super) enum Command {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Options of every command")]
 pub(super) struct Common {
-    /// Write there instead of to stdout. A file appears whole, when all is done, or not at all; a
-    /// device, a pipe or /dev/fd/N is written to as it is, and `-` is stdout.
+    /// Write to FILE instead of stdout. A regular file appears when it is complete, or not at all; a
+    /// device, a pipe or /dev/fd/N is written to directly, and `-` is stdout.
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(super) output: Option<PathBuf>,
-    /// How to watch: the best this kernel allows, or one mechanism alone.
+    /// Mechanism to trace with: the best that this kernel allows, or one alone.
     #[arg(long, value_enum, default_value_t = Attach::Auto, global = true)]
     pub(super) attach: Attach,
     /// How to show kernel addresses; `auto` shows them unless kernel.kptr_restrict is 2.
@@ -82,10 +86,10 @@ pub(super) struct Common {
     /// Fit lines into this many columns. The default is the terminal's width, and no limit elsewhere.
     #[arg(long, value_name = "COLUMNS", global = true, value_parser = clap::value_parser!(u16).range(40..))]
     width: Option<u16>,
-    /// Say nothing on stderr but errors.
+    /// Print only errors to stderr.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
-    /// Say on stderr how long starting took.
+    /// Print to stderr how long starting took.
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
 }
@@ -216,31 +220,30 @@ pub(super) struct Verify {
     /// with --output.
     #[arg(long, value_name = "FORMAT=FILE", conflicts_with = "list")]
     pub(super) report: Vec<ExtraReport>,
-    /// Run all of it this many times.
+    /// Run everything this many times.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) repeat: u32,
-    /// Run a scenario again, up to this many times, if records were lost and left it open. What
-    /// failed, or needs what is not watched here, is not run again.
+    /// Retry a scenario up to this many times if it is inconclusive only because records were lost.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(super) retries: u32,
-    /// Run this many scenarios at a time. The witnesses of one hold the files of others for moments,
-    /// so that counts of references are judged less strictly.
+    /// Run this many scenarios at a time. Reference counts are then judged less strictly, because the
+    /// witnesses of one scenario briefly hold the files of others.
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: u32,
-    /// Begin no other scenario once one has failed.
+    /// Stop at the first failure.
     #[arg(long)]
     pub(super) fail_fast: bool,
     /// Print every hop of every transfer.
     #[arg(long)]
     pub(super) hops: bool,
-    /// Tell the story of each scenario that fails, up to where it went wrong.
+    /// Explain each scenario that fails, up to where it went wrong.
     #[cfg(feature = "explain")]
     #[arg(long)]
     pub(super) explain_failure: bool,
-    /// Time that a scenario may take, such as `10s` or `500ms`.
+    /// Time limit of a scenario, such as `10s` or `500ms`.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) time_limit: Duration,
-    /// Have the kernel time fdtrace's programs, and say in the summary what each one cost.
+    /// Measure fdtrace's own eBPF programs, and print in the summary what each one cost.
     #[arg(long)]
     pub(super) stats: bool,
     /// Size of the ring buffer in KiB, rounded up to a power of two.
@@ -325,10 +328,10 @@ pub(super) struct Explain {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
-    /// Hold the scenario's processes at each checkpoint, and go on when Enter is pressed.
+    /// Stop the scenario's processes at each checkpoint until Enter is pressed.
     #[arg(long, conflicts_with_all = ["against", "c", "format"])]
     pub(super) step: bool,
-    /// Put another scenario beside it, to see where they part.
+    /// Compare with another scenario, to see where they part.
     #[arg(long, value_name = "OTHER", conflicts_with = "c")]
     pub(super) against: Option<String>,
     /// Print a sender and a receiver in C that do the same.
@@ -337,6 +340,21 @@ pub(super) struct Explain {
     /// Show its first descriptor step by step in a browser: $BROWSER, or what xdg-open opens.
     #[arg(long, conflicts_with_all = ["against", "c", "format", "step", "output"])]
     pub(super) open: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Manual {
+    /// The command whose page to print; without one, fdtrace's own.
+    pub(super) command: Option<String>,
+    /// Write all pages into this folder, such as share/man/man1.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    pub(super) all: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Completions {
+    /// The shell.
+    pub(super) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -84,16 +84,16 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
                 },
             )?;
             let test = if tested {
-                "each hook fired when fdtrace passed a descriptor to itself, or is struck out above"
+                "passed: each hook with ✓ fired when fdtrace passed a descriptor to itself"
             } else {
-                "not made: the plan is what types and symbols promise"
+                "skipped; the plan is from BTF and symbols alone"
             };
             writeln!(out, "self-test: {test}")?;
             if obstacles.is_empty() {
-                writeln!(out, "nothing stands in the way of tracing")?;
+                writeln!(out, "ready to trace")?;
             }
             for obstacle in &obstacles {
-                writeln!(out, "in the way: {obstacle}")?;
+                writeln!(out, "cannot trace: {obstacle}")?;
             }
         }
     }

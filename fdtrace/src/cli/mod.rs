@@ -10,6 +10,7 @@ mod doctor;
 #[cfg(feature = "explain")]
 mod explain;
 mod inflight;
+mod manual;
 mod output;
 mod place;
 mod ready;
@@ -71,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),
         Command::Why(why_args) => why::run(&why_args, &args.common),
+        Command::Man(man_args) => manual::man(&man_args, &args.common),
+        Command::Completions(of) => manual::completions(&of, &args.common),
         Command::Schema => print_schema(&args.common),
         Command::Runner { scenario } => return crate::verify::main(&scenario),
     };

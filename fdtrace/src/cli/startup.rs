@@ -1,6 +1,8 @@
 //! What every command that watches this kernel has in common: the options that lead there, and what is
 //! said of it on stderr; a runtime; and how it is interrupted.
 
+use std::io::{self, IsTerminal as _, Write as _};
+
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -24,7 +26,10 @@ pub(super) fn options(common: &Common, buffer_kib: u32) -> Options {
 /// # Errors
 /// If fdtrace may not, or cannot, trace here.
 pub(super) fn start(options: &Options, common: &Common) -> Result<Live> {
-    let live = options.start()?;
+    let notice = Notice::show(common);
+    let live = options.start();
+    drop(notice);
+    let live = live?;
     let took = live.took();
     if common.verbose {
         eprintln!(
@@ -45,6 +50,30 @@ pub(super) fn start(options: &Options, common: &Common) -> Result<Live> {
         );
     }
     Ok(live)
+}
+
+/// A word on the terminal while there is nothing else to see.
+struct Notice(Option<io::Stderr>);
+
+impl Notice {
+    fn show(common: &Common) -> Self {
+        let stderr = io::stderr();
+        let is_seen = stderr.is_terminal() && !common.quiet;
+        if is_seen {
+            // Nobody to tell that stderr is closed.
+            let _ = write!(&stderr, "fdtrace: attaching to the kernel…");
+        }
+        Self(is_seen.then_some(stderr))
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        if let Some(stderr) = &self.0 {
+            // To the line's beginning, and nothing left of it.
+            let _ = write!(&*stderr, "\r\x1b[K");
+        }
+    }
 }
 
 /// Runs what a command does on a runtime of one thread.

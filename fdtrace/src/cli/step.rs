@@ -77,7 +77,9 @@ impl<W: Write> Stepper<W> {
         for step in &call.steps {
             story::write_step(&mut self.out, step)?;
             if step.hop.is_some() {
-                self.wait("a recording, for a call cannot be held: Enter shows how it went on")?;
+                self.wait(
+                    "replay: a running system call cannot be paused. Press Enter for the next hop",
+                )?;
             }
         }
         Ok(())

@@ -232,7 +232,6 @@ async fn watch<'a>(
     shown: Shown<'_>,
     report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
 ) -> Result<u8> {
-    let mut interrupt = Interrupt::new()?;
     let options = Options {
         filter: filter(args, held.as_ref())?,
         queues: true,
@@ -240,6 +239,8 @@ async fn watch<'a>(
         ..startup::options(common, args.buffer)
     };
     let mut live = startup::start(&options, common)?;
+    // Until here a signal ends this process at once, and with it all that is attached.
+    let mut interrupt = Interrupt::new()?;
     live.pipeline_mut().tell_overdue(shown.limits.overdue_ns);
     let cannot_record = "cannot write the recording";
     if let Some(file) = &shown.recording {

@@ -1,16 +1,34 @@
 //! Usage: what is said to a command line that is none. clap's tips, but for a command that takes
 //! another command behind `--`: there it would take every slip for a part of that.
 
+use std::ffi::OsString;
+
 use clap::{
     CommandFactory as _, Parser as _,
     error::{ContextKind, ContextValue, Error, ErrorKind},
 };
 
 use super::{args::Args, suggest::nearest};
+use crate::explain::words;
 
 /// The arguments, or an end with what is wrong with them.
 pub(super) fn parse() -> Args {
-    Args::try_parse().unwrap_or_else(|error| improved(error).exit())
+    let typed = asked_for_a_word(std::env::args_os().collect());
+    Args::try_parse_from(typed).unwrap_or_else(|error| improved(error).exit())
+}
+
+/// `fdtrace help no-control-room` is `fdtrace why no-control-room`.
+fn asked_for_a_word(mut typed: Vec<OsString>) -> Vec<OsString> {
+    if let [_, help, word] = &typed[..]
+        && help == "help"
+        && Args::command().find_subcommand(word).is_none()
+        && word
+            .to_str()
+            .is_some_and(|word| !words::find(word).is_empty())
+    {
+        typed[1] = "why".into();
+    }
+    typed
 }
 
 fn improved(mut error: Error) -> Error {

@@ -87,10 +87,8 @@ fn write_list(out: &mut impl Write, scenarios: &[&Scenario]) -> Result<()> {
 }
 
 async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common) -> Result<u8> {
-    // Both before anything is attached: neither may fail with work half done. Opening a pipe waits
-    // for a reader, which an interrupt must end.
+    // Before anything is attached: it may not fail with work half done.
     let mut outputs = Outputs::open(args.format, common.output.as_ref(), &args.report)?;
-    let mut interrupt = Interrupt::new()?;
 
     let options = Options {
         price: Price::Any,
@@ -98,6 +96,8 @@ async fn run_all(scenarios: &[&'static Scenario], args: &Verify, common: &Common
         ..startup::options(common, args.buffer)
     };
     let live = startup::start(&options, common)?;
+    // Until here a signal ends this process at once, and with it all that is attached.
+    let mut interrupt = Interrupt::new()?;
     let kptr_restrict = live.header().kptr_restrict;
     let timing = args
         .stats

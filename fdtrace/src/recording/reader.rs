@@ -47,7 +47,7 @@ pub enum Item {
 #[non_exhaustive]
 pub enum ReadError {
     /// Another kind of file.
-    #[error("this is no fdtrace recording")]
+    #[error("not an fdtrace recording")]
     NotARecording,
     /// A format that this version does not know.
     #[error("the recording has format {found}; this fdtrace reads up to {FORMAT}")]

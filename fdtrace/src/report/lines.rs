@@ -201,11 +201,14 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if tally.transfers() == 0 {
             writeln!(self.out, "transfers  none in {elapsed}")?;
         } else {
+            let verdicts = match tally.verdicts().is_empty() {
+                true => String::new(),
+                false => format!("; verdict {}", counts(tally.verdicts())),
+            };
             writeln!(
                 self.out,
-                "transfers  {} in {elapsed}; verdict {}",
-                counts(tally.fates()),
-                counts(tally.verdicts()),
+                "transfers  {} in {elapsed}{verdicts}",
+                counts(tally.fates())
             )?;
         }
         // A table of one's own takes their place.
@@ -237,7 +240,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if let Some(times) = tally.queue_time() {
             writeln!(
                 self.out,
-                "in queue   half {} at most, 90 % {}, 99 % {}, longest {}",
+                "in queue   p50 ≤ {}, p90 ≤ {}, p99 ≤ {}, max {}",
                 duration(times.p50_ns),
                 duration(times.p90_ns),
                 duration(times.p99_ns),

@@ -78,11 +78,14 @@ pub(crate) fn losses(losses: &Losses) -> Vec<String> {
         .map(|(hop, count)| format!("{count} at {hop}"))
         .collect();
     for (count, what) in [
-        (losses.recursion_misses, "skipped by the kernel"),
-        (losses.window_full, "receives not remembered"),
-        (losses.filter_full, "not kept for the filter"),
-        (losses.raced, "sends gone before they were read"),
-        (losses.unread_sends, "failed sends that could not be read"),
+        (
+            losses.recursion_misses,
+            "program runs skipped by the kernel",
+        ),
+        (losses.window_full, "receives without room to be followed"),
+        (losses.filter_full, "records not kept for the filter"),
+        (losses.raced, "sends received before they could be read"),
+        (losses.unread_sends, "failed sends not read"),
         (losses.descriptions, "descriptions"),
     ] {
         if count > 0 {

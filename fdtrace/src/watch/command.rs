@@ -140,9 +140,14 @@ impl Held {
     /// [`CommandError::System`] if the process cannot be released or watched.
     pub fn release(mut self) -> Result<Running, CommandError> {
         let pidfd = open_process(self.pid()).map_err(system("watch the command"))?;
-        self.release
-            .write_all(b"!")
-            .map_err(system("let the command run"))?;
+        self.release.write_all(b"!").map_err(|error| {
+            // That nobody reads any more means something else where output is concerned.
+            let error = match error.kind() {
+                io::ErrorKind::BrokenPipe => io::Error::other("it was killed before it began"),
+                _ => error,
+            };
+            system("let the command run")(error)
+        })?;
         let mut trouble = Vec::new();
         self.trouble
             .read_to_end(&mut trouble)

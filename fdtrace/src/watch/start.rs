@@ -79,7 +79,7 @@ pub enum StartError {
         pid: u32,
     },
     /// This is no cgroup of version 2.
-    #[error("{} is no cgroup of version 2", path.display())]
+    #[error("{} is not a cgroup v2 path", path.display())]
     NoCgroup {
         /// What was named.
         path: PathBuf,

@@ -128,7 +128,7 @@ fn a_cgroup_is_watched_with_those_below_it() {
 fn a_folder_that_is_no_cgroup_is_refused() {
     let _turn = take_turn!(tracing);
     run(&mut fdtrace(&["trace", "--cgroup", "/etc"]))
-        .assert_complaint("/etc is no cgroup of version 2", Some("/sys/fs/cgroup"));
+        .assert_complaint("/etc is not a cgroup v2 path", Some("/sys/fs/cgroup"));
 }
 
 #[test]

@@ -24,18 +24,18 @@ pub(in crate::cli) struct Watch {
     /// Watch what tasks of these names send or receive: `nginx,haproxy`.
     #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
     pub(in crate::cli) comm: Vec<String>,
-    /// Watch what tasks of this cgroup (version 2), or of those below it, send or receive: its
-    /// path in the file system, or below the place where cgroups are mounted.
+    /// Watch what tasks of this cgroup (v2) and of those below it send or receive: a path in the file
+    /// system, or below the cgroup mount.
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) cgroup: Option<PathBuf>,
     /// Stop after this time: `10s`, `2m`, `500ms`.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) duration: Option<Duration>,
-    /// Create this file, with fdtrace's process id in it, once everything is attached. A pipe or a
-    /// descriptor (/dev/fd/3) is written to.
+    /// Write fdtrace's process id to this file once tracing has started. A pipe or a descriptor
+    /// (/dev/fd/3) works too.
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) ready_file: Option<PathBuf>,
-    /// Have the kernel time fdtrace's programs, and say in the summary what each one cost.
+    /// Measure fdtrace's own eBPF programs, and print in the summary what each one cost.
     #[arg(long)]
     pub(in crate::cli) stats: bool,
     /// Size of the ring buffer in KiB, rounded up to a power of two.

@@ -153,7 +153,8 @@ impl Columns {
         }
         let room = width.map(|width| width.saturating_sub(used + 2));
         let (tail, whole) = self.tail(row, pieces, room);
-        if !tail.is_empty() {
+        // The files that were lost are told in full below, if not here.
+        if !tail.is_empty() && (whole || !row.is_loss()) {
             text += "  ";
             text += &tail;
         }
