@@ -8,7 +8,8 @@ use std::mem::{self, Discriminant};
 
 use super::{
     Backtrace, Recent,
-    event::{Aside, AsideKind, Event, EventKind, List, Record, Stamp},
+    event::{Aside, Event, EventKind, List, Stamp},
+    record::{AsideKind, Record},
 };
 use crate::model::Task;
 

@@ -17,9 +17,10 @@ use zerocopy::FromBytes as _;
 use super::{
     Control, Described,
     event::{
-        Actor, Aside, AsideKind, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Record,
-        Refusal, Return, SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
+        Actor, Aside, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Refusal, Return,
+        SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
     },
+    record::{AsideKind, Record},
     sighted,
 };
 use crate::model::{Occasion, SocketType, socket_name};

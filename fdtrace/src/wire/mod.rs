@@ -11,6 +11,7 @@ mod families;
 mod found;
 mod queues;
 mod recent;
+mod record;
 mod sighted;
 
 pub use assembler::{Assembler, Symbolizer};
@@ -19,10 +20,11 @@ pub use control::Control;
 pub use decode::{DecodeError, decode};
 pub use described::{Described, path, socket};
 pub use event::{
-    Actor, Aside, AsideKind, At, Call, Description, Ends, Errno, Event, EventKind, Fd, Given, List,
-    Look, Record, Refusal, Return, SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
+    Actor, Aside, At, Call, Description, Ends, Errno, Event, EventKind, Fd, Given, List, Look,
+    Refusal, Return, SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
 };
 pub use found::{description, found};
 pub use queues::{holders, queued_file, unix_socket};
 pub(crate) use recent::Recent;
+pub use record::{AsideKind, Record};
 pub(crate) use sighted::{hop_seen, receiver, sender, sockets};

@@ -1,0 +1,26 @@
+//! Records: what one record of the ring buffer says, of which an event may take several.
+
+use super::{Described, Event, Stamp};
+use crate::model::Task;
+
+/// What one record says.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// Something of a hop whose own record is still to come.
+    Aside(Stamp, AsideKind),
+    /// What happened, to all files or to a part of them.
+    Event(Event),
+}
+
+/// What is said ahead of a hop.
+#[derive(Clone, Debug)]
+pub enum AsideKind {
+    /// The name that a socket of it is bound to, as users write it.
+    SocketName(String),
+    /// What one of its files is.
+    File(Described),
+    /// What separates its task from others.
+    Task(Task),
+    /// The functions under way, innermost first, by return addresses.
+    Backtrace(Vec<u64>),
+}
