@@ -131,10 +131,7 @@ fn doctor_finds_nothing_in_the_way_of_root() {
     let text = run(&mut fdtrace(&["doctor"]));
     assert_eq!(text.code, Some(0), "{text:?}");
     assert!(text.stdout.contains("ready to trace\n"), "{text:?}");
-    assert!(
-        text.stdout.contains("\nself-test: passed"),
-        "{text:?}"
-    );
+    assert!(text.stdout.contains("\nself-test: passed"), "{text:?}");
     let findings = json(&run(&mut fdtrace(&["doctor", "--format", "json"])));
     assert_eq!(findings["tested"], true);
 }
