@@ -108,7 +108,7 @@ fn hold(args: &Watch, stdout: CommandStdout) -> Result<Option<Held>> {
         return Ok(None);
     }
     let user = args.user.as_deref().map(find_user).transpose()?;
-    Ok(Some(Held::start(&args.command, stdout, user)?))
+    Ok(Some(Held::start(&args.command, stdout, user.as_ref())?))
 }
 
 /// A user by name or number.

@@ -69,7 +69,7 @@ fn subcommand() -> Option<clap::Command> {
 }
 
 fn takes_command() -> bool {
-    subcommand().is_some_and(|command| command.get_arguments().any(|arg| arg.is_last_set()))
+    subcommand().is_some_and(|command| command.get_arguments().any(clap::Arg::is_last_set))
 }
 
 /// Long names of its options, and of those of every command.

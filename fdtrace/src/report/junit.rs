@@ -14,8 +14,9 @@ use quick_junit::{
 use super::{
     Report, ScenarioRun, Start, Summary,
     phrase::{losses, not_run},
+    plan::watched,
     sanitize::sanitize,
-    text::{account, name, watched},
+    text::{account, name},
 };
 use crate::verify::{Judgement, ScenarioResult};
 

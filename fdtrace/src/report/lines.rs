@@ -1,6 +1,7 @@
 //! Text for people who watch a trace scroll: a line a message, or a line a descriptor, and a summary.
 
 mod layout;
+mod names;
 mod row;
 
 use std::io::{self, Write as _};
@@ -9,17 +10,18 @@ use super::{
     fit::Fit,
     groups::{Grouping, Groups},
     phrase::{counts, duration},
+    plan::write_heading,
     programs,
     sanitize::sanitize,
-    text::{YELLOW, hop_lines, write_heading, write_losses},
+    text::{YELLOW, hop_lines, write_losses},
 };
 use crate::{
     model::{Judged, Losses, Pointers, Tally},
     watch::{TraceEnd, TraceReport, TraceStart},
 };
 use layout::{Columns, Pieces};
+pub(super) use names::file as file_name;
 use row::Row;
-pub(super) use row::file as file_name;
 
 /// Pairs of programs that the summary shows; JSON has them all.
 const PAIRS_SHOWN: usize = 10;
@@ -160,7 +162,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if let Some(groups) = &mut self.groups {
             // What goes on is counted when it ends.
             if !judged.transfer.overdue {
-                let (name, transfer) = (row::group_name(groups.by(), judged), &judged.transfer);
+                let (name, transfer) = (names::group_name(groups.by(), judged), &judged.transfer);
                 groups.add(name, transfer.fate.has_cause(), transfer.queued_ns);
             }
             if !self.style.each {

@@ -19,6 +19,7 @@ mod lines;
 mod mermaid;
 mod perfetto;
 mod phrase;
+mod plan;
 mod programs;
 mod sanitize;
 pub mod schema;
@@ -50,13 +51,13 @@ pub use lines::{LineStyle, Lines};
 pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
 pub(crate) use phrase::{ended, losses, party};
+pub(crate) use plan::write_plan;
 pub(crate) use sanitize::{sanitize, write_json};
 pub use several::Several;
 #[cfg(feature = "explain")]
 pub use story::write_story;
 pub use tap::Tap;
 pub use text::Text;
-pub(crate) use text::write_plan;
 pub use words::{write_all_words, write_words};
 
 use crate::{

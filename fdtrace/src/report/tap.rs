@@ -9,8 +9,9 @@ use std::io;
 use super::{
     Report, ScenarioRun, Start, Summary,
     phrase::{losses, not_run},
+    plan::watched,
     sanitize::{sanitize, write_json},
-    text::{account, name, watched},
+    text::{account, name},
 };
 use crate::verify::ScenarioResult;
 

@@ -11,6 +11,7 @@ use super::{
     Report, ScenarioRun, Start, Summary,
     fit::{Fit, HANG, JOINED, columns},
     phrase::{counts, duration, ended, grouped, losses, not_run, number},
+    plan::write_heading,
     programs,
     sanitize::sanitize,
 };
@@ -19,8 +20,7 @@ use crate::{
         ledger::{self, Entry},
         missing_hops,
     },
-    model::{Fate, Hop, Judged, Losses, PlanEntry, Pointers, Verdict},
-    plan::Plan,
+    model::{Fate, Judged, Losses, Pointers, Verdict},
     verify::{Judgement, ScenarioResult},
 };
 
@@ -240,53 +240,6 @@ impl<W: io::Write> Report for Text<W> {
     }
 }
 
-/// What runs where, how hops are watched, and which are not.
-pub(super) fn write_heading(
-    out: &mut impl io::Write,
-    version: &str,
-    release: &str,
-    plan: &[PlanEntry],
-) -> io::Result<()> {
-    writeln!(
-        out,
-        "fdtrace {version} on Linux {}, watching {}",
-        sanitize(release),
-        watched(plan)
-    )?;
-    let unwatched = plan.iter().filter(|entry| entry.skipped);
-    let unwatched: Vec<String> = unwatched.map(|entry| sanitize(&entry.hop)).collect();
-    if !unwatched.is_empty() {
-        writeln!(
-            out,
-            "{DIM}not watched here: {} (`fdtrace doctor` says why){DIM:#}",
-            unwatched.join(", ")
-        )?;
-    }
-    Ok(())
-}
-
-/// `queue, dequeue, install by tracepoint`, each hop once, by the first of its hooks.
-pub(super) fn watched(plan: &[PlanEntry]) -> String {
-    let mut mechanisms: Vec<(String, Vec<String>)> = Vec::new();
-    let mut before = None;
-    for entry in plan {
-        let again = before.replace(&entry.hop) == Some(&entry.hop);
-        let Some(mechanism) = entry.mechanism.as_deref().filter(|_| !again) else {
-            continue;
-        };
-        let (mechanism, hop) = (sanitize(mechanism), sanitize(&entry.hop));
-        match mechanisms.iter_mut().find(|(name, _)| *name == mechanism) {
-            Some((_, hops)) => hops.push(hop),
-            None => mechanisms.push((mechanism, vec![hop])),
-        }
-    }
-    let parts: Vec<String> = mechanisms
-        .iter()
-        .map(|(mechanism, hops)| format!("{} by {mechanism}", hops.join(", ")))
-        .collect();
-    parts.join("; ")
-}
-
 /// `  4 → 5    +3     41 µs`: the first transfer's numbers, how many more there are, and how long it
 /// was queued.
 fn numbers(judgement: &Judgement, first: &Judged) -> String {
@@ -413,36 +366,4 @@ fn size(kib: u32) -> String {
         kib if kib.is_multiple_of(1024) => format!("{} MiB", kib / 1024),
         kib => format!("{kib} KiB"),
     }
-}
-
-/// The plan as `fdtrace doctor` prints it: a line a hop.
-///
-/// # Errors
-/// What writing says.
-pub(crate) fn write_plan(out: &mut impl io::Write, plan: &Plan) -> io::Result<()> {
-    for planned in &plan.hops {
-        let hop: Hop = planned.hop;
-        if planned.is_watched() {
-            let targets: Vec<&str> = planned.hooks.iter().map(|hook| hook.target).collect();
-            let hook = planned.hooks[0];
-            writeln!(
-                out,
-                "  {GREEN}✓{GREEN:#} {hop:<8} {:<10} {:<6} {}",
-                hook.kind.mechanism(),
-                hook.kind.name(),
-                targets.join(", ")
-            )?;
-            if let Some(why) = &planned.why {
-                writeln!(out, "             {DIM}{}{DIM:#}", sanitize(why))?;
-            }
-        } else {
-            let why = planned.why.as_deref().unwrap_or_default();
-            writeln!(
-                out,
-                "  {YELLOW}–{YELLOW:#} {hop:<8} {DIM}{}{DIM:#}",
-                sanitize(why)
-            )?;
-        }
-    }
-    Ok(())
 }

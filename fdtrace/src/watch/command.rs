@@ -100,7 +100,7 @@ impl Held {
     pub fn start(
         command: &[OsString],
         stdout: CommandStdout,
-        user: Option<User>,
+        user: Option<&User>,
     ) -> Result<Self, CommandError> {
         let arguments: Vec<CString> = command
             .iter()
@@ -117,7 +117,7 @@ impl Held {
             ForkResult::Child => {
                 drop((release, trouble));
                 let (released, tell) = (File::from(released), File::from(tell));
-                become_command(&arguments, stdout, user.as_ref(), released, tell)
+                become_command(&arguments, stdout, user, released, tell)
             }
             ForkResult::Parent { child } => Ok(Self {
                 name: command[0].clone(),

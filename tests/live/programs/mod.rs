@@ -56,7 +56,16 @@ fn trace(test: &str, programs: &[&str], script: &str) -> Option<Traced> {
     fs::set_permissions(folder.path(), open).unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (trace, log) = (at("trace.json"), at("strace.log"));
-    let mut command = fdtrace(&["trace", "--format", "json", "-o", &trace, "--"]);
+    let mut command = fdtrace(&[
+        "trace",
+        "--exit-status",
+        "trace",
+        "--format",
+        "json",
+        "-o",
+        &trace,
+        "--",
+    ]);
     command.args(["timeout", "90"]);
     command.args(["strace", "-f", "-yy", "-v", "-s", "1", "-e", strace::CALLS]);
     command.args(["-e", "signal=none", "-o", &log, "sh", "-euc", script]);

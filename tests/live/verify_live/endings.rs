@@ -36,7 +36,7 @@ fn interrupted_by(signal: Signal) {
     });
     let summary = lines.summary();
     assert_eq!(summary["interrupted"], true, "{summary}");
-    assert_eq!(summary["exit_code"], 3, "{summary}");
+    assert_eq!(summary["exit_code"], 128 + signal as i32, "{summary}");
     // What was done until then is reported, and it was not all.
     let done = lines.of_type("scenario").count();
     assert!((1..300).contains(&done), "{done}");

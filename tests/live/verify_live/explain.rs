@@ -186,7 +186,7 @@ fn steps_hold_the_processes_until_the_reader_goes_on() {
     drop(stdin);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).expect("it writes text");
-    assert!(rest.starts_with("[a recording"), "{rest}");
+    assert!(rest.starts_with("[replay: "), "{rest}");
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{output:?}");
     let story = String::from_utf8(output.stdout).expect("it writes text");

@@ -1,6 +1,7 @@
 //! What is in flight, as text and as JSON Lines.
 
 mod json;
+mod table;
 mod text;
 
 use std::io;

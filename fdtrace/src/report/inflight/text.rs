@@ -4,13 +4,13 @@ use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{InFlightReport, Round};
+use super::{InFlightReport, Round, table::table};
 use crate::{
     inflight::{Age, Census, Holding, Line, Part, Row, description},
-    model::{Fate, Holder, SocketType},
+    model::{Holder, SocketType},
     report::{
         fit::{Fit, HANG},
-        groups::{GroupBy, Grouping, Groups},
+        groups::Grouping,
         phrase::{count, duration},
         sanitize,
     },
@@ -243,55 +243,12 @@ impl<W: io::Write> InFlightReport for InFlightText<W> {
     }
 }
 
-/// Files that match, as a table.
-fn table(round: &Round<'_>, grouping: Grouping) -> Groups {
-    let census = round.census;
-    let mut groups = Groups::new(grouping);
-    for line in &round.selection.lines {
-        let (Part::Row(number) | Part::Carrier(number)) = line.part else {
-            continue;
-        };
-        let holding = &census.holdings[line.place];
-        let row = &holding.rows[number];
-        let sender = sender_comm(census, row).map_or("?".to_owned(), sanitize);
-        let holder = census.holders_of(holding.socket.sock).first();
-        let name = match grouping.by {
-            GroupBy::Pair => {
-                let holder = holder.map_or("nobody".to_owned(), |holder| sanitize(&holder.comm));
-                format!("{sender} → {holder}")
-            }
-            GroupBy::Program => sender,
-            GroupBy::Socket => format!("{}{}", title(holding), connection(holding)),
-            GroupBy::File => match description(&row.queued) {
-                Some(description) => sanitize(&description),
-                None => "its path changed while it was read".to_owned(),
-            },
-            // What is in flight has not ended.
-            GroupBy::Cause => Fate::Queued.to_string(),
-        };
-        let age = round.sightings.age(holding, row).map(|age| age.ns);
-        groups.add(name, false, age);
-    }
-    groups
-}
-
-/// The name of the program that sent it, where it still is.
-fn sender_comm<'a>(census: &'a Census, row: &Row) -> Option<&'a str> {
-    match row.queued.sender {
-        Some(sender) => census.name_of(sender.pid).filter(|_| sender.alive),
-        None => {
-            let holder = census.holders_of(row.queued.sender_sock).first()?;
-            Some(&holder.comm)
-        }
-    }
-}
-
 fn indent(depth: usize) -> usize {
     depth.min(DEEPEST) * INDENT
 }
 
 /// `stream socket:[71]`.
-fn title(holding: &Holding) -> String {
+pub(super) fn title(holding: &Holding) -> String {
     let kind = holding.socket.kind.map_or("unknown", SocketType::name);
     match holding.socket.ino {
         Some(ino) if holding.socket.listens => format!("listening {kind} socket:[{ino}]"),
@@ -302,7 +259,7 @@ fn title(holding: &Holding) -> String {
 }
 
 /// ` at /run/x.sock`, ` to /run/x.sock`, ` to socket:[70]`.
-fn connection(holding: &Holding) -> String {
+pub(super) fn connection(holding: &Holding) -> String {
     let socket = &holding.socket;
     match (&socket.name, &socket.peer_name, socket.peer_ino) {
         (Some(name), _, Some(peer)) => format!(" at {}, peer socket:[{peer}]", sanitize(name)),

@@ -12,7 +12,8 @@ use super::{
         phrase::duration,
         text::DIM,
     },
-    row::{Row, numbers},
+    names::numbers,
+    row::Row,
 };
 
 /// Narrower than this, a line has milliseconds and fewer numbers.
