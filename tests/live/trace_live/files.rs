@@ -345,7 +345,7 @@ fn no_two_files_are_shown_alike() {
     kill(tracing.pid(), Signal::SIGINT).unwrap();
     assert!(tracing.child.wait().unwrap().success());
 
-    let text = run(&mut fdtrace(&["replay", path])).stdout;
+    let text = run(&mut fdtrace(&["replay", path, "--each"])).stdout;
     for name in shown {
         let lines = text
             .lines()

@@ -53,13 +53,6 @@ pub(crate) fn evidence(look: &LateSender, message: &Message, told_until: u64) ->
     }
 }
 
-impl Evidence {
-    /// Whether the look may have been for the message.
-    pub(crate) fn is_any(self) -> bool {
-        self != Self::No
-    }
-}
-
 impl Message {
     /// Whether a receiver has read it and nothing is known of its sender.
     pub(crate) fn lacks_sender(&self) -> bool {

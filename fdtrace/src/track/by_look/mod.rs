@@ -125,7 +125,7 @@ impl Tracker {
             && self
                 .messages
                 .at(*id)
-                .is_some_and(|message| evidence(&late, message, 0).is_any())
+                .is_some_and(|message| evidence(&late, message, 0) != Evidence::No)
         {
             if !self.senders.agree_with(&late) {
                 late.forget_numbers();

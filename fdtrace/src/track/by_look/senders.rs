@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{LateSender, evidence, turns::Turns};
+use super::{Evidence, LateSender, evidence, turns::Turns};
 use crate::{
     model::SocketType,
     track::message::Message,
@@ -215,7 +215,7 @@ impl Senders {
     pub(crate) fn process_of(&self, message: &Message) -> Option<LateSender> {
         let looks = self.waiting.iter().chain(&self.pooled);
         let looks: Vec<&LateSender> = looks
-            .filter(|late| evidence(late, message, 0).is_any())
+            .filter(|late| evidence(late, message, 0) != Evidence::No)
             .collect();
         let mut named = (*looks.iter().find(|late| late.names_files())?).clone();
         if self.sharing(&named.stamp) != Sharing::Threads
@@ -284,7 +284,7 @@ impl Senders {
     pub(crate) fn waiting_for(&self, message: &Message) -> Option<u32> {
         let mut waiting = self.waiting.iter();
         waiting
-            .find(|late| evidence(late, message, 0).is_any())
+            .find(|late| evidence(late, message, 0) != Evidence::No)
             .map(|late| late.stamp.by.tid)
     }
 
@@ -295,7 +295,7 @@ impl Senders {
     pub(crate) fn dispute(&self, message: &Message, late: &LateSender) -> bool {
         message.may_have_left_before(self.gone_ns)
             || self.waiting.iter().any(|other| {
-                !other.stamp.is_of(&late.stamp) && evidence(other, message, 0).is_any()
+                !other.stamp.is_of(&late.stamp) && evidence(other, message, 0) != Evidence::No
             })
     }
 }
