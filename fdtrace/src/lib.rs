@@ -63,7 +63,6 @@
 pub mod check;
 #[doc(hidden)]
 pub mod cli;
-#[cfg(feature = "explain")]
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]

@@ -321,6 +321,7 @@ fn writer(format: CheckFormat) -> WriteCheck {
     match format {
         CheckFormat::Text => report::write_text,
         CheckFormat::Json => report::write_json_lines,
+        #[cfg(feature = "junit")]
         CheckFormat::Junit => report::write_junit,
         CheckFormat::Tap => report::write_tap,
         CheckFormat::Github => report::write_github,

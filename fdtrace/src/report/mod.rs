@@ -34,9 +34,9 @@ use std::io;
 
 #[cfg(feature = "explain")]
 pub use against::write_comparison;
-pub use check::{
-    CheckRun, WriteCheck, write_github, write_json_lines, write_junit, write_tap, write_text,
-};
+#[cfg(feature = "junit")]
+pub use check::write_junit;
+pub use check::{CheckRun, WriteCheck, write_github, write_json_lines, write_tap, write_text};
 pub use dot::Dot;
 pub(crate) use fit::Fit;
 pub use groups::{GroupBy, Grouping, Sort};

@@ -44,6 +44,7 @@ pub(in crate::cli) enum CheckFormat {
     /// JSON Lines; `fdtrace schema` describes them.
     Json,
     /// JUnit XML, for CI.
+    #[cfg(feature = "junit")]
     Junit,
     /// TAP 14, for CI.
     Tap,

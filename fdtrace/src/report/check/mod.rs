@@ -2,6 +2,7 @@
 
 mod github;
 mod json;
+#[cfg(feature = "junit")]
 mod junit;
 mod tap;
 mod text;
@@ -16,6 +17,7 @@ use crate::{
 
 pub use github::write_github;
 pub use json::write_json_lines;
+#[cfg(feature = "junit")]
 pub use junit::write_junit;
 pub use tap::write_tap;
 pub use text::write_text;
