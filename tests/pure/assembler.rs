@@ -118,6 +118,12 @@ fn a_part_behind_one_that_is_missing_is_an_event_of_its_own() {
     assert_eq!(lens(&whole), [(message.list, 16), (message.list, 8)]);
     assert_eq!(whole[1].seen.first, 32);
     assert!(cut.is_empty());
+    // The part of another hop is none of this one's, though it would fit.
+    let mut records = message.dequeued(10);
+    records.truncate(1);
+    records.extend(message.dequeued(20).into_iter().skip(1));
+    let (whole, _) = assembled(records);
+    assert_eq!(lens(&whole), [(message.list, 16), (message.list, 24)]);
 }
 
 #[test]

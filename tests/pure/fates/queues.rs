@@ -171,3 +171,31 @@ fn what_may_have_left_is_told_of_as_still_queued_only_if_it_was_looked_for() {
     tracker.close_open();
     assert_eq!(tracker.take_closed()[0].fate, Fate::Unknown);
 }
+
+#[test]
+fn of_a_peek_whose_end_was_not_seen_only_what_it_installed_is_shown() {
+    let message = Passing {
+        files: vec![0x1000, 0x2000],
+        ..Passing::one()
+    };
+    let sent = [message.copied(1), message.attached(2, 0), message.edged(3)].concat();
+    // A peek gets a duplicate at an address that the next peek's has again.
+    let duplicate = Passing {
+        list: 0xd00d_0000,
+        ..message.clone()
+    };
+    let peek = |t_ns: u64| {
+        let mut duplicated = duplicate.duplicated(t_ns + 1, message.list);
+        head_mut(&mut duplicated[0]).tid = message.receiver;
+        let read = message.dequeued(t_ns);
+        [read, duplicated, duplicate.detached(t_ns + 2)].concat()
+    };
+    let first = [peek(10), duplicate.installed(13, 0, 50)].concat();
+    let transfers = track([sent, first, peek(30)].concat());
+    let ended: Vec<_> = transfers.iter().map(|it| (it.index, it.fate)).collect();
+    // The second is under way as the trace ends.
+    assert_eq!(
+        ended,
+        [(0, Fate::Peeked), (0, Fate::Unknown), (1, Fate::Unknown)]
+    );
+}
