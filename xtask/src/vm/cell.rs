@@ -86,6 +86,12 @@ impl Cell {
         let result = match ended.code {
             PASSED if scenarios.count("pass") > 0 => Result::Passed,
             CANNOT if !auto && ended.says(NOTHING_TO_ATTACH) => Result::Cannot,
+            // What cannot be seen is skipped, and that is a success of fdtrace's.
+            PASSED
+                if !auto && scenarios.count("inconclusive") > 0 && scenarios.only_unwatched() =>
+            {
+                Result::Cannot
+            }
             INCONCLUSIVE if !auto && scenarios.only_unwatched() => Result::Cannot,
             INCONCLUSIVE => Result::Inconclusive,
             _ => Result::Failed,
@@ -99,7 +105,7 @@ impl Cell {
             text += &format!("; not seen: {}", scenarios.unseen.join(", "));
         }
         // Where nothing is answered, the hops that are not seen are all there is to say.
-        if result == Result::Cannot && ended.code == INCONCLUSIVE && scenarios.count("pass") == 0 {
+        if result == Result::Cannot && ended.code != CANNOT && scenarios.count("pass") == 0 {
             return Self {
                 result,
                 text,

@@ -57,6 +57,14 @@ fn a_mechanism_may_be_missing_but_auto_may_not() {
     );
     assert!(cell.scenarios.is_empty());
     assert_eq!(Cell::of_verify(&blind, true).result, Result::Inconclusive);
+    let skipped = BLIND.replace("\"inconclusive\"", "\"skip\"");
+    let skipped = ended(0, &format!("{PLAN}\n{skipped}"), "");
+    let cell = Cell::of_verify(&skipped, false);
+    assert_eq!(
+        (cell.result, cell.text.as_str()),
+        (Result::Cannot, "1 inconclusive; not seen: queue")
+    );
+    assert_eq!(Cell::of_verify(&skipped, true).result, Result::Failed);
     let mixed = ended(3, &format!("{BLIND}\n{OUT}"), "");
     assert_eq!(Cell::of_verify(&mixed, false).result, Result::Inconclusive);
     // Beside what passes and what is lacking, a blind spot is told with the counts.
