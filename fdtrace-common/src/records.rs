@@ -144,6 +144,20 @@ pub const FLAG_LEFT: u16 = 1 << 14;
 /// Functions that a `Called` record names, at most.
 pub const CALLERS_MAX: usize = 16;
 
+/// A system call, as far as it matters to descriptors. Its number is another one on each architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Call {
+    /// That was not read.
+    Unread = -1,
+    /// Another one than those below, or none.
+    Other = 0,
+    /// recvmsg: the control message is where programs find it in their memory.
+    Recvmsg = 1,
+    /// One that has no place for descriptors: read, readv, recvfrom.
+    PlainRead = 2,
+}
+
 /// What every record starts with. Zero where a field does not apply to the kind.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
@@ -185,8 +199,8 @@ pub struct Head {
     pub socket_fd: i32,
     /// What the receive returned: bytes, or a negative errno.
     pub result: i32,
-    /// The system call the task is in (`pt_regs.orig_ax`), or -1.
-    pub syscall: i32,
+    /// The system call that the task is in: a [`Call`].
+    pub call: i32,
     /// A [`RecordKind`].
     pub kind: u16,
     /// `FLAG_*` bits.

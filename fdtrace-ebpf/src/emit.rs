@@ -15,7 +15,7 @@ use aya_ebpf::{
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FILES_PER_RECORD, FLAG_RACED, FileSeen, Head, LIST_MAX, NOT_TOLD, RecordKind, SocketName,
+        Call, FILES_PER_RECORD, FLAG_RACED, FileSeen, Head, LIST_MAX, NOT_TOLD, RecordKind, SocketName,
         WINDOW_WORDS,
     },
 };
@@ -165,7 +165,7 @@ pub(crate) fn begin(
     head.pid = task.pid();
     head.tid = task.tid();
     head.socket_fd = -1;
-    head.syscall = -1;
+    head.call = Call::Unread as i32;
     head.kind = kind as u16;
     // SAFETY: the field can be written.
     unsafe { task.copy_comm(&raw mut scratch.head.comm) };

@@ -18,7 +18,7 @@ use fdtrace_common::{
     records::{FileSeen, LABEL_LEN, LIST_MAX},
 };
 
-use self::pointer::{follow, read, read_at, read_to};
+use self::pointer::{can_cast, follow, read, read_at, read_to, read_words};
 pub(crate) use self::{
     pointer::{
         Pointer, Room, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user,
@@ -414,7 +414,7 @@ impl File {
     /// `seen` can be written.
     #[inline(always)]
     pub(crate) unsafe fn describe(self, seen: *mut FileSeen, labelled: bool, room: &mut Room) {
-        let file = room.fetch::<FILE_WORDS>(self.0);
+        let file = room.fetch::<FILE_WORDS>(self.0, &TYPE__FILE);
         let refs: i64 = file.member(&FILE__REFS);
         let (inode, dentry): (u64, u64) = (file.member(&FILE__INODE), file.member(&FILE__DENTRY));
         // SAFETY: the caller's promise; every member fits its field.
@@ -422,26 +422,44 @@ impl File {
             (*seen).file = self.0;
             (*seen).refs = refs.wrapping_add(i64::from(FILE_REFS_BIAS.load()));
             (*seen).flags = file.member(&FILE__FLAGS);
-            let inode = room.fetch::<INODE_WORDS>(inode);
+            let inode = room.fetch::<INODE_WORDS>(inode, &TYPE__INODE);
             (*seen).ino = inode.member(&INODE__INO);
             (*seen).rdev = inode.member(&INODE__RDEV);
             (*seen).mode = inode.member(&INODE__MODE);
             let sb = inode.member(&INODE__SB);
-            let sb = room.fetch::<SUPER_BLOCK_WORDS>(sb);
+            let sb = room.fetch::<SUPER_BLOCK_WORDS>(sb, &TYPE__SUPER_BLOCK);
             (*seen).dev = sb.member(&SUPER_BLOCK__DEV);
             (*seen).magic = sb.member(&SUPER_BLOCK__MAGIC);
             let name = (&raw mut (*seen).name).cast::<u8>();
             if labelled {
                 (*seen).dentry = dentry;
-                let dentry = room.fetch::<DENTRY_WORDS>(dentry);
+                let dentry = room.fetch::<DENTRY_WORDS>(dentry, &TYPE__DENTRY);
                 (*seen).parent = dentry.member(&DENTRY__PARENT);
-                copy_from_kernel(name, LABEL_LEN as u32, dentry.member(&DENTRY__NAME__NAME));
+                copy_label(name, dentry.member(&DENTRY__NAME__NAME));
             } else {
-                (*seen).dentry = 0;
-                (*seen).parent = 0;
-                name.cast::<[u64; LABEL_LEN / 8]>()
-                    .write([0; LABEL_LEN / 8]);
+                // Volatile: the compiler would call a function that goes byte by byte.
+                (&raw mut (*seen).dentry).write_volatile(0);
+                (&raw mut (*seen).parent).write_volatile(0);
+                for word in 0..LABEL_LEN / 8 {
+                    name.cast::<u64>().add(word).write_volatile(0);
+                }
             }
+        }
+    }
+}
+
+/// Copies the first bytes of a dentry's name. There are as many, of a name that is shorter too.
+///
+/// # Safety
+/// `to` has LABEL_LEN bytes and is aligned as words are.
+#[inline(always)]
+unsafe fn copy_label(to: *mut u8, name: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if can_cast() {
+            read_words(to.cast(), LABEL_LEN / 8, name);
+        } else {
+            copy_from_kernel(to, LABEL_LEN as u32, name);
         }
     }
 }

@@ -95,7 +95,6 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
 pub(super) fn note_socket_fd(head: &mut Head, task: Task, table: &FdTable, sender: u64) {
     if HAS_TASK_PT_REGS.load() == 1 {
         let regs = SyscallRegs::of(task);
-        head.syscall = regs.number();
         let socket_fd = regs.first() as i32;
         if table.sock(socket_fd).0 == sender {
             head.socket_fd = socket_fd;

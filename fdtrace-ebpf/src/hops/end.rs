@@ -118,7 +118,7 @@ fn released(context: *const c_void, cookie: impl Pointer) {
         return;
     };
     if HAS_TASK_PT_REGS.load() == 1 {
-        scratch.head.syscall = SyscallRegs::of(task).number();
+        scratch.head.call = SyscallRegs::of(task).call() as i32;
     }
     if task.has_uring() {
         // What runs may be a request of that, within another call.

@@ -150,7 +150,6 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         return;
     };
     scratch.look_up_in(table);
-    scratch.head.syscall = syscall;
     scratch.head.location = task.start_ns();
     scratch.head.socket_fd = socket_fd;
     scratch.head.sender_sock = sender.0;

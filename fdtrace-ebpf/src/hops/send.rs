@@ -161,7 +161,6 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     note_uring(scratch, ctx.as_ptr(), task);
     let table = FdTable::of(task);
     scratch.look_up_in(table);
-    scratch.head.syscall = syscall;
     let socket_fd = if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
         regs.first() as i32
     } else {

@@ -6,7 +6,7 @@
 use fdtrace_common::{
     descriptions::TaskDescribed,
     records::{
-        Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_HAS_URING,
+        self, Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_HAS_URING,
         FLAG_HOLE, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK,
         FLAG_RACED, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WANTED, FLAG_WINDOW_SHORT, FileSeen,
         Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
@@ -242,7 +242,7 @@ fn given(head: &Head) -> Given {
     let is = |flag: u16| head.flags & flag != 0;
     Given {
         errno: (head.result < 0).then_some(head.result.saturating_neg()),
-        call: call(head.syscall),
+        call: call(head.call),
         has_uring: is(FLAG_HAS_URING),
         installed_unseen: is(FLAG_INSTALLED_UNSEEN),
     }
@@ -268,16 +268,13 @@ fn returned(head: &Head) -> Return {
     }
 }
 
-/// The system call of this number on x86-64, where a 32-bit process has its own numbers. One of those
-/// that stands for another call in a 64-bit process is one that receives nothing there.
-fn call(number: i32) -> Option<Call> {
-    /// read, readv and recvfrom, then what 32-bit processes call them.
-    const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
-    const RECVMSG: i32 = 47;
-    match number {
+fn call(call: i32) -> Option<Call> {
+    const RECVMSG: i32 = records::Call::Recvmsg as i32;
+    const PLAIN_READ: i32 = records::Call::PlainRead as i32;
+    match call {
         ..0 => None,
         RECVMSG => Some(Call::Recvmsg),
-        number if READS.contains(&number) => Some(Call::PlainRead),
+        PLAIN_READ => Some(Call::PlainRead),
         _ => Some(Call::Other),
     }
 }

@@ -15,7 +15,7 @@ mod tracking;
 pub mod turn;
 
 pub use passing::{
-    Event, Passing, SYS_READ, SYS_RECVMSG, SYS_SENDMSG, Sighting, files_mut, head_mut,
+    Event, Passing, PLAIN_READ, RECVMSG, OTHER_CALL, Sighting, files_mut, head_mut,
 };
 pub use tracking::{
     SKB_QUEUE_PURGE, Tracker, UNIX_GC, UNIX_RELEASE_SOCK, address_of, track, tracker,

@@ -160,12 +160,12 @@ impl From<Event> for Record {
     }
 }
 
-/// Number of `read` on x86-64.
-pub const SYS_READ: i32 = 0;
-/// Number of `recvmsg` on x86-64.
-pub const SYS_RECVMSG: i32 = 47;
-/// Number of `sendmsg` on x86-64.
-pub const SYS_SENDMSG: i32 = 46;
+/// A call without a place for descriptors, as records have it.
+pub const PLAIN_READ: i32 = Call::PlainRead as i32;
+/// recvmsg, likewise.
+pub const RECVMSG: i32 = Call::Recvmsg as i32;
+/// Another call.
+pub const OTHER_CALL: i32 = Call::Other as i32;
 
 /// A message and what each side calls its files.
 #[derive(Clone, Debug)]
@@ -223,7 +223,7 @@ impl Passing {
             cpu: 0,
             socket_fd: -1,
             result: 1,
-            syscall: -1,
+            call: Call::Unread as i32,
             kind: kind as u16,
             flags: 0,
             count: self.files.len() as u16,
@@ -259,7 +259,7 @@ impl Passing {
     /// The sender's list is in the queue.
     pub fn queued(&self, t_ns: u64) -> Vec<Event> {
         let mut head = self.head(RecordKind::ListQueued, t_ns, self.sender);
-        (head.syscall, head.socket_fd) = (SYS_SENDMSG, 3);
+        (head.call, head.socket_fd) = (OTHER_CALL, 3);
         let files =
             (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
         runs(head, files.collect(), Event::ListQueued)
@@ -307,7 +307,7 @@ impl Passing {
     /// The receive returned with the first `delivered` of the files.
     pub fn returned(&self, t_ns: u64, delivered: usize) -> Vec<Event> {
         let files: Vec<FileSeen> = (0..delivered).map(|index| self.gained(index)).collect();
-        self.returned_with(t_ns, SYS_RECVMSG, 0, files)
+        self.returned_with(t_ns, RECVMSG, 0, files)
     }
 
     /// What the table says of file `index` after delivery.
@@ -329,7 +329,7 @@ impl Passing {
     ) -> Vec<Event> {
         let mut head = self.head(RecordKind::ReceiveReturned, t_ns, self.receiver);
         head.origin = self.read_at.get();
-        head.syscall = syscall;
+        head.call = syscall;
         head.flags = flags;
         runs(head, files, Event::ReceiveReturned)
     }
@@ -430,7 +430,7 @@ impl Passing {
     pub fn released(&self, t_ns: u64, pid: u32, syscall: i32) -> Vec<Event> {
         let mut head = self.head(RecordKind::ListReleased, t_ns, pid);
         head.skb = 0;
-        head.syscall = syscall;
+        head.call = syscall;
         self.bare(head, Event::ListReleased)
     }
 
