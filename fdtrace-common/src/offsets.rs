@@ -24,6 +24,7 @@ macro_rules! for_each_offset {
             MSGHDR__NAME "msghdr.msg_name" 8;
             MSGHDR__NAMELEN "msghdr.msg_namelen" 4;
             MSGHDR__ITER "msghdr.msg_iter" 0;
+            MSGHDR__ITER__COUNT "msghdr.msg_iter.count" 8;
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
             MSGHDR__FLAGS "msghdr.msg_flags" 4;
@@ -134,6 +135,7 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// descriptors are found by comparing the receiver's table before and after. `LIST_END_BY_FREE` is
 /// 1 where the end of a list is seen by its memory being given back. `SEEN_BEFORE_QUEUE` is 1 where
 /// a list is seen before that hop.
+/// `BY_SLOT` is 1 where two records tell of a message.
 /// `SOCK__SCM_RECV_FLAGS` and `SOCK__SCM_RIGHTS_MASK` are the byte and the bit that SO_PASSRIGHTS
 /// clears (6.16), 0 where there is no such option.
 /// `RDONLY_CAST` is the BTF id of `bpf_rdonly_cast` (6.2), else 0. Those of `TYPE__` are the ids of what
@@ -156,7 +158,7 @@ macro_rules! for_each_fact {
         CGROUP__KN; KERNFS_NODE__ID;
         NSPROXY__NET_NS; NET__LIST__NEXT; NET__LIST__PREV; NET__NS__OPS; NET__UNX__TABLE__BUCKETS;
         CRED__USER; USER_STRUCT__UNIX_INFLIGHT; SCM_FP_LIST__USER;
-        INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; }
+        INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; BY_SLOT; }
     };
 }
 

@@ -21,7 +21,13 @@ pub(crate) fn no_arguments() -> Arguments {
     let mut arguments = MaybeUninit::<Arguments>::uninit();
     for index in 0..size_of::<Arguments>() / size_of::<u64>() {
         // SAFETY: that is within the arguments.
-        unsafe { arguments.as_mut_ptr().cast::<u64>().add(index).write_volatile(0) };
+        unsafe {
+            arguments
+                .as_mut_ptr()
+                .cast::<u64>()
+                .add(index)
+                .write_volatile(0)
+        };
     }
     // SAFETY: all of them were written.
     unsafe { arguments.assume_init() }

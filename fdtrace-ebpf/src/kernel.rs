@@ -369,6 +369,12 @@ impl<P: Pointer> Msghdr<P> {
         read(self.0, &MSGHDR__ITER)
     }
 
+    /// Whether no data goes with it, as long as nothing was taken from it.
+    #[inline(always)]
+    pub(crate) fn is_empty(self) -> bool {
+        read::<u64>(self.0, &MSGHDR__ITER__COUNT) == 0
+    }
+
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {
         read(self.0, &MSGHDR__FLAGS)

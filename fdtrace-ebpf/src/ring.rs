@@ -176,7 +176,10 @@ fn submit_one(record: &Record, is_filling_up: bool) -> bool {
     let Some(mut entry) = EVENTS.reserve::<OneFile>(0) else {
         return false;
     };
-    let (to, from) = (entry.as_mut_ptr().cast::<u64>(), (&raw const *record).cast::<u64>());
+    let (to, from) = (
+        entry.as_mut_ptr().cast::<u64>(),
+        (&raw const *record).cast::<u64>(),
+    );
     for word in 0..WORDS {
         // SAFETY: both are at least that long. Volatile, so that it stays a load and a store each.
         unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };

@@ -21,7 +21,7 @@ use fdtrace::{
     witness::Birth,
 };
 use fdtrace_testkit::{
-    Event, Passing, PLAIN_READ, RECVMSG, UNIX_RELEASE_SOCK, files_mut,
+    Event, PLAIN_READ, Passing, RECVMSG, UNIX_RELEASE_SOCK, files_mut,
     kernels::{KERNELS, fixture},
     tracker,
 };

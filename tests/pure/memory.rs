@@ -7,9 +7,7 @@ use std::{
 };
 
 use fdtrace::model::Fate;
-use fdtrace_testkit::{
-    Event, Passing, RECVMSG, files_mut, head_mut, tracker, tracker_with_room,
-};
+use fdtrace_testkit::{Event, Passing, RECVMSG, files_mut, head_mut, tracker, tracker_with_room};
 
 /// Counts the bytes that this thread has in use: other tests run beside these.
 struct Counting;

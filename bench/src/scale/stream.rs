@@ -40,7 +40,11 @@ impl Stream {
             head.receiver_sock = 0xffff_8884_0000_1000;
             (head.pid, head.tid) = if step == 0 { (100, 100) } else { (200, 200) };
             head.socket_fd = if step == 0 { 3 } else { -1 };
-            head.call = if step == 0 { Call::Other } else { Call::Recvmsg } as i32;
+            head.call = if step == 0 {
+                Call::Other
+            } else {
+                Call::Recvmsg
+            } as i32;
             head.kind = kind as u16;
             (head.count, head.files, head.total) = (1, 1, 1);
             head.socket_type = 1;

@@ -12,7 +12,7 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 use fdtrace_common::{
     counters::Counter,
     records::{
-        Call,        FLAG_CONTROL_SEEN, FLAG_HAS_URING, FLAG_HOLE, FLAG_LEFT, FLAG_OOB, FLAG_PEEK,
+        Call, FLAG_CONTROL_SEEN, FLAG_HAS_URING, FLAG_HOLE, FLAG_LEFT, FLAG_OOB, FLAG_PEEK,
         FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NO_CONTROL, ROOM_UNKNOWN,
         RecordKind, WINDOW_WORDS,
     },

@@ -8,6 +8,7 @@ mod dequeue;
 mod detach;
 mod end;
 mod install;
+mod message;
 mod queue;
 mod receive;
 mod send;

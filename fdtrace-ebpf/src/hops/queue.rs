@@ -99,7 +99,7 @@ fn report_list(list: List<impl Pointer>, skb: u64, receiver: Sock<impl Pointer>)
 
 /// The socket's name, as a record of its own ahead of the list's.
 #[inline(always)]
-fn report_name(scratch: &mut Scratch, address: u64) {
+pub(super) fn report_name(scratch: &mut Scratch, address: u64) {
     if address != 0 {
         emit::name(scratch, Counter::QueueLost, |name, room| {
             kernel::copy_socket_name(address, name, room)

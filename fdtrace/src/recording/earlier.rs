@@ -58,7 +58,7 @@ fn call(number: i32) -> Call {
     const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
     const RECVMSG: i32 = 47;
     match number {
-        ..0 => Call::Unread,
+        number if number < 0 => Call::Unread,
         RECVMSG => Call::Recvmsg,
         number if READS.contains(&number) => Call::PlainRead,
         _ => Call::Other,

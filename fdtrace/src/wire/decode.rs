@@ -6,10 +6,10 @@
 use fdtrace_common::{
     descriptions::TaskDescribed,
     records::{
-        self, Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_HAS_URING,
-        FLAG_HOLE, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK,
-        FLAG_RACED, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WANTED, FLAG_WINDOW_SHORT, FileSeen,
-        Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
+        self, Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN,
+        FLAG_HAS_URING, FLAG_HOLE, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_NO_RIGHTS, FLAG_OOB,
+        FLAG_PEEK, FLAG_RACED, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WANTED, FLAG_WINDOW_SHORT,
+        FileSeen, Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
     },
 };
 use zerocopy::FromBytes as _;
@@ -272,7 +272,7 @@ fn call(call: i32) -> Option<Call> {
     const RECVMSG: i32 = records::Call::Recvmsg as i32;
     const PLAIN_READ: i32 = records::Call::PlainRead as i32;
     match call {
-        ..0 => None,
+        call if call < 0 => None,
         RECVMSG => Some(Call::Recvmsg),
         PLAIN_READ => Some(Call::PlainRead),
         _ => Some(Call::Other),

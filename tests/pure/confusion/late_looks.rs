@@ -2,13 +2,12 @@
 
 use fdtrace::model::{Fate, Transfer, Verdict};
 use fdtrace_common::records::{FLAG_HAS_URING, FLAG_RACED};
-use fdtrace_testkit::{OTHER_CALL, Event, Passing, files_mut, head_mut, tracker};
+use fdtrace_testkit::{Event, OTHER_CALL, Passing, files_mut, head_mut, tracker};
 
 use super::{
     another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
     track, verdict,
 };
-
 
 #[test]
 fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {

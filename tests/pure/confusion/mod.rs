@@ -15,7 +15,6 @@ use fdtrace_testkit::{
     Event, Passing, RECVMSG, files_mut, head_mut, kernels::tracepoint_plan, track,
 };
 
-
 fn only(transfers: Vec<Transfer>) -> Transfer {
     let [transfer] = <[Transfer; 1]>::try_from(transfers).expect("there is one");
     transfer

@@ -5,7 +5,7 @@ use fdtrace_common::records::{
     FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FileSeen,
     NO_CONTROL, NOT_TOLD, ROOM_UNKNOWN,
 };
-use fdtrace_testkit::{OTHER_CALL, Passing, PLAIN_READ, RECVMSG, files_mut, head_mut};
+use fdtrace_testkit::{OTHER_CALL, PLAIN_READ, Passing, RECVMSG, files_mut, head_mut};
 
 use super::{only, track, verdict};
 

@@ -9,7 +9,9 @@ use fdtrace_common::records::{
     FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_TABLE_FULL,
     FileSeen, NO_CONTROL, ROOM_UNKNOWN,
 };
-use fdtrace_testkit::{Event, OTHER_CALL, Passing, PLAIN_READ, RECVMSG, files_mut, head_mut, track, tracker};
+use fdtrace_testkit::{
+    Event, OTHER_CALL, PLAIN_READ, Passing, RECVMSG, files_mut, head_mut, track, tracker,
+};
 
 type Ended = (Fate, Option<Cause>);
 

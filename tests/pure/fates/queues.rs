@@ -2,7 +2,7 @@
 
 use fdtrace::model::{Cause, Fate, Mark, Transfer};
 use fdtrace_common::records::FLAG_PEEK;
-use fdtrace_testkit::{Event, Passing, PLAIN_READ, RECVMSG, head_mut, track, tracker};
+use fdtrace_testkit::{Event, PLAIN_READ, Passing, RECVMSG, head_mut, track, tracker};
 
 use super::{DELIVERED, Ended, fates, sent, three, truncated};
 
@@ -132,10 +132,7 @@ fn what_a_peek_loses_is_told_and_stays_in_the_queue() {
         ])
     };
     let queued = [(Fate::Queued, None); 3];
-    let lost = without(
-        &["unix_stream_read_generic", "____sys_recvmsg"],
-        RECVMSG,
-    );
+    let lost = without(&["unix_stream_read_generic", "____sys_recvmsg"], RECVMSG);
     assert_eq!(lost, [[room; 3], queued].concat());
     assert_eq!(without(&["sock_read_iter"], PLAIN_READ), queued);
 }

@@ -14,7 +14,7 @@ use fdtrace::{
 };
 use fdtrace_common::records::{FLAG_INSTALLED_UNSEEN, FLAG_PEEK, RecordKind};
 use fdtrace_testkit::{
-    Event, Passing, PLAIN_READ, RECVMSG, OTHER_CALL, UNIX_RELEASE_SOCK, head_mut, tracker,
+    Event, OTHER_CALL, PLAIN_READ, Passing, RECVMSG, UNIX_RELEASE_SOCK, head_mut, tracker,
 };
 use proptest::prelude::*;
 
@@ -466,7 +466,9 @@ impl Runs {
             End::Destroyed => return self.destroyed(passing),
             End::Read => {
                 self.add(passing, Passing::dequeued);
-                self.add(passing, |it, t_ns| it.released(t_ns, it.receiver, PLAIN_READ));
+                self.add(passing, |it, t_ns| {
+                    it.released(t_ns, it.receiver, PLAIN_READ)
+                });
                 return;
             }
             End::PeekedThenDelivered => {
@@ -509,9 +511,7 @@ impl Runs {
                 it.installed(t_ns - 1, index, fd(it)).drain(1..).collect()
             });
         }
-        self.add(passing, |it, t_ns| {
-            it.released(t_ns, it.receiver, RECVMSG)
-        });
+        self.add(passing, |it, t_ns| it.released(t_ns, it.receiver, RECVMSG));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use fdtrace::model::{Cause, Chain, Fate, Hop};
 use fdtrace_common::records::FLAG_DESTRUCTED;
-use fdtrace_testkit::{Event, Passing, PLAIN_READ, RECVMSG, head_mut};
+use fdtrace_testkit::{Event, PLAIN_READ, Passing, RECVMSG, head_mut};
 
 use super::{fates, track};
 

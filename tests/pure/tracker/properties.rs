@@ -7,7 +7,7 @@ use fdtrace::{
 };
 use fdtrace_common::records::{FLAG_PEEK, FileSeen, Head, RecordKind};
 use fdtrace_testkit::{
-    Event, Passing, PLAIN_READ, RECVMSG, UNIX_RELEASE_SOCK, files_mut, head_mut,
+    Event, PLAIN_READ, Passing, RECVMSG, UNIX_RELEASE_SOCK, files_mut, head_mut,
     kernels::tracepoint_plan, tracker, tracker_with_room,
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};

@@ -7,7 +7,7 @@ use fdtrace::{
 use fdtrace_common::records::{
     FLAG_PEEK, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, FileSeen, NOT_TOLD,
 };
-use fdtrace_testkit::{OTHER_CALL, Passing, PLAIN_READ, RECVMSG, kernels::tracepoint_plan};
+use fdtrace_testkit::{OTHER_CALL, PLAIN_READ, Passing, RECVMSG, kernels::tracepoint_plan};
 
 use super::{fates, same, track};
 

@@ -9,8 +9,8 @@ use fdtrace::{
 use fdtrace_common::{
     descriptions::TaskDescribed,
     records::{
-        CALLERS_MAX, Callers, FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen, Head,
-        NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
+        CALLERS_MAX, Call, Callers, FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen,
+        Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
     },
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
