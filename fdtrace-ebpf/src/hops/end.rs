@@ -114,13 +114,13 @@ fn released(context: *const c_void, cookie: impl Pointer) {
     let is_spare = calls::release_sent(list.0.address());
     let tells_all = !was_installing && !is_spare;
     let unseen = receive == Some(Stage::InstallingUnseen);
-    given_back(context, list, unseen, tells_all);
+    dropped(context, list, unseen, tells_all);
 }
 
 /// A call is done with its list. What is installed was described as it was read, and a list of which a
 /// duplicate was sent will be as that is: these need not tell more (`tells_all`).
 #[inline(always)]
-pub(super) fn given_back(
+pub(super) fn dropped(
     context: *const c_void,
     list: List<impl Pointer>,
     installed_unseen: bool,

@@ -341,7 +341,7 @@ fn given_back(context: *const c_void, cookie: Cookie<Typed>) {
             if unseen {
                 slot.enter(Stage::Idle);
             }
-            end::given_back(context, list, unseen, true);
+            end::dropped(context, list, unseen, true);
         }
     }
 }

@@ -60,6 +60,8 @@ const USERS: [(&str, &str); 3] = [
 ];
 const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
 
+pub(super) const BY_SLOT: &str = "BY_SLOT";
+
 const TASK_CGROUPS: &str = "TASK_STRUCT__CGROUPS";
 
 macro_rules! offset_table {
@@ -139,6 +141,18 @@ impl Offsets {
     pub fn rdonly_cast(&self) -> Option<u32> {
         let fact = self.0.iter().find(|(name, _)| *name == RDONLY_CAST);
         fact.map(|(_, id)| *id).filter(|id| *id != 0)
+    }
+
+    /// Whether programs can read the registers with which a task entered its system call.
+    #[must_use]
+    pub fn show_registers(&self) -> bool {
+        self.has("HAS_TASK_PT_REGS")
+    }
+
+    /// Whether programs note what they know of a thread's list in a slot, as two records a message need it.
+    #[must_use]
+    pub fn use_slots(&self) -> bool {
+        self.has(BY_SLOT)
     }
 
     /// Whether programs can tell which cgroups a task is in.

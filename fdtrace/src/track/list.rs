@@ -46,7 +46,7 @@ impl Message {
 
     /// Whether a receiver has begun with it.
     pub(crate) fn is_being_received(&self) -> bool {
-        self.has(Hop::Dequeue) || self.has(Hop::Detach)
+        self.taken || self.has(Hop::Dequeue) || self.has(Hop::Detach)
     }
 
     /// The thread that is reading it.

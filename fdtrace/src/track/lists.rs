@@ -103,11 +103,14 @@ impl Tracker {
             return;
         }
         self.retire_unless_of(list, &seen);
+        let dequeues = self.coverage.watches(Hop::Dequeue);
         // Else it is a sender's own list, after the skb got a duplicate.
         if let Some(id) = self.messages.find(Key::List(list))
             && let Some(message) = self.messages.at_mut(id)
         {
             message.record_end(&mut seen);
+            // Where nobody looks when it is read, the end of that call shows it.
+            message.taken = !dequeues && message.was_queued() && message.ended_in.by_receiver();
             if message.is_being_received() {
                 self.end_with(id, received);
             } else if message.was_queued() {

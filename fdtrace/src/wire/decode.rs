@@ -9,7 +9,7 @@ use fdtrace_common::{
         self, Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN,
         FLAG_HAS_URING, FLAG_HOLE, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_NO_RIGHTS, FLAG_OOB,
         FLAG_PEEK, FLAG_RACED, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WANTED, FLAG_WINDOW_SHORT,
-        FileSeen, Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
+        FileSeen, Head, IN_PLACE, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
     },
 };
 use zerocopy::FromBytes as _;
@@ -17,8 +17,8 @@ use zerocopy::FromBytes as _;
 use super::{
     Control, Described,
     event::{
-        Actor, Aside, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Refusal, Return,
-        SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
+        Actor, Aside, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Received, Refusal,
+        Return, SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table, Unsent,
     },
     record::{AsideKind, Record},
     sighted,
@@ -40,7 +40,10 @@ pub enum DecodeError {
 }
 
 /// Every kind of record.
-const KINDS: [RecordKind; 21] = [
+const KINDS: [RecordKind; 24] = [
+    RecordKind::Sent,
+    RecordKind::Unsent,
+    RecordKind::Received,
     RecordKind::ListQueued,
     RecordKind::ListDequeued,
     RecordKind::ReceiveReturned,
@@ -113,6 +116,18 @@ fn event(kind: RecordKind, head: &Head, seen: &Sighting) -> Option<EventKind> {
             every: head.result != 0,
         },
         RecordKind::ListCopied => EventKind::ListCopied,
+        RecordKind::Sent => EventKind::Sent(Some(head.origin).filter(|ns| *ns != 0)),
+        RecordKind::Unsent => EventKind::Unsent(Unsent {
+            copied_ns: head.origin,
+            empty: head.room != 0,
+            return_told: head.result != 0,
+            has_uring: head.flags & FLAG_HAS_URING != 0,
+        }),
+        RecordKind::Received => EventKind::Received(Received {
+            detached_ns: head.origin,
+            room: head.room,
+            tried: usize::try_from(head.location).unwrap_or(usize::MAX),
+        }),
         RecordKind::ListAttached => EventKind::ListAttached(List::at(head.origin)),
         RecordKind::ListQueued => EventKind::ListQueued(look(head)),
         RecordKind::ListFound => EventKind::ListFound(Occasion::First),
@@ -192,11 +207,12 @@ fn sighting(stamp: Stamp, head: &Head, mut rest: &[u8]) -> Option<Sighting> {
 fn sight(seen: &FileSeen) -> Sight {
     Sight {
         file: sighted::file(seen),
-        refs: seen.refs,
+        refs: Some(seen.refs),
         fd: Some(seen.fd).filter(|fd| *fd >= 0),
         slot: seen.slot,
-        cloexec: seen.cloexec != 0,
+        cloexec: seen.cloexec & !IN_PLACE != 0,
         told: told(seen.told),
+        in_place: seen.cloexec & IN_PLACE != 0,
     }
 }
 

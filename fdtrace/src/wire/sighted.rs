@@ -72,7 +72,7 @@ pub(crate) fn hop_seen(hop: Hop, stamp: &Stamp, file: &Sight) -> HopSeen {
         list: stamp.list.map_or(0, List::address),
         sender_sock: ends.sender.map_or(0, Sock::address),
         receiver_sock: ends.receiver.map_or(0, Sock::address),
-        refs: Some(file.refs),
+        refs: file.refs,
     }
 }
 
