@@ -25,7 +25,7 @@ const FUNCTION: &str = "scm_fp_dup";
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// A structure that begins with two numbers of 8 bytes.
-pub(crate) const WORDS: &str = "timespec64";
+pub(crate) const WORDS: &str = "pt_regs";
 
 /// A kernel's function that lets programs load from any address (6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

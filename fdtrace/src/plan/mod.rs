@@ -129,7 +129,6 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
         Price::Least => by_message(view, attach, &offsets)?,
         Price::Low | Price::Any => None,
     };
-    offsets.set(offsets::BY_SLOT, u32::from(by_message.is_some()));
     let (hops, spare) = match by_message {
         Some(planned) => planned,
         None => (plan_hops(view, attach, price)?, Vec::new()),
@@ -160,6 +159,8 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
     let before_queue = plan.watches(Hop::Copy) || plan.watches(Hop::Attach);
     plan.offsets
         .set("SEEN_BEFORE_QUEUE", u32::from(before_queue));
+    plan.offsets
+        .set(offsets::BY_SLOT, u32::from(plan.by_message));
     if let Some(mechanism) = forced(attach)
         && plan.hooks().next().is_none()
     {

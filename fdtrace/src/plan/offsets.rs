@@ -193,8 +193,9 @@ fn casts(view: &KernelView) -> Vec<Fact> {
         let function = std::iter::once(Some((RDONLY_CAST, cast.function)));
         function.chain(types).collect()
     });
-    let names = CAST_TO.iter().map(|(name, _)| *name);
-    found.unwrap_or_else(|| names.chain([RDONLY_CAST]).map(|name| (name, 0)).collect())
+    let names = [RDONLY_CAST].into_iter();
+    let names = names.chain(CAST_TO.iter().map(|(name, _)| *name));
+    found.unwrap_or_else(|| names.map(|name| (name, 0)).collect())
 }
 
 /// Offsets of which each is of no use without the others: if one is missing, all are 0.

@@ -86,6 +86,8 @@ impl Tracker {
     /// A call is done with a list.
     pub(super) fn released(&mut self, list: List, mut seen: Sighting, given: &Given) {
         let received = Ending::Received(*given, None);
+        let watches = |hop| self.coverage.watches(hop);
+        let sees_detach_alone = watches(Hop::Detach) && !watches(Hop::Dequeue);
         let peek = match self.messages.take(Key::Peek(list)) {
             Some(peek) => match peek.phase {
                 Phase::PeekOf { origin, .. } => Some((origin, peek.message)),
@@ -98,19 +100,20 @@ impl Tracker {
         };
         if let Some((origin, mut peek)) = peek {
             peek.ended_in = std::mem::take(&mut seen.aside.backtrace);
+            peek.taken = sees_detach_alone && peek.ended_in.by_receiver();
             self.close_peek(peek, received);
             self.put_back(origin);
             return;
         }
         self.retire_unless_of(list, &seen);
-        let dequeues = self.coverage.watches(Hop::Dequeue);
         // Else it is a sender's own list, after the skb got a duplicate.
         if let Some(id) = self.messages.find(Key::List(list))
             && let Some(message) = self.messages.at_mut(id)
         {
             message.record_end(&mut seen);
             // Where nobody looks when it is read, the end of that call shows it.
-            message.taken = !dequeues && message.was_queued() && message.ended_in.by_receiver();
+            message.taken =
+                sees_detach_alone && message.was_queued() && message.ended_in.by_receiver();
             if message.is_being_received() {
                 self.end_with(id, received);
             } else if message.was_queued() {
