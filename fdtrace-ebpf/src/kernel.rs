@@ -18,7 +18,7 @@ use fdtrace_common::{
     records::{FileSeen, LABEL_LEN, LIST_MAX},
 };
 
-use self::pointer::{can_cast, follow, read, read_at, read_to, read_words};
+use self::pointer::{can_cast, cast, follow, read, read_at, read_to, read_words};
 pub(crate) use self::{
     pointer::{
         Pointer, Room, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user,
@@ -420,6 +420,50 @@ impl File {
     /// `seen` can be written.
     #[inline(always)]
     pub(crate) unsafe fn describe(self, seen: *mut FileSeen, labelled: bool, room: &mut Room) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if can_cast() {
+                self.describe_by_loads(seen, labelled);
+            } else {
+                self.describe_by_calls(seen, labelled, room);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    unsafe fn describe_by_loads(self, seen: *mut FileSeen, labelled: bool) {
+        let file = cast(self.0, &TYPE__FILE);
+        // SAFETY: the caller's promise; every member fits its field.
+        unsafe {
+            (*seen).file = self.0;
+            (*seen).refs = File(file).refs();
+            read_to(&raw mut (*seen).flags, file, &FILE__FLAGS);
+            let inode = cast(follow(file, &FILE__INODE).address(), &TYPE__INODE);
+            read_to(&raw mut (*seen).ino, inode, &INODE__INO);
+            read_to(&raw mut (*seen).rdev, inode, &INODE__RDEV);
+            read_to(&raw mut (*seen).mode, inode, &INODE__MODE);
+            let sb = cast(follow(inode, &INODE__SB).address(), &TYPE__SUPER_BLOCK);
+            read_to(&raw mut (*seen).dev, sb, &SUPER_BLOCK__DEV);
+            read_to(&raw mut (*seen).magic, sb, &SUPER_BLOCK__MAGIC);
+            if !labelled {
+                leave_out_label(seen);
+                return;
+            }
+            let dentry = follow(file, &FILE__DENTRY);
+            (*seen).dentry = dentry.address();
+            let dentry = cast(dentry.address(), &TYPE__DENTRY);
+            (*seen).parent = follow(dentry, &DENTRY__PARENT).address();
+            let name = follow(dentry, &DENTRY__NAME__NAME).address();
+            read_words((&raw mut (*seen).name).cast(), LABEL_LEN / 8, name);
+        }
+    }
+
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    unsafe fn describe_by_calls(self, seen: *mut FileSeen, labelled: bool, room: &mut Room) {
         let file = room.fetch::<FILE_WORDS>(self.0, &TYPE__FILE);
         let refs: i64 = file.member(&FILE__REFS);
         let (inode, dentry): (u64, u64) = (file.member(&FILE__INODE), file.member(&FILE__DENTRY));
@@ -441,31 +485,25 @@ impl File {
                 (*seen).dentry = dentry;
                 let dentry = room.fetch::<DENTRY_WORDS>(dentry, &TYPE__DENTRY);
                 (*seen).parent = dentry.member(&DENTRY__PARENT);
-                copy_label(name, dentry.member(&DENTRY__NAME__NAME));
+                copy_from_kernel(name, LABEL_LEN as u32, dentry.member(&DENTRY__NAME__NAME));
             } else {
-                // Volatile: the compiler would call a function that goes byte by byte.
-                (&raw mut (*seen).dentry).write_volatile(0);
-                (&raw mut (*seen).parent).write_volatile(0);
-                for word in 0..LABEL_LEN / 8 {
-                    name.cast::<u64>().add(word).write_volatile(0);
-                }
+                leave_out_label(seen);
             }
         }
     }
 }
 
-/// Copies the first bytes of a dentry's name. There are as many, of a name that is shorter too.
-///
 /// # Safety
-/// `to` has LABEL_LEN bytes and is aligned as words are.
+/// `seen` can be written.
 #[inline(always)]
-unsafe fn copy_label(to: *mut u8, name: u64) {
-    // SAFETY: the caller's promise.
+unsafe fn leave_out_label(seen: *mut FileSeen) {
+    // SAFETY: the caller's promise. Volatile: the compiler would call a function that goes byte by byte.
     unsafe {
-        if can_cast() {
-            read_words(to.cast(), LABEL_LEN / 8, name);
-        } else {
-            copy_from_kernel(to, LABEL_LEN as u32, name);
+        (&raw mut (*seen).dentry).write_volatile(0);
+        (&raw mut (*seen).parent).write_volatile(0);
+        let name = (&raw mut (*seen).name).cast::<u64>();
+        for word in 0..LABEL_LEN / size_of::<u64>() {
+            name.add(word).write_volatile(0);
         }
     }
 }

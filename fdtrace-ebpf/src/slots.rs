@@ -6,7 +6,9 @@
 //! finds another's there has lost what it had noted, and counts that.
 
 use aya_ebpf::{macros::map, maps::Array};
-use fdtrace_common::records::LIST_MAX;
+use fdtrace_common::{counters::Counter, records::LIST_MAX};
+
+use crate::ring;
 
 const SLOTS: u32 = 1024;
 
@@ -134,9 +136,13 @@ impl Slot {
         }
     }
 
-    /// From here on it is this thread's, with this list.
+    /// From here on it is this thread's, with this list. Another one that is not done with its own loses that.
     #[inline(always)]
     pub(crate) fn take(&mut self, tid: u32, list: u64, stage: Stage) {
+        let in_use = self.stage == Stage::Sending || self.stage == Stage::Installing;
+        if in_use && !self.is_of(tid) {
+            ring::count(Counter::WindowFull);
+        }
         self.tid = tid;
         self.list = list;
         self.stage = stage;

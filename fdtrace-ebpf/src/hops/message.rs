@@ -295,7 +295,11 @@ fn installed(file: u64, user_fd: u64, flags: u32, result: i32, number: impl Fn()
         }
         return;
     }
-    ring::count(Counter::InstallFired);
+    let place = slot.count;
+    if place == 0 {
+        // That it fires at all is the question.
+        ring::count(Counter::InstallFired);
+    }
     let number = number();
     let mut noted = 0;
     if flags & O_CLOEXEC != 0 {
@@ -304,7 +308,6 @@ fn installed(file: u64, user_fd: u64, flags: u32, result: i32, number: impl Fn()
     if result >= 0 && number < 0 && number != NOT_TOLD {
         noted |= ENTRY_IN_PLACE;
     }
-    let place = slot.count;
     slot.note(place as usize, Entry::new(file, number, tid, noted));
     slot.count = place + 1;
 }
@@ -390,6 +393,9 @@ extern "C" fn write_received(first: u64) -> u64 {
             if entry.has(ENTRY_IN_PLACE) {
                 flags |= IN_PLACE;
             }
+        } else if place < tried {
+            // Another thread has taken the slot.
+            ring::count(Counter::WindowFull);
         }
         // SAFETY: the row is within the scratch.
         unsafe {

@@ -136,7 +136,7 @@ pub(super) fn can_cast() -> bool {
 /// here is a helper that no kernel has, for the loader to put that number in its place; where there
 /// is none the call stays, and the verifier never gets to it.
 #[inline(always)]
-fn cast(address: u64, to: &Global<u32>) -> Typed {
+pub(super) fn cast(address: u64, to: &Global<u32>) -> Typed {
     // SAFETY: a number of this form is what a helper is called by; this one takes anything.
     Typed(unsafe {
         let cast: unsafe extern "C" fn(u64, u64) -> u64 = transmute(CAST_MARKER as usize);
