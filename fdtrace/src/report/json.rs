@@ -207,7 +207,6 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
     let transfer = &judged.transfer;
     let Transfer {
         sender,
-        receiver,
         socket,
         context,
         ..
@@ -232,14 +231,14 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
             seen,
             task: task(context.sender),
         }),
-        receiver: receiver.clone().map(|seen| schema::Receiver {
+        receiver: transfer.receiver().cloned().map(|seen| schema::Receiver {
             seen,
             task: task(context.receiver),
         }),
         socket: socket.clone(),
-        fate: transfer.fate,
-        cause: transfer.cause,
-        cause_missing: transfer.cause_missing,
+        fate: transfer.fate(),
+        cause: transfer.cause(),
+        cause_missing: transfer.cause_missing(),
         verdict: judged.verdict,
         doubt: judged.doubt(),
         queued_ns: transfer.queued_ns.map(span),
