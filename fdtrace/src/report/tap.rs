@@ -10,7 +10,8 @@ use super::{
     Report, ScenarioRun, Start, Summary,
     phrase::{losses, not_run},
     plan::watched,
-    sanitize::{sanitize, write_json},
+    harmless::write_json,
+    sanitize::sanitize,
     text::{account, name},
 };
 use crate::verify::ScenarioResult;
