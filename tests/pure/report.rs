@@ -341,7 +341,10 @@ fn aliases_are_alike_where_addresses_are_and_only_there() {
 #[test]
 fn addresses_are_padded_so_that_columns_hold() {
     let mut pointers = Pointers::new(PointerStyle::Raw, 0);
-    assert_eq!(pointers.show("file", 0x1f).to_string(), "0x000000000000001f");
+    assert_eq!(
+        pointers.show("file", 0x1f).to_string(),
+        "0x000000000000001f"
+    );
 }
 
 #[test]

@@ -27,8 +27,8 @@ pub use digits::{Digits, EXACT_MAX};
 pub use doubt::Doubt;
 pub use fate::{Cause, CauseMissing, Fate};
 pub use file::{
-    DescriptionMissing, Device, FileDescription, FileIdentity, FileKind, FilePath, SocketDescription,
-    VsockAddr,
+    DescriptionMissing, Device, FileDescription, FileIdentity, FileKind, FilePath,
+    SocketDescription, VsockAddr,
 };
 pub use hop::{Hop, Mechanism};
 pub use losses::{Losses, ProgramCost};

@@ -20,8 +20,8 @@ use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 
 use crate::model::{
-    self, Cause, CauseMissing, DescriptionMissing, Device, Digits, Doubt, Fate, FileKind, Hop, Mark, Marks,
-    PlanEntry, Pointer, Socket, Verdict, Way,
+    self, Cause, CauseMissing, DescriptionMissing, Device, Digits, Doubt, Fate, FileKind, Hop,
+    Mark, Marks, PlanEntry, Pointer, Socket, Verdict, Way,
 };
 
 pub use inflight::{

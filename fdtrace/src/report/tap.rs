@@ -8,9 +8,9 @@ use std::io;
 
 use super::{
     Report, ScenarioRun, Start, Summary,
+    harmless::write_json,
     phrase::{losses, not_run},
     plan::watched,
-    harmless::write_json,
     sanitize::sanitize,
     text::{account, name},
 };

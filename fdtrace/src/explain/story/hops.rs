@@ -56,8 +56,7 @@ impl Writer<'_> {
         for transfer in message.transfers.iter().take(FILES_SHOWN) {
             files.extend(self.file_at(seen.hop, transfer));
         }
-        let mut sock =
-            |sock| known(sock).map(|sock| self.pointers.show("sock", sock).to_string());
+        let mut sock = |sock| known(sock).map(|sock| self.pointers.show("sock", sock).to_string());
         let (sender_sock, receiver_sock) = (sock(seen.sender_sock), sock(seen.receiver_sock));
         Sighting {
             t_ns: Digits(seen.t_ns),

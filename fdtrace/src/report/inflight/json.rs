@@ -7,8 +7,8 @@ use crate::{
     inflight::{Census, Holding, Part, Row, description},
     model::{DescriptionMissing, Digits, Holder, Identity, Pointers},
     report::{
-        json::{file, span},
         harmless::write_line,
+        json::{file, span},
         schema,
     },
 };
