@@ -203,7 +203,7 @@ fn of_nothing_there_is_no_nearest_and_what_was_expected_is_still_said() {
 fn names_in_a_miss_cannot_write_on_the_terminal() {
     let mut seen = seen("reload");
     let sender = seen.transfers[0].transfer.sender.as_mut();
-    sender.unwrap().comm = "\u{1b}[2J".to_owned();
+    sender.unwrap().comm = "\u{1b}[2J".into();
     let lines = miss(&seen, &Expected::new().sender_comm("\u{1b}]0;x").inode(0));
     assert!(
         lines.iter().all(|line| !line.contains('\u{1b}')),

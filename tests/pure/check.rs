@@ -342,7 +342,7 @@ fn an_open_file_that_comes_again_is_not_there_once() {
 #[test]
 fn a_miss_shows_what_comes_nearest_and_where_it_differs() {
     let mut other = delivered(2, 1, 2);
-    other.transfer.end.receiver_mut().unwrap().comm = "helper".to_owned();
+    other.transfer.end.receiver_mut().unwrap().comm = "helper".into();
     let transfers = [delivered(1, 0, 2), other];
     let seen = Seen {
         transfers: &transfers,

@@ -48,7 +48,7 @@ fn receiver() -> Receiver {
     Receiver {
         pid: 200,
         tid: 200,
-        comm: "receiver".to_owned(),
+        comm: "receiver".into(),
         fd: Some(9),
         cloexec: Some(true),
         fd_inferred: false,
@@ -217,7 +217,7 @@ fn seen(hop: Hop) -> HopSeen {
         cpu: 0,
         pid: 1,
         tid: 1,
-        comm: String::new(),
+        comm: "".into(),
         file: 0xffff_8881_0427_0780,
         skb: 0,
         list: 0,
@@ -235,7 +235,7 @@ fn beside_the_verdict_lost_there_is_nothing_that_may_be_anothers() {
         transfer.sender = has_sender.then(|| Sender {
             pid: 100,
             tid: Some(100),
-            comm: "sender".to_owned(),
+            comm: "sender".into(),
             fd: Some(4),
             socket_fd: Some(3),
             t_ns: 1,

@@ -25,8 +25,8 @@ pub fn bless(seen: Seen<'_>) -> Option<String> {
         .iter()
         .filter(|judged| judged.fate() == Fate::Delivered);
     for judged in delivered {
-        let from = judged.sender.as_ref().map(|sender| sender.comm.clone());
-        let to = judged.receiver().map(|receiver| receiver.comm.clone());
+        let from = judged.sender.as_ref().map(|sender| sender.comm.to_string());
+        let to = judged.receiver().map(|receiver| receiver.comm.to_string());
         let group = (
             from,
             to,

@@ -117,7 +117,7 @@ impl Pattern {
         };
         // Nobody is known to have taken what did not arrive; an unknown fate leaves that open.
         let receiver = || match (judged.receiver(), judged.fate()) {
-            (Some(receiver), _) => Some(receiver.comm.clone()),
+            (Some(receiver), _) => Some(receiver.comm.to_string()),
             (None, Fate::Unknown) => None,
             (None, _) => Some(String::new()),
         };
@@ -131,7 +131,7 @@ impl Pattern {
         });
         let fields = [
             glob("from", &self.from, &|| {
-                judged.sender.as_ref().map(|sender| sender.comm.clone())
+                judged.sender.as_ref().map(|sender| sender.comm.to_string())
             }),
             glob("to", &self.to, &receiver),
             exact(

@@ -1,5 +1,7 @@
 //! Verdict: what the evidence allows to say, and no more.
 
+use arrayvec::ArrayVec;
+
 use super::Meanwhile;
 use crate::model::{
     CauseMissing, Chain, Doubt, End, Fate, Hop, HopSeen, Judged, Transfer, Verdict,
@@ -141,7 +143,7 @@ fn is_seen_to_end(transfer: &Transfer, watches: impl Fn(Hop) -> bool) -> bool {
 
 /// Hops of the path at which a transfer was not seen.
 #[must_use]
-pub fn missing_hops(transfer: &Transfer) -> Vec<Hop> {
+pub fn missing_hops(transfer: &Transfer) -> ArrayVec<Hop, { Hop::ALL.len() }> {
     Hop::ALL
         .into_iter()
         .filter(|hop| transfer.hops.iter().all(|seen| seen.hop != *hop))

@@ -72,7 +72,7 @@ impl Expected {
     /// The name of the thread that sent it.
     pub fn sender_comm(self, comm: impl Into<String>) -> Self {
         self.field("sender's name", comm.into(), |t| {
-            Some(t.sender.as_ref()?.comm.clone())
+            Some(t.sender.as_ref()?.comm.to_string())
         })
     }
 
@@ -89,7 +89,7 @@ impl Expected {
     /// The name of the thread that received it.
     pub fn receiver_comm(self, comm: impl Into<String>) -> Self {
         self.field("receiver's name", comm.into(), |t| {
-            Some(t.receiver()?.comm.clone())
+            Some(t.receiver()?.comm.to_string())
         })
     }
 

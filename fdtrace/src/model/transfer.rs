@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use smol_str::SmolStr;
+
 use super::{
     Cause, CauseMissing, DescriptionMissing, Doubt, End, Fate, FileDescription, FileIdentity, Hop,
     Receiver, Sender, Socket, SocketDescription, Task, named,
@@ -171,7 +173,7 @@ pub struct HopSeen {
     /// Thread that was running.
     pub tid: u32,
     /// Its name.
-    pub comm: String,
+    pub comm: SmolStr,
     /// Address of the file as read there.
     pub file: u64,
     /// Address of the skb.

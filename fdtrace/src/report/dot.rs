@@ -75,7 +75,7 @@ impl<W: io::Write> Dot<W> {
 fn ends(transfer: &Transfer) -> (End, End) {
     let sender = transfer.sender.as_ref();
     let from = sender.map_or(End::Unseen, |sender| {
-        End::Process(sender.pid, sender.comm.clone())
+        End::Process(sender.pid, sender.comm.to_string())
     });
     // Whoever took the message, or closed its socket, has lost what was in it.
     let to = match receiver(transfer) {

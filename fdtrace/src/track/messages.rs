@@ -9,6 +9,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
+use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
 use slab::Slab;
 
@@ -113,7 +114,7 @@ pub(super) struct Entry {
 pub(super) struct Messages {
     all: Slab<Entry>,
     /// Those that are found by a key, in the order in which they got it.
-    by_key: LinkedHashMap<Key, Id>,
+    by_key: LinkedHashMap<Key, Id, RandomState>,
     /// Those that await their sender, in the order in which they were received.
     awaiting: VecDeque<Id>,
     /// What those with a key take in memory, counted in files.
@@ -128,7 +129,7 @@ impl Messages {
     pub(super) fn with_room(room: usize) -> Self {
         Self {
             all: Slab::new(),
-            by_key: LinkedHashMap::new(),
+            by_key: LinkedHashMap::default(),
             awaiting: VecDeque::new(),
             weight: 0,
             room,

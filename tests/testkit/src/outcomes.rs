@@ -32,7 +32,7 @@ pub fn hop(hop: Hop, t_ns: u64, file: u64, refs: Option<i64>) -> HopSeen {
         cpu: 1,
         pid,
         tid: pid + 1,
-        comm: comm.to_owned(),
+        comm: comm.into(),
         file,
         skb: 0xffff_8881_4e9e_6d00,
         list: 0xffff_8881_5337_7000,
@@ -65,7 +65,7 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
             sender: Some(Sender {
                 pid: 100,
                 tid: Some(101),
-                comm: "stage".to_owned(),
+                comm: "stage".into(),
                 fd: Some(9 + i32::from(index)),
                 socket_fd: Some(3),
                 t_ns: 1_000,
@@ -79,7 +79,7 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
             end: End::Delivered(Receiver {
                 pid: 200,
                 tid: 201,
-                comm: "receiver".to_owned(),
+                comm: "receiver".into(),
                 fd: Some(20 + i32::from(index)),
                 cloexec: Some(false),
                 fd_inferred: false,
@@ -390,10 +390,10 @@ pub fn hostile() -> ScenarioRun {
     let mut judged = delivered(13, 0, 1);
     let transfer = &mut judged.transfer;
     for seen in &mut transfer.hops {
-        seen.comm = HOSTILE.to_owned();
+        seen.comm = HOSTILE.into();
     }
-    transfer.sender.as_mut().expect("it has one").comm = HOSTILE.to_owned();
-    transfer.end.receiver_mut().expect("it has one").comm = HOSTILE.to_owned();
+    transfer.sender.as_mut().expect("it has one").comm = HOSTILE.into();
+    transfer.end.receiver_mut().expect("it has one").comm = HOSTILE.into();
     transfer.socket.path = Some(format!("@{HOSTILE}"));
     ScenarioRun {
         retried: vec![format!("it had said {HOSTILE}")],
@@ -410,7 +410,7 @@ pub fn hostile() -> ScenarioRun {
 pub fn harmless() -> ScenarioRun {
     let mut harmless = hostile();
     for seen in &mut harmless.judgement.transfers[0].transfer.hops {
-        seen.comm = "x".to_owned();
+        seen.comm = "x".into();
     }
     harmless.judgement.findings = vec![Finding::Trouble("an actor said x".to_owned())];
     harmless.retried = vec!["it had said x".to_owned()];

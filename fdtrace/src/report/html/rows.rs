@@ -107,9 +107,13 @@ impl Rows {
         let path = transfer.socket.path.as_ref();
         let path = path.map(|path| self.paths.place(sanitize(path), text));
         let skb = transfer.hops.iter().find(|seen| seen.skb != 0);
-        let skb = skb.map(|seen| self.addresses.place(pointers.show("skb", seen.skb), text));
+        let mut address = |kind, at| {
+            let shown = pointers.show(kind, at).to_string();
+            self.addresses.place(shown, text)
+        };
+        let skb = skb.map(|seen| address("skb", seen.skb));
         let list = transfer.hops.last();
-        let list = list.map(|seen| self.addresses.place(pointers.show("list", seen.list), text));
+        let list = list.map(|seen| address("list", seen.list));
         let file = &transfer.file;
         let inode = format!("inode {} on {}", file.ino, file.device());
         let marks = Mark::of(transfer);
@@ -119,7 +123,7 @@ impl Rows {
             transfer.message,
             transfer.index,
             transfer.count,
-            self.files.place(pointers.file(file), text),
+            self.files.place(pointers.file(file).to_string(), text),
             self.kinds.place(file.kind().name(), name),
             self.names.place(file_name(transfer), text),
             self.inodes.place(inode, text),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     explain::words,
-    model::{Cause, Fate, Judged, Mark, Transfer, Verdict},
+    model::{Cause, Fate, Judged, Mark, Marks, Transfer, Verdict},
 };
 
 /// Transfers that are told together.
@@ -55,7 +55,7 @@ struct Entry {
     fate: Fate,
     cause: Option<Cause>,
     verdict: Option<Verdict>,
-    marks: Vec<Mark>,
+    marks: Marks,
     /// Who closed the receiving socket with it, where that was seen.
     closed_by: Option<String>,
 }
