@@ -1,6 +1,6 @@
 //! Lists: which message is at a list's address, and how a list ends.
 
-use super::{Ending, Id, Key, Message, Phase, Tracker};
+use super::{Ending, Id, Key, Message, Phase, Tracker, message::Step};
 use crate::{
     model::Hop,
     wire::{Given, List, Sighting, Stamp},
@@ -114,13 +114,13 @@ impl Tracker {
             // Where nobody looks when it is read, the end of that call shows it.
             message.taken =
                 sees_detach_alone && message.was_queued() && message.ended_in.by_receiver();
-            if message.is_being_received() {
-                self.end_with(id, received);
-            } else if message.was_queued() {
-                self.end_with(id, Ending::GivenBack);
-            } else {
-                let by = seen.stamp.by.tid;
-                self.enter(id, Phase::AwaitingReturn { by });
+            match message.step() {
+                Step::Reading | Step::Installing => self.end_with(id, received),
+                Step::Queued => self.end_with(id, Ending::GivenBack),
+                Step::Sending => {
+                    let by = seen.stamp.by.tid;
+                    self.enter(id, Phase::AwaitingReturn { by });
+                }
             }
         }
     }
