@@ -213,7 +213,7 @@ fn by_message(
 ) -> Result<Option<ByMessage>, TypeError> {
     let mechanism = Mechanism::Trampoline;
     let is_usable = attach.allows(mechanism) && unavailable(mechanism, view).is_none();
-    if !is_usable || offsets.rdonly_cast().is_none() || !offsets.show_registers() {
+    if !is_usable || offsets.rdonly_cast().is_none() {
         return Ok(None);
     }
     let fitting = |candidates: &'static [hooks::Candidate]| -> Result<_, TypeError> {

@@ -143,12 +143,6 @@ impl Offsets {
         fact.map(|(_, id)| *id).filter(|id| *id != 0)
     }
 
-    /// Whether programs can read the registers with which a task entered its system call.
-    #[must_use]
-    pub fn show_registers(&self) -> bool {
-        self.has("HAS_TASK_PT_REGS")
-    }
-
     /// Whether programs note what they know of a thread's list in a slot, as two records a message need it.
     #[must_use]
     pub fn use_slots(&self) -> bool {

@@ -454,7 +454,8 @@ fn programs_have_names_that_the_kernel_can_tell_apart() {
 
 #[test]
 fn two_records_tell_of_a_message_where_the_kernel_allows_it() {
-    let least = |view: &KernelView, attach| plan_at(view, attach, Price::Least).expect("it is planned");
+    let least =
+        |view: &KernelView, attach| plan_at(view, attach, Price::Least).expect("it is planned");
     for kernel in KERNELS {
         let mut view = fixture(kernel);
         let by_hop = render(&plan(&view, Attach::Auto));
@@ -479,7 +480,9 @@ fn two_records_tell_of_a_message_where_the_kernel_allows_it() {
         assert!(planned.sees_every_end() && !planned.sees_failed_sends());
         for hook in planned.hooks() {
             // What others go through than those who pass descriptors is not hooked.
-            assert!(!["unix_stream_sendmsg", "unix_scm_to_skb", "kfree_skb"].contains(&hook.target));
+            assert!(
+                !["unix_stream_sendmsg", "unix_scm_to_skb", "kfree_skb"].contains(&hook.target)
+            );
         }
         let mut later = planned.clone();
         assert_eq!(later.take_spare().len(), 2);

@@ -20,7 +20,7 @@ fn track(events: &[Vec<Event>]) -> Vec<Transfer> {
 
 fn fates(events: &[Vec<Event>]) -> Vec<(Fate, Option<Cause>)> {
     let transfers = track(events);
-    transfers.iter().map(|it| (it.fate, it.cause)).collect()
+    transfers.iter().map(|it| (it.fate(), it.cause())).collect()
 }
 
 fn several(files: u64) -> Passing {
@@ -58,10 +58,10 @@ fn two_records_tell_of_a_whole_message() {
         let place = i32::from(transfer.index);
         let sender = transfer.sender.as_ref().expect("it was seen");
         assert_eq!((sender.fd, sender.t_ns), (Some(4 + place), 10));
-        let receiver = transfer.receiver.as_ref().expect("it was seen");
+        let receiver = transfer.receiver().expect("it was seen");
         assert_eq!((receiver.fd, receiver.pid), (Some(9 + place), 200));
         assert_eq!(
-            (transfer.fate, transfer.chain),
+            (transfer.fate(), transfer.chain),
             (Fate::Delivered, Chain::Whole)
         );
         let times = (transfer.queued_ns, transfer.total_ns);
@@ -86,10 +86,10 @@ fn another_file_that_is_installed_shows_wherever_it_comes_from() {
     let mut skipped = message.received_whole(50, 70, &[10]);
     files_mut(&mut skipped[0])[0].slot = message.files[1];
     let transfers = track(&[sent.clone(), skipped]);
-    assert_eq!(transfers[0].fate, Fate::Unknown);
-    let receiver = transfers[1].receiver.as_ref().expect("it was seen");
+    assert_eq!(transfers[0].fate(), Fate::Unknown);
+    let receiver = transfers[1].receiver().expect("it was seen");
     assert_eq!(
-        (transfers[1].fate, receiver.fd),
+        (transfers[1].fate(), receiver.fd),
         (Fate::Delivered, Some(10))
     );
 }
@@ -146,7 +146,7 @@ fn a_call_that_takes_a_list_and_installs_nothing_is_known_by_its_functions() {
             released,
         ]);
         let it = &transfers[0];
-        (it.fate, it.cause, it.receiver.as_ref().map(|it| it.pid))
+        (it.fate(), it.cause(), it.receiver().map(|it| it.pid))
     };
     let no_room = (Fate::Truncated, Some(Cause::NoControlRoom), Some(200));
     assert_eq!(ends(&["____sys_recvmsg"], 0), no_room);
@@ -170,8 +170,8 @@ fn the_first_failed_send_asks_for_what_sends_return_and_is_told_without_a_cause(
     assert!(tracker.asks_for_returns());
     tracker.close_open();
     let first = tracker.take_closed();
-    assert_eq!((first[0].fate, first[0].cause), (Fate::Failed, None));
-    assert_eq!(first[0].cause_missing, Some(CauseMissing::NotYetWatched));
+    assert_eq!((first[0].fate(), first[0].cause()), (Fate::Failed, None));
+    assert_eq!(first[0].cause_missing(), Some(CauseMissing::NotYetWatched));
     assert_eq!(first[0].sender.as_ref().and_then(|it| it.fd), Some(4));
     // A stream that is sent nothing may say so without failing.
     let mut empty = message.unsent(10, 20, false);
@@ -226,7 +226,7 @@ fn a_peek_takes_a_duplicate_and_leaves_the_message() {
         duplicate.received_whole(40, 50, &[9]),
         message.received_whole(60, 70, &[10]),
     ]);
-    let told: Vec<_> = transfers.iter().map(|it| (it.fate, it.message)).collect();
+    let told: Vec<_> = transfers.iter().map(|it| (it.fate(), it.message)).collect();
     assert_eq!(told, [(Fate::Peeked, 1), (Fate::Delivered, 1)]);
     let without_control = track(&[
         message.sent_whole(10, 20),
@@ -237,7 +237,7 @@ fn a_peek_takes_a_duplicate_and_leaves_the_message() {
     ]);
     let told: Vec<_> = without_control
         .iter()
-        .map(|it| (it.fate, it.peek))
+        .map(|it| (it.fate(), it.peek))
         .collect();
     assert_eq!(told, [(Fate::Truncated, true), (Fate::Delivered, false)]);
 }
