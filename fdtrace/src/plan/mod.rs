@@ -323,7 +323,7 @@ fn fitting_hooks(
             continue;
         }
         let unfit_here = match (hook.unfit(view)?, hook.costs()) {
-            (None, Some(why)) if price == Price::Low => Some(why.to_owned()),
+            (None, Some(why)) if price != Price::Any => Some(why.to_owned()),
             (unfit, _) => unfit,
         };
         match unfit_here {
