@@ -114,6 +114,7 @@ impl Replayed {
             && let Some(batch) = self.replay.next_batch()
         {
             session.show(&batch)?;
+            self.replay.reuse(batch);
         }
         let ended = self.replay.end();
         if let Some(trouble) = ended.incomplete.as_ref().filter(|_| !common.quiet) {

@@ -11,7 +11,7 @@ impl Tracker {
     pub(super) fn message_at(&mut self, list: List, of: &Stamp) -> Option<&mut Message> {
         let key = Key::List(list);
         if self.messages.find(key).is_none() {
-            let mut message = Message::new(self.next_number(), of.count);
+            let mut message = self.new_message(of.count);
             // An event that is older than the last forgetting may be what is left of a message that is
             // gone.
             message.doubtful = of.at.ns <= self.forgotten_at;
@@ -92,9 +92,10 @@ impl Tracker {
                 _ => None,
             },
             // Peeked at by a call that took no descriptors.
-            None => self
-                .take_origin(list)
-                .and_then(|origin| Some((origin, self.messages.get(Key::List(origin))?.clone()))),
+            None => self.take_origin(list).and_then(|origin| {
+                let message = self.messages.get(Key::List(origin))?;
+                Some((origin, Box::new(message.clone())))
+            }),
         };
         if let Some((origin, mut peek)) = peek {
             peek.ended_in = std::mem::take(&mut seen.aside.backtrace);

@@ -106,7 +106,7 @@ impl Phase {
 
 /// A message in its phase.
 pub(super) struct Entry {
-    pub(super) message: Message,
+    pub(super) message: Box<Message>,
     pub(super) phase: Phase,
 }
 
@@ -150,11 +150,11 @@ impl Messages {
     }
 
     pub(super) fn at(&self, id: Id) -> Option<&Message> {
-        self.all.get(id).map(|entry| &entry.message)
+        self.all.get(id).map(|entry| &*entry.message)
     }
 
     pub(super) fn at_mut(&mut self, id: Id) -> Option<&mut Message> {
-        self.all.get_mut(id).map(|entry| &mut entry.message)
+        self.all.get_mut(id).map(|entry| &mut *entry.message)
     }
 
     pub(super) fn entry_mut(&mut self, key: Key) -> Option<&mut Entry> {
@@ -162,7 +162,7 @@ impl Messages {
     }
 
     /// Takes in a new message; gives the one that was found where this one is now.
-    pub(super) fn add(&mut self, message: Message, phase: Phase) -> Option<Entry> {
+    pub(super) fn add(&mut self, message: Box<Message>, phase: Phase) -> Option<Entry> {
         let id = self.all.insert(Entry { message, phase });
         self.index(id)
     }
@@ -234,7 +234,7 @@ impl Messages {
     /// Those whose list is alive.
     pub(super) fn listed(&self) -> impl Iterator<Item = &Message> {
         self.all.iter().filter_map(|(_, entry)| match entry.phase {
-            Phase::Listed(_) => Some(&entry.message),
+            Phase::Listed(_) => Some(&*entry.message),
             _ => None,
         })
     }
@@ -244,7 +244,7 @@ impl Messages {
         self.all
             .iter_mut()
             .filter_map(|(_, entry)| match entry.phase {
-                Phase::Listed(_) => Some(&mut entry.message),
+                Phase::Listed(_) => Some(&mut *entry.message),
                 _ => None,
             })
     }
@@ -262,7 +262,11 @@ impl Messages {
 
     /// Takes out for good the first of them, if there are more than `most` or it was received before
     /// `t_ns`.
-    pub(super) fn take_awaiting(&mut self, most: usize, t_ns: u64) -> Option<(Message, Ending)> {
+    pub(super) fn take_awaiting(
+        &mut self,
+        most: usize,
+        t_ns: u64,
+    ) -> Option<(Box<Message>, Ending)> {
         let id = *self.awaiting.front()?;
         let is_old = self.awaits_since(id).is_some_and(|(since, _)| since < t_ns);
         if !is_old && self.awaiting.len() <= most {

@@ -1,6 +1,9 @@
 //! What the kernel half says of files, sockets and paths, as the model has it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use fdtrace_common::{
     descriptions::{About, PathDescribed, SocketAddresses},
@@ -10,7 +13,7 @@ use fdtrace_common::{
 };
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
-use super::families;
+use super::{Recent, families};
 use crate::model::{
     FileDescription, FilePath, SocketDescription, VsockAddr, lossless, socket_name,
 };
@@ -35,6 +38,24 @@ fn ip(family: u16, bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
+/// Descriptions by the bytes that they were made of. Nothing else goes into one, so the same bytes are the same
+/// description, whatever file they are of.
+pub(super) type Known = Recent<Box<[u8]>, Arc<FileDescription>>;
+
+/// What was made of these bytes before, or else what `make` makes.
+fn known_or(
+    known: &mut Known,
+    bytes: &[u8],
+    make: impl FnOnce() -> FileDescription,
+) -> Arc<FileDescription> {
+    if let Some(known) = known.get(bytes) {
+        return Arc::clone(known);
+    }
+    let made = Arc::new(make());
+    known.insert(bytes.into(), Arc::clone(&made));
+    made
+}
+
 /// What one record says: which file of which list, and what that is.
 #[derive(Clone, Debug)]
 pub struct Described {
@@ -47,16 +68,18 @@ pub struct Described {
     /// Device of its file system.
     pub dev: u32,
     /// What it is.
-    pub description: FileDescription,
+    pub description: Arc<FileDescription>,
 }
 
 impl Described {
     /// From the bytes of a [`PathDescribed`] and its names; `None` if they are too few.
-    pub(crate) fn path(head: &Head, bytes: &[u8]) -> Option<Self> {
+    pub(super) fn path(head: &Head, bytes: &[u8], known: &mut Known) -> Option<Self> {
         let (described, names) = PathDescribed::read_from_prefix(bytes).ok()?;
-        let path = path(&described.path, names);
         let About { ino, dev, magic } = described.about;
-        let description = FileDescription::of_path(path, u64::from(magic), ino);
+        let description = known_or(known, bytes, || {
+            let path = path(&described.path, names);
+            FileDescription::of_path(path, u64::from(magic), ino)
+        });
         Some(Self {
             index: head.first,
             file: head.origin,
@@ -67,7 +90,7 @@ impl Described {
     }
 
     /// From the bytes of a `SocketDescribed`, which may lack the names.
-    pub(crate) fn socket(head: &Head, bytes: &[u8]) -> Option<Self> {
+    pub(super) fn socket(head: &Head, bytes: &[u8], known: &mut Known) -> Option<Self> {
         let (about, bytes) = About::read_from_prefix(bytes).ok()?;
         let mut seen = SocketAddresses::new_zeroed();
         let len = bytes.len().min(size_of_val(&seen));
@@ -75,17 +98,18 @@ impl Described {
             return None;
         }
         seen.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
+        let described = FileDescription::Socket;
         let description = if head.origin == 0 {
-            without_protocol(&seen)
+            described(without_protocol(&seen)).into()
         } else {
-            socket(&seen)
+            known_or(known, bytes, || described(socket(&seen)))
         };
         Some(Self {
             index: head.first,
             file: head.origin,
             ino: about.ino,
             dev: about.dev,
-            description: FileDescription::Socket(description),
+            description,
         })
     }
 }
