@@ -64,6 +64,23 @@ pub(super) enum Key {
     Uring(u32, Option<Sock>, Option<Fd>),
 }
 
+/// How many kinds of keys there are.
+const KINDS: usize = 7;
+
+impl Key {
+    fn kind(self) -> usize {
+        match self {
+            Self::List(_) => 0,
+            Self::Peek(_) => 1,
+            Self::Returning(_) => 2,
+            Self::Overtaken(_) => 3,
+            Self::Send(_) => 4,
+            Self::Interrupted(_) => 5,
+            Self::Uring(..) => 6,
+        }
+    }
+}
+
 impl Hash for Key {
     /// One word is enough to tell most apart: lists are aligned, and threads have few messages.
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -115,6 +132,8 @@ pub(super) struct Messages {
     all: Slab<Entry>,
     /// Those that are found by a key, in the order in which they got it.
     by_key: LinkedHashMap<Key, Id, RandomState>,
+    /// How many keys of each kind there are: of most kinds mostly none.
+    keys: [usize; KINDS],
     /// Those that await their sender, in the order in which they were received.
     awaiting: VecDeque<Id>,
     /// What those with a key take in memory, counted in files.
@@ -130,6 +149,7 @@ impl Messages {
         Self {
             all: Slab::new(),
             by_key: LinkedHashMap::default(),
+            keys: [0; KINDS],
             awaiting: VecDeque::new(),
             weight: 0,
             room,
@@ -138,7 +158,10 @@ impl Messages {
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Id> {
-        self.by_key.get(&key).copied()
+        match self.keys[key.kind()] {
+            0 => None,
+            _ => self.by_key.get(&key).copied(),
+        }
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Message> {
@@ -183,6 +206,7 @@ impl Messages {
         let weight = entry.message.weight();
         let displaced = self.take(key);
         self.by_key.insert(key, id);
+        self.keys[key.kind()] += 1;
         self.weight += weight;
         displaced
     }
@@ -194,6 +218,7 @@ impl Messages {
         match entry.phase.key() {
             Some(key) => {
                 if self.by_key.remove(&key).is_some() {
+                    self.keys[key.kind()] -= 1;
                     self.weight -= entry.message.weight();
                 }
             }
