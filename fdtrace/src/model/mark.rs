@@ -36,7 +36,7 @@ impl Mark {
     #[must_use]
     pub fn of(transfer: &Transfer) -> Marks {
         let mut marks = Marks::new();
-        let receiver = transfer.receiver.as_ref();
+        let receiver = transfer.receiver();
         if receiver.and_then(|receiver| receiver.cloexec) == Some(false) {
             marks.push(Self::Inheritable);
         }
@@ -56,13 +56,13 @@ impl Mark {
                 }
             }
         }
-        if transfer.overdue && transfer.fate == Fate::Queued {
+        if transfer.overdue && transfer.fate() == Fate::Queued {
             marks.push(Self::StillQueued);
         }
         if transfer.found_ns.is_some() {
             marks.push(Self::QueuedBefore);
         }
-        if transfer.peek && transfer.fate != Fate::Peeked {
+        if transfer.peek && transfer.fate() != Fate::Peeked {
             marks.push(Self::Peek);
         }
         marks

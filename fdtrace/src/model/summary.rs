@@ -46,7 +46,7 @@ impl Tally {
     pub fn add(&mut self, judged: &Judged) {
         let transfer = &judged.transfer;
         self.transfers += 1;
-        self.fates.add(transfer.fate);
+        self.fates.add(transfer.fate());
         if let Some(verdict) = judged.verdict {
             self.verdicts.add(verdict);
         }
@@ -59,10 +59,7 @@ impl Tally {
         }
         let pair = (
             transfer.sender.as_ref().map(|sender| sender.comm.clone()),
-            transfer
-                .receiver
-                .as_ref()
-                .map(|receiver| receiver.comm.clone()),
+            transfer.receiver().map(|receiver| receiver.comm.clone()),
         );
         if let Some(count) = self.pairs.get_mut(&pair) {
             *count += 1;

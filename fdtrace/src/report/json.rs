@@ -209,7 +209,6 @@ fn transfer<'a>(judged: &'a Judged, pointers: &mut Pointers) -> schema::Transfer
     let transfer = &judged.transfer;
     let Transfer {
         sender,
-        receiver,
         socket,
         context,
         ..
@@ -234,14 +233,14 @@ fn transfer<'a>(judged: &'a Judged, pointers: &mut Pointers) -> schema::Transfer
             seen,
             task: task(context.sender),
         }),
-        receiver: receiver.as_ref().map(|seen| schema::Receiver {
+        receiver: transfer.receiver().map(|seen| schema::Receiver {
             seen,
             task: task(context.receiver),
         }),
         socket,
-        fate: transfer.fate,
-        cause: transfer.cause,
-        cause_missing: transfer.cause_missing,
+        fate: transfer.fate(),
+        cause: transfer.cause(),
+        cause_missing: transfer.cause_missing(),
         verdict: judged.verdict,
         doubt: judged.doubt(),
         queued_ns: transfer.queued_ns.map(span),

@@ -145,7 +145,7 @@ impl Summary {
             self.unsettled.push((judgement.result, text::name(run)));
         }
         for judged in &judgement.transfers {
-            self.fates.add(judged.transfer.fate);
+            self.fates.add(judged.transfer.fate());
             if let Some(verdict) = judged.verdict {
                 self.verdicts.add(verdict);
             }

@@ -22,8 +22,8 @@ pub(super) type Id = usize;
 /// What a message does, as far as events tell.
 #[derive(Clone, Copy)]
 pub(super) enum Phase {
-    /// It is being sent, lies in a queue, or is being received from there: its list is at this
-    /// address. Which of these it is, its hops say.
+    /// Its list is alive, at this address. How far it has come is its [`Message::step`], which late looks
+    /// and peeks move in both directions.
     Listed(List),
     /// It is being received, and its list's address is another's by now.
     Returning { by: u32 },

@@ -91,7 +91,7 @@ impl Writer<'_> {
             _ => 0,
         };
         let sender = transfer.sender.as_ref().and_then(|sender| sender.fd);
-        let receiver = transfer.receiver.as_ref().and_then(|receiver| receiver.fd);
+        let receiver = transfer.receiver().and_then(|receiver| receiver.fd);
         Some(FileAtHop {
             name: self.names.of(transfer),
             file: self.pointers.file_at(transfer, entry.seen).to_string(),

@@ -101,7 +101,7 @@ impl Rows {
         let text = |text: &String| json!(text);
         let hops = self.hops(transfer, pointers);
         let sender = transfer.sender.as_ref();
-        let receiver = transfer.receiver.as_ref();
+        let receiver = transfer.receiver();
         let from = sender.map(|sender| self.process(sender.pid, &sender.comm));
         let to = receiver.map(|receiver| self.process(receiver.pid, &receiver.comm));
         let path = transfer.socket.path.as_ref();
@@ -133,10 +133,10 @@ impl Rows {
             receiver.and_then(|receiver| receiver.fd),
             transfer.socket.kind.map(SocketType::name),
             or_minus_one(path),
-            self.fates.place(transfer.fate.name(), name),
+            self.fates.place(transfer.fate().name(), name),
             or_minus_one(
                 transfer
-                    .cause
+                    .cause()
                     .map(|cause| self.causes.place(cause.name(), name))
             ),
             or_minus_one(

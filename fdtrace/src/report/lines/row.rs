@@ -74,7 +74,7 @@ impl Row {
                 None => texts.add(|text| text.push('?')),
             },
             from: SmallVec::new(),
-            receiver: match &transfer.receiver {
+            receiver: match transfer.receiver() {
                 Some(receiver) => texts.add(|text| push_party(text, &receiver.comm, receiver.pid)),
                 None => texts.add(|text| text.push_str("nobody")),
             },
@@ -107,18 +107,18 @@ impl Row {
         if let Some(sender) = &transfer.sender {
             self.from.push(Number::of(sender.fd));
         }
-        if let Some(receiver) = &transfer.receiver {
+        if let Some(receiver) = transfer.receiver() {
             self.to.push(match receiver.fd {
-                None if transfer.fate.has_cause() => Number::Lost,
+                None if transfer.fate().has_cause() => Number::Lost,
                 fd => Number::of(fd),
             });
         }
-        let closed_by = receiver(transfer).filter(|_| transfer.receiver.is_none());
+        let closed_by = receiver(transfer).filter(|_| transfer.receiver().is_none());
         self.entries.push(Entry {
             index: transfer.index,
             file: texts.add(|text| push_file(text, transfer)),
-            fate: transfer.fate,
-            cause: transfer.cause,
+            fate: transfer.fate(),
+            cause: transfer.cause(),
             verdict: judged.verdict,
             marks: Mark::of(transfer),
             closed_by: closed_by.map(|(pid, comm)| texts.add(|text| push_party(text, comm, pid))),
@@ -352,8 +352,8 @@ impl Key {
             message: transfer.message,
             index: each.then_some(transfer.index),
             sender: transfer.sender.as_ref().map(|sender| sender.pid),
-            receiver: transfer.receiver.as_ref().map(|receiver| receiver.pid),
-            peek: transfer.peek || transfer.fate == Fate::Peeked,
+            receiver: transfer.receiver().map(|receiver| receiver.pid),
+            peek: transfer.peek || transfer.fate() == Fate::Peeked,
             overdue: transfer.overdue,
         }
     }
