@@ -1,6 +1,7 @@
 //! What a message comes to: a transfer for each of its files, with its ends and its chain.
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::conclude::{Conclusion, conclude};
 use crate::{
@@ -132,10 +133,17 @@ impl Message {
             let of_message = of_message.filter(|seen| !(unsure && seen.hop == Hop::Queue));
             let mut hops = spare.pop().unwrap_or_default();
             hops.clear();
-            hops.extend(
-                of_message
-                    .map(|seen| wire::hop_seen(seen.hop, &self.heads[seen.head].1, &seen.sight)),
-            );
+            // Mostly it is the one task and then the other.
+            let mut latest = None;
+            hops.extend(of_message.map(|seen| {
+                let stamp = &self.heads[seen.head].1;
+                let (_, name) = match latest.take() {
+                    Some((comm, name)) if comm == stamp.by.comm => (comm, name),
+                    _ => (stamp.by.comm, stamp.by.name()),
+                };
+                latest = Some((stamp.by.comm, SmolStr::clone(&name)));
+                wire::hop_seen(seen.hop, stamp, name, &seen.sight)
+            }));
             // The order of the path is also the order of time, unless the receiver was faster
             // than the sender's own look at the queue.
             hops.sort_by_key(|seen| seen.t_ns);

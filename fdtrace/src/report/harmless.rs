@@ -87,11 +87,19 @@ impl Writer<'_> {
 
 /// Whether every byte of it is printed as itself, in quotes.
 fn is_plain(text: &[u8]) -> bool {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
-    // Without an early end, several bytes are looked at at once.
-    let plain = |all: bool, byte: u8| all & is_plain(byte);
-    text.iter().copied().fold(true, plain)
+    text.iter().all(|byte| PLAIN[usize::from(*byte)])
 }
+
+/// Of each byte, whether it is printed as itself, in quotes.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
 
 /// The parts of a list or an object under way, and how it ends.
 struct Parts<'a, 'b> {

@@ -19,7 +19,7 @@ type Each<T> = SmallVec<[T; 4]>;
 
 impl Tracker {
     /// A receive is over whose installs were looked for in the receiver's table.
-    pub(super) fn returned(&mut self, list: List, mut seen: Sighting, returned: &Return) {
+    pub(super) fn returned(&mut self, list: List, seen: &mut Sighting, returned: &Return) {
         let (stamp, by) = (seen.stamp, seen.stamp.by.tid);
         self.reads.note(&stamp);
         self.reads_without_sender.remove(&list);

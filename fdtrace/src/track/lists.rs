@@ -84,7 +84,7 @@ impl Tracker {
     }
 
     /// A call is done with a list.
-    pub(super) fn released(&mut self, list: List, mut seen: Sighting, given: &Given) {
+    pub(super) fn released(&mut self, list: List, seen: &mut Sighting, given: &Given) {
         let received = Ending::Received(*given, None);
         let peek = match self.messages.take(Key::Peek(list)) {
             Some(peek) => match peek.phase {
@@ -103,12 +103,12 @@ impl Tracker {
             self.put_back(origin);
             return;
         }
-        self.retire_unless_of(list, &seen);
+        self.retire_unless_of(list, seen);
         // Else it is a sender's own list, after the skb got a duplicate.
         if let Some(id) = self.messages.find(Key::List(list))
             && let Some(message) = self.messages.at_mut(id)
         {
-            message.record_end(&mut seen);
+            message.record_end(seen);
             match message.step() {
                 Step::Reading | Step::Installing => self.end_with(id, received),
                 Step::Queued => self.end_with(id, Ending::GivenBack),
@@ -121,16 +121,16 @@ impl Tracker {
     }
 
     /// An skb was freed with its list unread.
-    pub(super) fn destroyed(&mut self, list: List, mut seen: Sighting, is_late: bool) {
+    pub(super) fn destroyed(&mut self, list: List, seen: &mut Sighting, is_late: bool) {
         if is_late && self.messages.find(Key::List(list)).is_none() {
             // Seen by the hook on its freeing, or older than the trace.
             return;
         }
-        self.retire_unless_of(list, &seen);
+        self.retire_unless_of(list, seen);
         let Some(message) = self.message_at(list, &seen.stamp) else {
             return;
         };
-        message.record_end(&mut seen);
+        message.record_end(seen);
         // What the sender's call returns says why.
         message.given_up = !message.was_queued() && message.ended_in.by_sender();
         let given_up = message.given_up;

@@ -5,6 +5,7 @@
 //! [`Messages::enter`], and for good by [`Messages::remove`]; there is no other way.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     hash::{Hash, Hasher},
 };
@@ -134,6 +135,8 @@ pub(super) struct Messages {
     by_key: LinkedHashMap<Key, Id, RandomState>,
     /// How many keys of each kind there are: of most kinds mostly none.
     keys: [usize; KINDS],
+    /// What was found last, as long as it is there: one event asks for it several times.
+    latest: Cell<Option<(Key, Id)>>,
     /// Those that await their sender, in the order in which they were received.
     awaiting: VecDeque<Id>,
     /// What those with a key take in memory, counted in files.
@@ -150,6 +153,7 @@ impl Messages {
             all: Slab::new(),
             by_key: LinkedHashMap::default(),
             keys: [0; KINDS],
+            latest: Cell::new(None),
             awaiting: VecDeque::new(),
             weight: 0,
             room,
@@ -158,10 +162,17 @@ impl Messages {
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Id> {
-        match self.keys[key.kind()] {
-            0 => None,
-            _ => self.by_key.get(&key).copied(),
+        if let Some((latest, id)) = self.latest.get()
+            && latest == key
+        {
+            return Some(id);
         }
+        if self.keys[key.kind()] == 0 {
+            return None;
+        }
+        let id = *self.by_key.get(&key)?;
+        self.latest.set(Some((key, id)));
+        Some(id)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Message> {
@@ -212,6 +223,7 @@ impl Messages {
     }
 
     fn forget_place(&mut self, id: Id) {
+        self.latest.set(None);
         let Some(entry) = self.all.get(id) else {
             return;
         };

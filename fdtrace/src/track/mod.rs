@@ -142,8 +142,8 @@ impl Tracker {
     }
 
     /// Takes in one event.
-    pub fn apply(&mut self, event: Event) {
-        let Event { kind, mut seen } = event;
+    pub fn apply(&mut self, event: &mut Event) {
+        let Event { kind, seen } = event;
         let at = &mut seen.stamp.at;
         self.latest = self.latest.max(at.ns);
         self.lost.epoch = self.lost.epoch.max(at.epoch);
@@ -151,11 +151,11 @@ impl Tracker {
             // What was forgotten is as good as lost: nothing is proved across that moment.
             at.epoch = at.epoch.max(self.forgotten_at);
         }
-        self.take_in(kind, seen);
+        self.take_in(*kind, seen);
         self.forget_excess();
     }
 
-    fn take_in(&mut self, kind: EventKind, seen: Sighting) {
+    fn take_in(&mut self, kind: EventKind, seen: &mut Sighting) {
         match (kind, seen.stamp.list) {
             (EventKind::QueuesRead { every }, _) => {
                 self.looked_at_all = every.then_some(seen.stamp.at.ns);
@@ -164,20 +164,20 @@ impl Tracker {
                 self.senders.note_unread(&seen.stamp);
                 self.wanted_senders.note(&seen.stamp);
             }
-            (EventKind::ListQueued(look), _) => self.queued(&seen, look),
-            (EventKind::SendReturned(returned), _) => self.send_returned(&seen, &returned),
+            (EventKind::ListQueued(look), _) => self.queued(seen, look),
+            (EventKind::SendReturned(returned), _) => self.send_returned(seen, &returned),
             // Of a list that it does not name: the kernel half makes none.
             (_, None) | (EventKind::ListDuplicated(None), _) => {}
-            (EventKind::ListCopied, Some(list)) => self.copied(list, &seen),
-            (EventKind::ListAttached(from), Some(list)) => self.attached(list, &seen, from),
-            (EventKind::ListFound(occasion), Some(list)) => self.found(list, &seen, occasion),
-            (EventKind::ListDequeued, Some(list)) => self.dequeued(list, &seen),
+            (EventKind::ListCopied, Some(list)) => self.copied(list, seen),
+            (EventKind::ListAttached(from), Some(list)) => self.attached(list, seen, from),
+            (EventKind::ListFound(occasion), Some(list)) => self.found(list, seen, occasion),
+            (EventKind::ListDequeued, Some(list)) => self.dequeued(list, seen),
             (EventKind::ListDuplicated(Some(from)), Some(list)) => {
-                self.duplicated(list, &seen, from);
+                self.duplicated(list, seen, from);
             }
-            (EventKind::ListDetached(room), Some(list)) => self.detached(list, &seen, room),
-            (EventKind::FileReceived, Some(list)) => self.received(list, &seen),
-            (EventKind::FdInstalled(outcome), Some(list)) => self.installed(list, &seen, outcome),
+            (EventKind::ListDetached(room), Some(list)) => self.detached(list, seen, room),
+            (EventKind::FileReceived, Some(list)) => self.received(list, seen),
+            (EventKind::FdInstalled(outcome), Some(list)) => self.installed(list, seen, outcome),
             (EventKind::ReceiveReturned(returned), Some(list)) => {
                 self.returned(list, seen, &returned);
             }

@@ -230,9 +230,17 @@ mod tests {
         head
     }
 
+    fn told_socket(head: &Head, bytes: &[u8]) -> Option<Described> {
+        Described::socket(head, bytes, &mut Known::new(1))
+    }
+
+    fn told_path(head: &Head, bytes: &[u8]) -> Option<Described> {
+        Described::path(head, bytes, &mut Known::new(1))
+    }
+
     fn socket(change: impl FnOnce(&mut SocketAddresses)) -> String {
         let seen = addresses(change);
-        let described = Described::socket(&head(9), seen.as_bytes()).expect("it is whole");
+        let described = told_socket(&head(9), seen.as_bytes()).expect("it is whole");
         let is_of = (
             described.index,
             described.file,
@@ -243,9 +251,9 @@ mod tests {
         // Only a Unix socket's record has the names.
         if seen.addresses.family != AF_UNIX {
             let short = size_of::<About>() + SocketAddresses::LEN_WITHOUT_NAMES;
-            let cut = Described::socket(&head(9), &seen.as_bytes()[..short]).expect("likewise");
+            let cut = told_socket(&head(9), &seen.as_bytes()[..short]).expect("likewise");
             assert_eq!(cut.description, described.description);
-            assert!(Described::socket(&head(9), &seen.as_bytes()[..short - 1]).is_none());
+            assert!(told_socket(&head(9), &seen.as_bytes()[..short - 1]).is_none());
         }
         described.description.to_string()
     }
@@ -295,7 +303,7 @@ mod tests {
     fn what_an_earlier_version_wrote_has_no_protocol() {
         let old = |family, kind| {
             let seen = addresses(|seen| (seen.family, seen.kind) = (family, kind));
-            let described = Described::socket(&head(0), seen.as_bytes()).expect("it is whole");
+            let described = told_socket(&head(0), seen.as_bytes()).expect("it is whole");
             described.description.to_string()
         };
         assert_eq!(old(AF_INET, 1), "tcp 0.0.0.0:0");
@@ -304,14 +312,35 @@ mod tests {
         assert_eq!(old(16, 3), "netlink");
     }
 
-    fn path(flags: u32, magic: u32, names: &[u8]) -> FileDescription {
+    fn path(flags: u32, magic: u32, names: &[u8]) -> Arc<FileDescription> {
         let mut seen = PathDescribed::new_zeroed();
         (seen.about.ino, seen.about.magic) = (77, magic);
         (seen.path.flags, seen.path.len) = (flags, names.len() as u64);
         let bytes = [seen.as_bytes(), names].concat();
-        let described = Described::path(&head(9), &bytes).expect("it is whole");
-        assert!(Described::path(&head(9), &bytes[..size_of::<PathHead>()]).is_none());
+        let described = told_path(&head(9), &bytes).expect("it is whole");
+        assert!(told_path(&head(9), &bytes[..size_of::<PathHead>()]).is_none());
         described.description
+    }
+
+    #[test]
+    fn what_is_known_is_what_would_be_made_of_the_same_bytes() {
+        let mut known = Known::new(2);
+        let mut told = |head: &Head, port: u16| {
+            let seen = addresses(|seen| (seen.family, seen.local_port) = (AF_INET, port));
+            let described = Described::socket(head, seen.as_bytes(), &mut known).expect("whole");
+            assert_eq!((described.index, described.file), (3, head.origin));
+            let alone = told_socket(head, seen.as_bytes()).expect("it is whole");
+            assert_eq!(described.description, alone.description);
+            described.description
+        };
+        let first = told(&head(9), 1);
+        let again = told(&head(10), 1);
+        assert!(Arc::ptr_eq(&first, &again));
+        // Of an earlier version the same bytes say less.
+        assert_ne!(told(&head(0), 1), first);
+        told(&head(9), 2);
+        told(&head(9), 3);
+        assert!(!Arc::ptr_eq(&first, &told(&head(9), 1)), "it was forgotten");
     }
 
     #[test]
