@@ -324,9 +324,14 @@ mod tests {
 
     #[test]
     fn what_is_known_is_what_would_be_made_of_the_same_bytes() {
+        const SOCK_STREAM: u16 = 1;
+        const MPTCP: u32 = 262;
         let mut known = Known::new(2);
         let mut told = |head: &Head, port: u16| {
-            let seen = addresses(|seen| (seen.family, seen.local_port) = (AF_INET, port));
+            let seen = addresses(|seen| {
+                (seen.family, seen.kind, seen.protocol) = (AF_INET, SOCK_STREAM, MPTCP);
+                seen.local_port = port;
+            });
             let described = Described::socket(head, seen.as_bytes(), &mut known).expect("whole");
             assert_eq!((described.index, described.file), (3, head.origin));
             let alone = told_socket(head, seen.as_bytes()).expect("it is whole");
