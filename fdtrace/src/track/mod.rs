@@ -98,6 +98,7 @@ pub struct Tracker {
     reads: Turns,
     ended: VecDeque<Ended>,
     /// Memory for messages that begin.
+    #[expect(clippy::vec_box, reason = "messages are handed around by their boxes")]
     spare: Vec<Box<Message>>,
     /// Messages so far.
     count: u64,
