@@ -2,6 +2,8 @@
 //! Here they become those hops. Each looks at its files once, so a file's references are known at one hop of
 //! a record alone; what pins the file, its list, is the same at all of them.
 
+use smallvec::smallvec;
+
 use super::{Ending, Key, Message, Tracker};
 use crate::{
     model::{CauseMissing, FileIdentity, Hop},
@@ -10,16 +12,16 @@ use crate::{
 
 impl Tracker {
     /// A list is about to get into a queue.
-    pub(super) fn sent_whole(&mut self, list: List, mut seen: Sighting, copied_ns: Option<u64>) {
+    pub(super) fn sent_whole(&mut self, list: List, seen: &mut Sighting, copied_ns: Option<u64>) {
         if let Some(copied_ns) = copied_ns {
-            self.copied_at(list, &mut seen, copied_ns);
+            self.copied_at(list, seen, copied_ns);
         }
-        self.queued(&seen, Look::default());
+        self.queued(seen, Look::default());
     }
 
     /// A sender gives back a list that was in no queue: its call fails, or sends nothing.
-    pub(super) fn unsent(&mut self, list: List, mut seen: Sighting, unsent: Unsent) {
-        self.copied_at(list, &mut seen, unsent.copied_ns);
+    pub(super) fn unsent(&mut self, list: List, seen: &mut Sighting, unsent: Unsent) {
+        self.copied_at(list, seen, unsent.copied_ns);
         let stamp = seen.stamp;
         self.released(list, seen, &Given::UNREAD);
         if unsent.return_told {
@@ -41,10 +43,10 @@ impl Tracker {
     }
 
     /// A receiver gives back a list whose files it has installed.
-    pub(super) fn received_whole(&mut self, list: List, mut seen: Sighting, received: Received) {
+    pub(super) fn received_whole(&mut self, list: List, seen: &mut Sighting, received: Received) {
         let ended = seen.stamp;
         seen.stamp.at.ns = received.detached_ns;
-        self.detached(list, &seen, received.room);
+        self.detached(list, seen, received.room);
         let receiver_task = seen.aside.task;
         if let Some(message) = self.receiving(list) {
             message.forget_refs(Hop::Detach);
@@ -71,7 +73,7 @@ impl Tracker {
                 stamp: seen.stamp,
                 first: place as u16,
                 total: 1,
-                files: vec![installed(&seen.files, &sight)],
+                files: smallvec![installed(&seen.files, &sight)],
                 aside: Aside::default(),
             };
             self.installed(list, &install, outcome);
