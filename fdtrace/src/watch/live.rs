@@ -185,7 +185,11 @@ impl Live {
                 status = &mut command_ended => {
                     break Stopped::CommandEnded(status.map_err(LiveError::Command)?);
                 }
-                batch = self.next_batch() => session.show(&batch?).map_err(LiveError::Report)?,
+                batch = self.next_batch() => {
+                    let batch = batch?;
+                    session.show(&batch).map_err(LiveError::Report)?;
+                    self.pipeline.reuse(batch);
+                }
             }
             if session.is_full() {
                 break Stopped::Full;
