@@ -102,7 +102,7 @@ fn a_hop_whose_last_records_are_lost_is_as_long_as_the_others() {
     let mut events = Vec::new();
     for record in queued {
         assembler.take(Record::from(record), &mut |event| {
-            events.push(event.clone())
+            events.push(event.clone());
         });
     }
     assembler.settle(10 + SECOND, &mut |event| events.push(event.clone()));
