@@ -23,7 +23,7 @@ use crate::{
 };
 use layout::{Columns, Page, Pieces};
 pub(super) use names::file as file_name;
-use row::Row;
+use row::{Key, Row};
 use texts::Texts;
 
 /// Pairs of programs that the summary shows; JSON has them all.
@@ -218,10 +218,14 @@ impl<W: io::Write> TraceReport for Lines<W> {
             }
         }
         let texts = &mut self.texts;
+        let key = Key::of(&judged.transfer, self.style.each);
         let mut open = self.rows.iter_mut().rev().take(OPEN_ROWS);
-        if !open.any(|row| row.takes(judged, texts)) {
-            let LineStyle { each, parted, .. } = self.style;
-            self.rows.push(Row::new(judged, each, parted, texts));
+        match open.find(|row| row.is_of(&key)) {
+            Some(row) => row.add(judged, texts),
+            None => {
+                let row = Row::new(key, judged, self.style.parted, texts);
+                self.rows.push(row);
+            }
         }
         if self.style.hops {
             self.write_rows()?;
