@@ -52,6 +52,8 @@ const USERS: [(&str, &str); 3] = [
 ];
 const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
 
+const LIVE_THREADS: &str = "SIGNAL_STRUCT__LIVE";
+
 const TASK_CGROUPS: &str = "TASK_STRUCT__CGROUPS";
 
 macro_rules! offset_table {
@@ -103,6 +105,9 @@ impl Offsets {
             ("VSOCK_SOCK__LOCAL_ADDR", "vsock_sock.local_addr"),
             ("VSOCK_SOCK__REMOTE_ADDR", "vsock_sock.remote_addr"),
             ("TASK_STRUCT__IO_URING", "task_struct.io_uring"),
+            (LIVE_THREADS, "signal_struct.live"),
+            ("TASK_STRUCT__GROUP_LEADER", "task_struct.group_leader"),
+            ("FILE__RA__PREV_POS", "file.f_ra.prev_pos"),
         ] {
             // What a kernel may be built without: then nothing is described by it, or uses it.
             facts.push((name, types.member(path).map_or(0, |member| member.offset)));
@@ -149,6 +154,12 @@ impl Offsets {
     #[must_use]
     pub fn show_users(&self) -> bool {
         self.has(IN_FLIGHT)
+    }
+
+    /// Whether programs can tell that a thread is the last of its process to end.
+    #[must_use]
+    pub fn show_live_threads(&self) -> bool {
+        self.has(LIVE_THREADS)
     }
 
     /// The constants, in the order of the table.

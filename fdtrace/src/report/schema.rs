@@ -9,6 +9,7 @@
 //! number is at most 2^53 - 1, which a double holds; a time span that is longer, 104 days, is that.
 
 mod inflight;
+mod still_open;
 mod summary;
 mod verify;
 
@@ -24,6 +25,7 @@ pub use inflight::{
     InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
     InFlightSocket, InFlightSummary,
 };
+pub use still_open::{Also, FullTable, Holding, NameCount, StillOpen, StillOpenSummary};
 pub use summary::{Pair, Program, Summary};
 pub use verify::{Catalogue, Listed, Scenario, Witness};
 
@@ -40,6 +42,8 @@ pub enum Line {
     Hop(HopSeen),
     /// One file's way in one message.
     Transfer(Box<Transfer>),
+    /// What became of one descriptor after it was passed.
+    StillOpen(StillOpen),
     /// One behaviour that was verified.
     Scenario(Scenario),
     /// The last line.
@@ -228,10 +232,11 @@ pub struct Transfer {
     /// where none is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_object_as: Option<u64>,
-    /// Whether the receiver still has it open; absent where nobody looked.
+    /// Whether the receiver still has it open; absent where nobody had looked when this line was written.
+    /// `trace` tells that later, in lines of type `still_open`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub still_open: Option<bool>,
-    /// Who has it open; absent where nobody looked.
+    /// Who has it open; absent likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders: Option<Vec<Holder>>,
 }
@@ -245,6 +250,10 @@ pub struct Holder {
     pub comm: String,
     /// Its numbers for the file.
     pub fds: Vec<u32>,
+    /// It is a child of the process whose number is told of, began after that had it, and has the same
+    /// number; absent where it is not so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inherited: bool,
 }
 
 /// A file.
