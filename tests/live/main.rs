@@ -9,5 +9,6 @@ mod check_live;
 mod inflight_live;
 mod labs;
 mod programs;
+mod still_open_live;
 mod trace_live;
 mod verify_live;

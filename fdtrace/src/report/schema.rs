@@ -251,8 +251,7 @@ pub struct Holder {
     /// Its numbers for the file.
     pub fds: Vec<u32>,
     /// It is a child of the process whose number is told of, began after that had it, and has the same
-    /// number; absent where it is not so.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// number.
     pub inherited: bool,
 }
 

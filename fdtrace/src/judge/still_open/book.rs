@@ -15,6 +15,9 @@ use crate::model::{
 /// Numbers that are remembered; the oldest are let go of, and counted.
 const ENTRIES_MAX: usize = 1 << 17;
 
+/// Closed ones that may be left in the order, beside as many as there are entries.
+const ORDER_SLACK: usize = 1024;
+
 /// Processes that are remembered one by one.
 const PARTIES_MAX: usize = 4096;
 
@@ -29,13 +32,34 @@ const FULL_MAX: usize = 64;
 
 type Key = (Side, u32);
 
+/// Where an entry is, and what tells it from one that was there before.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    key: Key,
+    fd: Option<i32>,
+    /// A number that is sent again keeps it.
+    since_ns: u64,
+    transfer: u64,
+}
+
+impl Place {
+    fn is_at_number(&self, party: &Party) -> bool {
+        let entry = self.fd.and_then(|fd| party.numbers.get(&fd));
+        entry.is_some_and(|entry| entry.asked.since_ns == self.since_ns)
+    }
+
+    fn is_other(&self, entry: &Entry) -> bool {
+        entry.transfer == self.transfer
+    }
+}
+
 /// What was delivered, and what is known of it since.
 #[derive(Debug)]
 pub struct Book {
     parties: HashMap<Key, Party>,
     names: Names,
-    /// In the order in which they came, the closed ones too.
-    order: VecDeque<(Key, u64)>,
+    /// In the order in which they came, some of the closed ones too.
+    order: VecDeque<Place>,
     entries: usize,
     entries_max: usize,
     /// Noted since the latest look.
@@ -137,7 +161,20 @@ impl Book {
         while self.entries > self.entries_max {
             self.let_go_of_the_oldest();
         }
+        if self.order.len() > 2 * self.entries + ORDER_SLACK {
+            self.forget_closed();
+        }
         closed
+    }
+
+    /// Takes those out of the order that are not there any more.
+    fn forget_closed(&mut self) {
+        let parties = &self.parties;
+        self.order.retain(|place| {
+            parties.get(&place.key).is_some_and(|party| {
+                place.is_at_number(party) || party.others.iter().any(|it| place.is_other(it))
+            })
+        });
     }
 
     fn add(&mut self, key: Key, comm: &str, entry: Entry, is_sure: bool) -> Option<(Side, u64)> {
@@ -179,8 +216,14 @@ impl Book {
             party.drop_closed();
         }
         self.entries = self.entries + party.len() - len;
-        if party.len() > len {
-            self.order.push_back((key, entry.transfer));
+        let place = Place {
+            key,
+            fd: entry.asked.fd,
+            since_ns: entry.asked.since_ns,
+            transfer: entry.transfer,
+        };
+        if place.is_at_number(party) || party.others.iter().any(|other| place.is_other(other)) {
+            self.order.push_back(place);
         }
         self.news += 1;
         closed.map(|id| (key.0, id))
@@ -226,17 +269,18 @@ impl Book {
     }
 
     fn let_go_of_the_oldest(&mut self) {
-        let Some((key, transfer)) = self.order.pop_front() else {
+        let Some(place) = self.order.pop_front() else {
             self.entries = 0;
             return;
         };
-        let Some(party) = self.parties.get_mut(&key) else {
+        let Some(party) = self.parties.get_mut(&place.key) else {
             return;
         };
         let len = party.len();
-        let stays = |entry: &Entry| entry.transfer != transfer;
-        party.numbers.retain(|_, entry| stays(entry));
-        party.others.retain(stays);
+        match place.fd.filter(|_| place.is_at_number(party)) {
+            Some(fd) => drop(party.numbers.remove(&fd)),
+            None => party.others.retain(|entry| !place.is_other(entry)),
+        }
         let gone = len - party.len();
         party.unknown += gone as u64;
         self.entries -= gone;
@@ -399,8 +443,6 @@ impl Book {
             party.drop_closed();
             self.entries += party.len();
         }
-        let parties = &self.parties;
-        self.order.retain(|(key, _)| parties.get(key).is_some_and(|party| party.len() > 0));
         told.sort_by_key(|later| (later.transfer, later.side, later.pid));
         told
     }
