@@ -30,7 +30,8 @@ static TABLE_FILTER: Array<TableFilter> = Array::with_max_entries(1, 0);
 
 /// Processes whose end is to be told.
 #[map]
-static ENDS_WANTED: HashMap<u32, u8> = HashMap::with_max_entries(16384, 1 /* BPF_F_NO_PREALLOC */);
+static ENDS_WANTED: HashMap<u32, u8> =
+    HashMap::with_max_entries(16384, 1 /* BPF_F_NO_PREALLOC */);
 
 /// What they had open.
 #[map]
@@ -181,7 +182,9 @@ unsafe fn submit(part: *mut EndingPart) {
             bytes = size_of::<EndingPart>();
         }
         let bytes = from_raw_parts(part.cast::<u8>().cast_const(), bytes);
-        if ENDS.output::<[u8]>(bytes, u64::from(BPF_RB_NO_WAKEUP)).is_err()
+        if ENDS
+            .output::<[u8]>(bytes, u64::from(BPF_RB_NO_WAKEUP))
+            .is_err()
             && let Some(lost) = ENDS_LOST.get_ptr_mut(0)
         {
             *lost += 1;

@@ -66,7 +66,9 @@ fn look(at: LookedAt, t_ns: u64, tables: &[Table]) -> TableLook {
 fn said(book: &mut Book, look: &TableLook) -> Vec<(u64, StillOpen)> {
     let later = book.look(look).into_iter();
     let of_receivers = later.filter(|later| later.side == Side::Receiver);
-    of_receivers.map(|later| (later.transfer, later.state)).collect()
+    of_receivers
+        .map(|later| (later.transfer, later.state))
+        .collect()
 }
 
 #[test]
@@ -79,7 +81,11 @@ fn a_number_that_is_given_away_again_was_closed() {
     let last = look(LookedAt::Last, 300, &[table]);
     assert_eq!(said(&mut book, &last), [(2, StillOpen::Open)]);
     let holdings = book.holdings();
-    let receiver = holdings.processes.iter().find(|it| it.side == Side::Receiver).unwrap();
+    let receiver = holdings
+        .processes
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap();
     assert_eq!((receiver.all, receiver.open), (2, 1));
 }
 
@@ -99,7 +105,10 @@ fn another_thread_may_have_a_table_of_its_own() {
     assert_eq!(book.note(&two), []);
     let both = [still(&one, 5), still(&two, 5)];
     let last = look(LookedAt::Last, 300, &[table(RECEIVER, 1, &both)]);
-    assert_eq!(said(&mut book, &last), [(1, StillOpen::Open), (2, StillOpen::Open)]);
+    assert_eq!(
+        said(&mut book, &last),
+        [(1, StillOpen::Open), (2, StillOpen::Open)]
+    );
 }
 
 #[test]
@@ -108,10 +117,14 @@ fn what_is_closed_is_told_once() {
     let (one, two) = (socket(1, 5, 100), socket(2, 6, 100));
     book.note(&one);
     book.note(&two);
-    let at = |t_ns, numbers: &[OpenNumber]| look(LookedAt::Every, t_ns, &[table(RECEIVER, 1, numbers)]);
+    let at =
+        |t_ns, numbers: &[OpenNumber]| look(LookedAt::Every, t_ns, &[table(RECEIVER, 1, numbers)]);
     let first = said(&mut book, &at(200, &[still(&one, 5)]));
     assert_eq!(first, [(1, StillOpen::Open), (2, StillOpen::Closed)]);
-    assert_eq!(said(&mut book, &at(300, &[still(&one, 9)])), [(1, StillOpen::Moved)]);
+    assert_eq!(
+        said(&mut book, &at(300, &[still(&one, 9)])),
+        [(1, StillOpen::Moved)]
+    );
     assert_eq!(said(&mut book, &at(400, &[])), [(1, StillOpen::Closed)]);
     assert!(said(&mut book, &at(500, &[still(&one, 5)])).is_empty());
     // What the sender has was never looked at: it has no table.
@@ -127,21 +140,35 @@ fn a_process_that_ends_is_remembered_for_what_it_had() {
     assert_eq!(book.take_new_pids().len(), 2);
     let numbers = [still(&one, 5), still(&late, 7)];
     let end = look(LookedAt::ProcessEnd, 200, &[table(RECEIVER, 1, &numbers)]);
-    assert_eq!(said(&mut book, &end), [(1, StillOpen::Open), (2, StillOpen::Closed)]);
+    assert_eq!(
+        said(&mut book, &end),
+        [(1, StillOpen::Open), (2, StillOpen::Closed)]
+    );
     // What is told of later was there by then.
     book.note(&late);
     let late = book.take_late();
-    let late: Vec<_> = late.iter().filter(|(_, it)| it.side == Side::Receiver).collect();
-    assert_eq!((late.len(), late[0].0, late[0].1.state), (1, 200, StillOpen::Open));
+    let late: Vec<_> = late
+        .iter()
+        .filter(|(_, it)| it.side == Side::Receiver)
+        .collect();
+    assert_eq!(
+        (late.len(), late[0].0, late[0].1.state),
+        (1, 200, StillOpen::Open)
+    );
     // The next process of that number has nothing to do with it.
     let next = socket(4, 5, 300);
     assert_eq!(book.note(&next), []);
-    let last = look(LookedAt::Last, 400, &[table(RECEIVER, 250, &[still(&one, 5)])]);
+    let last = look(
+        LookedAt::Last,
+        400,
+        &[table(RECEIVER, 250, &[still(&one, 5)])],
+    );
     assert_eq!(said(&mut book, &last), [(4, StillOpen::Replaced)]);
     let holdings = book.holdings();
     let of = |ended| {
         let mut all = holdings.processes.iter();
-        all.find(|it| it.side == Side::Receiver && it.ended == ended).unwrap()
+        all.find(|it| it.side == Side::Receiver && it.ended == ended)
+            .unwrap()
     };
     assert_eq!((of(true).all, of(true).open), (3, 2));
     assert_eq!((of(false).all, of(false).open), (1, 0));
@@ -154,8 +181,15 @@ fn a_process_whose_end_was_not_seen_leaves_it_open() {
     let last = look(LookedAt::Last, 400, &[]);
     assert_eq!(said(&mut book, &last), [(1, StillOpen::Ended)]);
     let holdings = book.holdings();
-    let receiver = holdings.processes.iter().find(|it| it.side == Side::Receiver).unwrap();
-    assert_eq!((receiver.open, receiver.unseen, receiver.ended), (0, 1, true));
+    let receiver = holdings
+        .processes
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap();
+    assert_eq!(
+        (receiver.open, receiver.unseen, receiver.ended),
+        (0, 1, true)
+    );
 }
 
 #[test]
@@ -164,7 +198,11 @@ fn a_file_that_can_be_opened_again_is_never_certain() {
     let mut file = socket(1, 5, 100);
     (file.transfer.file.magic, file.transfer.file.mode) = (0xef53, 0o100_644);
     book.note(&file);
-    let last = look(LookedAt::Last, 400, &[table(RECEIVER, 1, &[still(&file, 5)])]);
+    let last = look(
+        LookedAt::Last,
+        400,
+        &[table(RECEIVER, 1, &[still(&file, 5)])],
+    );
     let later = book.look(&last);
     let of_receiver = later.iter().find(|it| it.side == Side::Receiver).unwrap();
     assert_eq!(of_receiver.state, StillOpen::Unknown);
@@ -191,17 +229,46 @@ fn who_else_has_it_is_told_and_whether_it_was_inherited() {
         child(304, 150, 1, 5),
     ];
     let later = book.look(&look(LookedAt::Last, 400, &tables));
-    let holders = later.iter().find(|it| it.side == Side::Receiver).unwrap().holders.clone().unwrap();
+    let holders = later
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap()
+        .holders
+        .clone()
+        .unwrap();
     let inherited: Vec<_> = holders.iter().map(|it| (it.pid, it.inherited)).collect();
     assert_eq!(
         inherited,
-        [(200, false), (100, false), (301, true), (302, false), (303, false), (304, false)]
+        [
+            (200, false),
+            (100, false),
+            (301, true),
+            (302, false),
+            (303, false),
+            (304, false)
+        ]
     );
     let holdings = book.holdings();
-    let receiver = holdings.processes.iter().find(|it| it.side == Side::Receiver).unwrap();
+    let receiver = holdings
+        .processes
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap();
     // Who sent it is told of for itself.
-    let also: Vec<_> = receiver.also.iter().map(|it| (it.pid, it.files, it.inherited)).collect();
-    assert_eq!(also, [(301, 1, true), (302, 1, false), (303, 1, false), (304, 1, false)]);
+    let also: Vec<_> = receiver
+        .also
+        .iter()
+        .map(|it| (it.pid, it.files, it.inherited))
+        .collect();
+    assert_eq!(
+        also,
+        [
+            (301, 1, true),
+            (302, 1, false),
+            (303, 1, false),
+            (304, 1, false)
+        ]
+    );
 }
 
 #[test]
@@ -264,12 +331,20 @@ fn processes_come_and_go_and_only_so_many_are_remembered() {
         let mut judged = socket(id, 5, 100 + id);
         let receiver = judged.transfer.receiver.as_mut().unwrap();
         receiver.pid = 10_000 + id as u32;
-        let end = look(LookedAt::ProcessEnd, 101 + id, &[table(receiver.pid, 1, &[])]);
+        let end = look(
+            LookedAt::ProcessEnd,
+            101 + id,
+            &[table(receiver.pid, 1, &[])],
+        );
         book.note(&judged);
         book.look(&end);
     }
     let holdings = book.holdings();
-    assert!(holdings.processes.len() <= 4096 + 256, "{}", holdings.processes.len());
+    assert!(
+        holdings.processes.len() <= 4096 + 256,
+        "{}",
+        holdings.processes.len()
+    );
     assert_eq!(holdings.processes.len() as u64 + holdings.others, 20_001);
 }
 
@@ -282,6 +357,10 @@ fn install_is_what_counts_as_the_time() {
     }
     book.note(&one);
     // The process began after the descriptor was installed: it is another.
-    let last = look(LookedAt::Last, 1000, &[table(RECEIVER, 500, &[still(&one, 5)])]);
+    let last = look(
+        LookedAt::Last,
+        1000,
+        &[table(RECEIVER, 500, &[still(&one, 5)])],
+    );
     assert_eq!(said(&mut book, &last), [(1, StillOpen::Ended)]);
 }

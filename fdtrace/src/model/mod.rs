@@ -43,8 +43,8 @@ pub use queue::{
 };
 pub use socket::{Socket, SocketType, socket_name};
 pub use still_open::{
-    Also, FileHolder, FileKey, FullTable, Holding, Holdings, Later, LookedAt, OpenNumber, Side, Sole,
-    StillOpen, StillOpenMissing, Table, TableLook,
+    Also, FileHolder, FileKey, FullTable, Holding, Holdings, Later, LookedAt, OpenNumber, Side,
+    Sole, StillOpen, StillOpenMissing, Table, TableLook,
 };
 pub use summary::{Counts, Pair, QueueTime, Tally, UnreadQueues};
 pub use table::{OpenFile, Snapshot};

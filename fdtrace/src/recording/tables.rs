@@ -92,7 +92,13 @@ mod tests {
 
     #[test]
     fn a_look_of_any_size_comes_back_whole() {
-        for sizes in [&[][..], &[0], &[1, 0, 3], &[PART_MAX - 1, 1], &[3 * PART_MAX, 0, 5000]] {
+        for sizes in [
+            &[][..],
+            &[0],
+            &[1, 0, 3],
+            &[PART_MAX - 1, 1],
+            &[3 * PART_MAX, 0, 5000],
+        ] {
             let table = |(place, size): (usize, &usize)| Table {
                 pid: place as u32 + 1,
                 start_ns: 7,

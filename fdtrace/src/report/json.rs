@@ -111,7 +111,10 @@ impl<W: io::Write> TraceReport for Json<W> {
     }
 
     fn looked(&mut self, looked: &Looked<'_>) -> io::Result<()> {
-        let mut lines = looked.later.iter().map(|later| still_open::line(later, looked));
+        let mut lines = looked
+            .later
+            .iter()
+            .map(|later| still_open::line(later, looked));
         lines.try_for_each(|line| self.line(&schema::Line::StillOpen(line)))
     }
 

@@ -20,41 +20,52 @@ const NAMES_SHOWN: usize = 3;
 
 /// Writes a line for each process that has something open of what it received or sent, as of `now_ns`
 /// (CLOCK_MONOTONIC).
-pub(super) fn write(
-    out: &mut impl io::Write,
-    holdings: &Holdings,
-    now_ns: u64,
-) -> io::Result<()> {
-    let lines: Vec<String> = holdings.processes.iter().filter_map(|it| told(it, now_ns)).collect();
-    let mut lines: Vec<String> = match lines.len().checked_sub(SHOWN) {
-        Some(more) if more > 0 => {
-            let more = format!("and {more} more processes; JSON has them all");
-            lines.into_iter().take(SHOWN).chain([more]).collect()
-        }
-        _ => lines,
-    };
-    let any_closed = holdings.processes.iter().any(|it| it.open + it.unknown + it.unseen < it.all);
-    if lines.is_empty() && (any_closed || holdings.others > 0) {
-        lines.push("nothing of what was passed".to_owned());
-    }
-    for (place, line) in lines.iter().enumerate() {
+pub(super) fn write(out: &mut impl io::Write, holdings: &Holdings, now_ns: u64) -> io::Result<()> {
+    for (place, line) in sentences(holdings, now_ns).iter().enumerate() {
         let title = if place == 0 { "still open" } else { "" };
         writeln!(out, "{title:<10} {line}")?;
     }
-    for full in &holdings.full {
-        writeln!(out, "{YELLOW}{:<10} {}{YELLOW:#}", "full", told_full(full))?;
-    }
-    if holdings.let_go > 0 {
-        writeln!(
-            out,
-            "{YELLOW}           {} let go of for want of memory, and not looked up{YELLOW:#}",
-            count(holdings.let_go, "descriptor")
-        )?;
-    }
-    if let Some(why) = &holdings.not_looked {
-        writeln!(out, "{YELLOW}not looked {}{YELLOW:#}", sanitize(why))?;
+    for (place, trouble) in troubles(holdings).iter().enumerate() {
+        let title = match place {
+            0 if !holdings.full.is_empty() => "full",
+            _ => "",
+        };
+        writeln!(out, "{YELLOW}{title:<10} {trouble}{YELLOW:#}")?;
     }
     Ok(())
+}
+
+/// What there is to say of each process, those that have most first.
+pub(super) fn sentences(holdings: &Holdings, now_ns: u64) -> Vec<String> {
+    // Of a recording without looks there is nothing to say.
+    let was_seen = |it: &&Holding| it.ended || holdings.looked_ns.is_some();
+    let seen = || holdings.processes.iter().filter(was_seen);
+    let mut lines: Vec<String> = seen().filter_map(|it| told(it, now_ns)).collect();
+    let more = lines.len().saturating_sub(SHOWN);
+    if more > 0 {
+        lines.truncate(SHOWN);
+        lines.push(format!("and {more} more processes; JSON has them all"));
+    }
+    let closed = |it: &Holding| it.open + it.unknown + it.unseen < it.all;
+    if lines.is_empty() && (seen().any(closed) || holdings.others > 0) {
+        lines.push("nothing of what was passed".to_owned());
+    }
+    lines
+}
+
+/// What went wrong: tables that were full, and what is not known.
+pub(super) fn troubles(holdings: &Holdings) -> Vec<String> {
+    let mut troubles: Vec<String> = holdings.full.iter().map(told_full).collect();
+    if holdings.let_go > 0 {
+        let descriptors = count(holdings.let_go, "descriptor");
+        troubles.push(format!(
+            "{descriptors} let go of for want of memory, and not looked up"
+        ));
+    }
+    if let Some(why) = &holdings.not_looked {
+        troubles.push(format!("not looked up: {}", sanitize(why)));
+    }
+    troubles
 }
 
 /// `client[811] holds 58 of 118 received here: 58 × memfd:format-table, oldest 41 s`.
@@ -89,15 +100,23 @@ fn told(holding: &Holding, now_ns: u64) -> Option<String> {
         return closed_all.then(|| format!("{who} closed all {all} {here} before it ended"));
     }
     if unknown > 0 {
-        parts.push(format!("{unknown} of {all} {here} may be open, or others like them"));
+        parts.push(format!(
+            "{unknown} of {all} {here} may be open, or others like them"
+        ));
     }
     if unseen > 0 {
-        parts.push(format!("ended unseen with what it had left of {unseen} {here}"));
+        parts.push(format!(
+            "ended unseen with what it had left of {unseen} {here}"
+        ));
     }
     let also: Vec<String> = holding.also.iter().take(NAMES_SHOWN).map(also).collect();
     if !also.is_empty() {
         let more = holding.also.len().saturating_sub(NAMES_SHOWN);
-        let more = if more > 0 { format!(", +{more}") } else { String::new() };
+        let more = if more > 0 {
+            format!(", +{more}")
+        } else {
+            String::new()
+        };
         parts.push(format!("also open in {}{more}", also.join(", ")));
     }
     Some(format!("{who} {}", parts.join("; ")))
@@ -106,9 +125,13 @@ fn told(holding: &Holding, now_ns: u64) -> Option<String> {
 fn told_full(full: &FullTable) -> String {
     let who = process(&full.comm, full.pid);
     match full.received {
-        0 => format!("{who} had no number left, and none that it received here"),
+        0 => format!("{who} had no number left; none was given to what came here"),
+        1 => format!(
+            "{who} had no number left; 1 of them was last given to what came here: {}",
+            names(&full.files)
+        ),
         received => format!(
-            "{who} had no number left; {received} of them came here and not again: {}",
+            "{who} had no number left; {received} of them were last given to what came here: {}",
             names(&full.files)
         ),
     }

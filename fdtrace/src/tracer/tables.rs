@@ -13,8 +13,8 @@ use aya::{
     programs::RawTracePoint,
 };
 use fdtrace_common::tables::{
-    ENDING_HEAD, ENDING_WORDS, EndingPart, FILE_WORDS, NUMBERS_PER_WORD, PID_WORDS, TableFilter,
-    OpenNumber as Seen, TableOwner, TableRow, file_bit, pid_bit,
+    ENDING_HEAD, ENDING_WORDS, EndingPart, FILE_WORDS, NUMBERS_PER_WORD, OpenNumber as Seen,
+    PID_WORDS, TableFilter, TableOwner, TableRow, file_bit, pid_bit,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use zerocopy::FromBytes as _;
@@ -120,7 +120,7 @@ impl Tables {
             let (word, place) = pid_bit(*pid);
             filter.0.pids[word] |= 1 << place;
         }
-        let set = self.filter.set(0, &*filter, 0);
+        let set = self.filter.set(0, filter.as_ref(), 0);
         set.map_err(ProbeError::of_map(FILTER))?;
         let rows: Vec<TableRow> = ROWS.rows(ebpf)?;
         let mut tables: Vec<Table> = Vec::new();
@@ -193,7 +193,10 @@ impl Tables {
                 }],
             });
         }
-        let lost = self.ends_lost.get(&0, 0).map(|per_cpu| per_cpu.iter().sum());
+        let lost = self
+            .ends_lost
+            .get(&0, 0)
+            .map(|per_cpu| per_cpu.iter().sum());
         if lost.is_ok_and(|lost: u64| std::mem::replace(&mut self.lost, lost) != lost) {
             // Among what was lost may be the last parts of these.
             self.parts.clear();

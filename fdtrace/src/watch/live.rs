@@ -249,11 +249,7 @@ impl Live {
     }
 
     /// Looks through the tables of processes for what is still open.
-    fn look_at_tables(
-        &mut self,
-        session: &mut Session<'_>,
-        at: LookedAt,
-    ) -> Result<(), LiveError> {
+    fn look_at_tables(&mut self, session: &mut Session<'_>, at: LookedAt) -> Result<(), LiveError> {
         // Who has ended has no table any more, but has left what was in it.
         for look in self.parts.tracer.ended_tables() {
             self.take_look(session, look)?;

@@ -146,7 +146,11 @@ fn an_actor() {
             churn.step();
         }
         // The name is there when all is.
-        churn.truth.kept = churn.originals.iter().map(|(fd, token)| (fd.as_raw_fd(), *token)).collect();
+        churn.truth.kept = churn
+            .originals
+            .iter()
+            .map(|(fd, token)| (fd.as_raw_fd(), *token))
+            .collect();
         churn.truth.write(Path::new("writing"));
         // Nothing may be opened and closed after it: numbers are what is looked at.
         fs::rename("writing", format!("truth-{part}")).unwrap();
@@ -247,7 +251,11 @@ impl Churn {
     fn any(&mut self) -> Option<(RawFd, Token)> {
         let len = self.truth.table.len();
         let place = self.below(len.max(1));
-        self.truth.table.iter().nth(place).map(|(fd, token)| (*fd, *token))
+        self.truth
+            .table
+            .iter()
+            .nth(place)
+            .map(|(fd, token)| (*fd, *token))
     }
 
     fn close_any(&mut self) {
@@ -354,7 +362,11 @@ impl Churn {
 
     fn execute(&mut self) {
         self.make_room_for_a_child();
-        let child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let child = Command::new("sleep")
+            .arg("1000")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
         self.children.push(Pid::from_raw(child.id().cast_signed()));
     }
 

@@ -66,11 +66,15 @@ fn whatever_processes_do_nothing_is_said_to_be_open_that_is_not() {
         let t_ns = look.unwrap();
         let text = tracing.read("stdout");
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let parsed: Vec<Value> =
-            whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let parsed: Vec<Value> = whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         let said = Said::of(&parsed, pid);
         assert_eq!(said.deliveries(), truth.delivered.len(), "seed {seed}");
-        let (wrong, now) = said.judge(t_ns, &truth, pid, &|fd, other, its| same(pid, fd, other, its));
+        let (wrong, now) = said.judge(t_ns, &truth, pid, &|fd, other, its| {
+            same(pid, fd, other, its)
+        });
         assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
         score.open += now.open;
         score.moved += now.moved;
@@ -85,10 +89,21 @@ fn whatever_processes_do_nothing_is_said_to_be_open_that_is_not() {
     assert!(actor.child.wait().unwrap().success());
     let run = tracing.stop();
     assert!(run.code == Some(0), "{}", run.stderr);
-    let sample: Vec<&str> = run.stdout.lines().step_by(run.stdout.lines().count() / 500 + 1).collect();
-    assert!(lines(&sample.join("\n")).iter().any(|line| line["type"] == "still_open"));
+    let sample: Vec<&str> = run
+        .stdout
+        .lines()
+        .step_by(run.stdout.lines().count() / 500 + 1)
+        .collect();
+    assert!(
+        lines(&sample.join("\n"))
+            .iter()
+            .any(|line| line["type"] == "still_open")
+    );
     println!("{deliveries} deliveries, {PARTS} looks: {score:?}");
-    assert!(score.open > 0 && score.moved > 0 && score.closed > 0 && score.unknown > 0, "{score:?}");
+    assert!(
+        score.open > 0 && score.moved > 0 && score.closed > 0 && score.unknown > 0,
+        "{score:?}"
+    );
     assert!(score.holders > score.open, "{score:?}");
 }
 
@@ -103,7 +118,9 @@ fn look_after(tracing: &Tracing, pid: u32, since_ns: u64) -> Option<u64> {
     let mut tail = Vec::new();
     file.read_to_end(&mut tail).unwrap();
     let tail = String::from_utf8_lossy(&tail);
-    let told = tail.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told = tail
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let told = told.filter(|line| line["type"] == "still_open" && line["pid"] == pid);
     let mut later = told
         .filter_map(|line| line["t_ns"].as_str()?.parse().ok())
@@ -130,7 +147,13 @@ fn finds_lies(said: &Said, t_ns: u64, truth: &Truth, pid: u32) {
     };
     assert!(lied(&|_| ()).is_empty());
     assert!(!lied(&|truth| truth.table.clear()).is_empty());
-    assert!(!lied(&|truth| truth.table.values_mut().for_each(|token| *token += 1_000_000)).is_empty());
+    assert!(
+        !lied(&|truth| truth
+            .table
+            .values_mut()
+            .for_each(|token| *token += 1_000_000))
+        .is_empty()
+    );
     let nobody = said.judge(t_ns, truth, pid, &|_, _, _| false).0;
     let has_children = said.judge(t_ns, truth, pid, &|_, _, _| true).1.holders > 0;
     assert!(!nobody.is_empty() || !has_children);

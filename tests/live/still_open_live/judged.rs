@@ -42,12 +42,16 @@ impl Said {
             match line["type"].as_str() {
                 Some("transfer") if line["receiver"]["pid"] == pid => {
                     assert_eq!(line["fate"], "delivered", "{line}");
-                    said.delivered.push((ns(&line["t_ns"]), line["id"].as_u64().unwrap()));
+                    said.delivered
+                        .push((ns(&line["t_ns"]), line["id"].as_u64().unwrap()));
                 }
                 Some("still_open") if line["pid"] == pid && line["side"] == "receiver" => {
                     let (t_ns, transfer) = (ns(&line["t_ns"]), line["transfer"].as_u64().unwrap());
                     let look = said.looks.entry(t_ns).or_default();
-                    assert!(look.insert(transfer, line.clone()).is_none(), "twice: {line}");
+                    assert!(
+                        look.insert(transfer, line.clone()).is_none(),
+                        "twice: {line}"
+                    );
                     if ["closed", "replaced", "ended"].contains(&line["state"].as_str().unwrap()) {
                         said.closed.entry(transfer).or_insert(t_ns);
                     }
@@ -87,7 +91,9 @@ impl Said {
             let Some(line) = look.get(&id) else {
                 let was_closed = self.closed.get(&id).is_some_and(|closed| *closed < t_ns);
                 if is_open {
-                    wrong.push(format!("#{id} {fd} is open, and nothing is said (closed: {was_closed})"));
+                    wrong.push(format!(
+                        "#{id} {fd} is open, and nothing is said (closed: {was_closed})"
+                    ));
                 }
                 continue;
             };
@@ -107,7 +113,9 @@ impl Said {
                 _ => score.closed += 1,
             }
             if !right {
-                wrong.push(format!("#{id} {fd} is open: {is_open}, elsewhere: {is_elsewhere}; {line}"));
+                wrong.push(format!(
+                    "#{id} {fd} is open: {is_open}, elsewhere: {is_elsewhere}; {line}"
+                ));
             }
             for holder in line["holders"].as_array().into_iter().flatten() {
                 let (other, fds) = (holder["pid"].as_u64().unwrap() as u32, &holder["fds"]);

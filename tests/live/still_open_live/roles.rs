@@ -132,7 +132,11 @@ fn receive(role: &str) {
     }
     if role == "inherit" {
         // A child that is none of those who passed anything, for as long as somebody looks.
-        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("1000")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
         thread::sleep(Duration::from_secs(3));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -139,12 +139,13 @@ mod tests {
             made: false,
             ..number(5)
         };
-        let may_be = (
-            StillOpen::Unknown,
-            Some(StillOpenMissing::MayBeAnother),
-        );
+        let may_be = (StillOpen::Unknown, Some(StillOpenMissing::MayBeAnother));
         for (sole, made, otherwise) in [
-            (Sole::Always, (StillOpen::Open, None), (StillOpen::Open, None)),
+            (
+                Sole::Always,
+                (StillOpen::Open, None),
+                (StillOpen::Open, None),
+            ),
             (Sole::IfMade, (StillOpen::Open, None), may_be),
             (Sole::Never, may_be, may_be),
         ] {
@@ -186,14 +187,8 @@ mod tests {
         let cut = |look: &mut TableLook| look.below = Some(5);
         let none = |look: &mut TableLook| (look.lost, look.tables) = (true, Vec::new());
         let unknown = |why| (StillOpen::Unknown, Some(why));
-        assert_eq!(
-            said_by(of, &[], lost),
-            unknown(StillOpenMissing::Lost)
-        );
-        assert_eq!(
-            said_by(of, &[], none),
-            unknown(StillOpenMissing::Lost)
-        );
+        assert_eq!(said_by(of, &[], lost), unknown(StillOpenMissing::Lost));
+        assert_eq!(said_by(of, &[], none), unknown(StillOpenMissing::Lost));
         assert_eq!(
             said_by(of, &[], cut),
             unknown(StillOpenMissing::TableTooLong)

@@ -189,9 +189,7 @@ impl Book {
             }
             self.parties.insert(key, party);
         }
-        let Some(party) = self.parties.get_mut(&key) else {
-            return None;
-        };
+        let party = self.parties.get_mut(&key)?;
         comm.clone_into(&mut party.comm);
         if !is_sure {
             party.all += 1;
@@ -241,7 +239,9 @@ impl Book {
         }
         let idle = |(_, party): &(&Key, &Party)| party.ended_ns.is_some() || party.len() == 0;
         let all = || self.parties.iter();
-        let leaving = all().find(idle).or_else(|| all().min_by_key(|(_, party)| party.len()));
+        let leaving = all()
+            .find(idle)
+            .or_else(|| all().min_by_key(|(_, party)| party.len()));
         if let Some(leaving) = leaving.map(|(key, _)| *key) {
             let party = &self.parties[&leaving];
             if party.ended_ns.is_none() {
@@ -261,7 +261,8 @@ impl Book {
             return;
         }
         let holding = party.holding(key.1, key.0, &self.names);
-        if holding.open + holding.unknown + holding.unseen > 0 && self.finished.len() < FINISHED_MAX {
+        if holding.open + holding.unknown + holding.unseen > 0 && self.finished.len() < FINISHED_MAX
+        {
             self.finished.push(holding);
         } else {
             self.others += 1;
@@ -297,7 +298,8 @@ impl Book {
         }
         let party = self.parties.get(&(Side::Receiver, receiver.pid));
         let names = party.map_or_else(Vec::new, |party| {
-            self.names.count(party.numbers.values().map(|entry| entry.name))
+            self.names
+                .count(party.numbers.values().map(|entry| entry.name))
         });
         self.full.push(FullTable {
             pid: receiver.pid,
@@ -323,14 +325,20 @@ impl Book {
     /// Processes whose tables tell what became of it.
     #[must_use]
     pub fn pids(&self) -> HashSet<u32> {
-        let living = self.parties.iter().filter(|(_, party)| party.ended_ns.is_none());
+        let living = self
+            .parties
+            .iter()
+            .filter(|(_, party)| party.ended_ns.is_none());
         living.map(|((_, pid), _)| *pid).collect()
     }
 
     /// Addresses of the files.
     #[must_use]
     pub fn files(&self) -> HashSet<u64> {
-        let living = self.parties.values().filter(|party| party.ended_ns.is_none());
+        let living = self
+            .parties
+            .values()
+            .filter(|party| party.ended_ns.is_none());
         let entries = living.flat_map(Party::entries);
         entries.map(|entry| entry.asked.key.file).collect()
     }
@@ -347,8 +355,9 @@ impl Book {
         let pids = self.pids();
         let tables = look.tables.into_iter().filter_map(|mut table| {
             let pid = table.pid;
-            let is_relevant =
-                |number: &OpenNumber| files.contains(&number.file) || asked.contains(&(pid, number.fd));
+            let is_relevant = |number: &OpenNumber| {
+                files.contains(&number.file) || asked.contains(&(pid, number.fd))
+            };
             table.numbers.retain(is_relevant);
             (pids.contains(&pid) || !table.numbers.is_empty()).then_some(table)
         });
@@ -380,7 +389,13 @@ impl Book {
                 party.ended_ns = Some(look.t_ns);
                 self.entries -= party.len();
                 for entry in party.numbers.values_mut().chain(&mut party.others) {
-                    told.push(judge(entry, (side, table.pid), Some(table), look, &party.comm));
+                    told.push(judge(
+                        entry,
+                        (side, table.pid),
+                        Some(table),
+                        look,
+                        &party.comm,
+                    ));
                 }
                 party.drop_closed();
                 self.entries += party.len();
@@ -409,9 +424,7 @@ impl Book {
         let known: HashSet<(u32, FileKey)> = self
             .parties
             .iter()
-            .flat_map(|((_, pid), party)| {
-                party.entries().map(move |entry| (*pid, entry.asked.key))
-            })
+            .flat_map(|((_, pid), party)| party.entries().map(move |entry| (*pid, entry.asked.key)))
             .collect();
         let mut told = Vec::new();
         for (key, party) in &mut self.parties {
@@ -476,8 +489,7 @@ impl Book {
 fn ending(endings: &VecDeque<TableLook>, pid: u32, since_ns: u64) -> Option<&TableLook> {
     let is_its = |look: &&TableLook| {
         let mut tables = look.tables.iter();
-        look.t_ns >= since_ns
-            && tables.any(|table| table.pid == pid && table.start_ns <= since_ns)
+        look.t_ns >= since_ns && tables.any(|table| table.pid == pid && table.start_ns <= since_ns)
     };
     endings.iter().find(is_its)
 }

@@ -104,13 +104,12 @@ mod tests {
     #[test]
     fn many_names_that_differ_in_figures_are_one() {
         let names = Names {
-            names: (0..20).map(|number| format!("memfd:batch-{number}")).collect(),
+            names: (0..20)
+                .map(|number| format!("memfd:batch-{number}"))
+                .collect(),
             ..Names::default()
         };
-        assert_eq!(
-            names.count(0..20),
-            [("memfd:batch-*".to_owned(), 20)]
-        );
+        assert_eq!(names.count(0..20), [("memfd:batch-*".to_owned(), 20)]);
         assert_eq!(
             names.count([4, 4, 5].into_iter()),
             [

@@ -139,9 +139,8 @@ impl Party {
             let is_held = |entry: &&Entry| entry.state.and_then(StillOpen::is_held) == Some(true);
             self.entries().filter(is_held)
         };
-        let is_unknown = |entry: &&Entry| {
-            entry.state.is_none_or(|state| state == StillOpen::Unknown)
-        };
+        let is_unknown =
+            |entry: &&Entry| entry.state.is_none_or(|state| state == StillOpen::Unknown);
         let mut also: Vec<Also> = self.also.values().cloned().collect();
         also.sort_by(|one, two| two.files.cmp(&one.files).then(one.pid.cmp(&two.pid)));
         Holding {
