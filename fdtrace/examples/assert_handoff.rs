@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .fate(Fate::Delivered);
     let handover = seen.one_like(&expected)?.same_object()?.cloexec()?;
     seen.nothing_lost()?;
-    println!("the child has it as {:?}", handover.receiver);
+    println!("the child has it as {:?}", handover.receiver());
     Ok(())
 }
 

@@ -21,14 +21,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             item = trace.next() => item?,
         };
         match item {
-            Item::Transfer(transfer) => *fates.entry(transfer.fate.name()).or_default() += 1,
+            Item::Transfer(transfer) => *fates.entry(transfer.fate().name()).or_default() += 1,
             Item::StillQueued(transfer) => println!("stuck: a {}", transfer.file.kind()),
             Item::Lost(losses) => println!("not everything was seen: {losses:?}"),
             _ => {}
         }
     }
     for transfer in trace.finish()?.transfers {
-        *fates.entry(transfer.fate.name()).or_default() += 1;
+        *fates.entry(transfer.fate().name()).or_default() += 1;
     }
     println!("{fates:?}");
     Ok(())

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         poll(&mut waits, PollTimeout::NONE)?;
         while let Some(item) = trace.try_next()? {
             if let Item::Transfer(transfer) = item {
-                println!("{} of a {}", transfer.fate, transfer.file.kind());
+                println!("{} of a {}", transfer.fate(), transfer.file.kind());
                 left -= 1;
             }
         }

@@ -11,11 +11,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("of Linux {}", recording.kernel());
     for transfer in recording.transfers() {
         let transfer = transfer?;
-        if !transfer.fate.installs() {
+        if !transfer.fate().installs() {
             let cause = transfer
-                .cause
+                .cause()
                 .map_or("for no known cause", |cause| cause.name());
-            println!("a {} was {}, {cause}", transfer.file.kind(), transfer.fate);
+            println!(
+                "a {} was {}, {cause}",
+                transfer.file.kind(),
+                transfer.fate()
+            );
         }
     }
     Ok(())

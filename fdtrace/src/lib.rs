@@ -105,9 +105,9 @@ pub use library::{
 };
 #[doc(inline)]
 pub use model::{
-    Cause, CauseMissing, Chain, Context, Coverage, DescriptionMissing, Doubt, Fate,
-    FileDescription, FileIdentity, FileKind, FilePath, Hop, HopSeen, Judged, Losses, Receiver,
-    Sender, Socket, SocketDescription, SocketType, Task, Transfer, UnreadQueues, Verdict,
+    Cause, CauseMissing, Chain, Context, Coverage, DescriptionMissing, Doubt, End, Fate,
+    FileDescription, FileIdentity, FileKind, FilePath, Hop, HopSeen, Judged, Loss, Losses, Lost,
+    Receiver, Sender, Socket, SocketDescription, SocketType, Task, Transfer, UnreadQueues, Verdict,
     VsockAddr,
 };
 #[doc(inline)]

@@ -153,14 +153,14 @@ impl Truth {
             let transfer = &transfer;
             let mut complain = |what: String| {
                 tally.wrong.push(Wrong {
-                    what: format!("{what} ({}, {verdict:?})", transfer.fate),
+                    what: format!("{what} ({}, {verdict:?})", transfer.fate()),
                     transfer: format!("{transfer:#?}"),
                 });
             };
-            if !matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
+            if !matches!(transfer.fate(), Fate::Delivered | Fate::Peeked) {
                 let arrival = self.arrival(transfer, &taken);
                 // What the trace says may have been lost, it does not say.
-                if transfer.fate == Fate::Unknown || verdict == Some(Verdict::Lost) {
+                if transfer.fate() == Fate::Unknown || verdict == Some(Verdict::Lost) {
                     unknown.extend(arrival);
                 } else if arrival.is_some() {
                     complain("it did arrive".to_owned());
@@ -214,14 +214,14 @@ impl Truth {
             (None, None) => return None,
         };
         // Of a peek's duplicates nothing is told but that they came, or that it is not known.
-        let told = !received.peeked || transfer.fate == Fate::Unknown;
+        let told = !received.peeked || transfer.fate() == Fate::Unknown;
         let came = told && usize::from(transfer.index) < received.fds.len();
         came.then_some((received.call.tid, received.call.from, transfer.index))
     }
 
     /// The receive that the transfer tells of.
     fn receipt(&self, transfer: &Transfer) -> Result<&Received, String> {
-        let receiver = transfer.receiver.as_ref().ok_or("delivered to nobody")?;
+        let receiver = transfer.receiver().ok_or("delivered to nobody")?;
         // Where another thread has closed the number meanwhile, only the read of it was seen.
         let at = |hop| transfer.hops.iter().rfind(|seen| seen.hop == hop);
         let install = at(Hop::Install)
@@ -233,7 +233,7 @@ impl Truth {
         let received = self
             .receive_at(receiver.tid, install.t_ns)
             .ok_or("this thread received nothing at that time")?;
-        if received.peeked != (transfer.fate == Fate::Peeked) {
+        if received.peeked != (transfer.fate() == Fate::Peeked) {
             return Err("a peek is no delivery".to_owned());
         }
         Ok(received)
@@ -253,7 +253,7 @@ impl Truth {
         let at = |list: &[i32]| list.get(index).map(|fd| number(*fd));
         let pid = |call: &Call| Some(u64::from(call.pid));
 
-        let receiver = transfer.receiver.as_ref();
+        let receiver = transfer.receiver();
         same(
             "the receiver's number",
             receiver.and_then(|receiver| receiver.fd).map(number),

@@ -3,7 +3,7 @@
 
 use fdtrace::{
     judge::Meanwhile,
-    model::{Cause, Chain, Fate, Hop, Receiver, Sender, Transfer},
+    model::{Cause, Chain, End, Fate, Hop, Loss, Lost, Receiver, Sender, Transfer},
     plan::Plan,
 };
 
@@ -34,12 +34,17 @@ const LIES: [(&str, Tamper); 15] = [
     }),
     ("another time", |one, _| sender(one).t_ns = 1),
     ("an end that it did not have", |one, _| {
-        (one.fate, one.cause) = (Fate::Discarded, Some(Cause::PlainRead));
+        one.end = End::Lost(Lost {
+            how: Loss::Discarded,
+            why: Ok(Cause::PlainRead),
+            receiver: one.receiver().cloned(),
+        });
     }),
     ("peeked and delivered confused", |one, _| {
-        one.fate = match one.fate {
-            Fate::Peeked => Fate::Delivered,
-            _ => Fate::Peeked,
+        let receiver = receiver(one).clone();
+        one.end = match one.end {
+            End::Peeked(_) => End::Delivered(receiver),
+            _ => End::Peeked(receiver),
         };
     }),
     ("said to be different", |one, _| {
@@ -61,7 +66,7 @@ impl Control {
         plan: &Plan,
     ) -> Option<Self> {
         let mut whole = transfers.iter().map(|(transfer, _)| transfer).filter(|it| {
-            it.fate == Fate::Delivered && it.chain == Chain::Whole && it.doubt.is_none()
+            it.fate() == Fate::Delivered && it.chain == Chain::Whole && it.doubt.is_none()
         });
         let one = whole.next()?;
         let other = whole.find(|other| other.message != one.message)?;
@@ -102,7 +107,7 @@ fn sender(transfer: &mut Transfer) -> &mut Sender {
 }
 
 fn receiver(transfer: &mut Transfer) -> &mut Receiver {
-    transfer.receiver.as_mut().expect("it was delivered")
+    transfer.end.receiver_mut().expect("it was delivered")
 }
 
 /// Joins each transfer's way at the receiver to what the other's sender sent.

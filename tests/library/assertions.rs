@@ -42,8 +42,8 @@ fn each_way_not_to_hold_has_an_error_of_its_own() -> Result<(), Error> {
 
     seen.transfers[place]
         .transfer
-        .receiver
-        .as_mut()
+        .end
+        .receiver_mut()
         .unwrap()
         .cloexec = None;
     let unknown = assertion(seen.one(|t| t.id == id)?.cloexec());
@@ -138,10 +138,7 @@ fn a_miss_lists_the_nearest_beside_what_was_expected() {
 fn each_field_holds_of_what_was_seen_and_of_nothing_else() {
     let seen = seen("reload");
     let transfer = &seen.transfers[1];
-    let (sender, receiver) = (
-        transfer.sender.as_ref().unwrap(),
-        transfer.receiver.as_ref(),
-    );
+    let (sender, receiver) = (transfer.sender.as_ref().unwrap(), transfer.receiver());
     let receiver = receiver.unwrap();
     let this = || Expected::new().sender_fd(5);
     let holding = [
@@ -206,7 +203,7 @@ fn of_nothing_there_is_no_nearest_and_what_was_expected_is_still_said() {
 fn names_in_a_miss_cannot_write_on_the_terminal() {
     let mut seen = seen("reload");
     let sender = seen.transfers[0].transfer.sender.as_mut();
-    sender.unwrap().comm = "\u{1b}[2J".to_owned();
+    sender.unwrap().comm = "\u{1b}[2J".into();
     let lines = miss(&seen, &Expected::new().sender_comm("\u{1b}]0;x").inode(0));
     assert!(
         lines.iter().all(|line| !line.contains('\u{1b}')),

@@ -103,7 +103,7 @@ fn a_hand_over_is_asserted() -> Result<(), Error> {
         (sender.pid, sender.fd),
         (process::id(), Some(file.as_raw_fd()))
     );
-    assert_ne!(handover.receiver.as_ref().unwrap().pid, process::id());
+    assert_ne!(handover.receiver().unwrap().pid, process::id());
 
     // What it is not.
     let inheritable = assertion(seen.one(|t| t.file.ino == ino)?.inheritable());
@@ -229,7 +229,7 @@ fn a_trace_goes_in_a_task() -> Result<(), Error> {
             }
         };
         let transfer = tokio::time::timeout(DEADLINE, come).await.unwrap()?;
-        assert_eq!(transfer.fate, Fate::Delivered);
+        assert_eq!(transfer.fate(), Fate::Delivered);
         // It is told of once.
         assert!(trace.finish()?.transfers.iter().all(|t| t.file.ino != ino));
         Ok(())

@@ -25,7 +25,7 @@ fn a_recording_gives_what_replay_shows() -> Result<(), Error> {
         assert!(!read.is_empty());
         assert_eq!(read.len(), shown.len());
         for (read, shown) in read.iter().zip(&shown) {
-            assert_eq!(shown["fate"], read.fate.name());
+            assert_eq!(shown["fate"], read.fate().name());
             assert_eq!(shown["verdict"].as_str(), read.verdict.map(Verdict::name));
         }
     }

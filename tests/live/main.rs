@@ -9,6 +9,7 @@ mod check_live;
 mod inflight_live;
 mod labs;
 mod programs;
+mod runners;
 mod still_open_live;
 mod trace_live;
 mod verify_live;

@@ -8,7 +8,7 @@ use fdtrace::{
         Allowance, Answer, Checked, Count, Expectation, Expectations, Pattern, Seen, bless, judge,
         parse_file, parse_line,
     },
-    model::{Cause, Fate, FileKind, Hop, Judged, Verdict},
+    model::{Cause, End, Fate, FileKind, Hop, Judged, Receiver, Verdict},
     report::{self, CheckRun, WriteCheck},
 };
 use fdtrace_testkit::outcomes::delivered;
@@ -22,9 +22,13 @@ fn expecting(lines: &[&str]) -> Expectations {
 
 fn lost(id: u64, fate: Fate, cause: Option<Cause>) -> Judged {
     let mut judged = delivered(id, 0, 1);
-    (judged.transfer.fate, judged.transfer.cause, judged.verdict) = (fate, cause, None);
-    let receiver = judged.transfer.receiver.as_mut().unwrap();
-    (receiver.fd, receiver.cloexec) = (None, None);
+    let receiver = Receiver {
+        fd: None,
+        cloexec: None,
+        ..judged.receiver().unwrap().clone()
+    };
+    judged.transfer.end = End::of(fate, cause, Some(receiver));
+    judged.verdict = None;
     judged
 }
 
@@ -301,7 +305,7 @@ fn how_each_arrives_is_held_against_what_is_known_of_it() {
         answer("cloexec", std::slice::from_ref(&judged)),
         Answer::Fails
     );
-    judged.transfer.receiver.as_mut().unwrap().cloexec = None;
+    judged.transfer.end.receiver_mut().unwrap().cloexec = None;
     assert_eq!(
         answer("cloexec", std::slice::from_ref(&judged)),
         Answer::Open
@@ -324,13 +328,13 @@ fn an_open_file_that_comes_again_is_not_there_once() {
         answer("once", &[first.clone(), again.clone()]),
         Answer::Fails
     );
-    again.transfer.receiver.as_mut().unwrap().pid += 1;
+    again.transfer.end.receiver_mut().unwrap().pid += 1;
     assert_eq!(
         answer("once", &[first.clone(), again.clone()]),
         Answer::Holds
     );
     // The address is another file's by then.
-    again.transfer.receiver = first.receiver.clone();
+    again.transfer.end = first.end.clone();
     again.transfer.file.ino += 1;
     assert_eq!(answer("once", &[first, again]), Answer::Holds);
 }
@@ -338,7 +342,7 @@ fn an_open_file_that_comes_again_is_not_there_once() {
 #[test]
 fn a_miss_shows_what_comes_nearest_and_where_it_differs() {
     let mut other = delivered(2, 1, 2);
-    other.transfer.receiver.as_mut().unwrap().comm = "helper".to_owned();
+    other.transfer.end.receiver_mut().unwrap().comm = "helper".into();
     let transfers = [delivered(1, 0, 2), other];
     let seen = Seen {
         transfers: &transfers,
@@ -386,7 +390,7 @@ fn a_good_run_is_blessed_with_what_it_meets() {
 #[test]
 fn each_format_tells_the_three_answers_apart() {
     let mut unknown = delivered(3, 0, 1);
-    unknown.transfer.receiver.as_mut().unwrap().cloexec = None;
+    unknown.transfer.end.receiver_mut().unwrap().cloexec = None;
     let transfers = [
         delivered(1, 0, 1),
         lost(2, Fate::Truncated, Some(Cause::NoControlRoom)),

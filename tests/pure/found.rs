@@ -39,7 +39,7 @@ fn its_receive_is_shown_without_a_sender() {
     assert_eq!(transfers.len(), 40);
     for transfer in &transfers {
         assert_eq!(
-            (transfer.fate, transfer.found_ns),
+            (transfer.fate(), transfer.found_ns),
             (Fate::Delivered, Some(10))
         );
         assert_eq!(transfer.sender, None);
@@ -70,7 +70,7 @@ fn what_stays_is_queued_and_told_of_when_it_is_overdue() {
     let transfers = tracker.take_closed();
     assert_eq!(transfers.len(), 2);
     for transfer in transfers {
-        assert_eq!((transfer.fate, transfer.last_ns()), (Fate::Queued, 10));
+        assert_eq!((transfer.fate(), transfer.last_ns()), (Fate::Queued, 10));
     }
 }
 
@@ -126,7 +126,7 @@ fn a_last_look_tells_what_is_queued_where_not_every_end_is_seen() {
             tracker.apply(event);
         }
         tracker.close_open();
-        let fates: Vec<Fate> = tracker.take_closed().iter().map(|it| it.fate).collect();
+        let fates: Vec<Fate> = tracker.take_closed().iter().map(Transfer::fate).collect();
         assert_eq!(fates, [fate; 2], "{parts:?}");
     }
 }
@@ -159,7 +159,7 @@ fn another_message_at_its_address_is_another_message() {
     };
     // The old one's end was not seen.
     let transfers = track(&[old.found(10), new.delivered(20)]);
-    let fates: Vec<Fate> = transfers.iter().map(|it| it.fate).collect();
+    let fates: Vec<Fate> = transfers.iter().map(Transfer::fate).collect();
     assert_eq!(fates, [Fate::Unknown, Fate::Delivered]);
     assert_eq!(transfers[0].found_ns, Some(10));
     assert_eq!(transfers[1].found_ns, None);
@@ -182,10 +182,10 @@ fn the_next_message_of_the_same_file_does_not_lend_it_a_sender() {
     let [first, second] = &transfers[..] else {
         panic!("{transfers:?}");
     };
-    assert_eq!((first.fate, &first.sender), (Fate::Delivered, &None));
-    assert_eq!(first.receiver.as_ref().unwrap().fd, Some(9));
+    assert_eq!((first.fate(), &first.sender), (Fate::Delivered, &None));
+    assert_eq!(first.receiver().unwrap().fd, Some(9));
     assert_eq!(second.sender.as_ref().unwrap().fd, Some(77));
-    assert_eq!(second.receiver.as_ref().unwrap().fd, Some(88));
+    assert_eq!(second.receiver().unwrap().fd, Some(88));
     assert_eq!(second.chain, Chain::Whole);
 }
 
@@ -281,7 +281,7 @@ fn a_look_at_the_queues_becomes_records() {
     for (place, transfer) in transfers.iter().enumerate() {
         assert_eq!(transfer.wanted, place >= 20);
         assert_eq!(
-            (transfer.fate, transfer.found_ns),
+            (transfer.fate(), transfer.found_ns),
             (Fate::Queued, Some(1000))
         );
         assert_eq!(transfer.socket.path.as_deref(), Some("@abstract"));
@@ -358,7 +358,7 @@ fn a_last_look_describes_every_file_of_a_long_list() {
     let transfers = tracker.take_closed();
     assert_eq!(transfers.len(), usize::from(FILES));
     for transfer in &transfers {
-        assert_eq!(transfer.fate, Fate::Queued);
+        assert_eq!(transfer.fate(), Fate::Queued);
         let described = transfer.context.file.as_ref().unwrap().to_string();
         assert_eq!(described, format!("/{:x}", transfer.file.ptr));
     }

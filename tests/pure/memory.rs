@@ -157,7 +157,7 @@ fn a_message_that_is_looked_at_over_and_over_does_not_grow() {
     }
     let transfers = tracker.take_closed();
     assert_eq!(transfers.len(), 3);
-    assert!(transfers.iter().all(|it| it.fate == Fate::Delivered));
+    assert!(transfers.iter().all(|it| it.fate() == Fate::Delivered));
 }
 
 #[test]
@@ -176,11 +176,11 @@ fn the_oldest_leave_first_and_none_without_an_end() {
     let messages: Vec<u64> = forgotten.iter().map(|it| it.message).collect();
     let expected: Vec<u64> = (1..=gone).flat_map(|id| [id, id]).collect();
     assert_eq!(messages, expected);
-    assert!(forgotten.iter().all(|it| it.fate == Fate::Unknown));
+    assert!(forgotten.iter().all(|it| it.fate() == Fate::Unknown));
     tracker.close_open();
     let kept = tracker.take_closed();
     assert_eq!(kept.len() as u64, 2 * (200 - gone));
-    assert!(kept.iter().all(|it| it.fate == Fate::Queued));
+    assert!(kept.iter().all(|it| it.fate() == Fate::Queued));
 }
 
 #[test]
@@ -200,11 +200,11 @@ fn the_receive_of_a_forgotten_message_is_shown_without_its_sender() {
     let transfers = tracker.take_closed();
     let delivered: Vec<_> = transfers
         .iter()
-        .filter(|it| it.fate == Fate::Delivered)
+        .filter(|it| it.fate() == Fate::Delivered)
         .collect();
     assert_eq!(delivered.len(), 1);
     assert!(delivered[0].sender.is_none());
-    assert_eq!(delivered[0].receiver.as_ref().unwrap().fd, Some(9));
+    assert_eq!(delivered[0].receiver().unwrap().fd, Some(9));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_trace_that_keeps_up_forgets_nothing() {
         }
         let transfers = tracker.take_closed();
         assert_eq!(transfers.len(), 1);
-        assert_eq!(transfers[0].fate, Fate::Delivered);
+        assert_eq!(transfers[0].fate(), Fate::Delivered);
     }
     // A receive whose files are another's by now changes nothing about that.
     let mut read = message(2000, 1).returned_with(5, SYS_RECVMSG, 0, Vec::new());

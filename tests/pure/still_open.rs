@@ -4,8 +4,8 @@
 use fdtrace::{
     judge::still_open::Book,
     model::{
-        Cause, Fate, Hop, Judged, LookedAt, OpenNumber, Side, StillOpen, StillOpenMissing, Table,
-        TableLook,
+        Cause, End, Fate, Hop, Judged, LookedAt, OpenNumber, Side, StillOpen, StillOpenMissing,
+        Table, TableLook,
     },
 };
 use fdtrace_testkit::outcomes::delivered;
@@ -23,7 +23,7 @@ fn socket(id: u64, fd: i32, t_ns: u64) -> Judged {
     transfer.file.magic = SOCKFS;
     transfer.file.mode = 0o140_777;
     transfer.sender.as_mut().unwrap().fd = Some(1000 + id as i32);
-    transfer.receiver.as_mut().unwrap().fd = Some(fd);
+    transfer.end.receiver_mut().unwrap().fd = Some(fd);
     for seen in &mut transfer.hops {
         seen.t_ns = t_ns;
     }
@@ -100,7 +100,7 @@ fn whose_event_comes_late_is_closed_by_the_later_one() {
 fn another_thread_may_have_a_table_of_its_own() {
     let mut book = Book::default();
     let (one, mut two) = (socket(1, 5, 100), socket(2, 5, 200));
-    two.transfer.receiver.as_mut().unwrap().tid = 999;
+    two.transfer.end.receiver_mut().unwrap().tid = 999;
     book.note(&one);
     assert_eq!(book.note(&two), []);
     let both = [still(&one, 5), still(&two, 5)];
@@ -278,8 +278,9 @@ fn a_full_table_is_told_with_what_came_into_it() {
     book.note(&socket(2, 6, 100));
     book.note(&socket(3, 6, 200));
     let mut refused = socket(4, 7, 300);
-    refused.transfer.receiver.as_mut().unwrap().fd = None;
-    (refused.transfer.fate, refused.transfer.cause) = (Fate::Truncated, Some(Cause::RlimitNofile));
+    refused.transfer.end.receiver_mut().unwrap().fd = None;
+    let receiver = refused.transfer.receiver().cloned();
+    refused.transfer.end = End::of(Fate::Truncated, Some(Cause::RlimitNofile), receiver);
     refused.verdict = None;
     book.note(&refused);
     let full = &book.holdings().full[0];
@@ -329,7 +330,7 @@ fn processes_come_and_go_and_only_so_many_are_remembered() {
     let mut book = Book::default();
     for id in 1..=20_000_u64 {
         let mut judged = socket(id, 5, 100 + id);
-        let receiver = judged.transfer.receiver.as_mut().unwrap();
+        let receiver = judged.transfer.end.receiver_mut().unwrap();
         receiver.pid = 10_000 + id as u32;
         let end = look(
             LookedAt::ProcessEnd,

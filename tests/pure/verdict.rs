@@ -3,8 +3,8 @@
 use fdtrace::{
     judge::verdict,
     model::{
-        Cause, CauseMissing, Chain, Fate, Hop, HopSeen, Judged, Receiver, Sender, Socket, Transfer,
-        Verdict,
+        Cause, CauseMissing, Chain, End, Fate, Hop, HopSeen, Judged, Receiver, Sender, Socket,
+        Transfer, Verdict,
     },
     plan::{Attach, Plan},
 };
@@ -35,13 +35,23 @@ fn transfers() -> Vec<Transfer> {
 fn transfer(fate: Fate, chain: Chain) -> Transfer {
     Transfer {
         sender: None,
-        receiver: None,
         socket: Socket::default(),
-        fate,
+        end: End::of(fate, None, fate.installs().then(receiver)),
         chain,
         queued_ns: None,
         hops: Vec::new(),
         ..outcomes::delivered(1, 0, 1).transfer
+    }
+}
+
+fn receiver() -> Receiver {
+    Receiver {
+        pid: 200,
+        tid: 200,
+        comm: "receiver".into(),
+        fd: Some(9),
+        cloexec: Some(true),
+        fd_inferred: false,
     }
 }
 
@@ -59,7 +69,7 @@ fn only_a_whole_chain_to_a_descriptor_is_the_same() {
     for plan in [plan_of("5.10"), plan_of("7.3")] {
         for transfer in transfers() {
             for lossless in [true, false] {
-                let came_out = matches!(transfer.fate, Fate::Delivered | Fate::Peeked);
+                let came_out = matches!(transfer.fate(), Fate::Delivered | Fate::Peeked);
                 let verdict = of_transfer(&transfer, plan, lossless);
                 assert_eq!(
                     verdict == Some(Verdict::Same),
@@ -178,14 +188,6 @@ fn with_losses_a_number_is_left_out_where_functions_of_the_receiver_had_another_
         (Hop::Install, Hop::Dequeue, true),
     ] {
         let mut transfer = transfer(Fate::Delivered, Chain::Differs { hop: differs });
-        transfer.receiver = Some(Receiver {
-            pid: 1,
-            tid: 1,
-            comm: "receiver".to_owned(),
-            fd: Some(9),
-            cloexec: Some(true),
-            fd_inferred: false,
-        });
         let other = HopSeen {
             file: OTHER,
             ..seen(Hop::Install)
@@ -199,7 +201,7 @@ fn with_losses_a_number_is_left_out_where_functions_of_the_receiver_had_another_
                 Verdict::Lost
             };
             assert_eq!(judged.verdict, Some(expected), "{differs} after {at}");
-            let receiver = judged.transfer.receiver.unwrap();
+            let receiver = judged.transfer.receiver().unwrap();
             let is_whole = lossless || is_kept;
             assert_eq!(receiver.fd, is_whole.then_some(9), "{differs} after {at}");
             assert_eq!(receiver.cloexec, is_whole.then_some(true));
@@ -215,7 +217,7 @@ fn seen(hop: Hop) -> HopSeen {
         cpu: 0,
         pid: 1,
         tid: 1,
-        comm: String::new(),
+        comm: "".into(),
         file: 0xffff_8881_0427_0780,
         skb: 0,
         list: 0,
@@ -229,19 +231,11 @@ fn seen(hop: Hop) -> HopSeen {
 fn beside_the_verdict_lost_there_is_nothing_that_may_be_anothers() {
     let lossy = |fate: Fate, has_sender: bool, lossless: bool| {
         let mut transfer = transfer(fate, Chain::LossBetween);
-        transfer.cause = fate.has_cause().then_some(Cause::NoControlRoom);
-        transfer.receiver = Some(Receiver {
-            pid: 200,
-            tid: 200,
-            comm: "receiver".to_owned(),
-            fd: Some(9),
-            cloexec: Some(true),
-            fd_inferred: false,
-        });
+        transfer.end = End::of(fate, Some(Cause::NoControlRoom), Some(receiver()));
         transfer.sender = has_sender.then(|| Sender {
             pid: 100,
             tid: Some(100),
-            comm: "sender".to_owned(),
+            comm: "sender".into(),
             fd: Some(4),
             socket_fd: Some(3),
             t_ns: 1,
@@ -250,23 +244,23 @@ fn beside_the_verdict_lost_there_is_nothing_that_may_be_anothers() {
     };
     let judged = lossy(Fate::Delivered, true, false);
     assert_eq!(judged.verdict, Some(Verdict::Lost));
-    let receiver = judged.transfer.receiver.unwrap();
+    let receiver = judged.transfer.receiver().unwrap();
     assert_eq!((receiver.fd, receiver.cloexec), (None, None));
-    assert_eq!(judged.transfer.sender.unwrap().fd, Some(4));
-    assert_eq!(judged.transfer.cause_missing, None);
+    assert_eq!(judged.transfer.sender.as_ref().unwrap().fd, Some(4));
+    assert_eq!(judged.transfer.cause_missing(), None);
     // There is no other side that it may not belong to.
     let judged = lossy(Fate::Delivered, false, false);
-    assert_eq!(judged.transfer.receiver.unwrap().fd, Some(9));
+    assert_eq!(judged.transfer.receiver().unwrap().fd, Some(9));
     let judged = lossy(Fate::Truncated, true, false);
     assert_eq!(judged.verdict, Some(Verdict::Lost));
-    assert_eq!(judged.transfer.cause, None);
-    assert_eq!(judged.transfer.cause_missing, Some(CauseMissing::Lost));
+    assert_eq!(judged.transfer.cause(), None);
+    assert_eq!(judged.transfer.cause_missing(), Some(CauseMissing::Lost));
     // The control: nothing was lost.
     let judged = lossy(Fate::Truncated, true, true);
     assert_eq!(judged.verdict, None);
-    assert_eq!(judged.transfer.cause, Some(Cause::NoControlRoom));
-    assert_eq!(judged.transfer.cause_missing, None);
-    assert_eq!(judged.transfer.receiver.unwrap().fd, Some(9));
+    assert_eq!(judged.transfer.cause(), Some(Cause::NoControlRoom));
+    assert_eq!(judged.transfer.cause_missing(), None);
+    assert_eq!(judged.transfer.receiver().unwrap().fd, Some(9));
 }
 
 #[test]

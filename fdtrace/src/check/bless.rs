@@ -23,13 +23,10 @@ pub fn bless(seen: Seen<'_>) -> Option<String> {
     let delivered = seen
         .transfers
         .iter()
-        .filter(|judged| judged.fate == Fate::Delivered);
+        .filter(|judged| judged.fate() == Fate::Delivered);
     for judged in delivered {
-        let from = judged.sender.as_ref().map(|sender| sender.comm.clone());
-        let to = judged
-            .receiver
-            .as_ref()
-            .map(|receiver| receiver.comm.clone());
+        let from = judged.sender.as_ref().map(|sender| sender.comm.to_string());
+        let to = judged.receiver().map(|receiver| receiver.comm.to_string());
         let group = (
             from,
             to,
@@ -40,7 +37,7 @@ pub fn bless(seen: Seen<'_>) -> Option<String> {
     }
     let expect = groups.into_iter().map(|((from, to, _, path), transfers)| {
         let all = |set: bool| {
-            let mut known = transfers.iter().map(|it| it.receiver.as_ref()?.cloexec);
+            let mut known = transfers.iter().map(|it| it.receiver()?.cloexec);
             known.all(|cloexec| cloexec == Some(set))
         };
         Expectation {

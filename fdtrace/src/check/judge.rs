@@ -134,9 +134,9 @@ fn lost(expectations: &Expectations, seen: Seen<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for judged in seen.transfers.iter().filter(|judged| !is_wanted(judged)) {
         let why = judged
-            .cause
+            .cause()
             .map_or_else(String::new, |cause| format!(" ({})", cause.name()));
-        let finding = match (judged.fate, judged.verdict) {
+        let finding = match (judged.fate(), judged.verdict) {
             (Fate::Delivered | Fate::Peeked, Some(Verdict::Different)) => {
                 Finding::fails("another file came out than went in")
             }
@@ -169,16 +169,16 @@ fn unmet(expectation: &Expectation, seen: Seen<'_>) -> Vec<Finding> {
     let delivered = || {
         met.iter()
             .copied()
-            .filter(|judged| judged.fate == Fate::Delivered)
+            .filter(|judged| judged.fate() == Fate::Delivered)
     };
     let mut findings = Vec::new();
     // What may be one of them, or may have been delivered.
-    let unsure =
-        with(Fit::Unknown).filter(|judged| judged.fate.installs() || judged.fate == Fate::Unknown);
+    let unsure = with(Fit::Unknown)
+        .filter(|judged| judged.fate().installs() || judged.fate() == Fate::Unknown);
     let unsure = unsure.count()
         + met
             .iter()
-            .filter(|judged| judged.fate == Fate::Unknown)
+            .filter(|judged| judged.fate() == Fate::Unknown)
             .count();
     let (counted, found) = match expectation.delivered {
         Some(count) => (count, delivered().count()),
@@ -225,10 +225,7 @@ fn unmet(expectation: &Expectation, seen: Seen<'_>) -> Vec<Finding> {
 
 /// What is not as expected of one that was delivered.
 fn on_arrival(expectation: &Expectation, judged: &Judged) -> impl Iterator<Item = Finding> {
-    let known = judged
-        .receiver
-        .as_ref()
-        .and_then(|receiver| receiver.cloexec);
+    let known = judged.receiver().and_then(|receiver| receiver.cloexec);
     let cloexec = expectation.cloexec.and_then(|expected| match known {
         Some(set) if set == expected => None,
         Some(true) => Some(Finding::fails("close-on-exec is set")),
@@ -254,7 +251,7 @@ fn on_arrival(expectation: &Expectation, judged: &Judged) -> impl Iterator<Item 
 fn twice<'a>(delivered: impl Iterator<Item = &'a Judged>) -> Vec<Finding> {
     let mut arrivals: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
     for judged in delivered {
-        let receiver = judged.receiver.as_ref().map(|receiver| receiver.pid);
+        let receiver = judged.receiver().map(|receiver| receiver.pid);
         let file = &judged.file;
         // An address alone is another file's as soon as this one is closed.
         let key = (receiver, file.ptr, file.ino, file.dev);
@@ -279,11 +276,11 @@ fn nearest(expectation: &Expectation, transfers: &[Judged]) -> Vec<Nearby> {
                 .into_iter()
                 .filter(|field| field.fit != Fit::Yes)
                 .collect();
-            if expectation.delivered.is_some() && judged.fate != Fate::Delivered {
+            if expectation.delivered.is_some() && judged.fate() != Fate::Delivered {
                 differs.push(Compared {
                     field: "fate",
                     expected: Fate::Delivered.name().to_owned(),
-                    found: Some(judged.fate.name().to_owned()),
+                    found: Some(judged.fate().name().to_owned()),
                     fit: Fit::No,
                 });
             }

@@ -116,22 +116,22 @@ impl Pattern {
             }))
         };
         // Nobody is known to have taken what did not arrive; an unknown fate leaves that open.
-        let receiver = || match (&judged.receiver, judged.fate) {
-            (Some(receiver), _) => Some(receiver.comm.clone()),
+        let receiver = || match (judged.receiver(), judged.fate()) {
+            (Some(receiver), _) => Some(receiver.comm.to_string()),
             (None, Fate::Unknown) => None,
             (None, _) => Some(String::new()),
         };
         let name = || judged.context.file.as_ref().map(ToString::to_string);
-        let known_fate = (judged.fate != Fate::Unknown).then(|| judged.fate.name().to_owned());
-        let cause = judged.cause.map(|cause| cause.name().to_owned());
+        let known_fate = (judged.fate() != Fate::Unknown).then(|| judged.fate().name().to_owned());
+        let cause = judged.cause().map(|cause| cause.name().to_owned());
         // A fate that has no cause differs from any; one whose cause is not known may be any.
         let cause = cause.or_else(|| {
-            let has_none = !judged.fate.has_cause() && judged.fate != Fate::Unknown;
+            let has_none = !judged.fate().has_cause() && judged.fate() != Fate::Unknown;
             has_none.then(String::new)
         });
         let fields = [
             glob("from", &self.from, &|| {
-                judged.sender.as_ref().map(|sender| sender.comm.clone())
+                judged.sender.as_ref().map(|sender| sender.comm.to_string())
             }),
             glob("to", &self.to, &receiver),
             exact(

@@ -137,7 +137,7 @@ async fn watch(
     if let Some(file) = &args.bless {
         bless(file, seen, status)?;
     }
-    let delivered = transfers.iter().filter(|it| it.fate == Fate::Delivered);
+    let delivered = transfers.iter().filter(|it| it.fate() == Fate::Delivered);
     let name = name(args);
     outputs.write(&CheckRun {
         name: &name,

@@ -45,7 +45,7 @@ pub fn source(scenario: &Scenario, transfers: &[Transfer]) -> Result<String, Sou
     for transfer in transfers {
         let same = messages.iter_mut().find(|message| {
             message[0].message == transfer.message
-                && (message[0].fate == Fate::Peeked) == (transfer.fate == Fate::Peeked)
+                && (message[0].fate() == Fate::Peeked) == (transfer.fate() == Fate::Peeked)
         });
         match same {
             Some(message) => message.push(transfer),
@@ -53,7 +53,7 @@ pub fn source(scenario: &Scenario, transfers: &[Transfer]) -> Result<String, Sou
         }
     }
     messages.sort_by_key(|message| {
-        let peeked = message[0].fate != Fate::Peeked;
+        let peeked = message[0].fate() != Fate::Peeked;
         (message[0].message, peeked)
     });
     let Some(first) = messages.first() else {
@@ -153,11 +153,11 @@ fn taking(message: &[&Transfer]) -> Result<Taking, SourceError> {
     let count = |fate: Fate| {
         message
             .iter()
-            .filter(|transfer| transfer.fate == fate)
+            .filter(|transfer| transfer.fate() == fate)
             .count()
     };
     let (delivered, peeked) = (count(Fate::Delivered), count(Fate::Peeked));
-    let cause = message.iter().find_map(|transfer| transfer.cause);
+    let cause = message.iter().find_map(|transfer| transfer.cause());
     Ok(match cause {
         None if peeked > 0 => Taking::Receive {
             room: peeked,
@@ -178,10 +178,10 @@ fn taking(message: &[&Transfer]) -> Result<Taking, SourceError> {
         Some(cause) => {
             return Err(SourceError::Beyond(format!(
                 "{} ({cause})",
-                message[0].fate
+                message[0].fate()
             )));
         }
-        None => return Err(SourceError::Beyond(message[0].fate.to_string())),
+        None => return Err(SourceError::Beyond(message[0].fate().to_string())),
     })
 }
 

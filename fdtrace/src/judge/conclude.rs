@@ -4,18 +4,26 @@
 use fdtrace_common::records::LIST_MAX;
 
 use crate::{
-    model::{Cause, Fate, Hop},
+    model::{Cause, Hop, Loss},
     track::{Ending, Message},
     wire::{Backtrace, Call, Errno, Given, Refusal, Return, SendReturn},
 };
 
-/// What became of a file, and why, where that is known.
-pub(super) type Conclusion = (Fate, Option<Cause>);
+/// What became of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Conclusion {
+    Delivered,
+    Peeked,
+    /// How, and why, where that is known.
+    Lost(Loss, Option<Cause>),
+    Queued,
+    Unknown,
+}
 
-const UNKNOWN: Conclusion = (Fate::Unknown, None);
+use Conclusion::{Delivered, Lost, Queued, Unknown};
 
 const fn discarded(cause: Cause) -> Conclusion {
-    (Fate::Discarded, Some(cause))
+    Lost(Loss::Discarded, Some(cause))
 }
 
 /// What became of the file at this place of a message that ended so, and why.
@@ -23,29 +31,27 @@ pub(super) fn conclude(message: &Message, index: usize, ending: Ending) -> Concl
     let backtrace = &message.ended_in;
     match ending {
         // What was installed is delivered, whatever became of the rest.
-        Ending::Unseen { .. } | Ending::Received(..) if message.is_installed(index) => {
-            (Fate::Delivered, None)
-        }
-        Ending::Unseen { is_queued: true } | Ending::Overdue => (Fate::Queued, None),
+        Ending::Unseen { .. } | Ending::Received(..) if message.is_installed(index) => Delivered,
+        Ending::Unseen { is_queued: true } | Ending::Overdue => Queued,
         Ending::Destroyed => of_free(backtrace),
         // Where no function shows it, it may have been read and installed: the kernel skips programs on
         // a CPU where a task was preempted in them.
-        Ending::GivenBack => of_return(backtrace).unwrap_or(UNKNOWN),
+        Ending::GivenBack => of_return(backtrace).unwrap_or(Unknown),
         Ending::Received(given, returned) => {
             of_receive(message, index, &given, returned.as_ref(), backtrace)
         }
         Ending::SendReturned(returned, attached) => of_send(&returned, attached, message.count),
-        Ending::SendUnseen if message.given_up => (Fate::Failed, None),
-        Ending::PutOff { is_lossy: false } => (Fate::Failed, None),
-        Ending::SendUnseen | Ending::PutOff { is_lossy: true } => UNKNOWN,
-        Ending::Unseen { is_queued: false } => UNKNOWN,
+        Ending::SendUnseen if message.given_up => Lost(Loss::Failed, None),
+        Ending::PutOff { is_lossy: false } => Lost(Loss::Failed, None),
+        Ending::SendUnseen | Ending::PutOff { is_lossy: true } => Unknown,
+        Ending::Unseen { is_queued: false } => Unknown,
     }
 }
 
 /// What it means that an skb was freed in these functions with its list on it.
 fn of_free(backtrace: &Backtrace) -> Conclusion {
     if backtrace.by_collector() {
-        return (Fate::Collected, Some(Cause::GarbageCollector));
+        return Lost(Loss::Collected, Some(Cause::GarbageCollector));
     }
     let purges = backtrace.any(&["skb_queue_purge", "skb_queue_purge_reason"]);
     let closes = backtrace.times("unix_release_sock");
@@ -68,7 +74,7 @@ fn of_free(backtrace: &Backtrace) -> Conclusion {
         // One of a datagram takes the list first, unless the data could not be copied.
         Cause::ReceiveFailed
     } else if backtrace.is_empty() || backtrace.alone {
-        return (Fate::Discarded, None);
+        return Lost(Loss::Discarded, None);
     } else {
         Cause::Dropped
     })
@@ -93,22 +99,30 @@ fn of_return(backtrace: &Backtrace) -> Option<Conclusion> {
 fn of_send(returned: &SendReturn, attached: bool, count: u16) -> Conclusion {
     let cause = match -returned.result {
         0 if !attached => return discarded(Cause::ZeroLength),
-        ..=0 => return UNKNOWN,
+        ..=0 => return Unknown,
         // One that is connected to somebody else gives the same errno, as may a security module.
         libc::EPERM if attached && returned.takes_no_fds => Cause::Passrights,
         libc::EINVAL if usize::from(count) > LIST_MAX => Cause::TooManyFds,
         errno => Cause::Errno(errno),
     };
-    (Fate::Failed, Some(cause))
+    Lost(Loss::Failed, Some(cause))
 }
 
 /// What it means that installing a file gave `errno`.
 fn of_refusal(errno: Errno) -> Conclusion {
+    let loss = match errno {
+        // The latter two: its number could not be written, or the table could not grow.
+        libc::EMFILE | libc::EFAULT | libc::ENOMEM => Loss::Truncated,
+        _ => Loss::Refused,
+    };
+    Lost(loss, Some(cause_of_refusal(errno)))
+}
+
+fn cause_of_refusal(errno: Errno) -> Cause {
     match errno {
-        libc::EMFILE => (Fate::Truncated, Some(Cause::RlimitNofile)),
-        // Its number could not be written, or the table could not grow.
-        errno @ (libc::EFAULT | libc::ENOMEM) => (Fate::Truncated, Some(Cause::Errno(errno))),
-        _ => (Fate::Refused, Some(Cause::Lsm)),
+        libc::EMFILE => Cause::RlimitNofile,
+        libc::EFAULT | libc::ENOMEM => Cause::Errno(errno),
+        _ => Cause::Lsm,
     }
 }
 
@@ -126,38 +140,38 @@ fn of_receive(
         backtrace.by_plain_read() || !given.has_uring && given.call == Some(Call::PlainRead);
     if returned.is_some_and(|returned| returned.table.is_short) {
         // New numbers may lie beyond what was looked at.
-        UNKNOWN
+        Unknown
     } else if let Some(refused) = message.refusal(index) {
         of_refusal(refused.errno)
     } else if let Some(before) = message.gave_up_before(index) {
-        (Fate::Truncated, of_refusal(before.errno).1)
+        Lost(Loss::Truncated, Some(cause_of_refusal(before.errno)))
     } else if message.was_tried(index) {
         // What came of it went unseen.
-        UNKNOWN
+        Unknown
     } else if let Some(room) = message.room_seen() {
         // Within the room, it had its turn, and what came of that went unseen.
         match index >= room {
-            true => (Fate::Truncated, Some(Cause::NoControlRoom)),
-            false => UNKNOWN,
+            true => Lost(Loss::Truncated, Some(Cause::NoControlRoom)),
+            false => Unknown,
         }
     } else if given.installed_unseen {
-        UNKNOWN
+        Unknown
     } else if given.errno.is_some() {
         discarded(Cause::ReceiveFailed)
     } else if let Some(ended) = of_return(backtrace) {
         ended
     } else if !message.is_being_received() {
-        UNKNOWN
+        Unknown
     } else if reads_plainly {
         discarded(Cause::PlainRead)
     } else if let Some(returned) = returned {
         of_table(message, index, returned)
     } else if backtrace.by_recvmsg() {
         // The list was given back before anything looked for room, so there was no control buffer.
-        (Fate::Truncated, Some(Cause::NoControlRoom))
+        Lost(Loss::Truncated, Some(Cause::NoControlRoom))
     } else {
         // Whether that call had a place for descriptors was not seen.
-        UNKNOWN
+        Unknown
     }
 }
 
@@ -165,21 +179,21 @@ fn of_receive(
 /// not seen. The cause is given where the kernel's own tables leave no other.
 fn of_table(message: &Message, index: usize, returned: &Return) -> Conclusion {
     if message.may_hide(returned) {
-        return UNKNOWN;
+        return Unknown;
     }
     let control = returned.control;
     let room = control.map(|control| control.room(message.installed()));
     if room.as_ref().is_some_and(|room| index >= *room.end()) {
-        return (Fate::Truncated, Some(Cause::NoControlRoom));
+        return Lost(Loss::Truncated, Some(Cause::NoControlRoom));
     }
     let mut later = index + 1..message.files.len();
     let in_place = control.is_some_and(|control| !control.truncated);
     if in_place || later.any(|later| message.is_installed(later)) {
         // Only a refusal leaves the others their turn.
-        return (Fate::Refused, None);
+        return Lost(Loss::Refused, None);
     }
     let is_full = returned.table.is_full && room.is_some_and(|room| index < *room.start());
-    (Fate::Truncated, is_full.then_some(Cause::RlimitNofile))
+    Lost(Loss::Truncated, is_full.then_some(Cause::RlimitNofile))
 }
 
 impl Message {

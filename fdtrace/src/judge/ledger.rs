@@ -82,7 +82,7 @@ impl Rules {
                 _ => Some(false),
             },
             // Its end was not seen, so that perhaps its install was not either.
-            installed: (installed || transfer.fate != Fate::Unknown).then_some(installed),
+            installed: (installed || transfer.fate() != Fate::Unknown).then_some(installed),
             installed_by_function: match (list(Hop::Detach), list(Hop::Receive)) {
                 (_, Some(_)) => Some(true),
                 (Some(_), None) => None,

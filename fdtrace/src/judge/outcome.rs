@@ -3,8 +3,8 @@
 use super::conclude::{Conclusion, conclude};
 use crate::{
     model::{
-        Chain, Context, DescriptionMissing, Fate, FileDescription, FileIdentity, Hop, HopSeen,
-        Receiver, Transfer,
+        Chain, Context, DescriptionMissing, End, FileDescription, FileIdentity, Hop, HopSeen, Loss,
+        Lost, Receiver, Transfer,
     },
     track::{Ended, Ending, File, Message, Seen},
     wire::{self, Stamp},
@@ -57,10 +57,10 @@ impl Ended {
     /// message still.
     fn conclusion(&self, index: usize) -> Option<Conclusion> {
         let concluded = conclude(&self.message, index, self.ending);
-        match concluded.0 {
+        match concluded {
             _ if !self.is_peek => Some(concluded),
-            Fate::Delivered => Some((Fate::Peeked, None)),
-            Fate::Discarded => None,
+            Conclusion::Delivered => Some(Conclusion::Peeked),
+            Conclusion::Lost(Loss::Discarded, _) => None,
             _ if matches!(self.ending, Ending::Unseen { .. }) => None,
             _ => Some(concluded),
         }
@@ -68,8 +68,8 @@ impl Ended {
 }
 
 impl Message {
-    /// A transfer for each file for which `fate` has one.
-    fn transfers(&self, fate: impl Fn(usize) -> Option<Conclusion>) -> Vec<Transfer> {
+    /// A transfer for each file of which something is concluded.
+    fn transfers(&self, conclusion: impl Fn(usize) -> Option<Conclusion>) -> Vec<Transfer> {
         let found = self.found.as_ref();
         let late = self.claim.late.as_ref();
         let sent = late
@@ -90,13 +90,14 @@ impl Message {
             let known = seen
                 .or_else(|| late?.files.get(index).copied())
                 .or_else(|| found?.files.get(index).copied());
-            let (Some((fate, cause)), Some(known)) = (fate(index), known) else {
+            let (Some(concluded), Some(known)) = (conclusion(index), known) else {
                 // Not asked for, or every record with this file was lost: the counters have it.
                 continue;
             };
             // A look at the queue that may be another sender's is no hop of this message's way.
             let doubt = self.doubt_of_sender(file);
-            let unsure = fate != Fate::Queued && doubt.is_some();
+            let unsure = concluded != Conclusion::Queued && doubt.is_some();
+            let end = self.end(file, concluded, last);
             let chain = self.chain(file);
             let sender = self.sender(index, file, doubt);
             let of_message = file.seen.iter();
@@ -123,12 +124,9 @@ impl Message {
                     label,
                     ..known.file
                 },
-                doubt: self.left_open(file, fate, chain, doubt),
-                receiver: self.receiver(file, fate, last),
+                doubt: self.left_open(file, end.fate(), chain, doubt),
                 socket: socket.clone(),
-                fate,
-                cause,
-                cause_missing: (fate.has_cause() && cause.is_none()).then_some(self.cause_missing),
+                end,
                 chain,
                 wanted: self.is_wanted(),
                 queued_ns: queued_ns.filter(|_| !unsure),
@@ -172,12 +170,25 @@ impl Message {
         Some(self.head(to)?.at.ns.saturating_sub(self.head(from)?.at.ns))
     }
 
-    fn receiver(&self, file: &File, fate: Fate, last: &Stamp) -> Option<Receiver> {
-        // What has arrived has a receiver, whatever else of its receive was seen.
-        if !fate.installs() && (fate == Fate::Queued || !self.is_being_received()) {
-            // Whoever destroyed the list is no receiver.
-            return None;
+    fn end(&self, file: &File, concluded: Conclusion, last: &Stamp) -> End {
+        // What has arrived has a receiver, whatever else of its receive was seen. Of the rest, whoever
+        // destroyed the list is none.
+        let receiver = || self.receiver(file, last);
+        let reader = || self.is_being_received().then(receiver);
+        match concluded {
+            Conclusion::Delivered => End::Delivered(receiver()),
+            Conclusion::Peeked => End::Peeked(receiver()),
+            Conclusion::Lost(how, cause) => End::Lost(Lost {
+                how,
+                why: cause.ok_or(self.cause_missing),
+                receiver: reader(),
+            }),
+            Conclusion::Queued => End::Queued,
+            Conclusion::Unknown => End::Unknown(reader()),
         }
+    }
+
+    fn receiver(&self, file: &File, last: &Stamp) -> Receiver {
         let install = file.at(Hop::Install);
         // A look that comes late is the sender's.
         let returned = || self.head(Hop::Install).unwrap_or(last);
@@ -186,7 +197,7 @@ impl Message {
         if file.numberless {
             (receiver.fd, receiver.cloexec) = (None, None);
         }
-        Some(receiver)
+        receiver
     }
 
     /// Whether the file can be followed, without a gap, from the sender's number to the

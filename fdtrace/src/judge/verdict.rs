@@ -1,7 +1,11 @@
 //! Verdict: what the evidence allows to say, and no more.
 
+use arrayvec::ArrayVec;
+
 use super::Meanwhile;
-use crate::model::{CauseMissing, Chain, Doubt, Fate, Hop, HopSeen, Judged, Transfer, Verdict};
+use crate::model::{
+    CauseMissing, Chain, Doubt, End, Fate, Hop, HopSeen, Judged, Transfer, Verdict,
+};
 
 impl Judged {
     /// A transfer and what the trace alone says of it, as [`of_transfer`] does.
@@ -39,14 +43,13 @@ impl Judged {
 /// Leaves out what may be of another message than the sender's, where what was lost may have told
 /// them apart: the receiver's number, and the cause.
 fn leave_out_doubtful(transfer: &mut Transfer) {
-    if let Some(receiver) = &mut transfer.receiver
+    if let Some(receiver) = transfer.end.receiver_mut()
         && transfer.sender.is_some()
     {
         (receiver.fd, receiver.cloexec) = (None, None);
     }
-    if transfer.fate.has_cause() {
-        transfer.cause = None;
-        transfer.cause_missing = Some(CauseMissing::Lost);
+    if let End::Lost(lost) = &mut transfer.end {
+        lost.why = Err(CauseMissing::Lost);
     }
 }
 
@@ -63,13 +66,13 @@ fn leave_out_others(transfer: &mut Transfer) {
     }
     let file = transfer.file.ptr;
     transfer.hops.retain(|seen| seen.file == file);
-    (transfer.fate, transfer.cause) = (Fate::Unknown, None);
-    transfer.cause_missing = None;
-    transfer.chain = Chain::Gap { hop };
-    transfer.total_ns = None;
-    if let Some(receiver) = &mut transfer.receiver {
+    let mut receiver = transfer.receiver().cloned();
+    if let Some(receiver) = &mut receiver {
         (receiver.fd, receiver.cloexec) = (None, None);
     }
+    transfer.end = End::Unknown(receiver);
+    transfer.chain = Chain::Gap { hop };
+    transfer.total_ns = None;
 }
 
 /// Leaves out what may be of another message than what the receiver took.
@@ -92,7 +95,7 @@ pub fn of_transfer(
 ) -> Option<Verdict> {
     let meanwhile = meanwhile.into();
     let lossless = meanwhile == Meanwhile::AllSeen;
-    match transfer.fate {
+    match transfer.fate() {
         Fate::Delivered | Fate::Peeked => {}
         Fate::Failed => return None,
         Fate::Unknown if lossless => return Some(Verdict::Unverified),
@@ -134,13 +137,13 @@ fn is_of_one_message(transfer: &Transfer, meanwhile: Meanwhile) -> bool {
 /// Otherwise all that is known of an end without a new number is that none was seen.
 fn is_seen_to_end(transfer: &Transfer, watches: impl Fn(Hop) -> bool) -> bool {
     let is_seen = |hop| transfer.hops.iter().any(|seen| seen.hop == hop);
-    let is_shown = transfer.fate != Fate::Truncated || !watches(Hop::Detach);
+    let is_shown = transfer.fate() != Fate::Truncated || !watches(Hop::Detach);
     is_seen(Hop::End) && (is_shown || is_seen(Hop::Detach))
 }
 
 /// Hops of the path at which a transfer was not seen.
 #[must_use]
-pub fn missing_hops(transfer: &Transfer) -> Vec<Hop> {
+pub fn missing_hops(transfer: &Transfer) -> ArrayVec<Hop, { Hop::ALL.len() }> {
     Hop::ALL
         .into_iter()
         .filter(|hop| transfer.hops.iter().all(|seen| seen.hop != *hop))

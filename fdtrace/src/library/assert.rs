@@ -116,7 +116,7 @@ impl<'a> Handover<'a> {
     /// # Errors
     /// [`AssertionError::NotDelivered`].
     pub fn delivered(self) -> Result<Self, Error> {
-        match self.fate {
+        match self.fate() {
             Fate::Delivered => Ok(self),
             fate => Err(AssertionError::NotDelivered {
                 fate,
@@ -174,7 +174,7 @@ impl<'a> Handover<'a> {
     }
 
     fn expect_cloexec(self, expected: bool) -> Result<Self, Error> {
-        let receiver = self.receiver.as_ref();
+        let receiver = self.receiver();
         let transfer = || line(self.judged);
         match receiver.and_then(|receiver| receiver.cloexec) {
             Some(cloexec) if cloexec == expected => Ok(self),
@@ -208,7 +208,7 @@ pub(super) fn table(transfers: &[Judged]) -> String {
 pub(super) fn line(judged: &Judged) -> String {
     let sender = judged.sender.as_ref();
     let sender = sender.map(|it| party(&it.comm, it.pid, it.fd));
-    let receiver = judged.receiver.as_ref();
+    let receiver = judged.receiver();
     let cloexec = receiver.and_then(|it| it.cloexec) == Some(true);
     let receiver = receiver.map(|it| party(&it.comm, it.pid, it.fd));
     let name = judged.context.file.as_ref().map(ToString::to_string);
@@ -221,7 +221,7 @@ pub(super) fn line(judged: &Judged) -> String {
             || format!("inode {}", judged.file.ino),
             |name| sanitize(&name)
         ),
-        ended(judged.fate, judged.cause),
+        ended(judged.fate(), judged.cause()),
     );
     if let Some(verdict) = judged.verdict {
         let _ = write!(line, "  {verdict}");

@@ -72,7 +72,7 @@ impl Expected {
     /// The name of the thread that sent it.
     pub fn sender_comm(self, comm: impl Into<String>) -> Self {
         self.field("sender's name", comm.into(), |t| {
-            Some(t.sender.as_ref()?.comm.clone())
+            Some(t.sender.as_ref()?.comm.to_string())
         })
     }
 
@@ -83,19 +83,19 @@ impl Expected {
 
     /// The process that received it.
     pub fn receiver(self, pid: u32) -> Self {
-        self.field("receiver", pid, |t| Some(t.receiver.as_ref()?.pid))
+        self.field("receiver", pid, |t| Some(t.receiver()?.pid))
     }
 
     /// The name of the thread that received it.
     pub fn receiver_comm(self, comm: impl Into<String>) -> Self {
         self.field("receiver's name", comm.into(), |t| {
-            Some(t.receiver.as_ref()?.comm.clone())
+            Some(t.receiver()?.comm.to_string())
         })
     }
 
     /// The new number that it was received as.
     pub fn receiver_fd(self, fd: i32) -> Self {
-        self.field("receiver's fd", fd, |t| t.receiver.as_ref()?.fd)
+        self.field("receiver's fd", fd, |t| t.receiver()?.fd)
     }
 
     /// What kind of file it is.
@@ -128,12 +128,12 @@ impl Expected {
 
     /// How it ended.
     pub fn fate(self, fate: Fate) -> Self {
-        self.field("fate", fate, |t| Some(t.fate))
+        self.field("fate", fate, |t| Some(t.fate()))
     }
 
     /// Why it ended so.
     pub fn cause(self, cause: Cause) -> Self {
-        self.field("cause", cause, |t| t.cause)
+        self.field("cause", cause, |t| t.cause())
     }
 
     /// Something else, which `words` names.

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use smol_str::SmolStr;
 
 /// The sending side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -11,7 +12,7 @@ pub struct Sender {
     /// Thread; null where only the process is certain.
     pub tid: Option<u32>,
     /// The thread's name, or that of one of the process's threads that send on this socket.
-    pub comm: String,
+    pub comm: SmolStr,
     /// The number it passed; null where that could not be read, or is not certain.
     pub fd: Option<i32>,
     /// The socket it sent on; null where that could not be read, or is not certain.
@@ -45,7 +46,7 @@ pub struct Receiver {
     /// Thread.
     pub tid: u32,
     /// Its name.
-    pub comm: String,
+    pub comm: SmolStr,
     /// The new number; null if there is none, or if `fd_inferred` and other threads use the table:
     /// they may have made a duplicate and closed the number.
     pub fd: Option<i32>,

@@ -7,6 +7,8 @@
 
 use std::fmt::Write as _;
 
+use smol_str::SmolStr;
+
 /// What stands before the digits of a byte, and before itself.
 const MARK: char = char::REPLACEMENT_CHARACTER;
 
@@ -27,6 +29,15 @@ pub fn text(name: &[u8]) -> String {
         }
     }
     text
+}
+
+/// The text of a short name. An ordinary one of a task takes no memory of its own.
+#[must_use]
+pub fn short(name: &[u8]) -> SmolStr {
+    match str::from_utf8(name) {
+        Ok(ordinary) if ordinary.is_ascii() => SmolStr::new(ordinary),
+        _ => text(name).into(),
+    }
 }
 
 /// A part of a name.

@@ -1,5 +1,7 @@
 //! Marks: what an engineer wants to notice about a transfer.
 
+use arrayvec::ArrayVec;
+
 use super::{Fate, Transfer, named};
 
 named! { "kebab-case";
@@ -26,12 +28,15 @@ pub enum Mark {
 }
 }
 
+/// The marks of one transfer, each once.
+pub type Marks = ArrayVec<Mark, { Mark::ALL.len() }>;
+
 impl Mark {
     /// The marks that a transfer has by itself.
     #[must_use]
-    pub fn of(transfer: &Transfer) -> Vec<Self> {
-        let mut marks = Vec::new();
-        let receiver = transfer.receiver.as_ref();
+    pub fn of(transfer: &Transfer) -> Marks {
+        let mut marks = Marks::new();
+        let receiver = transfer.receiver();
         if receiver.and_then(|receiver| receiver.cloexec) == Some(false) {
             marks.push(Self::Inheritable);
         }
@@ -51,13 +56,13 @@ impl Mark {
                 }
             }
         }
-        if transfer.overdue && transfer.fate == Fate::Queued {
+        if transfer.overdue && transfer.fate() == Fate::Queued {
             marks.push(Self::StillQueued);
         }
         if transfer.found_ns.is_some() {
             marks.push(Self::QueuedBefore);
         }
-        if transfer.peek && transfer.fate != Fate::Peeked {
+        if transfer.peek && transfer.fate() != Fate::Peeked {
             marks.push(Self::Peek);
         }
         marks

@@ -5,6 +5,7 @@ mod actor;
 mod coverage;
 mod digits;
 mod doubt;
+mod end;
 mod fate;
 mod file;
 mod hop;
@@ -26,17 +27,18 @@ pub use actor::{Receiver, Sender, Task};
 pub use coverage::{Coverage, PlanEntry};
 pub use digits::{Digits, EXACT_MAX};
 pub use doubt::Doubt;
+pub use end::{End, Loss, Lost};
 pub use fate::{Cause, CauseMissing, Fate};
 pub use file::{
-    DescriptionMissing, FileDescription, FileIdentity, FileKind, FilePath, SocketDescription,
-    VsockAddr,
+    DescriptionMissing, Device, FileDescription, FileIdentity, FileKind, FilePath,
+    SocketDescription, VsockAddr,
 };
 pub use hop::{Hop, Mechanism};
 pub use losses::{Losses, ProgramCost};
 pub use machine::Machine;
-pub use mark::Mark;
+pub use mark::{Mark, Marks};
 pub(crate) use named::named;
-pub use pointers::{PointerStyle, Pointers};
+pub use pointers::{Pointer, PointerStyle, Pointers};
 pub use queue::{
     FoundFile, Gaps, Holder, Identity, Occasion, Pass, Queue, QueueFact, QueuedFile, QueuedPart,
     UnixSocket,

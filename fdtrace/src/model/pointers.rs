@@ -1,6 +1,8 @@
 //! Kernel addresses, as the administrator's policy lets them be shown.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
+
+use serde::{Serialize, Serializer};
 
 use super::{FileIdentity, HopSeen, Transfer};
 
@@ -23,7 +25,31 @@ type Key = (&'static str, u64, (u64, u32));
 /// ever given twice.
 const ALIASES_MAX: usize = 1 << 18;
 
-/// Turns addresses to text.
+/// An address as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pointer {
+    /// As it is.
+    Raw(u64),
+    /// What stands for it: the kind of object, and its number.
+    Alias(&'static str, usize),
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raw(address) => write!(f, "{address:#018x}"),
+            Self::Alias(kind, number) => write!(f, "{kind}#{number}"),
+        }
+    }
+}
+
+impl Serialize for Pointer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Says how addresses are shown.
 #[derive(Debug)]
 pub struct Pointers {
     raw: bool,
@@ -49,12 +75,12 @@ impl Pointers {
     }
 
     /// The address of a transfer's file.
-    pub fn file(&mut self, file: &FileIdentity) -> String {
+    pub fn file(&mut self, file: &FileIdentity) -> Pointer {
         self.alias(("file", file.ptr, (file.ino, file.dev)))
     }
 
     /// The address of the file that was seen at a hop, which is the transfer's but for a fault.
-    pub fn file_at(&mut self, transfer: &Transfer, seen: &HopSeen) -> String {
+    pub fn file_at(&mut self, transfer: &Transfer, seen: &HopSeen) -> Pointer {
         if seen.file == transfer.file.ptr {
             self.file(&transfer.file)
         } else {
@@ -63,14 +89,14 @@ impl Pointers {
     }
 
     /// The address of a `kind` of object (`skb`, `list`).
-    pub fn show(&mut self, kind: &'static str, address: u64) -> String {
+    pub fn show(&mut self, kind: &'static str, address: u64) -> Pointer {
         self.alias((kind, address, (0, 0)))
     }
 
-    fn alias(&mut self, key: Key) -> String {
+    fn alias(&mut self, key: Key) -> Pointer {
         let (kind, address, _) = key;
         if self.raw {
-            return format!("{address:#018x}");
+            return Pointer::Raw(address);
         }
         if self.aliases.len() >= ALIASES_MAX {
             self.aliases.clear();
@@ -80,6 +106,6 @@ impl Pointers {
             *count += 1;
             *count
         });
-        format!("{kind}#{alias}")
+        Pointer::Alias(kind, *alias)
     }
 }

@@ -1,11 +1,12 @@
 //! What the transfers of a trace come to, in bounded memory however long it lasts.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use hdrhistogram::Histogram;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use smol_str::SmolStr;
 
 use super::{DescriptionMissing, EXACT_MAX, Fate, Judged, Verdict};
 
@@ -13,7 +14,7 @@ use super::{DescriptionMissing, EXACT_MAX, Fate, Judged, Verdict};
 const PAIRS_MAX: usize = 1024;
 
 /// Names of the programs at both ends, where they are known.
-pub type Pair = (Option<String>, Option<String>);
+pub type Pair = (Option<SmolStr>, Option<SmolStr>);
 
 /// Counts.
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ impl Tally {
     pub fn add(&mut self, judged: &Judged) {
         let transfer = &judged.transfer;
         self.transfers += 1;
-        self.fates.add(transfer.fate);
+        self.fates.add(transfer.fate());
         if let Some(verdict) = judged.verdict {
             self.verdicts.add(verdict);
         }
@@ -58,13 +59,12 @@ impl Tally {
         }
         let pair = (
             transfer.sender.as_ref().map(|sender| sender.comm.clone()),
-            transfer
-                .receiver
-                .as_ref()
-                .map(|receiver| receiver.comm.clone()),
+            transfer.receiver().map(|receiver| receiver.comm.clone()),
         );
-        if self.pairs.len() < PAIRS_MAX || self.pairs.contains_key(&pair) {
-            *self.pairs.entry(pair).or_default() += 1;
+        if let Some(count) = self.pairs.get_mut(&pair) {
+            *count += 1;
+        } else if self.pairs.len() < PAIRS_MAX {
+            self.pairs.insert(pair, 1);
         } else {
             self.other_pairs += 1;
         }

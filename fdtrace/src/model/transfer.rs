@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use smol_str::SmolStr;
+
 use super::{
-    Cause, CauseMissing, DescriptionMissing, Doubt, Fate, FileDescription, FileIdentity, Hop,
+    Cause, CauseMissing, DescriptionMissing, Doubt, End, Fate, FileDescription, FileIdentity, Hop,
     Receiver, Sender, Socket, SocketDescription, Task, named,
 };
 
@@ -22,16 +24,10 @@ pub struct Transfer {
     pub file: FileIdentity,
     /// Who sent it; `None` if the list was not seen in the queue.
     pub sender: Option<Sender>,
-    /// Who took it; `None` if nobody did.
-    pub receiver: Option<Receiver>,
     /// The sockets between them.
     pub socket: Socket,
     /// How it ended.
-    pub fate: Fate,
-    /// Why it ended so.
-    pub cause: Option<Cause>,
-    /// Why that is not known, of a fate that has causes.
-    pub cause_missing: Option<CauseMissing>,
+    pub end: End,
     /// Whether it was followed without a gap.
     pub chain: Chain,
     /// What was left open of it, and why, as far as that does not depend on losses.
@@ -59,6 +55,30 @@ pub struct Transfer {
 }
 
 impl Transfer {
+    /// How it ended, in a word.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.end.fate()
+    }
+
+    /// Why it was lost, where that is known.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        self.end.cause()
+    }
+
+    /// Why that is not known, if it was lost.
+    #[must_use]
+    pub fn cause_missing(&self) -> Option<CauseMissing> {
+        self.end.cause_missing()
+    }
+
+    /// Who received it, or took its message without it; `None` if nobody did.
+    #[must_use]
+    pub fn receiver(&self) -> Option<&Receiver> {
+        self.end.receiver()
+    }
+
     /// Since when it may have been on its way: CLOCK_MONOTONIC, nanoseconds. `None` if that is not
     /// known.
     #[must_use]
@@ -89,7 +109,7 @@ impl Transfer {
     #[must_use]
     pub fn is_of(&self, is_one: impl Fn(u32) -> bool) -> bool {
         let sender = self.sender.as_ref().map(|sender| sender.pid);
-        let receiver = self.receiver.as_ref().map(|receiver| receiver.pid);
+        let receiver = self.receiver().map(|receiver| receiver.pid);
         [sender, receiver].into_iter().flatten().any(is_one)
     }
 
@@ -153,7 +173,7 @@ pub struct HopSeen {
     /// Thread that was running.
     pub tid: u32,
     /// Its name.
-    pub comm: String,
+    pub comm: SmolStr,
     /// Address of the file as read there.
     pub file: u64,
     /// Address of the skb.

@@ -75,12 +75,12 @@ impl<W: io::Write> Dot<W> {
 fn ends(transfer: &Transfer) -> (End, End) {
     let sender = transfer.sender.as_ref();
     let from = sender.map_or(End::Unseen, |sender| {
-        End::Process(sender.pid, sender.comm.clone())
+        End::Process(sender.pid, sender.comm.to_string())
     });
     // Whoever took the message, or closed its socket, has lost what was in it.
     let to = match receiver(transfer) {
         Some((pid, comm)) => End::Process(pid, comm.to_owned()),
-        None => End::Nobody(ended(transfer.fate, transfer.cause)),
+        None => End::Nobody(ended(transfer.fate(), transfer.cause())),
     };
     (from, to)
 }
@@ -94,8 +94,8 @@ impl<W: io::Write> TraceReport for Dot<W> {
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
         let transfer = &judged.transfer;
         let (from, to) = ends(transfer);
-        let lost = transfer.fate.has_cause();
-        let lost = lost.then(|| ended(transfer.fate, transfer.cause));
+        let lost = transfer.fate().has_cause();
+        let lost = lost.then(|| ended(transfer.fate(), transfer.cause()));
         let edge = self.edges.entry((from, to, lost)).or_default();
         edge.count += 1;
         edge.different += u64::from(judged.verdict == Some(Verdict::Different));

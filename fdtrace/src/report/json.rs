@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{Report, ScenarioRun, Start, Summary, programs, schema, still_open, write_json};
+use super::{
+    Report, ScenarioRun, Start, Summary, harmless::write_line, programs, schema, still_open,
+};
 use crate::{
     judge::{
         ledger::{self, Entry},
@@ -22,6 +24,8 @@ pub struct Json<W> {
     out: W,
     pointers: Pointers,
     hops: bool,
+    /// The line under way.
+    line: Vec<u8>,
 }
 
 impl<W: io::Write> Json<W> {
@@ -31,12 +35,12 @@ impl<W: io::Write> Json<W> {
             out,
             pointers,
             hops,
+            line: Vec::new(),
         }
     }
 
-    fn line(&mut self, line: &schema::Line) -> io::Result<()> {
-        write_json(&mut self.out, line)?;
-        self.out.write_all(b"\n")
+    fn line(&mut self, line: &schema::Line<'_>) -> io::Result<()> {
+        write_line(&mut self.out, &mut self.line, line)
     }
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
@@ -125,8 +129,8 @@ impl<W: io::Write> TraceReport for Json<W> {
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
         let pairs = tally.pairs().into_iter();
         let pairs = pairs.map(|((sender, receiver), transfers)| schema::Pair {
-            sender: sender.clone(),
-            receiver: receiver.clone(),
+            sender: sender.as_deref().map(str::to_owned),
+            receiver: receiver.as_deref().map(str::to_owned),
             transfers,
         });
         self.line(&schema::Line::Summary(schema::Summary {
@@ -164,7 +168,7 @@ fn counted(fates: &Counts<Fate>, verdicts: &Counts<Verdict>, losses: &Losses) ->
 }
 
 /// The scenarios as `--list` has them.
-pub(crate) fn catalogue(scenarios: &[&Scenario]) -> schema::Line {
+pub(crate) fn catalogue(scenarios: &[&Scenario]) -> schema::Line<'static> {
     let listed = |scenario: &&Scenario| schema::Listed {
         name: scenario.name.to_owned(),
         group: scenario.group,
@@ -212,11 +216,10 @@ fn hop(transfer: &Transfer, entry: &Entry<'_>, pointers: &mut Pointers) -> schem
     }
 }
 
-fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
+fn transfer<'a>(judged: &'a Judged, pointers: &mut Pointers) -> schema::Transfer<'a> {
     let transfer = &judged.transfer;
     let Transfer {
         sender,
-        receiver,
         socket,
         context,
         ..
@@ -231,29 +234,29 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
         t_ns: Digits(transfer.last_ns()),
         way: Way::ScmRights,
         file: schema::File {
-            path: path.map(|path| path.text.clone()),
-            description: described.map(ToString::to_string),
+            path: path.map(|path| path.text.as_str()),
+            description: described.map(FileDescription::text),
             description_missing: context.missing,
             deleted: path.map(|path| path.unlinked),
             ..file(&transfer.file, pointers)
         },
-        sender: sender.clone().map(|seen| schema::Sender {
+        sender: sender.as_ref().map(|seen| schema::Sender {
             seen,
             task: task(context.sender),
         }),
-        receiver: receiver.clone().map(|seen| schema::Receiver {
+        receiver: transfer.receiver().map(|seen| schema::Receiver {
             seen,
             task: task(context.receiver),
         }),
-        socket: socket.clone(),
-        fate: transfer.fate,
-        cause: transfer.cause,
-        cause_missing: transfer.cause_missing,
+        socket,
+        fate: transfer.fate(),
+        cause: transfer.cause(),
+        cause_missing: transfer.cause_missing(),
         verdict: judged.verdict,
         doubt: judged.doubt(),
         queued_ns: transfer.queued_ns.map(span),
         total_ns: transfer.total_ns.map(span),
-        hops: transfer.hops.iter().map(|seen| seen.hop).collect(),
+        hops: &transfer.hops,
         missing: missing_hops(transfer),
         marks: Mark::of(transfer),
         same_object_as: None,
@@ -263,7 +266,7 @@ fn transfer(judged: &Judged, pointers: &mut Pointers) -> schema::Transfer {
 }
 
 /// A file without its description.
-pub(super) fn file(file: &FileIdentity, pointers: &mut Pointers) -> schema::File {
+pub(super) fn file(file: &FileIdentity, pointers: &mut Pointers) -> schema::File<'static> {
     schema::File {
         ptr: pointers.file(file),
         kind: file.kind(),

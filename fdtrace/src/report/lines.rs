@@ -164,7 +164,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
             // What goes on is counted when it ends.
             if !judged.transfer.overdue {
                 let (name, transfer) = (names::group_name(groups.by(), judged), &judged.transfer);
-                groups.add(name, transfer.fate.has_cause(), transfer.queued_ns);
+                groups.add(name, transfer.fate().has_cause(), transfer.queued_ns);
             }
             if !self.style.each {
                 return Ok(());

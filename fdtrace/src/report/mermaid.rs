@@ -59,7 +59,7 @@ impl<W: io::Write> Mermaid<W> {
         let sender = sender.map(|it| lane(&mut self.senders, it.pid, &it.comm));
         let receiver = receiver(transfer);
         let receiver = receiver.map(|(pid, comm)| lane(&mut self.receivers, pid, comm));
-        let is_peeked = transfer.fate == Fate::Peeked;
+        let is_peeked = transfer.fate() == Fate::Peeked;
         let alike = |message: &&mut Message| {
             (
                 message.number,
@@ -93,15 +93,18 @@ impl<W: io::Write> Mermaid<W> {
         message.from.push(number(of_sender));
         message
             .to
-            .push(match (&transfer.receiver, transfer.fate.has_cause()) {
+            .push(match (transfer.receiver(), transfer.fate().has_cause()) {
                 (_, true) => "✗".to_owned(),
                 (receiver, false) => number(receiver.as_ref().and_then(|receiver| receiver.fd)),
             });
         add_once(&mut message.files, file_name(transfer));
-        if transfer.fate != Fate::Delivered {
-            add_once(&mut message.endings, ended(transfer.fate, transfer.cause));
+        if transfer.fate() != Fate::Delivered {
+            add_once(
+                &mut message.endings,
+                ended(transfer.fate(), transfer.cause()),
+            );
         }
-        message.is_lost |= transfer.fate.has_cause();
+        message.is_lost |= transfer.fate().has_cause();
         message.different |= judged.verdict == Some(Verdict::Different);
     }
 }

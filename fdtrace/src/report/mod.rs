@@ -9,6 +9,7 @@ mod check;
 mod dot;
 mod fit;
 mod groups;
+mod harmless;
 #[cfg(feature = "html")]
 mod html;
 mod inflight;
@@ -41,6 +42,7 @@ pub use check::{CheckRun, WriteCheck, write_github, write_json_lines, write_tap,
 pub use dot::Dot;
 pub(crate) use fit::Fit;
 pub use groups::{GroupBy, Grouping, Sort};
+pub(crate) use harmless::write_json;
 #[cfg(feature = "html")]
 pub use html::Html;
 pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
@@ -53,7 +55,7 @@ pub use mermaid::Mermaid;
 pub use perfetto::Perfetto;
 pub(crate) use phrase::{ended, losses, party};
 pub(crate) use plan::write_plan;
-pub(crate) use sanitize::{sanitize, write_json};
+pub(crate) use sanitize::sanitize;
 pub use several::Several;
 #[cfg(feature = "explain")]
 pub use story::write_story;
@@ -144,7 +146,7 @@ impl Summary {
             self.unsettled.push((judgement.result, text::name(run)));
         }
         for judged in &judgement.transfers {
-            self.fates.add(judged.transfer.fate);
+            self.fates.add(judged.transfer.fate());
             if let Some(verdict) = judged.verdict {
                 self.verdicts.add(verdict);
             }

@@ -73,9 +73,9 @@ impl<W: io::Write> Perfetto<W> {
                 "kind": transfer.file.kind(),
                 "ino": transfer.file.ino,
                 "sender_fd": transfer.sender.as_ref().and_then(|sender| sender.fd),
-                "receiver_fd": transfer.receiver.as_ref().and_then(|receiver| receiver.fd),
-                "fate": transfer.fate.name(),
-                "cause": transfer.cause.map(Cause::name),
+                "receiver_fd": transfer.receiver().and_then(|receiver| receiver.fd),
+                "fate": transfer.fate().name(),
+                "cause": transfer.cause().map(Cause::name),
                 "refs": last.refs,
             },
         }))?;

@@ -15,12 +15,12 @@ pub(crate) fn ended(fate: Fate, cause: Option<Cause>) -> String {
 
 /// Who received it or, where its socket was closed unread, who closed that.
 pub(super) fn receiver(transfer: &Transfer) -> Option<(u32, &str)> {
-    if let Some(receiver) = &transfer.receiver {
+    if let Some(receiver) = transfer.receiver() {
         return Some((receiver.pid, &receiver.comm));
     }
     let closed = transfer.hops.iter().find(|seen| seen.hop == Hop::End);
     closed
-        .filter(|_| transfer.cause == Some(Cause::ReceiverClosed))
+        .filter(|_| transfer.cause() == Some(Cause::ReceiverClosed))
         // What a kernel thread closes, it closes for another.
         .filter(|seen| !seen.comm.starts_with("kworker/"))
         .map(|seen| (seen.pid, seen.comm.as_str()))

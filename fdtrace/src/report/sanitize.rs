@@ -1,10 +1,7 @@
 //! Sanitize: text that the traced system controls, made harmless to look at, and so that no two
 //! names look alike for what cannot be seen in them.
 
-use std::{fmt::Write as _, io};
-
-use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter};
+use std::fmt::Write as _;
 
 use crate::model::lossless::{Part, parts};
 
@@ -80,47 +77,12 @@ fn is_an_addition(char: char) -> bool {
     )
 }
 
-/// Writes JSON whose strings have no character raw that a reader would not see, so that a terminal
-/// is as safe as a file. To a program it is the same value.
-///
-/// # Errors
-/// What writing says.
-pub(crate) fn write_json(out: impl io::Write, value: &impl Serialize) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(out, Harmless(CompactFormatter));
-    Ok(value.serialize(&mut serializer)?)
-}
-
-/// JSON in ASCII wherever a character would not be seen.
-struct Harmless(CompactFormatter);
-
-impl Formatter for Harmless {
-    fn write_string_fragment<W>(&mut self, out: &mut W, fragment: &str) -> io::Result<()>
-    where
-        W: ?Sized + io::Write,
-    {
-        let mut rest = fragment;
-        // The mark of `lossless` is to be read.
-        let escaped = |char: char| char != char::REPLACEMENT_CHARACTER && is_unseen(char);
-        while let Some(at) = rest.find(escaped) {
-            self.0.write_string_fragment(out, &rest[..at])?;
-            let mut chars = rest[at..].chars();
-            if let Some(char) = chars.next() {
-                for unit in char.encode_utf16(&mut [0; 2]) {
-                    write!(out, "\\u{unit:04x}")?;
-                }
-            }
-            rest = chars.as_str();
-        }
-        self.0.write_string_fragment(out, rest)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::lossless;
+    use crate::{model::lossless, report::write_json};
 
     #[test]
     fn what_cannot_be_seen_is_written_by_its_code() {

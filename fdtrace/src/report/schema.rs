@@ -13,12 +13,16 @@ mod still_open;
 mod summary;
 mod verify;
 
+use std::borrow::Cow;
+
+use arrayvec::ArrayVec;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use smol_str::SmolStr;
 
 use crate::model::{
-    self, Cause, CauseMissing, DescriptionMissing, Digits, Doubt, Fate, FileKind, Hop, Mark,
-    PlanEntry, Socket, Verdict, Way,
+    self, Cause, CauseMissing, DescriptionMissing, Device, Digits, Doubt, Fate, FileKind, Hop,
+    Mark, Marks, PlanEntry, Pointer, Socket, Verdict, Way,
 };
 
 pub use inflight::{
@@ -35,13 +39,13 @@ pub const SCHEMA_VERSION: u32 = 2;
 /// One line.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Line {
+pub enum Line<'a> {
     /// The first line: what runs, where, and how each hop is watched.
     Start(Start),
     /// One file at one hop.
     Hop(HopSeen),
     /// One file's way in one message.
-    Transfer(Box<Transfer>),
+    Transfer(Box<Transfer<'a>>),
     /// What became of one descriptor after it was passed.
     StillOpen(StillOpen),
     /// One behaviour that was verified.
@@ -52,7 +56,7 @@ pub enum Line {
     #[cfg(feature = "explain")]
     Story(crate::explain::Story),
     /// One file that `fdtrace inflight` found in a queue.
-    InFlight(InFlight),
+    InFlight(InFlight<'a>),
     /// What one look of `fdtrace inflight` came to, its last line.
     InFlightSummary(InFlightSummary),
     /// What `fdtrace doctor` found, its only line.
@@ -166,13 +170,16 @@ pub struct HopSeen {
     /// Thread that was running.
     pub tid: u32,
     /// Its name.
-    pub comm: String,
+    pub comm: SmolStr,
     /// Address or alias of the file.
-    pub file: String,
+    #[schemars(with = "String")]
+    pub file: Pointer,
     /// Address or alias of the skb.
-    pub skb: String,
+    #[schemars(with = "String")]
+    pub skb: Pointer,
     /// Address or alias of the `scm_fp_list`.
-    pub fpl: String,
+    #[schemars(with = "String")]
+    pub fpl: Pointer,
     /// The file's reference count as read there.
     pub refs: Option<i64>,
     /// What the count should be, going by the hop before and this kernel's source, if nobody else
@@ -182,7 +189,7 @@ pub struct HopSeen {
 
 /// One file's way in one message.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Transfer {
+pub struct Transfer<'a> {
     /// Counts transfers from 1.
     pub id: u64,
     /// Counts messages from 1.
@@ -196,13 +203,13 @@ pub struct Transfer {
     /// How it is handed over.
     pub way: Way,
     /// The file.
-    pub file: File,
+    pub file: File<'a>,
     /// Who sent it; null if that was not seen.
-    pub sender: Option<Sender>,
+    pub sender: Option<Sender<'a>>,
     /// Who received it; null if nobody did.
-    pub receiver: Option<Receiver>,
+    pub receiver: Option<Receiver<'a>>,
     /// The sockets between them.
-    pub socket: Socket,
+    pub socket: &'a Socket,
     /// How it ended.
     pub fate: Fate,
     /// Why it was truncated, refused, discarded, collected or failed; null where that is not known, and
@@ -223,11 +230,15 @@ pub struct Transfer {
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub total_ns: Option<u64>,
     /// Hops where it was seen, in order of time.
-    pub hops: Vec<Hop>,
+    #[serde(serialize_with = "hops")]
+    #[schemars(with = "Vec<Hop>")]
+    pub hops: &'a [model::HopSeen],
     /// Hops where it was not.
-    pub missing: Vec<Hop>,
+    #[schemars(with = "Vec<Hop>")]
+    pub missing: ArrayVec<Hop, { Hop::ALL.len() }>,
     /// What to notice. One that is `still-queued` has not ended, and comes again under another id.
-    pub marks: Vec<Mark>,
+    #[schemars(with = "Vec<Mark>")]
+    pub marks: Marks,
     /// Id of an earlier transfer of the same file object, such as the first half of a relay; absent
     /// where none is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,22 +268,24 @@ pub struct Holder {
 
 /// A file.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct File {
+pub struct File<'a> {
     /// Address or alias; it identifies the file only while the transfer lasts.
-    pub ptr: String,
+    #[schemars(with = "String")]
+    pub ptr: Pointer,
     /// What kind of file it is.
     pub kind: FileKind,
     /// Device of its file system, `major:minor`.
-    pub dev: String,
+    #[schemars(with = "String")]
+    pub dev: Device,
     /// Inode number.
     pub ino: Digits,
     /// Path; null where it has none, or it was not resolved. A byte that is not UTF-8 is U+FFFD and
     /// its two hexadecimal digits, and U+FFFD itself is written twice, here and in every other name.
-    pub path: Option<String>,
+    pub path: Option<&'a str>,
     /// A socket's addresses, and of other files what `readlink /proc/PID/fd/N` showed, as the message
     /// was received, or else as it ended; null where that is not known, or was not asked for. `fdtrace
     /// trace` asks.
-    pub description: Option<String>,
+    pub description: Option<Cow<'a, str>>,
     /// Why a description that was asked for is not there; absent where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description_missing: Option<DescriptionMissing>,
@@ -286,10 +299,10 @@ pub struct File {
 
 /// The sending side.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Sender {
+pub struct Sender<'a> {
     /// Who it was, and under which number.
     #[serde(flatten)]
-    pub seen: model::Sender,
+    pub seen: &'a model::Sender,
     /// What else is known of it.
     #[serde(flatten)]
     pub task: Task,
@@ -297,10 +310,10 @@ pub struct Sender {
 
 /// The receiving side.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Receiver {
+pub struct Receiver<'a> {
     /// Who it was, and under which number.
     #[serde(flatten)]
-    pub seen: model::Receiver,
+    pub seen: &'a model::Receiver,
     /// What else is known of it.
     #[serde(flatten)]
     pub task: Task,
@@ -327,6 +340,10 @@ pub struct Task {
     /// The systemd unit that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+}
+
+fn hops<S: Serializer>(seen: &&[model::HopSeen], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(seen.iter().map(|seen| seen.hop))
 }
 
 /// The JSON Schema of one line.

@@ -8,9 +8,10 @@ use std::io;
 
 use super::{
     Report, ScenarioRun, Start, Summary,
+    harmless::write_json,
     phrase::{losses, not_run},
     plan::watched,
-    sanitize::{sanitize, write_json},
+    sanitize::sanitize,
     text::{account, name},
 };
 use crate::verify::ScenarioResult;

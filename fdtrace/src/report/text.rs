@@ -131,7 +131,7 @@ impl<W: io::Write> Report for Text<W> {
             let _ = write!(line, "{}  ", numbers(judgement, first));
         }
         // Where all is delivered, who vouches for it says enough.
-        let delivered = |judged: &Judged| judged.transfer.fate == Fate::Delivered;
+        let delivered = |judged: &Judged| judged.transfer.fate() == Fate::Delivered;
         if !judgement.transfers.iter().all(delivered) {
             let endings = endings(judgement).replace(' ', &JOINED.to_string());
             let _ = write!(line, "{endings}  ");
@@ -245,7 +245,7 @@ impl<W: io::Write> Report for Text<W> {
 fn numbers(judgement: &Judgement, first: &Judged) -> String {
     let transfer = &first.transfer;
     let from = number(transfer.sender.as_ref().and_then(|sender| sender.fd));
-    let to = match &transfer.receiver {
+    let to = match transfer.receiver() {
         Some(receiver) => number(receiver.fd),
         None => "·".to_owned(),
     };
@@ -282,7 +282,7 @@ fn endings(judgement: &Judgement) -> String {
     let mut endings: Vec<(String, usize)> = Vec::new();
     for judged in &judgement.transfers {
         let transfer = &judged.transfer;
-        let ended = ended(transfer.fate, transfer.cause);
+        let ended = ended(transfer.fate(), transfer.cause());
         match endings.iter_mut().find(|(known, _)| *known == ended) {
             Some((_, count)) => *count += 1,
             None => endings.push((ended, 1)),

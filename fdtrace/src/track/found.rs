@@ -1,7 +1,10 @@
 //! Messages that were in a queue before the trace began, or when it ended. All that is known of the
 //! former's sender is the socket.
 
-use super::{Key, Lost, Tracker, message::Message};
+use super::{
+    Key, Lost, Tracker,
+    message::{Message, Step},
+};
 use crate::{
     model::{Hop, Occasion},
     wire::{List, Sighting, Stamp},
@@ -50,7 +53,7 @@ impl Tracker {
         let was_missed = looked.is_some_and(|looked| queued.at.ns < looked);
         self.coverage.every_end
             && !was_missed
-            && !message.is_being_received()
+            && message.step() == Step::Queued
             && !message.is_doubtful()
             && !self.lost.is_since(queued)
     }
@@ -59,7 +62,7 @@ impl Tracker {
     #[must_use]
     pub fn awaits_a_reader(&self) -> bool {
         let mut listed = self.messages.listed();
-        listed.any(|message| message.was_queued() && !message.is_being_received())
+        listed.any(|message| message.step() == Step::Queued)
     }
 
     /// Whether a message with this list is open.
@@ -106,7 +109,7 @@ impl Message {
     pub(super) fn is_overdue(&self, t_ns: u64) -> bool {
         let since = self
             .queued_as()
-            .filter(|_| !self.overdue && !self.is_being_received());
+            .filter(|_| !self.overdue && self.step() == Step::Queued);
         since.is_some_and(|queued| queued.at.ns < t_ns)
     }
 

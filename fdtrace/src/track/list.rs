@@ -1,6 +1,6 @@
 //! Whose list it is: what tells this message from others at the same addresses, and how far it has come.
 
-use super::message::{Message, Seen};
+use super::message::{Message, Seen, Step};
 use crate::{
     model::{Hop, SocketType},
     track::by_look::Claim,
@@ -44,9 +44,22 @@ impl Message {
         (sender, ends().find_map(|ends| ends.receiver_ino))
     }
 
+    /// How far it has come, as far as that was seen.
+    pub(crate) fn step(&self) -> Step {
+        if self.has(Hop::Detach) {
+            Step::Installing
+        } else if self.has(Hop::Dequeue) {
+            Step::Reading
+        } else if self.was_queued() {
+            Step::Queued
+        } else {
+            Step::Sending
+        }
+    }
+
     /// Whether a receiver has begun with it.
     pub(crate) fn is_being_received(&self) -> bool {
-        self.has(Hop::Dequeue) || self.has(Hop::Detach)
+        self.step() >= Step::Reading
     }
 
     /// The thread that is reading it.

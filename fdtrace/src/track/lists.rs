@@ -1,6 +1,6 @@
 //! Lists: which message is at a list's address, and how a list ends.
 
-use super::{Ending, Id, Key, Message, Phase, Tracker};
+use super::{Ending, Id, Key, Message, Phase, Tracker, message::Step};
 use crate::{
     model::Hop,
     wire::{Given, List, Sighting, Stamp},
@@ -108,13 +108,13 @@ impl Tracker {
             && let Some(message) = self.messages.at_mut(id)
         {
             message.record_end(&mut seen);
-            if message.is_being_received() {
-                self.end_with(id, received);
-            } else if message.was_queued() {
-                self.end_with(id, Ending::GivenBack);
-            } else {
-                let by = seen.stamp.by.tid;
-                self.enter(id, Phase::AwaitingReturn { by });
+            match message.step() {
+                Step::Reading | Step::Installing => self.end_with(id, received),
+                Step::Queued => self.end_with(id, Ending::GivenBack),
+                Step::Sending => {
+                    let by = seen.stamp.by.tid;
+                    self.enter(id, Phase::AwaitingReturn { by });
+                }
             }
         }
     }

@@ -46,6 +46,19 @@ pub(crate) struct Message {
     pub(crate) receiver_task: Option<Task>,
 }
 
+/// How far a message whose list is alive has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    /// It is in its sender's call.
+    Sending,
+    /// It is in a receive queue.
+    Queued,
+    /// A receiver reads it, and may leave it there.
+    Reading,
+    /// Its list is off its skb, and its files get their numbers.
+    Installing,
+}
+
 /// One file of a message.
 #[derive(Clone, Default)]
 pub(crate) struct File {

@@ -9,6 +9,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
+use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
 use slab::Slab;
 
@@ -21,8 +22,8 @@ pub(super) type Id = usize;
 /// What a message does, as far as events tell.
 #[derive(Clone, Copy)]
 pub(super) enum Phase {
-    /// It is being sent, lies in a queue, or is being received from there: its list is at this
-    /// address. Which of these it is, its hops say.
+    /// Its list is alive, at this address. How far it has come is its [`Message::step`], which late looks
+    /// and peeks move in both directions.
     Listed(List),
     /// It is being received, and its list's address is another's by now.
     Returning { by: u32 },
@@ -113,7 +114,7 @@ pub(super) struct Entry {
 pub(super) struct Messages {
     all: Slab<Entry>,
     /// Those that are found by a key, in the order in which they got it.
-    by_key: LinkedHashMap<Key, Id>,
+    by_key: LinkedHashMap<Key, Id, RandomState>,
     /// Those that await their sender, in the order in which they were received.
     awaiting: VecDeque<Id>,
     /// What those with a key take in memory, counted in files.
@@ -128,7 +129,7 @@ impl Messages {
     pub(super) fn with_room(room: usize) -> Self {
         Self {
             all: Slab::new(),
-            by_key: LinkedHashMap::new(),
+            by_key: LinkedHashMap::default(),
             awaiting: VecDeque::new(),
             weight: 0,
             room,

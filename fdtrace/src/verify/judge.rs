@@ -214,7 +214,7 @@ impl Findings {
     /// Checks a transfer that an actor's message has.
     fn check(&mut self, message: &MessageName, judged: &Judged) {
         let transfer = &judged.transfer;
-        if transfer.fate.installs() {
+        if transfer.fate().installs() {
             let verdict = judged.verdict.unwrap_or(Verdict::Unverified);
             self.expect(Speaker::Trace(message.clone()), Verdict::Same, verdict);
         }
@@ -316,7 +316,7 @@ fn judge_mistakable(mistakable: &Mistakable, transfers: &[Judged], matched: &Mat
         .map(|judged| &judged.transfer)
         .find(|transfer| {
             transfer.id != original.id
-                && transfer.receiver.as_ref().is_some_and(|receiver| {
+                && transfer.receiver().is_some_and(|receiver| {
                     receiver.pid == mistakable.actor.pid && receiver.fd == Some(mistakable.fd)
                 })
                 && Some(transfer.file.ptr) == mistakable.pointer

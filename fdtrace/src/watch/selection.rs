@@ -38,7 +38,7 @@ impl Selection {
     pub fn accepts(&self, transfer: &Transfer) -> bool {
         let sender = transfer.sender.as_ref();
         let sender = sender.map(|sender| (sender.pid, sender.comm.as_str()));
-        let receiver = transfer.receiver.as_ref();
+        let receiver = transfer.receiver();
         let receiver = receiver.map(|receiver| (receiver.pid, receiver.comm.as_str()));
         let tasks = [transfer.context.sender, transfer.context.receiver];
         let mut uids = tasks.iter().flatten().map(|task| task.uid);
@@ -49,8 +49,8 @@ impl Selection {
                     .into_iter()
                     .flatten()
                     .any(|(pid, comm)| self.accepts_end(pid, comm)))
-            && any(&self.fates, |fate| *fate == transfer.fate)
-            && any(&self.causes, |cause| Some(*cause) == transfer.cause)
+            && any(&self.fates, |fate| *fate == transfer.fate())
+            && any(&self.causes, |cause| Some(*cause) == transfer.cause())
             && any(&self.kinds, |kind| *kind == transfer.file.kind())
             && any(&self.paths, |wanted| {
                 transfer.path().is_some_and(|path| is_at(path, wanted))

@@ -5,6 +5,8 @@
 
 use std::{num::NonZeroU64, sync::Arc};
 
+use smol_str::SmolStr;
+
 use super::{Backtrace, Control, Described};
 use crate::model::{
     DescriptionMissing, FileDescription, FileIdentity, Occasion, SocketType, Task, lossless,
@@ -76,9 +78,9 @@ pub struct Actor {
 impl Actor {
     /// Its name; whatever is not UTF-8 is as [`lossless`] has it.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> SmolStr {
         let len = self.comm.iter().position(|byte| *byte == 0);
-        lossless::text(&self.comm[..len.unwrap_or(self.comm.len())])
+        lossless::short(&self.comm[..len.unwrap_or(self.comm.len())])
     }
 }
 

@@ -5,17 +5,18 @@
 
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
 use hashlink::{LinkedHashMap, linked_hash_map::Entry};
 
 /// Values in the order in which they came. It depends on no hash: the same calls forget the same.
 pub(crate) struct Recent<K, V> {
-    values: LinkedHashMap<K, V>,
+    values: LinkedHashMap<K, V, RandomState>,
     room: usize,
 }
 
 impl<K: Eq + Hash, V> Recent<K, V> {
     pub(crate) fn new(room: usize) -> Self {
-        let values = LinkedHashMap::new();
+        let values = LinkedHashMap::default();
         Self { values, room }
     }
 

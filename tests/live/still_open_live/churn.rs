@@ -360,6 +360,7 @@ impl Churn {
         }
     }
 
+    #[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
     fn execute(&mut self) {
         self.make_room_for_a_child();
         let child = Command::new("sleep")

@@ -127,7 +127,7 @@ fn receive(role: &str) {
         };
         match closes {
             true => drop(received.fds),
-            false => kept.extend(received.fds.into_iter().map(|fd| fd.into_raw_fd())),
+            false => kept.extend(received.fds.into_iter().map(OwnedFd::into_raw_fd)),
         }
     }
     if role == "inherit" {

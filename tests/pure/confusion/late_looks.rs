@@ -25,7 +25,7 @@ fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
     let transfers = track(events.concat());
     let delivered: Vec<&Transfer> = transfers
         .iter()
-        .filter(|transfer| transfer.fate == Fate::Delivered)
+        .filter(|transfer| transfer.fate() == Fate::Delivered)
         .collect();
     assert_without_sender(delivered[0]);
     // The control: without the one between, it is.
@@ -136,7 +136,7 @@ fn two_looks_and_one_read(first_number: i32, before: u64) -> Transfer {
     let transfers = track(events.concat());
     let mut delivered = transfers
         .into_iter()
-        .filter(|one| one.fate == Fate::Delivered);
+        .filter(|one| one.fate() == Fate::Delivered);
     delivered.next().expect("it was")
 }
 
@@ -182,7 +182,7 @@ fn the_records_of_two_looks_may_come_mixed() {
     assert!(transfers.len() >= 20);
     let delivered = transfers
         .iter()
-        .filter(|one| one.fate == Fate::Delivered && one.receiver.is_some());
+        .filter(|one| one.fate() == Fate::Delivered && one.receiver().is_some());
     delivered.for_each(assert_without_sender);
     // Unless it has found another one.
     let transfers = track([looks, read, another_after(&message).queued(25)].concat());
@@ -380,7 +380,7 @@ fn a_look_does_not_wait_for_ever() {
         let transfers = track(events.concat());
         transfers
             .into_iter()
-            .find(|one| one.fate == Fate::Delivered)
+            .find(|one| one.fate() == Fate::Delivered)
             .expect("it was")
     };
     assert_without_sender(&course(5_000_000_000));

@@ -29,7 +29,7 @@ fn verdict(transfer: &Transfer) -> Option<Verdict> {
 
 /// The transfer was delivered, and nobody is named as its sender.
 fn assert_without_sender(transfer: &Transfer) {
-    assert_eq!(transfer.fate, Fate::Delivered, "{transfer:?}");
+    assert_eq!(transfer.fate(), Fate::Delivered, "{transfer:?}");
     assert_eq!(transfer.sender, None, "{transfer:?}");
     assert_eq!(verdict(transfer), Some(Verdict::Unverified), "{transfer:?}");
     assert!(transfer.doubt.is_some(), "{transfer:?}");

@@ -23,7 +23,7 @@ fn a_list_at_the_address_of_one_whose_end_went_unseen_has_its_own_sender() {
     ];
     let transfers = track(events.concat());
     assert_eq!(transfers.len(), 2);
-    assert_eq!(transfers[0].fate, Fate::Unknown);
+    assert_eq!(transfers[0].fate(), Fate::Unknown);
     assert_eq!(transfers[1].sender.as_ref().unwrap().tid, Some(101));
     assert_eq!(verdict(&transfers[1]), Some(Verdict::Same));
 }
@@ -55,12 +55,12 @@ fn what_is_detached_with_other_files_is_another_list() {
     let transfers = received_at_the_address(&sent, vec![0x3000, 0x4000]);
     assert_eq!(transfers.len(), 2, "{transfers:?}");
     for transfer in transfers {
-        assert_eq!(transfer.fate, Fate::Unknown, "{transfer:?}");
-        assert_eq!(transfer.receiver, None, "{transfer:?}");
+        assert_eq!(transfer.fate(), Fate::Unknown, "{transfer:?}");
+        assert_eq!(transfer.receiver(), None, "{transfer:?}");
     }
     // The control: one file that is another is no other list, but must not go unnoticed.
     let transfers = received_at_the_address(&sent, vec![0x3000, 0x2000]);
-    assert_eq!(transfers[0].fate, Fate::Delivered);
+    assert_eq!(transfers[0].fate(), Fate::Delivered);
     assert_eq!(transfers[0].chain, Chain::Differs { hop: Hop::Detach });
 }
 
@@ -84,20 +84,20 @@ fn what_is_received_in_anothers_turn_is_of_another_list() {
     let mut tried = message.installed(24, 0, 9);
     tried.truncate(1);
     let transfer = course(tried);
-    assert_eq!(transfer.fate, Fate::Unknown, "{transfer:?}");
-    assert_eq!(transfer.receiver.map(|receiver| receiver.fd), Some(None));
+    assert_eq!(transfer.fate(), Fate::Unknown, "{transfer:?}");
+    assert_eq!(transfer.receiver().map(|receiver| receiver.fd), Some(None));
     // The control: in its own turn it is another file, which must not go unnoticed.
     let transfer = course(Vec::new());
-    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(transfer.fate(), Fate::Delivered);
     assert_eq!(transfer.chain, Chain::Differs { hop: Hop::Receive });
     let clean = Judged::of(transfer.clone(), |_| true, true);
     assert_eq!(clean.verdict, Some(Verdict::Different));
-    assert_eq!(clean.transfer.receiver.unwrap().fd, Some(9));
+    assert_eq!(clean.transfer.receiver().unwrap().fd, Some(9));
     // Where records were lost, it may be of another list all the same, and so may the number.
     let lossy = Judged::of(transfer, |_| true, false);
     assert_eq!(lossy.verdict, Some(Verdict::Lost));
-    assert_eq!(lossy.transfer.fate, Fate::Unknown);
-    assert_eq!(lossy.transfer.receiver.unwrap().fd, None);
+    assert_eq!(lossy.transfer.fate(), Fate::Unknown);
+    assert_eq!(lossy.transfer.receiver().unwrap().fd, None);
     let mut hops = lossy.transfer.hops.iter();
     assert!(hops.all(|seen| seen.hop <= Hop::Detach));
 }
@@ -110,9 +110,9 @@ fn a_number_that_holds_another_file_is_not_told_with_losses() {
     let read = [message.queued(10), message.dequeued(20)].concat();
     let events = [read, another_after(&message).returned(30, 1)];
     let lossy = Judged::of(only(track(events.concat())), |_| true, false);
-    assert_eq!(lossy.transfer.fate, Fate::Delivered);
-    assert_eq!(lossy.transfer.sender.unwrap().fd, Some(4));
-    assert_eq!(lossy.transfer.receiver.unwrap().fd, None);
+    assert_eq!(lossy.transfer.fate(), Fate::Delivered);
+    assert_eq!(lossy.transfer.sender.as_ref().unwrap().fd, Some(4));
+    assert_eq!(lossy.transfer.receiver().unwrap().fd, None);
     assert_eq!(lossy.verdict, Some(Verdict::Lost));
 }
 
@@ -138,7 +138,7 @@ fn a_peek_whose_end_was_skipped_is_no_read_of_the_receive() {
             message.released(60, 200, SYS_RECVMSG),
         ];
         let transfer = only(track(events.concat()));
-        assert_eq!(transfer.fate, Fate::Delivered);
+        assert_eq!(transfer.fate(), Fate::Delivered);
         let mut hops = transfer.hops.iter();
         let read = hops.find(|seen| seen.hop == Hop::Dequeue);
         read.map(|seen| seen.t_ns)
@@ -159,8 +159,8 @@ fn a_peek_that_another_thread_overtakes_is_told_all_the_same() {
     let fates: Vec<_> = transfers
         .iter()
         .map(|transfer| {
-            let receiver = transfer.receiver.as_ref().unwrap();
-            (transfer.fate, receiver.tid, verdict(transfer))
+            let receiver = transfer.receiver().unwrap();
+            (transfer.fate(), receiver.tid, verdict(transfer))
         })
         .collect();
     let same = Some(Verdict::Same);
@@ -183,9 +183,9 @@ fn who_takes_a_message_leaves_its_sender_nothing_to_do_with_what_another_thread_
     let [first, second] = transfers.as_slice() else {
         panic!("{transfers:?}");
     };
-    assert_eq!(first.receiver.as_ref().unwrap().tid, 200);
+    assert_eq!(first.receiver().unwrap().tid, 200);
     assert_eq!(verdict(first), Some(Verdict::Same));
-    assert_eq!(second.receiver.as_ref().unwrap().tid, 201);
+    assert_eq!(second.receiver().unwrap().tid, 201);
     assert_ne!(first.message, second.message);
     assert_without_sender(second);
 }
@@ -206,7 +206,7 @@ fn a_message_whose_end_was_skipped_is_no_sender_of_the_next_at_its_address() {
         panic!("{transfers:?}");
     };
     assert_eq!(
-        (ended.fate, ended.file.ptr),
+        (ended.fate(), ended.file.ptr),
         (Fate::Unknown, first.files[0])
     );
     assert_eq!(arrived.file.ptr, second.files[0]);
@@ -233,7 +233,7 @@ fn a_look_at_the_queue_after_the_receive_is_of_the_next_message_at_that_address(
     ];
     let transfers = track(events.concat());
     let to = |tid| {
-        let receiver = |transfer: &&Transfer| transfer.receiver.as_ref().map(|it| it.tid);
+        let receiver = |transfer: &&Transfer| transfer.receiver().map(|it| it.tid);
         transfers
             .iter()
             .find(|transfer| receiver(transfer) == Some(tid))
@@ -260,7 +260,7 @@ fn a_look_at_the_queue_that_found_another_file_is_of_another_message() {
         found.find(|transfer| transfer.file.ptr == file).unwrap()
     };
     assert_without_sender(of(first.files[0]));
-    assert_eq!(of(second.files[0]).fate, Fate::Discarded);
+    assert_eq!(of(second.files[0]).fate(), Fate::Discarded);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn an_end_with_another_file_in_the_list_is_another_messages() {
     let transfers = track([first.queued(10), second.destroyed(20, 0, 200)].concat());
     let ends: Vec<_> = transfers
         .iter()
-        .map(|transfer| (transfer.file.ptr, transfer.fate))
+        .map(|transfer| (transfer.file.ptr, transfer.fate()))
         .collect();
     let expected = [
         (first.files[0], Fate::Unknown),
@@ -308,7 +308,7 @@ fn two_peeks_whose_duplicates_have_one_address_are_two() {
     ];
     let peeks: Vec<_> = track(events.concat())
         .into_iter()
-        .filter(|transfer| transfer.fate == Fate::Peeked)
+        .filter(|transfer| transfer.fate() == Fate::Peeked)
         .map(|transfer| (transfer.file.ptr, transfer.chain))
         .collect();
     let whole = Chain::Whole;
@@ -324,7 +324,7 @@ fn a_message_from_another_socket_is_another_though_its_file_is_the_same() {
     let [ended, arrived] = transfers.as_slice() else {
         panic!("{transfers:?}");
     };
-    assert_eq!(ended.fate, Fate::Unknown);
+    assert_eq!(ended.fate(), Fate::Unknown);
     assert_without_sender(arrived);
 }
 
@@ -346,7 +346,7 @@ fn a_peek_of_another_message_than_the_one_that_is_known_is_none_of_that() {
     ];
     let transfer = only(track(events.concat()));
     assert_eq!(
-        (transfer.fate, transfer.file.ptr),
+        (transfer.fate(), transfer.file.ptr),
         (Fate::Queued, first.files[0])
     );
 }
@@ -364,7 +364,7 @@ fn what_another_thread_reads_with_another_file_in_it_is_another_message() {
     ];
     let transfers = track(events.concat());
     let of = |tid| {
-        let receiver = |transfer: &&Transfer| transfer.receiver.as_ref().map(|it| it.tid);
+        let receiver = |transfer: &&Transfer| transfer.receiver().map(|it| it.tid);
         transfers
             .iter()
             .find(|transfer| receiver(transfer) == Some(tid))

@@ -20,7 +20,7 @@ fn an_address_that_is_another_file_by_the_time_of_the_install_proves_nothing() {
         message.returned_with(30, SYS_RECVMSG, 0, vec![gained]),
     ];
     let transfer = only(track(events.concat()));
-    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(transfer.fate(), Fate::Delivered);
     assert_eq!(transfer.chain, Chain::Gap { hop: Hop::Install });
     assert_eq!(verdict(&transfer), Some(Verdict::Unverified));
 }
@@ -48,7 +48,7 @@ fn returned_without_new_numbers(
     let transfers = track(events.concat());
     transfers
         .iter()
-        .map(|transfer| (transfer.fate, transfer.cause))
+        .map(|transfer| (transfer.fate(), transfer.cause()))
         .collect()
 }
 
@@ -86,7 +86,7 @@ fn a_peek_whose_number_another_thread_closed_meanwhile_may_have_installed_it() {
         let peek = message.returned_with(30, SYS_RECVMSG, FLAG_PEEK | flags, vec![told]);
         track([read, peek].concat())
             .iter()
-            .map(|transfer| transfer.fate)
+            .map(Transfer::fate)
             .collect::<Vec<_>>()
     };
     // The message itself is queued still.
@@ -126,8 +126,8 @@ fn in_a_shared_table(
     transfers
         .iter()
         .map(|transfer| {
-            let receiver = transfer.receiver.as_ref();
-            (transfer.fate, receiver.and_then(|receiver| receiver.fd))
+            let receiver = transfer.receiver();
+            (transfer.fate(), receiver.and_then(|receiver| receiver.fd))
         })
         .collect()
 }
@@ -206,7 +206,7 @@ fn in_a_table_that_others_use_what_has_no_number_had_no_room_if_all_numbers_are_
         head.flags |= FLAG_TABLE_SHARED | flags;
         head.room = ends;
         let transfers = track([read, returned].concat());
-        [0, 1].map(|index| (transfers[index].fate, transfers[index].cause))
+        [0, 1].map(|index| (transfers[index].fate(), transfers[index].cause()))
     };
     let ended = |gained, told, ends| ended_with(0, gained, told, ends);
     let number = message.receiver_fd;
@@ -250,7 +250,7 @@ fn a_number_that_another_thread_gave_to_another_file_says_nothing_of_the_first()
         only(track(events))
     };
     let replaced = ending(FLAG_TABLE_SHARED);
-    assert_eq!(replaced.fate, Fate::Unknown, "{replaced:?}");
+    assert_eq!(replaced.fate(), Fate::Unknown, "{replaced:?}");
     assert_eq!(verdict(&replaced), Some(Verdict::Unverified));
     // Where nobody else has the table, the kernel itself has installed another file.
     assert_eq!(verdict(&ending(0)), Some(Verdict::Different));
@@ -279,9 +279,9 @@ fn numbers_of_one_return_are_not_taken_for_those_of_the_next_where_records_of_bo
         track([read, peek, again, returned].concat())
     };
     let numbers = |transfers: &[Transfer], fate| {
-        let fated = transfers.iter().filter(|transfer| transfer.fate == fate);
+        let fated = transfers.iter().filter(|transfer| transfer.fate() == fate);
         let numbers = fated.filter_map(|transfer| {
-            let fd = transfer.receiver.as_ref()?.fd?;
+            let fd = transfer.receiver()?.fd?;
             Some(fd - i32::from(transfer.index))
         });
         numbers.collect::<Vec<_>>()
@@ -292,7 +292,9 @@ fn numbers_of_one_return_are_not_taken_for_those_of_the_next_where_records_of_bo
     let lossy = course(true);
     // Neither return is whole, so neither says which number is whose.
     assert!(
-        lossy.iter().all(|transfer| transfer.fate == Fate::Unknown),
+        lossy
+            .iter()
+            .all(|transfer| transfer.fate() == Fate::Unknown),
         "{lossy:?}"
     );
 }

@@ -255,14 +255,14 @@ fn a_look_at_the_queue_may_be_told_when_all_is_over() {
     let message = Passing::one();
     let received = [message.dequeued(20), message.returned(30, 1)].concat();
     let transfer = only(track([received.clone(), message.queued(10)].concat()));
-    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(transfer.fate(), Fate::Delivered);
     assert_eq!(verdict(&transfer), Some(Verdict::Same));
     // One that began later has found another message, with the same file at the same address.
     let transfers = track([received, message.queued(21)].concat());
     let [delivered, queued] = transfers.as_slice() else {
         panic!("{transfers:?}");
     };
-    assert_eq!(queued.fate, Fate::Queued);
+    assert_eq!(queued.fate(), Fate::Queued);
     assert_without_sender(delivered);
 }
 
@@ -275,7 +275,7 @@ fn a_look_at_the_queue_after_a_peek_may_be_of_the_message_that_was_peeked_at() {
         peeked(&message, 30),
     ];
     let transfers = track(events.concat());
-    let fates: Vec<Fate> = transfers.iter().map(|transfer| transfer.fate).collect();
+    let fates: Vec<Fate> = transfers.iter().map(Transfer::fate).collect();
     assert_eq!(fates, [Fate::Peeked, Fate::Queued]);
     assert!(transfers.iter().all(|transfer| transfer.sender.is_some()));
 }

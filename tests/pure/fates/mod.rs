@@ -14,7 +14,7 @@ use fdtrace_testkit::{Event, Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut
 type Ended = (Fate, Option<Cause>);
 
 fn fates(events: &[Vec<Event>]) -> Vec<Ended> {
-    let ended = |transfer: &Transfer| (transfer.fate, transfer.cause);
+    let ended = |transfer: &Transfer| (transfer.fate(), transfer.cause());
     track(events.concat()).iter().map(ended).collect()
 }
 
@@ -529,10 +529,10 @@ fn a_peek_that_takes_no_descriptors_and_an_out_of_band_byte_leave_the_message_in
         let transfers = track([events, closed.clone()].concat());
         assert_eq!(transfers.len(), 1);
         assert_eq!(
-            (transfers[0].fate, transfers[0].cause),
+            (transfers[0].fate(), transfers[0].cause()),
             discarded(Cause::ReceiverClosed)
         );
-        assert_eq!(transfers[0].receiver, None);
+        assert_eq!(transfers[0].receiver(), None);
         assert!(
             transfers[0]
                 .hops
@@ -550,7 +550,7 @@ fn what_may_have_ended_unseen_is_not_called_queued() {
             tracker.apply(event);
         }
         tracker.close_open();
-        assert_eq!(tracker.take_closed()[0].fate, expected);
+        assert_eq!(tracker.take_closed()[0].fate(), expected);
     }
 }
 
@@ -577,7 +577,7 @@ fn each_lists_end_is_its_own() {
         let mut found = transfers.iter();
         found
             .find(|transfer| transfer.sender.as_ref().unwrap().fd == Some(fd))
-            .map(|transfer| (transfer.fate, transfer.cause))
+            .map(|transfer| (transfer.fate(), transfer.cause()))
     };
     assert_eq!(by_number(4), Some(discarded(Cause::ReceiverClosed)));
     assert_eq!(by_number(40), Some(discarded(Cause::Reconnect)));

@@ -16,7 +16,7 @@ fn what_was_not_found_at_last_is_queued_only_if_nothing_can_have_hidden_its_end(
         }
         tracker.note_loss(lost_by);
         tracker.close_open();
-        tracker.take_closed()[0].fate
+        tracker.take_closed()[0].fate()
     };
     let looked = |every| message.queues_read(50, every);
     let found = message.found_last(50);
@@ -113,7 +113,7 @@ fn what_a_peek_loses_is_told_and_stays_in_the_queue() {
         let transfers = track([events, taken(is_table)].concat());
         let ended: Vec<Ended> = transfers
             .iter()
-            .map(|transfer| (transfer.fate, transfer.cause))
+            .map(|transfer| (transfer.fate(), transfer.cause()))
             .collect();
         assert_eq!(ended[..3], [peeked, peeked, room], "by table: {is_table}");
         assert_eq!(ended[3..], [DELIVERED; 3], "by table: {is_table}");
@@ -169,7 +169,7 @@ fn what_may_have_left_is_told_of_as_still_queued_only_if_it_was_looked_for() {
         tracker.apply(event);
     }
     tracker.close_open();
-    assert_eq!(tracker.take_closed()[0].fate, Fate::Unknown);
+    assert_eq!(tracker.take_closed()[0].fate(), Fate::Unknown);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn of_a_peek_whose_end_was_not_seen_only_what_it_installed_is_shown() {
     };
     let first = [peek(10), duplicate.installed(13, 0, 50)].concat();
     let transfers = track([sent, first, peek(30)].concat());
-    let ended: Vec<_> = transfers.iter().map(|it| (it.index, it.fate)).collect();
+    let ended: Vec<_> = transfers.iter().map(|it| (it.index, it.fate())).collect();
     // The second is under way as the trace ends.
     assert_eq!(
         ended,

@@ -90,10 +90,10 @@ fn a_send_whose_return_was_not_seen_has_failed_only_if_its_skb_was_freed() {
     ];
     let transfers = track(freed.concat());
     assert_eq!(
-        (transfers[0].fate, transfers[0].cause),
+        (transfers[0].fate(), transfers[0].cause()),
         (Fate::Failed, None)
     );
-    assert_eq!(transfers[0].cause_missing, Some(CauseMissing::NotWatched));
+    assert_eq!(transfers[0].cause_missing(), Some(CauseMissing::NotWatched));
     // The return of another send of the same thread is not this one's.
     let events = [
         lost.concat(),
@@ -118,7 +118,7 @@ fn a_list_may_be_queued_whose_sends_return_should_have_been_seen() {
         }
         tracker.close_open();
         let closed = tracker.take_closed();
-        (closed[0].fate, closed[0].cause)
+        (closed[0].fate(), closed[0].cause())
     };
     let unknown = (Fate::Unknown, None);
     assert_eq!(ends(Vec::new()), unknown);
@@ -196,11 +196,11 @@ fn a_send_that_never_had_a_list_tells_its_numbers_itself() {
     let transfers = track(message.send_failed(10, -libc::EBADF));
     assert_eq!(transfers.len(), 3);
     for (index, transfer) in transfers.iter().enumerate() {
-        assert_eq!((transfer.fate, transfer.cause), failed(libc::EBADF));
+        assert_eq!((transfer.fate(), transfer.cause()), failed(libc::EBADF));
         let sender = transfer.sender.as_ref().unwrap();
         assert_eq!((sender.pid, sender.fd), (100, Some(4 + index as i32)));
         assert_eq!((transfer.count, usize::from(transfer.index)), (3, index));
-        assert!(transfer.hops.is_empty() && transfer.receiver.is_none());
+        assert!(transfer.hops.is_empty() && transfer.receiver().is_none());
         assert_ne!(transfer.chain, Chain::Whole);
     }
     assert_eq!(
@@ -342,9 +342,9 @@ fn a_send_that_does_not_come_back_after_a_signal_has_failed_for_no_known_cause()
             };
             let interrupted = transfers.iter().find(it).unwrap();
             (
-                interrupted.fate,
-                interrupted.cause,
-                interrupted.cause_missing,
+                interrupted.fate(),
+                interrupted.cause(),
+                interrupted.cause_missing(),
             )
         };
         let not_known = (Fate::Failed, None, Some(CauseMissing::Interrupted));
@@ -386,7 +386,7 @@ fn a_send_comes_back_only_with_the_same_files_and_numbers_through_the_same_socke
         let events = [interrupted(&message, by_functions, 10), again];
         let failed = track(events.concat())
             .iter()
-            .filter(|transfer| transfer.fate == Fate::Failed)
+            .filter(|transfer| transfer.fate() == Fate::Failed)
             .count();
         assert!([0, 2].contains(&failed), "all of a send, or nothing");
         failed == 0
@@ -458,14 +458,14 @@ fn too_many_interrupted_sends_are_forgotten_and_not_called_failed() {
         }
     }
     let gone = tracker.take_closed();
-    assert!(gone.iter().all(|transfer| transfer.fate == Fate::Unknown));
+    assert!(gone.iter().all(|transfer| transfer.fate() == Fate::Unknown));
     assert_eq!(tracker.forgotten(), gone.len() as u64);
     assert!(!gone.is_empty());
     tracker.close_open();
     let kept = tracker.take_closed();
     assert_eq!(gone.len() + kept.len(), SENDS as usize);
     // As after a loss, nothing is proved across that moment.
-    assert!(kept.iter().all(|transfer| transfer.receiver.is_none()));
+    assert!(kept.iter().all(|transfer| transfer.receiver().is_none()));
 }
 
 /// A send that found no room, in these functions.
@@ -500,8 +500,11 @@ fn what_io_uring_tries_again_has_not_failed() {
     assert_eq!(fates(&[first.clone(), by_worker.clone()]), [queued]);
     // One that does not come back is not in a queue.
     let transfers = track(first);
-    assert_eq!(transfers[0].fate, Fate::Failed);
-    assert_eq!(transfers[0].cause_missing, Some(CauseMissing::Interrupted));
+    assert_eq!(transfers[0].fate(), Fate::Failed);
+    assert_eq!(
+        transfers[0].cause_missing(),
+        Some(CauseMissing::Interrupted)
+    );
     // The control: a call that does not wait has failed.
     let call = without_room(&message, 10, "io_recvmsg");
     assert_eq!(fates(&[call]), [failed(libc::EAGAIN)]);
@@ -576,6 +579,6 @@ fn of_a_failed_send_whose_last_record_was_lost_the_others_are_shown() {
     assert!(
         transfers
             .iter()
-            .all(|it| (it.fate, it.cause) == failed && it.count == 40)
+            .all(|it| (it.fate(), it.cause()) == failed && it.count == 40)
     );
 }

@@ -53,13 +53,13 @@ fn a_list_address_that_is_queued_again_before_the_receive_returns_keeps_both() {
     assert_eq!(transfers.len(), 38);
     for (place, transfer) in transfers.iter().enumerate() {
         assert_eq!(
-            (transfer.fate, transfer.chain),
+            (transfer.fate(), transfer.chain),
             (Fate::Delivered, Chain::Whole)
         );
         let first_fd = if place < 19 { 4 } else { 104 };
         let fd = transfer.sender.as_ref().unwrap().fd.unwrap();
         assert_eq!(fd, first_fd + i32::from(transfer.index));
-        assert_eq!(transfer.receiver.as_ref().unwrap().fd, Some(fd + 5));
+        assert_eq!(transfer.receiver().unwrap().fd, Some(fd + 5));
     }
 }
 
@@ -128,6 +128,6 @@ fn a_record_of_before_what_was_forgotten_that_comes_after_proves_nothing() {
     }
     assert!(tracker.forgotten() > 0);
     let transfer = tracker.take_closed().pop().unwrap();
-    assert_eq!(transfer.receiver.as_ref().unwrap().fd, Some(20));
+    assert_eq!(transfer.receiver().unwrap().fd, Some(20));
     assert_eq!(transfer.chain, Chain::LossBetween, "{transfer:?}");
 }

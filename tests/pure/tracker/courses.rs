@@ -518,7 +518,7 @@ impl Runs {
 /// Whether sender's and receiver's numbers are of the same file in the same message.
 pub(crate) fn pairs_up(transfer: &Transfer) -> bool {
     let sender = transfer.sender.as_ref().and_then(|sender| sender.fd);
-    let receiver = transfer.receiver.as_ref().and_then(|receiver| receiver.fd);
+    let receiver = transfer.receiver().and_then(|receiver| receiver.fd);
     matches!((sender, receiver), (Some(sent), Some(received)) if sent + APART == received)
 }
 

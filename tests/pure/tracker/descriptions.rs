@@ -207,7 +207,7 @@ fn what_is_read_again_is_told_again() {
         message.returned(40, 1),
     ];
     let transfers = track(events.concat());
-    assert_eq!(transfers[0].fate, Fate::Peeked);
+    assert_eq!(transfers[0].fate(), Fate::Peeked);
     let expected = [called("/peeked/0"), called("/received/0")];
     assert_eq!(names(&transfers), expected);
     // The peek's name is not the receive's.

@@ -23,9 +23,9 @@ fn the_code_that_freed_the_skb_tells_the_cause() {
         let transfers = track([message.queued(1), message.destroyed(2, location, 300)].concat());
         assert_eq!(fates(&transfers), [expected]);
         let missing = expected.1.is_none().then_some(CauseMissing::NotSeen);
-        assert_eq!(transfers[0].cause_missing, missing);
+        assert_eq!(transfers[0].cause_missing(), missing);
         // Whoever freed it received nothing.
-        assert_eq!(transfers[0].receiver, None);
+        assert_eq!(transfers[0].receiver(), None);
         assert_eq!(
             transfers[0].hops.last().map(|seen| seen.hop),
             Some(Hop::End)

@@ -37,7 +37,7 @@ fn functions_show_all_eight_hops() {
         let hops: Vec<Hop> = transfer.hops.iter().map(|seen| seen.hop).collect();
         assert_eq!(hops, Hop::ALL);
         assert_eq!(
-            (transfer.fate, transfer.chain),
+            (transfer.fate(), transfer.chain),
             (Fate::Delivered, Chain::Whole)
         );
         assert_eq!(transfer.total_ns, Some(51));
@@ -46,7 +46,7 @@ fn functions_show_all_eight_hops() {
             Some(4 + i32::from(transfer.index))
         );
         assert_eq!(
-            transfer.receiver.as_ref().unwrap().fd,
+            transfer.receiver().unwrap().fd,
             Some(9 + i32::from(transfer.index))
         );
     }
@@ -103,7 +103,7 @@ fn a_list_duplicated_by_a_peek_leaves_the_message() {
     );
     let fds: Vec<_> = transfers
         .iter()
-        .map(|transfer| transfer.receiver.as_ref().unwrap().fd)
+        .map(|transfer| transfer.receiver().unwrap().fd)
         .collect();
     assert_eq!(fds, [Some(20), Some(21)]);
     assert_eq!(transfers[0].message, transfers[1].message);
@@ -180,7 +180,7 @@ fn a_skipped_run_leaves_its_own_file_open_and_no_other() {
         );
         for (index, transfer) in transfers.iter().enumerate().skip(1) {
             assert_eq!(transfer.chain, Chain::Whole);
-            let receiver = transfer.receiver.as_ref().unwrap();
+            let receiver = transfer.receiver().unwrap();
             assert_eq!(receiver.fd, Some(9 + index as i32));
         }
     }

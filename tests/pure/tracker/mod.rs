@@ -27,6 +27,6 @@ fn same(plan: &Plan, transfer: &Transfer) -> bool {
 fn fates(transfers: &[Transfer]) -> Vec<(Fate, Option<Cause>)> {
     transfers
         .iter()
-        .map(|transfer| (transfer.fate, transfer.cause))
+        .map(|transfer| (transfer.fate(), transfer.cause()))
         .collect()
 }

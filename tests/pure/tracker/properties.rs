@@ -124,8 +124,8 @@ proptest! {
         let expected = courses::fates(course.iter().map(|(files, end, ..)| (files.len(), *end)));
         let mut found = std::collections::BTreeMap::new();
         for transfer in &transfers {
-            *found.entry(transfer.fate).or_insert(0) += 1;
-            if matches!(transfer.fate, Fate::Delivered | Fate::Peeked) {
+            *found.entry(transfer.fate()).or_insert(0) += 1;
+            if matches!(transfer.fate(), Fate::Delivered | Fate::Peeked) {
                 prop_assert!(same(plan, transfer), "{transfer:?}");
                 prop_assert!(pairs_up(transfer), "{transfer:?}");
             }
@@ -268,7 +268,7 @@ proptest! {
         let judged = course.judged(&Gone::default(), tracepoint_plan(), |meanwhile| meanwhile);
         let mut fates = std::collections::BTreeMap::new();
         for it in &judged {
-            let fate = it.transfer.fate;
+            let fate = it.transfer.fate();
             *fates.entry(fate).or_insert(0) += 1;
             if matches!(fate, Fate::Delivered | Fate::Peeked) {
                 prop_assert_eq!(it.verdict, Some(Verdict::Same), "{:?}", it);

@@ -28,11 +28,11 @@ impl Truth {
     fn of(judged: &Judged) -> Self {
         let transfer = &judged.transfer;
         let sender = transfer.sender.as_ref();
-        let receiver = transfer.receiver.as_ref();
+        let receiver = transfer.receiver();
         Self {
             sender: sender.and_then(|it| Some((it.pid, it.tid?, it.fd?))),
             receiver: receiver.map(|it| (it.pid, it.fd)),
-            fate: transfer.fate,
+            fate: transfer.fate(),
         }
     }
 }
@@ -62,10 +62,10 @@ fn truths(course: &Course) -> BTreeMap<Number, Vec<Truth>> {
 fn what_is_wrong(judged: &Judged, truths: &BTreeMap<Number, Vec<Truth>>) -> Option<&'static str> {
     let transfer = &judged.transfer;
     let sender = transfer.sender.as_ref();
-    let receiver = transfer.receiver.as_ref();
+    let receiver = transfer.receiver();
     let sent = sender.and_then(|it| it.fd);
     let taken = receiver.and_then(|it| it.fd);
-    if transfer.fate.installs() && receiver.is_none() {
+    if transfer.fate().installs() && receiver.is_none() {
         return Some("it arrived nowhere");
     }
     if sent.zip(taken).is_some() && !pairs_up(transfer) {
@@ -80,7 +80,7 @@ fn what_is_wrong(judged: &Judged, truths: &BTreeMap<Number, Vec<Truth>>) -> Opti
                 sender.is_none_or(|it| it.pid == pid && it.tid.is_none_or(|it| it == tid));
             let is_receiver =
                 receiver.is_none_or(|it| truth.receiver.is_some_and(|(pid, _)| it.pid == pid));
-            let is_fate = match transfer.fate {
+            let is_fate = match transfer.fate() {
                 Fate::Unknown | Fate::Queued => true,
                 fate => fate == truth.fate,
             };
@@ -122,7 +122,7 @@ proptest! {
         let (truths, fates) = (truths(&course), course.fates());
         let mut seen: BTreeMap<Fate, usize> = BTreeMap::new();
         for judged in judged(&course, Way::FUNCTIONS, &Gone::default()) {
-            *seen.entry(judged.transfer.fate).or_default() += 1;
+            *seen.entry(judged.transfer.fate()).or_default() += 1;
         }
         prop_assert_eq!(&seen, &fates);
         for way in GUESSES {
@@ -130,7 +130,7 @@ proptest! {
             let mut counted: BTreeMap<Fate, usize> = BTreeMap::new();
             for judged in &guessed {
                 prop_assert_eq!(what_is_wrong(judged, &truths), None, "{:?}: {:#?}", way, judged);
-                *counted.entry(judged.transfer.fate).or_default() += 1;
+                *counted.entry(judged.transfer.fate()).or_default() += 1;
             }
             counted.remove(&Fate::Unknown);
             for (fate, count) in counted {

@@ -18,12 +18,12 @@ fn a_delivered_descriptor_is_the_same_under_its_new_number() {
         panic!("{transfers:?}")
     };
     assert_eq!(
-        (transfer.fate, transfer.chain),
+        (transfer.fate(), transfer.chain),
         (Fate::Delivered, Chain::Whole)
     );
     assert_eq!(transfer.sender.as_ref().unwrap().fd, Some(4));
-    assert_eq!(transfer.receiver.as_ref().unwrap().fd, Some(9));
-    assert!(!transfer.receiver.as_ref().unwrap().fd_inferred);
+    assert_eq!(transfer.receiver().unwrap().fd, Some(9));
+    assert!(!transfer.receiver().unwrap().fd_inferred);
     assert_eq!(transfer.queued_ns, Some(10));
     let hops: Vec<Hop> = transfer.hops.iter().map(|seen| seen.hop).collect();
     assert_eq!(hops, [Hop::Queue, Hop::Dequeue, Hop::Install]);
@@ -107,7 +107,7 @@ fn what_other_threads_open_meanwhile_is_not_taken_for_the_files() {
     let returned = message.returned_with(3, SYS_RECVMSG, 0, vec![strangers, ours]);
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     assert_eq!(fates(&transfers), [(Fate::Delivered, None)]);
-    assert_eq!(transfers[0].receiver.as_ref().unwrap().fd, Some(9));
+    assert_eq!(transfers[0].receiver().unwrap().fd, Some(9));
     assert_eq!(transfers[0].chain, Chain::Whole);
 }
 
@@ -127,7 +127,7 @@ fn numbers_come_from_the_table_and_not_from_the_receivers_memory() {
         let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
         let fds = transfers.iter().map(|transfer| {
             assert!(same(tracepoint_plan(), transfer));
-            transfer.receiver.as_ref().unwrap().fd
+            transfer.receiver().unwrap().fd
         });
         assert_eq!(fds.collect::<Vec<_>>(), [Some(9), Some(10)], "{told:?}");
     }
@@ -143,7 +143,7 @@ fn without_a_control_message_the_number_is_inferred_and_said_to_be() {
     };
     let returned = message.returned_with(3, SYS_RECVMMSG, 0, vec![gained]);
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
-    assert!(transfers[0].receiver.as_ref().unwrap().fd_inferred);
+    assert!(transfers[0].receiver().unwrap().fd_inferred);
     assert!(same(tracepoint_plan(), &transfers[0]));
 }
 
@@ -157,7 +157,7 @@ fn a_number_is_not_inferred_where_another_thread_may_have_made_a_duplicate() {
     };
     let returned = message.returned_with(3, SYS_RECVMMSG, FLAG_TABLE_SHARED, vec![gained]);
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
-    let receiver = transfers[0].receiver.as_ref().unwrap();
+    let receiver = transfers[0].receiver().unwrap();
     assert_eq!((receiver.fd, receiver.fd_inferred), (None, true));
     assert_eq!(fates(&transfers), [(Fate::Delivered, None)]);
     assert!(!same(tracepoint_plan(), &transfers[0]));

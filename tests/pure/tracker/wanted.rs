@@ -32,7 +32,7 @@ fn what_nobody_known_has_sent_is_wanted_where_a_wanted_task_sends() {
     let received = || [passing.dequeued(2), passing.returned(3, 1)];
     let unread = wanted_sender(&passing, 4);
     let transfer = only([received().to_vec(), vec![unread.clone()]].concat());
-    assert_eq!(transfer.fate, Fate::Delivered);
+    assert_eq!(transfer.fate(), Fate::Delivered);
     assert_eq!(transfer.sender, None);
     // The record came too late for it, and a message that is read next is judged by it.
     let transfer = only([vec![unread.clone()], received().to_vec()].concat());

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use fdtrace::{
     model::{
-        Cause, Chain, Context, Fate, FileDescription, FileIdentity, FilePath, Hop, HopSeen, Judged,
-        Losses, Machine, Receiver, Sender, Socket, SocketType, Task, Transfer, Verdict,
+        Cause, Chain, Context, End, Fate, FileDescription, FileIdentity, FilePath, Hop, HopSeen,
+        Judged, Loss, Losses, Lost, Machine, Receiver, Sender, Socket, SocketType, Task, Transfer,
+        Verdict,
     },
     plan::Attach,
     report::{Report, ScenarioRun, Start, Summary},
@@ -31,7 +32,7 @@ pub fn hop(hop: Hop, t_ns: u64, file: u64, refs: Option<i64>) -> HopSeen {
         cpu: 1,
         pid,
         tid: pid + 1,
-        comm: comm.to_owned(),
+        comm: comm.into(),
         file,
         skb: 0xffff_8881_4e9e_6d00,
         list: 0xffff_8881_5337_7000,
@@ -64,18 +65,10 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
             sender: Some(Sender {
                 pid: 100,
                 tid: Some(101),
-                comm: "stage".to_owned(),
+                comm: "stage".into(),
                 fd: Some(9 + i32::from(index)),
                 socket_fd: Some(3),
                 t_ns: 1_000,
-            }),
-            receiver: Some(Receiver {
-                pid: 200,
-                tid: 201,
-                comm: "receiver".to_owned(),
-                fd: Some(20 + i32::from(index)),
-                cloexec: Some(false),
-                fd_inferred: false,
             }),
             socket: Socket {
                 kind: Some(SocketType::Stream),
@@ -83,9 +76,14 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
                 sender_ino: Some(31),
                 receiver_ino: Some(32),
             },
-            fate: Fate::Delivered,
-            cause: None,
-            cause_missing: None,
+            end: End::Delivered(Receiver {
+                pid: 200,
+                tid: 201,
+                comm: "receiver".into(),
+                fd: Some(20 + i32::from(index)),
+                cloexec: Some(false),
+                fd_inferred: false,
+            }),
             chain: Chain::Whole,
             doubt: None,
             wanted: false,
@@ -239,11 +237,9 @@ pub fn inconclusive() -> ScenarioRun {
     let mut transfers = vec![delivered(6, 0, 3), delivered(7, 1, 3), delivered(8, 2, 3)];
     for judged in &mut transfers[1..] {
         judged.verdict = Some(Verdict::Lost);
-        judged.transfer.fate = Fate::Unknown;
+        judged.transfer.end = End::Unknown(Some(without_number(judged)));
         judged.transfer.chain = Chain::LossBetween;
         judged.transfer.hops.truncate(2);
-        let receiver = judged.transfer.receiver.as_mut().expect("it has one");
-        (receiver.fd, receiver.cloexec) = (None, None);
     }
     transfers[2].transfer.sender = None;
     transfers[2].transfer.queued_ns = None;
@@ -267,33 +263,51 @@ pub fn inconclusive() -> ScenarioRun {
     .into()
 }
 
+/// Who received it.
+fn receiver(judged: &Judged) -> Receiver {
+    judged.receiver().expect("it has one").clone()
+}
+
+/// The same, who got no number.
+fn without_number(judged: &Judged) -> Receiver {
+    Receiver {
+        fd: None,
+        cloexec: None,
+        ..receiver(judged)
+    }
+}
+
 /// A peek, a file without room, one still queued, and one that died with its socket.
 pub fn other_fates() -> ScenarioRun {
     let mut peeked = delivered(9, 0, 1);
-    peeked.transfer.fate = Fate::Peeked;
-    let receiver = peeked.transfer.receiver.as_mut().expect("it has one");
-    (receiver.fd_inferred, receiver.cloexec) = (true, Some(true));
+    peeked.transfer.end = End::Peeked(Receiver {
+        fd_inferred: true,
+        cloexec: Some(true),
+        ..receiver(&peeked)
+    });
 
     let mut truncated = delivered(10, 1, 2);
     truncated.verdict = None;
-    truncated.transfer.fate = Fate::Truncated;
-    truncated.transfer.cause = Some(Cause::NoControlRoom);
+    truncated.transfer.end = End::Lost(Lost {
+        how: Loss::Truncated,
+        why: Ok(Cause::NoControlRoom),
+        receiver: Some(without_number(&truncated)),
+    });
     truncated.transfer.hops.truncate(2);
-    let receiver = truncated.transfer.receiver.as_mut().expect("it has one");
-    (receiver.fd, receiver.cloexec) = (None, None);
 
     let mut queued = delivered(11, 0, 1);
     queued.verdict = None;
-    queued.transfer.fate = Fate::Queued;
-    queued.transfer.receiver = None;
+    queued.transfer.end = End::Queued;
     queued.transfer.queued_ns = None;
     queued.transfer.hops.truncate(1);
 
     let mut dropped = delivered(12, 0, 1);
     dropped.verdict = None;
-    dropped.transfer.fate = Fate::Discarded;
-    dropped.transfer.cause = Some(Cause::ReceiverClosed);
-    dropped.transfer.receiver = None;
+    dropped.transfer.end = End::Lost(Lost {
+        how: Loss::Discarded,
+        why: Ok(Cause::ReceiverClosed),
+        receiver: None,
+    });
     dropped.transfer.queued_ns = None;
     dropped.transfer.hops.truncate(1);
     dropped
@@ -376,10 +390,10 @@ pub fn hostile() -> ScenarioRun {
     let mut judged = delivered(13, 0, 1);
     let transfer = &mut judged.transfer;
     for seen in &mut transfer.hops {
-        seen.comm = HOSTILE.to_owned();
+        seen.comm = HOSTILE.into();
     }
-    transfer.sender.as_mut().expect("it has one").comm = HOSTILE.to_owned();
-    transfer.receiver.as_mut().expect("it has one").comm = HOSTILE.to_owned();
+    transfer.sender.as_mut().expect("it has one").comm = HOSTILE.into();
+    transfer.end.receiver_mut().expect("it has one").comm = HOSTILE.into();
     transfer.socket.path = Some(format!("@{HOSTILE}"));
     ScenarioRun {
         retried: vec![format!("it had said {HOSTILE}")],
@@ -396,7 +410,7 @@ pub fn hostile() -> ScenarioRun {
 pub fn harmless() -> ScenarioRun {
     let mut harmless = hostile();
     for seen in &mut harmless.judgement.transfers[0].transfer.hops {
-        seen.comm = "x".to_owned();
+        seen.comm = "x".into();
     }
     harmless.judgement.findings = vec![Finding::Trouble("an actor said x".to_owned())];
     harmless.retried = vec!["it had said x".to_owned()];

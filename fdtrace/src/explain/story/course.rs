@@ -40,10 +40,7 @@ impl Writer<'_> {
                 .sender
                 .as_ref()
                 .map(|sender| sender.pid),
-            _ => message.transfers[0]
-                .receiver
-                .as_ref()
-                .map(|receiver| receiver.pid),
+            _ => message.transfers[0].receiver().map(|receiver| receiver.pid),
         };
         if self.recording.facts.iter().any(|fact| match (fact, kind) {
             (Fact::Sent { actor, .. } | Fact::SendFailed { actor, .. }, "send") => {

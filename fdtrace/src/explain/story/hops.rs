@@ -56,17 +56,19 @@ impl Writer<'_> {
         for transfer in message.transfers.iter().take(FILES_SHOWN) {
             files.extend(self.file_at(seen.hop, transfer));
         }
+        let mut sock = |sock| known(sock).map(|sock| self.pointers.show("sock", sock).to_string());
+        let (sender_sock, receiver_sock) = (sock(seen.sender_sock), sock(seen.receiver_sock));
         Sighting {
             t_ns: Digits(seen.t_ns),
             after_ns: seen.t_ns.saturating_sub(message.first_seen()),
             cpu: seen.cpu,
             pid: seen.pid,
             tid: seen.tid,
-            comm: seen.comm.clone(),
-            list: self.pointers.show("list", seen.list),
-            skb: known(seen.skb).map(|skb| self.pointers.show("skb", skb)),
-            sender_sock: known(seen.sender_sock).map(|sock| self.pointers.show("sock", sock)),
-            receiver_sock: known(seen.receiver_sock).map(|sock| self.pointers.show("sock", sock)),
+            comm: seen.comm.to_string(),
+            list: self.pointers.show("list", seen.list).to_string(),
+            skb: known(seen.skb).map(|skb| self.pointers.show("skb", skb).to_string()),
+            sender_sock,
+            receiver_sock,
             more_files: message.transfers.len().saturating_sub(FILES_SHOWN),
             files,
         }
@@ -89,10 +91,10 @@ impl Writer<'_> {
             _ => 0,
         };
         let sender = transfer.sender.as_ref().and_then(|sender| sender.fd);
-        let receiver = transfer.receiver.as_ref().and_then(|receiver| receiver.fd);
+        let receiver = transfer.receiver().and_then(|receiver| receiver.fd);
         Some(FileAtHop {
             name: self.names.of(transfer),
-            file: self.pointers.file_at(transfer, entry.seen),
+            file: self.pointers.file_at(transfer, entry.seen).to_string(),
             fd: match hop {
                 Hop::Copy => sender,
                 Hop::Queue if place == 0 => sender,

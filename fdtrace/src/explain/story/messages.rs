@@ -28,12 +28,14 @@ impl Message<'_> {
     }
 
     pub(super) fn any(&self, fate: Fate) -> bool {
-        self.transfers.iter().any(|transfer| transfer.fate == fate)
+        self.transfers
+            .iter()
+            .any(|transfer| transfer.fate() == fate)
     }
 
     /// The first of its causes.
     pub(super) fn cause(&self) -> Option<Cause> {
-        self.transfers.iter().find_map(|transfer| transfer.cause)
+        self.transfers.iter().find_map(|transfer| transfer.cause())
     }
 
     pub(super) fn cause_is(&self, cause: Cause) -> bool {
@@ -57,7 +59,7 @@ impl Message<'_> {
     }
 
     fn was_read(&self) -> bool {
-        self.has(Hop::Dequeue) || self.has(Hop::Detach) || self.transfers[0].receiver.is_some()
+        self.has(Hop::Dequeue) || self.has(Hop::Detach) || self.transfers[0].receiver().is_some()
     }
 }
 
@@ -74,10 +76,10 @@ pub(super) fn messages(transfers: &[Transfer]) -> Vec<Message<'_>> {
         .iter()
         .filter(|transfer| first_seen(transfer).is_some())
     {
-        let is_peek = transfer.fate == Fate::Peeked;
+        let is_peek = transfer.fate() == Fate::Peeked;
         let same = messages.iter_mut().find(|(id, message)| {
             *id == transfer.message
-                && (message.transfers[0].fate == Fate::Peeked) == is_peek
+                && (message.transfers[0].fate() == Fate::Peeked) == is_peek
                 && (!is_peek
                     || message.transfers[0].hops.last().map(|seen| seen.list)
                         == transfer.hops.last().map(|seen| seen.list))

@@ -269,12 +269,12 @@ impl Writer<'_> {
                 message: message.number,
                 file: self.names.of(transfer),
                 sender_fd: transfer.sender.as_ref().and_then(|sender| sender.fd),
-                receiver_fd: transfer.receiver.as_ref().and_then(|receiver| receiver.fd),
-                fate: transfer.fate,
-                cause: transfer.cause,
+                receiver_fd: transfer.receiver().and_then(|receiver| receiver.fd),
+                fate: transfer.fate(),
+                cause: transfer.cause(),
                 means: match transfer.chain {
                     Chain::Differs { .. } => "what came out is not what went in".to_owned(),
-                    _ => ending(transfer.fate, transfer.cause),
+                    _ => ending(transfer.fate(), transfer.cause()),
                 },
             })
             .collect()

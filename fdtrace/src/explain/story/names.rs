@@ -118,8 +118,8 @@ impl Names {
             .map(|(index, known)| NamedFile {
                 name: letter(index),
                 file: match &known.identity {
-                    Some(file) => pointers.file(file),
-                    None => pointers.show("file", known.ptr),
+                    Some(file) => pointers.file(file).to_string(),
+                    None => pointers.show("file", known.ptr).to_string(),
                 },
                 kind: known
                     .identity

@@ -122,10 +122,10 @@ impl Book {
         if transfer.overdue {
             return Vec::new();
         }
-        if transfer.cause == Some(Cause::RlimitNofile) {
+        if transfer.cause() == Some(Cause::RlimitNofile) {
             self.note_full(transfer);
         }
-        if !transfer.fate.installs() {
+        if !transfer.fate().installs() {
             return Vec::new();
         }
         let is_sure = !matches!(judged.verdict, Some(Verdict::Lost | Verdict::Different));
@@ -143,7 +143,7 @@ impl Book {
             state: None,
         };
         let mut closed = Vec::new();
-        if let Some(receiver) = &transfer.receiver {
+        if let Some(receiver) = transfer.receiver() {
             let install = transfer.hops.iter().find(|seen| seen.hop == Hop::Install);
             let since_ns = install.map_or_else(|| transfer.last_ns(), |seen| seen.t_ns);
             let entry = of(receiver.fd, since_ns, receiver.tid);
@@ -152,7 +152,7 @@ impl Book {
         }
         // What a peek leaves behind is delivered again.
         if let Some(sender) = &transfer.sender
-            && transfer.fate == Fate::Delivered
+            && transfer.fate() == Fate::Delivered
             && sender.fd.is_some()
         {
             let entry = of(sender.fd, sender.t_ns, sender.tid.unwrap_or_default());
@@ -190,6 +190,7 @@ impl Book {
             self.parties.insert(key, party);
         }
         let party = self.parties.get_mut(&key)?;
+        // What it executes may have another name.
         comm.clone_into(&mut party.comm);
         if !is_sure {
             party.all += 1;
@@ -290,7 +291,7 @@ impl Book {
 
     /// Notes what came into a table that has no number left.
     fn note_full(&mut self, transfer: &Transfer) {
-        let Some(receiver) = &transfer.receiver else {
+        let Some(receiver) = transfer.receiver() else {
             return;
         };
         if self.full.len() >= FULL_MAX || self.full.iter().any(|full| full.pid == receiver.pid) {
@@ -303,7 +304,7 @@ impl Book {
         });
         self.full.push(FullTable {
             pid: receiver.pid,
-            comm: receiver.comm.clone(),
+            comm: receiver.comm.to_string(),
             t_ns: transfer.last_ns(),
             received: party.map_or(0, |party| party.numbers.len() as u64),
             files: names,

@@ -1,7 +1,7 @@
 //! Description: what a file is called, in the words of `readlink /proc/PID/fd/N`, and for a socket its
 //! addresses.
 
-use std::{fmt, net::SocketAddr};
+use std::{borrow::Cow, fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +143,16 @@ impl FileDescription {
                 Some(Self::Rootless(format!("anon_inode:{name}")))
             }
             _ => None,
+        }
+    }
+
+    /// It as text: what its `Display` writes.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Path(path) if !path.unlinked && !path.detached => Cow::from(&path.text),
+            Self::Rootless(name) => Cow::from(name),
+            _ => Cow::from(self.to_string()),
         }
     }
 

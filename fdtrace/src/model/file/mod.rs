@@ -8,7 +8,9 @@ pub use description::{DescriptionMissing, FileDescription, SocketDescription, Vs
 pub use kind::FileKind;
 pub use path::FilePath;
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Sole, lossless, named};
 
@@ -36,12 +38,28 @@ pub struct FileIdentity {
     pub label: Option<[u8; LABEL_LEN]>,
 }
 
+/// A device as users know it, `major:minor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device(u32);
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minor = self.0 & ((1 << kind::MINOR_BITS) - 1);
+        write!(f, "{}:{minor}", self.0 >> kind::MINOR_BITS)
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl FileIdentity {
-    /// Device as users know it, `major:minor`.
+    /// The device of its file system.
     #[must_use]
-    pub fn device(&self) -> String {
-        let minor = self.dev & ((1 << kind::MINOR_BITS) - 1);
-        format!("{}:{minor}", self.dev >> kind::MINOR_BITS)
+    pub fn device(&self) -> Device {
+        Device(self.dev)
     }
 
     /// What kind of file it is.

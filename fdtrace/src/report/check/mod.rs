@@ -46,7 +46,7 @@ pub type WriteCheck = fn(&mut dyn io::Write, &CheckRun<'_>) -> io::Result<()>;
 fn transfer(judged: &Judged) -> String {
     let sender = judged.sender.as_ref();
     let sender = sender.map_or("?".to_owned(), |it| phrase::party(&it.comm, it.pid, it.fd));
-    let receiver = judged.receiver.as_ref();
+    let receiver = judged.receiver();
     let receiver = receiver.map_or("nobody".to_owned(), |it| {
         phrase::party(&it.comm, it.pid, it.fd)
     });
@@ -56,7 +56,7 @@ fn transfer(judged: &Judged) -> String {
         "{sender} → {receiver}: {} {}, {}",
         judged.file.kind(),
         sanitize(&name),
-        phrase::ended(judged.fate, judged.cause)
+        phrase::ended(judged.fate(), judged.cause())
     )
 }
 

@@ -101,15 +101,19 @@ impl Rows {
         let text = |text: &String| json!(text);
         let hops = self.hops(transfer, pointers);
         let sender = transfer.sender.as_ref();
-        let receiver = transfer.receiver.as_ref();
+        let receiver = transfer.receiver();
         let from = sender.map(|sender| self.process(sender.pid, &sender.comm));
         let to = receiver.map(|receiver| self.process(receiver.pid, &receiver.comm));
         let path = transfer.socket.path.as_ref();
         let path = path.map(|path| self.paths.place(sanitize(path), text));
         let skb = transfer.hops.iter().find(|seen| seen.skb != 0);
-        let skb = skb.map(|seen| self.addresses.place(pointers.show("skb", seen.skb), text));
+        let mut address = |kind, at| {
+            let shown = pointers.show(kind, at).to_string();
+            self.addresses.place(shown, text)
+        };
+        let skb = skb.map(|seen| address("skb", seen.skb));
         let list = transfer.hops.last();
-        let list = list.map(|seen| self.addresses.place(pointers.show("list", seen.list), text));
+        let list = list.map(|seen| address("list", seen.list));
         let file = &transfer.file;
         let inode = format!("inode {} on {}", file.ino, file.device());
         let marks = Mark::of(transfer);
@@ -119,7 +123,7 @@ impl Rows {
             transfer.message,
             transfer.index,
             transfer.count,
-            self.files.place(pointers.file(file), text),
+            self.files.place(pointers.file(file).to_string(), text),
             self.kinds.place(file.kind().name(), name),
             self.names.place(file_name(transfer), text),
             self.inodes.place(inode, text),
@@ -129,10 +133,10 @@ impl Rows {
             receiver.and_then(|receiver| receiver.fd),
             transfer.socket.kind.map(SocketType::name),
             or_minus_one(path),
-            self.fates.place(transfer.fate.name(), name),
+            self.fates.place(transfer.fate().name(), name),
             or_minus_one(
                 transfer
-                    .cause
+                    .cause()
                     .map(|cause| self.causes.place(cause.name(), name))
             ),
             or_minus_one(

@@ -1,14 +1,15 @@
 //! JSON Lines: a line a file, and one for the whole.
 
-use std::{collections::HashMap, io};
+use std::{borrow::Cow, collections::HashMap, io};
 
 use super::{InFlightReport, Round};
 use crate::{
     inflight::{Census, Holding, Part, Row, description},
     model::{DescriptionMissing, Digits, Holder, Identity, Pointers},
     report::{
+        harmless::write_line,
         json::{file, span},
-        schema, write_json,
+        schema,
     },
 };
 
@@ -16,17 +17,22 @@ use crate::{
 pub struct InFlightJson<W> {
     out: W,
     pointers: Pointers,
+    /// The line under way.
+    line: Vec<u8>,
 }
 
 impl<W: io::Write> InFlightJson<W> {
     /// Writes to `out`.
     pub fn new(out: W, pointers: Pointers) -> Self {
-        Self { out, pointers }
+        Self {
+            out,
+            pointers,
+            line: Vec::new(),
+        }
     }
 
-    fn line(&mut self, line: &schema::Line) -> io::Result<()> {
-        write_json(&mut self.out, line)?;
-        self.out.write_all(b"\n")
+    fn line(&mut self, line: &schema::Line<'_>) -> io::Result<()> {
+        write_line(&mut self.out, &mut self.line, line)
     }
 }
 
@@ -80,13 +86,13 @@ impl<W: io::Write> InFlightReport for InFlightJson<W> {
     }
 }
 
-fn in_flight(
+fn in_flight<'a>(
     census: &Census,
     holding: &Holding,
-    row: &Row,
+    row: &'a Row,
     heirs: &[&Holder],
     pointers: &mut Pointers,
-) -> schema::InFlight {
+) -> schema::InFlight<'a> {
     let queued = &row.queued;
     let socket = &holding.socket;
     let identity = |identity: Identity| schema::InFlightIdentity {
@@ -105,9 +111,9 @@ fn in_flight(
         file: schema::File {
             path: path
                 .filter(|path| !path.rootless)
-                .map(|path| path.text.clone()),
+                .map(|path| path.text.as_str()),
             description_missing: description.is_none().then_some(DescriptionMissing::Changed),
-            description,
+            description: description.map(Cow::from),
             deleted: path.map(|path| path.unlinked),
             ..file(&queued.file, pointers)
         },

@@ -10,7 +10,7 @@ pub(super) fn group_name(by: GroupBy, judged: &Judged) -> String {
     let sender = sender.map_or("?".to_owned(), |sender| sanitize(&sender.comm));
     match by {
         GroupBy::Pair => {
-            let receiver = transfer.receiver.as_ref();
+            let receiver = transfer.receiver();
             let receiver = receiver.map_or("nobody".to_owned(), |to| sanitize(&to.comm));
             format!("{sender} → {receiver}")
         }
@@ -21,9 +21,9 @@ pub(super) fn group_name(by: GroupBy, judged: &Judged) -> String {
             ((kind, name), _) => format!("{kind} {name}").trim().to_owned(),
         },
         GroupBy::File => file(transfer),
-        GroupBy::Cause => match transfer.cause {
-            Some(cause) => format!("{}: {cause}", transfer.fate),
-            None => transfer.fate.to_string(),
+        GroupBy::Cause => match transfer.cause() {
+            Some(cause) => format!("{}: {cause}", transfer.fate()),
+            None => transfer.fate().to_string(),
         },
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     explain::words,
-    model::{Cause, Fate, Judged, Mark, Transfer, Verdict},
+    model::{Cause, Fate, Judged, Mark, Marks, Transfer, Verdict},
 };
 
 /// Transfers that are told together.
@@ -55,7 +55,7 @@ struct Entry {
     fate: Fate,
     cause: Option<Cause>,
     verdict: Option<Verdict>,
-    marks: Vec<Mark>,
+    marks: Marks,
     /// Who closed the receiving socket with it, where that was seen.
     closed_by: Option<String>,
 }
@@ -64,7 +64,7 @@ impl Row {
     pub(super) fn new(judged: &Judged, each: bool, parted: bool) -> Self {
         let transfer = &judged.transfer;
         let sender = transfer.sender.as_ref();
-        let received_by = transfer.receiver.as_ref();
+        let received_by = transfer.receiver();
         let mut row = Self {
             key: Key::of(transfer, each),
             t_ns: 0,
@@ -100,21 +100,21 @@ impl Row {
         if let Some(sender) = &transfer.sender {
             self.from.push(number(sender.fd));
         }
-        if let Some(receiver) = &transfer.receiver {
+        if let Some(receiver) = transfer.receiver() {
             self.to.push(match receiver.fd {
-                None if transfer.fate.has_cause() => "✗".to_owned(),
+                None if transfer.fate().has_cause() => "✗".to_owned(),
                 fd => number(fd),
             });
         }
         self.entries.push(Entry {
             index: transfer.index,
             file: file(transfer),
-            fate: transfer.fate,
-            cause: transfer.cause,
+            fate: transfer.fate(),
+            cause: transfer.cause(),
             verdict: judged.verdict,
             marks: Mark::of(transfer),
             closed_by: receiver(transfer)
-                .filter(|_| transfer.receiver.is_none())
+                .filter(|_| transfer.receiver().is_none())
                 .map(|(pid, comm)| format!("{}[{pid}]", sanitize(comm))),
         });
     }
@@ -310,8 +310,8 @@ impl Key {
             message: transfer.message,
             index: each.then_some(transfer.index),
             sender: transfer.sender.as_ref().map(|sender| sender.pid),
-            receiver: transfer.receiver.as_ref().map(|receiver| receiver.pid),
-            peek: transfer.peek || transfer.fate == Fate::Peeked,
+            receiver: transfer.receiver().map(|receiver| receiver.pid),
+            peek: transfer.peek || transfer.fate() == Fate::Peeked,
             overdue: transfer.overdue,
         }
     }

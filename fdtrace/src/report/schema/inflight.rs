@@ -8,10 +8,10 @@ use crate::model::{Digits, SocketType};
 
 /// One file in a message that nobody has received.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct InFlight {
+pub struct InFlight<'a> {
     /// The file. Its `path` begins at the root of the mount namespace that it was opened in; null
     /// for what is in no tree, and where it could not be read for certain.
-    pub file: File,
+    pub file: File<'a>,
     /// Names that its inode has.
     pub links: u32,
     /// References to the file.

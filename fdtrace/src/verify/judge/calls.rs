@@ -96,8 +96,8 @@ impl Ended {
     /// How a transfer ended.
     pub(super) fn of(transfer: &Transfer) -> Self {
         Self {
-            fate: transfer.fate,
-            cause: transfer.cause,
+            fate: transfer.fate(),
+            cause: transfer.cause(),
         }
     }
 
@@ -221,7 +221,7 @@ pub(super) fn left(transfer: &Transfer, index: usize, sent: &Sent<'_>, plan: &Pl
 pub(super) fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>) -> bool {
     let within = |seen: &HopSeen| (receive.span.0..=receive.span.1).contains(&seen.t_ns);
     let mut installs = transfer.hops.iter().filter(|seen| seen.hop == Hop::Install);
-    transfer.receiver.as_ref().is_some_and(|receiver| {
+    transfer.receiver().is_some_and(|receiver| {
         receiver.pid == receive.pid
             && (receiver.fd == receive.number(index) || is_numberless(transfer))
     }) && installs.next().is_some_and(within)
@@ -230,6 +230,6 @@ pub(super) fn arrived(transfer: &Transfer, index: usize, receive: &Received<'_>)
 /// Whether the file was found in the receiver's table, where its number could be another thread's
 /// duplicate: no control message named it.
 pub(super) fn is_numberless(transfer: &Transfer) -> bool {
-    let receiver = transfer.receiver.as_ref();
+    let receiver = transfer.receiver();
     receiver.is_some_and(|receiver| receiver.fd.is_none() && receiver.fd_inferred)
 }

@@ -179,7 +179,7 @@ impl Pairing<'_> {
                 continue;
             }
             let other = self.unclaimed(&message.sent, open.index).find(|place| {
-                let fate = self.transfers[*place].transfer.fate;
+                let fate = self.transfers[*place].transfer.fate();
                 fate != open.expected.fate || !fate.installs()
             });
             match other {
@@ -206,11 +206,11 @@ impl Pairing<'_> {
             truth: open.expected,
         };
         // The trace says nothing of the end, or of its cause: perhaps it could not be seen.
-        let is_silent = matches!(found.fate, Fate::Unknown | Fate::Queued)
-            || found.fate == open.expected.fate && found.cause_missing.is_some();
+        let is_silent = matches!(found.fate(), Fate::Unknown | Fate::Queued)
+            || found.fate() == open.expected.fate && found.cause_missing().is_some();
         // It was not installed; whether for want of room or by refusal was not seen.
         let is_either = |fate| matches!(fate, Fate::Truncated | Fate::Refused);
-        if is_either(found.fate) && found.cause.is_none() && is_either(open.expected.fate) {
+        if is_either(found.fate()) && found.cause().is_none() && is_either(open.expected.fate) {
             self.findings.missing(finding, sight::refusal(self.plan));
         } else if is_silent {
             let blind = sight::lacking(self.plan, open.expected.fate, open.expected.cause);
@@ -264,7 +264,7 @@ fn check_cloexec(
     receive: &Received<'_>,
     findings: &mut Findings,
 ) {
-    let receiver = judged.transfer.receiver.as_ref();
+    let receiver = judged.transfer.receiver();
     let cloexec = receiver.and_then(|receiver| receiver.cloexec);
     let index = usize::from(judged.transfer.index);
     if cloexec != receive.cloexec.get(index).copied() {

@@ -11,8 +11,8 @@ use crate::{
     judge::Meanwhile,
     kernel::KernelView,
     model::{
-        Cause, CauseMissing, Chain, Context, Fate, FileIdentity, FileKind, Hop, HopSeen, Receiver,
-        Sender, Socket,
+        Cause, CauseMissing, Chain, Context, End, Fate, FileIdentity, FileKind, Hop, HopSeen, Loss,
+        Lost, Receiver, Sender, Socket,
     },
     plan::{Attach, Plan, plan},
     verify::{
@@ -105,7 +105,8 @@ fn transfer() -> Transfer {
             socket_fd: Some(3),
             t_ns: 15,
         }),
-        receiver: Some(Receiver {
+        socket: Socket::default(),
+        end: End::Delivered(Receiver {
             pid: RECEIVER.pid,
             tid: RECEIVER.tid,
             comm: "receiver".into(),
@@ -113,10 +114,6 @@ fn transfer() -> Transfer {
             cloexec: Some(false),
             fd_inferred: false,
         }),
-        socket: Socket::default(),
-        fate: Fate::Delivered,
-        cause: None,
-        cause_missing: None,
         chain: Chain::Whole,
         doubt: None,
         wanted: false,
@@ -256,10 +253,10 @@ fn wrong_numbers_processes_and_times_fail() {
         transfers[0].sender.as_mut().unwrap().fd = Some(5);
     });
     assert_fails("not in the trace", |_, transfers| {
-        transfers[0].receiver.as_mut().unwrap().fd = Some(8);
+        transfers[0].end.receiver_mut().unwrap().fd = Some(8);
     });
     assert_fails("not in the trace", |_, transfers| {
-        transfers[0].receiver.as_mut().unwrap().pid = 201;
+        transfers[0].end.receiver_mut().unwrap().pid = 201;
     });
     assert_fails("not in the trace", |_, transfers| {
         transfers[0].hops[0].t_ns = 25;
@@ -288,8 +285,11 @@ fn half_a_transfer_that_nobody_made_fails_and_with_losses_is_inconclusive() {
         let mut half = Transfer {
             id: 2,
             message: 2,
-            fate: Fate::Discarded,
-            cause: Some(Cause::Oob),
+            end: End::of(
+                Fate::Discarded,
+                Some(Cause::Oob),
+                transfer().receiver().cloned(),
+            ),
             chain: Chain::SenderUnknown,
             ..transfer()
         };
@@ -324,7 +324,7 @@ fn half_a_transfer_that_nobody_made_fails_and_with_losses_is_inconclusive() {
 fn transfers_of_others_are_not_ours() {
     let mut others = transfer();
     others.sender.as_mut().unwrap().pid = 300;
-    others.receiver.as_mut().unwrap().pid = 301;
+    others.end.receiver_mut().unwrap().pid = 301;
     let outcome = judged(&record(), vec![others, transfer()], true);
     assert_eq!(
         (outcome.result, outcome.transfers.len()),

@@ -9,12 +9,16 @@ StrictModes no
 UsePAM no
 ListenAddress 127.0.0.1
 END
-port=$(python3 -c "
+# A port that was free a moment ago may be somebody else's by now: then sshd ends, and another is tried.
+until [ -s $D/sshd.pid ] && kill -0 $sshd; do
+  port=$(python3 -c "
 import socket
 a = socket.socket(); a.bind((\"127.0.0.1\", 0)); print(a.getsockname()[1])")
-/usr/sbin/sshd -D -f $D/sshd.conf -p $port -E $D/sshd.log &
-sshd=$!
-until [ -s $D/sshd.pid ]; do sleep 0.1; done
+  rm -f $D/sshd.pid
+  /usr/sbin/sshd -D -f $D/sshd.conf -p $port -E $D/sshd.log &
+  sshd=$!
+  until [ -s $D/sshd.pid ] || ! kill -0 $sshd; do sleep 0.1; done
+done
 ssh() { command ssh -F none -i $D/user -p $port -o StrictHostKeyChecking=no \
   -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ControlPath=$D/mux "$@" 127.0.0.1 ; }
 # A login of somebody who is not root; what the account runs does not matter.

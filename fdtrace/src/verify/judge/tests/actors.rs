@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn other_fates_references_and_flags_fail() {
     assert_fails("says truncated", |_, transfers| {
-        transfers[0].fate = Fate::Truncated;
+        transfers[0].end = End::of(Fate::Truncated, None, transfers[0].receiver().cloned());
     });
     assert_fails("references at dequeue", |_, transfers| {
         transfers[0].hops[1].refs = Some(0);
@@ -37,7 +37,7 @@ fn other_fates_references_and_flags_fail() {
         message: "m".into(),
     });
     let mut unseen = transfer();
-    unseen.fate = Fate::Unknown;
+    unseen.end = End::of(Fate::Unknown, None, unseen.receiver().cloned());
     unseen.hops[2].hop = Hop::End;
     unseen.hops[2].refs = Some(3);
     assert_eq!(
@@ -45,7 +45,7 @@ fn other_fates_references_and_flags_fail() {
         ScenarioResult::Inconclusive
     );
     assert_fails("close-on-exec", |_, transfers| {
-        transfers[0].receiver.as_mut().unwrap().cloexec = Some(true);
+        transfers[0].end.receiver_mut().unwrap().cloexec = Some(true);
     });
 }
 

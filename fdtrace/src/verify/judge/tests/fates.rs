@@ -38,8 +38,8 @@ fn truncated(record: &mut Record, transfers: &mut [Transfer]) {
     }
     record.testimonies.clear();
     let transfer = &mut transfers[0];
-    (transfer.fate, transfer.cause) = (Fate::Truncated, Some(CTRUNC));
-    transfer.receiver.as_mut().unwrap().fd = None;
+    transfer.end = End::of(Fate::Truncated, Some(CTRUNC), transfer.receiver().cloned());
+    transfer.end.receiver_mut().unwrap().fd = None;
     transfer.hops.pop();
 }
 
@@ -51,14 +51,23 @@ fn a_fate_that_the_trace_tells_with_its_cause_passes_and_any_other_fails() {
         "the trace says truncated (rlimit-nofile) of m's 4 where truncated (no-control-room) is",
         |record, transfers| {
             truncated(record, transfers);
-            transfers[0].cause = Some(Cause::RlimitNofile);
+            let end = transfers[0].end.clone();
+            transfers[0].end = End::of(
+                end.fate(),
+                Some(Cause::RlimitNofile),
+                end.receiver().cloned(),
+            );
         },
     );
     assert_fails(
         "the trace says discarded (no-control-room) of m's 4",
         |record, transfers| {
             truncated(record, transfers);
-            transfers[0].fate = Fate::Discarded;
+            transfers[0].end = End::of(
+                Fate::Discarded,
+                Some(CTRUNC),
+                transfers[0].receiver().cloned(),
+            );
         },
     );
     assert_fails("came without MSG_CTRUNC", |record, transfers| {
@@ -94,7 +103,11 @@ fn an_errno_in_a_files_place_stands_for_msg_ctrunc() {
         truncated(record, transfers);
         record.facts.pop();
         expect_fate(record, Fate::Refused, Some(Cause::Lsm));
-        (transfers[0].fate, transfers[0].cause) = (Fate::Refused, Some(Cause::Lsm));
+        transfers[0].end = End::of(
+            Fate::Refused,
+            Some(Cause::Lsm),
+            transfers[0].receiver().cloned(),
+        );
         if let Fact::Received {
             fds,
             cloexec,
@@ -130,8 +143,8 @@ fn peeked(record: &mut Record, transfers: &mut Vec<Transfer>) {
         peek: true,
     });
     let mut peek = transfer();
-    peek.fate = Fate::Peeked;
-    peek.receiver.as_mut().unwrap().fd = Some(8);
+    peek.end = End::of(Fate::Peeked, None, peek.receiver().cloned());
+    peek.end.receiver_mut().unwrap().fd = Some(8);
     (peek.hops[1].t_ns, peek.hops[2].t_ns) = (24, 25);
     transfers.insert(0, peek);
 }
@@ -153,7 +166,7 @@ fn a_peek_and_a_delivery_are_two_fates_of_one_file() {
         "the trace says delivered of m's 4 where peeked is true",
         |record, transfers| {
             peeked(record, transfers);
-            transfers[0].fate = Fate::Delivered;
+            transfers[0].end = End::of(Fate::Delivered, None, transfers[0].receiver().cloned());
         },
     );
     // A peek that nobody expected.
@@ -174,7 +187,7 @@ fn a_peek_and_a_delivery_are_two_fates_of_one_file() {
 fn a_peek_and_a_delivery_that_a_gap_left_without_their_numbers_are_open() {
     let numberless = |transfers: &mut [Transfer]| {
         for transfer in transfers {
-            transfer.receiver.as_mut().unwrap().fd = None;
+            transfer.end.receiver_mut().unwrap().fd = None;
         }
     };
     let with = |fates: Option<[Fate; 2]>| {
@@ -183,7 +196,7 @@ fn a_peek_and_a_delivery_that_a_gap_left_without_their_numbers_are_open() {
         numberless(&mut transfers);
         if let Some(fates) = fates {
             for (transfer, fate) in transfers.iter_mut().zip(fates) {
-                transfer.fate = fate;
+                transfer.end = End::of(fate, None, transfer.receiver().cloned());
             }
         }
         let skipped = |transfer| (transfer, Meanwhile::RunsSkipped);
@@ -223,9 +236,7 @@ fn failed(record: &mut Record, transfers: &mut [Transfer]) {
         errno: libc::EPIPE,
     });
     let transfer = &mut transfers[0];
-    transfer.fate = Fate::Failed;
-    transfer.cause = Some(Cause::Errno(libc::EPIPE));
-    transfer.receiver = None;
+    transfer.end = End::of(Fate::Failed, Some(Cause::Errno(libc::EPIPE)), None);
     transfer.hops.truncate(1);
 }
 
@@ -236,7 +247,12 @@ fn a_send_that_fails_has_failed_transfers_with_its_errno() {
     assert_eq!((result, reason.as_str()), (ScenarioResult::Pass, ""));
     let (result, reason) = judged_by(&plan, |record, transfers| {
         failed(record, transfers);
-        transfers[0].cause = Some(Cause::Errno(libc::EPERM));
+        let end = transfers[0].end.clone();
+        transfers[0].end = End::of(
+            end.fate(),
+            Some(Cause::Errno(libc::EPERM)),
+            end.receiver().cloned(),
+        );
     });
     assert_eq!(result, ScenarioResult::Fail);
     assert!(reason.contains("failed (eperm) of m's 4 where failed (epipe) is true"));
@@ -244,7 +260,8 @@ fn a_send_that_fails_has_failed_transfers_with_its_errno() {
     let (result, _) = judged_by(&plan, |record, transfers| {
         failed(record, transfers);
         expect_fate(record, Fate::Failed, Some(Cause::Passrights));
-        transfers[0].cause = Some(Cause::Passrights);
+        let end = transfers[0].end.clone();
+        transfers[0].end = End::of(end.fate(), Some(Cause::Passrights), end.receiver().cloned());
     });
     assert_eq!(result, ScenarioResult::Pass);
 }
@@ -277,7 +294,11 @@ fn a_fate_that_the_plan_cannot_show_is_an_open_question() {
     // No word about what the call returned.
     let wordless = |record: &mut Record, transfers: &mut Vec<Transfer>| {
         failed(record, transfers);
-        (transfers[0].cause, transfers[0].cause_missing) = (None, Some(CauseMissing::NotWatched));
+        transfers[0].end = End::Lost(Lost {
+            how: Loss::Failed,
+            why: Err(CauseMissing::NotWatched),
+            receiver: None,
+        });
     };
     assert_eq!(judged_by(&blind, wordless).0, ScenarioResult::Skip);
     assert_eq!(judged_by(&sighted, wordless).0, ScenarioResult::Fail);
@@ -288,7 +309,7 @@ fn a_fate_that_the_plan_cannot_show_is_an_open_question() {
     // A wrong word is a wrong word, whatever is not watched.
     let (result, _) = judged_by(&blind, |record, transfers| {
         failed(record, transfers);
-        transfers[0].fate = Fate::Discarded;
+        transfers[0].end = End::of(Fate::Discarded, None, transfers[0].receiver().cloned());
     });
     assert_eq!(result, ScenarioResult::Fail);
 }

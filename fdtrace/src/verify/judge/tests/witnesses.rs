@@ -78,7 +78,7 @@ fn at_a_reused_address_the_inode_tells_files_apart_and_nothing_makes_them_one() 
         second.file.ino = ino;
         second.sender.as_mut().unwrap().fd = Some(5);
         second.sender.as_mut().unwrap().t_ns = 55;
-        second.receiver.as_mut().unwrap().fd = Some(11);
+        second.end.receiver_mut().unwrap().fd = Some(11);
         for (hop, t_ns) in second.hops.iter_mut().zip([55, 75, 76]) {
             hop.t_ns = t_ns;
         }
