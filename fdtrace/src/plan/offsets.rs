@@ -52,6 +52,12 @@ const USERS: [(&str, &str); 3] = [
 ];
 const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
 
+/// What tells more of what a process still has open; each 0 where it is missing.
+const STILL_OPEN: [(&str, &str); 3] = [
+    (LIVE_THREADS, "signal_struct.live"),
+    ("TASK_STRUCT__GROUP_LEADER", "task_struct.group_leader"),
+    ("FILE__RA__PREV_POS", "file.f_ra.prev_pos"),
+];
 const LIVE_THREADS: &str = "SIGNAL_STRUCT__LIVE";
 
 const TASK_CGROUPS: &str = "TASK_STRUCT__CGROUPS";
@@ -105,9 +111,6 @@ impl Offsets {
             ("VSOCK_SOCK__LOCAL_ADDR", "vsock_sock.local_addr"),
             ("VSOCK_SOCK__REMOTE_ADDR", "vsock_sock.remote_addr"),
             ("TASK_STRUCT__IO_URING", "task_struct.io_uring"),
-            (LIVE_THREADS, "signal_struct.live"),
-            ("TASK_STRUCT__GROUP_LEADER", "task_struct.group_leader"),
-            ("FILE__RA__PREV_POS", "file.f_ra.prev_pos"),
         ] {
             // What a kernel may be built without: then nothing is described by it, or uses it.
             facts.push((name, types.member(path).map_or(0, |member| member.offset)));
@@ -115,6 +118,9 @@ impl Offsets {
         facts.extend(way(types, &CGROUPS));
         facts.extend(way(types, &SOCKET_TABLES));
         facts.extend(way(types, &USERS));
+        for (name, path) in STILL_OPEN {
+            facts.push((name, types.member(path).map_or(0, |member| member.offset)));
+        }
         Ok(Self(facts))
     }
 
