@@ -25,9 +25,9 @@ fn assembled(records: Vec<Written>) -> (Vec<Event>, Vec<Event>) {
     let mut assembler = assembler();
     let (mut whole, mut cut) = (Vec::new(), Vec::new());
     for record in records {
-        assembler.take(Record::from(record), &mut |event| whole.push(event));
+        assembler.take(Record::from(record), &mut |event| whole.push(event.clone()));
     }
-    assembler.end(&mut |event| cut.push(event));
+    assembler.end(&mut |event| cut.push(event.clone()));
     (whole, cut)
 }
 
@@ -101,11 +101,13 @@ fn a_hop_whose_last_records_are_lost_is_as_long_as_the_others() {
     let mut assembler = assembler();
     let mut events = Vec::new();
     for record in queued {
-        assembler.take(Record::from(record), &mut |event| events.push(event));
+        assembler.take(Record::from(record), &mut |event| {
+            events.push(event.clone());
+        });
     }
-    assembler.settle(10 + SECOND, &mut |event| events.push(event));
+    assembler.settle(10 + SECOND, &mut |event| events.push(event.clone()));
     assert!(events.is_empty());
-    assembler.settle(11 + SECOND, &mut |event| events.push(event));
+    assembler.settle(11 + SECOND, &mut |event| events.push(event.clone()));
     assert_eq!(lens(&events), [(message.list, 32)]);
 }
 

@@ -70,7 +70,10 @@ fn text_fits_every_terminal_and_says_how_each_scenario_ended() {
             assert!(line.width() <= width, "{width}: {line}");
         }
         assert!(text.contains("1 truncated (no-control-room)"), "{text}");
-        assert!(text.contains("raise --buffer (now 4 MiB): "), "{text}");
+        assert!(
+            text.contains("raise --buffer to 8192 (8 MiB, now 4 MiB): "),
+            "{text}"
+        );
         insta::assert_snapshot!(format!("text_{width}_columns"), text);
     }
 }

@@ -8,13 +8,49 @@ use std::{
     path::Path,
 };
 
-use anstream::{AutoStream, ColorChoice, StripStream};
+use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context as _, Result};
 
 use super::place::{Place, Replaced, write_name};
 
-/// A file without styles. What they leave comes in pieces, which must not be a system call each.
-type Stripped = StripStream<Box<dyn Write>>;
+/// A file without styles, and whatever else begins with an escape: no name has one
+/// ([`sanitize`](crate::report::sanitize)). What is left comes in pieces, which must not be a system call
+/// each.
+struct Stripped {
+    file: BufWriter<File>,
+    /// What was written last ends within a style.
+    in_style: bool,
+}
+
+impl Stripped {
+    fn new(file: File) -> Self {
+        Self {
+            file: BufWriter::with_capacity(1 << 16, file),
+            in_style: false,
+        }
+    }
+}
+
+impl Write for Stripped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let mark = if self.in_style { b'm' } else { b'\x1b' };
+            let found = memchr::memchr(mark, rest);
+            let (piece, behind) = rest.split_at(found.unwrap_or(rest.len()));
+            if !self.in_style {
+                self.file.write_all(piece)?;
+            }
+            self.in_style ^= found.is_some();
+            rest = behind.get(1..).unwrap_or_default();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
 
 /// A place for data. Its errors say its name.
 pub struct Output {
@@ -78,6 +114,12 @@ impl Output {
     /// The same place for what has no styles: nobody looks for any in it.
     pub fn unstyled(&mut self) -> impl Write + '_ {
         Unstyled(self)
+    }
+
+    /// Whether nobody sees styles that are written to it.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !matches!(self.sink, Sink::Styled(_))
     }
 
     /// Columns of the terminal that this goes to, if it is one.
@@ -147,8 +189,7 @@ impl Sink {
 }
 
 fn stripped(file: &File) -> io::Result<Stripped> {
-    let file = BufWriter::with_capacity(1 << 16, file.try_clone()?);
-    Ok(Stripped::new(Box::new(file)))
+    Ok(Stripped::new(file.try_clone()?))
 }
 
 impl Write for Output {

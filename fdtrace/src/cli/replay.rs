@@ -31,7 +31,8 @@ pub(super) fn run(args: &ReplayArgs, common: &Common) -> Result<u8> {
     let replay = Replayed::open(&args.recording, args.show.limits())?;
     let mut out = Output::open(common.output.as_deref())?;
     let pointers = common.pointers(replay.replay.header().kptr_restrict);
-    let (style, hops) = (args.show.style(common.width(&out)), args.show.hops);
+    let style = args.show.style(common.width(&out), out.is_plain());
+    let hops = args.show.hops;
     let report: Box<dyn TraceReport> = match args.format {
         ReplayFormat::Text => Box::new(Lines::new(block(&mut out), pointers, style)),
         ReplayFormat::Json => Box::new(Json::new(block(out.unstyled()), pointers, hops)),
@@ -120,6 +121,7 @@ impl Replayed {
             // They were taken before it came.
             looks.iter().try_for_each(|look| session.looked(look))?;
             session.show(&batch)?;
+            self.replay.reuse(batch);
         }
         let mut ended = self.replay.end();
         session.show(&std::mem::take(&mut ended.transfers))?;

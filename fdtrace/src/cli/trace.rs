@@ -204,7 +204,7 @@ fn report<'a>(
 ) -> Box<dyn TraceReport + 'a> {
     let style = LineStyle {
         buffer_kib: Some(args.watch.buffer),
-        ..args.show.style(common.width(out))
+        ..args.show.style(common.width(out), out.is_plain())
     };
     match args.format {
         Format::Text => Box::new(Lines::new(block(out), pointers, style)),

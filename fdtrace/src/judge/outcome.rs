@@ -1,5 +1,8 @@
 //! What a message comes to: a transfer for each of its files, with its ends and its chain.
 
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
 use super::conclude::{Conclusion, conclude};
 use crate::{
     model::{
@@ -16,7 +19,12 @@ pub struct Outcomes {
     /// Files are described. Where they are not, nobody asks why.
     descriptions: bool,
     transfers: u64,
+    /// Memory for hops.
+    spare: Vec<Vec<HopSeen>>,
 }
+
+/// Lists of hops whose memory is kept for others, at most: those of a full ring buffer.
+const SPARE_MAX: usize = 8192;
 
 impl Outcomes {
     /// Of messages whose files are described or not.
@@ -24,14 +32,32 @@ impl Outcomes {
     pub fn new(descriptions: bool) -> Self {
         Self {
             descriptions,
-            transfers: 0,
+            ..Self::default()
         }
     }
 
     /// A transfer for each file of a message.
     pub fn of(&mut self, ended: &Ended) -> Vec<Transfer> {
-        let mut transfers = ended.message.transfers(|index| ended.conclusion(index));
-        for transfer in &mut transfers {
+        let mut transfers = Vec::new();
+        self.add(ended, &mut transfers);
+        transfers
+    }
+
+    /// Takes back the memory of a transfer.
+    pub fn reuse(&mut self, transfer: Transfer) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(transfer.hops);
+        }
+    }
+
+    /// Adds a transfer for each file of a message.
+    pub fn add(&mut self, ended: &Ended, transfers: &mut Vec<Transfer>) {
+        let before = transfers.len();
+        let conclusion = |index| ended.conclusion(index);
+        ended
+            .message
+            .add_transfers(conclusion, transfers, &mut self.spare);
+        for transfer in &mut transfers[before..] {
             self.transfers += 1;
             transfer.id = self.transfers;
             transfer.peek = ended.is_peek;
@@ -48,7 +74,6 @@ impl Outcomes {
                 (context.file, context.missing) = (Some(shown.into()), None);
             }
         }
-        transfers
     }
 }
 
@@ -68,15 +93,20 @@ impl Ended {
 }
 
 impl Message {
-    /// A transfer for each file of which something is concluded.
-    fn transfers(&self, conclusion: impl Fn(usize) -> Option<Conclusion>) -> Vec<Transfer> {
+    /// Adds a transfer for each file of which something is concluded.
+    fn add_transfers(
+        &self,
+        conclusion: impl Fn(usize) -> Option<Conclusion>,
+        transfers: &mut Vec<Transfer>,
+        spare: &mut Vec<Vec<HopSeen>>,
+    ) {
         let found = self.found.as_ref();
         let late = self.claim.late.as_ref();
         let sent = late
             .map(|late| &late.stamp)
             .or(found.map(|found| &found.stamp));
         let Some(last) = self.heads.last().map(|(_, head)| head).or(sent) else {
-            return Vec::new();
+            return;
         };
         let socket = wire::sockets(
             self.head(Hop::Queue).or(sent).map(|sent| &sent.ends),
@@ -84,7 +114,6 @@ impl Message {
             self.socket_name.as_deref(),
         );
         let queued_ns = self.time_between(Hop::Queue, Hop::Dequeue);
-        let mut transfers = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
             let seen = file.seen.first().map(|seen| seen.sight);
             let known = seen
@@ -102,9 +131,19 @@ impl Message {
             let sender = self.sender(index, file, doubt);
             let of_message = file.seen.iter();
             let of_message = of_message.filter(|seen| !(unsure && seen.hop == Hop::Queue));
-            let mut hops: Vec<HopSeen> = of_message
-                .map(|seen| wire::hop_seen(seen.hop, &self.heads[seen.head].1, &seen.sight))
-                .collect();
+            let mut hops = spare.pop().unwrap_or_default();
+            hops.clear();
+            // Mostly it is the one task and then the other.
+            let mut latest = None;
+            hops.extend(of_message.map(|seen| {
+                let stamp = &self.heads[seen.head].1;
+                let (_, name) = match latest.take() {
+                    Some((comm, name)) if comm == stamp.by.comm => (comm, name),
+                    _ => (stamp.by.comm, stamp.by.name()),
+                };
+                latest = Some((stamp.by.comm, SmolStr::clone(&name)));
+                wire::hop_seen(seen.hop, stamp, name, &seen.sight)
+            }));
             // The order of the path is also the order of time, unless the receiver was faster
             // than the sender's own look at the queue.
             hops.sort_by_key(|seen| seen.t_ns);
@@ -140,7 +179,6 @@ impl Message {
                 hops,
             });
         }
-        transfers
     }
 
     fn context(&self, file: &File, has_sender: bool) -> Context {
@@ -206,7 +244,7 @@ impl Message {
         if self.doubtful {
             return Chain::LossBetween;
         }
-        let mut path: Vec<&Seen> = file.seen.iter().collect();
+        let mut path: SmallVec<[&Seen; 8]> = file.seen.iter().collect();
         path.sort_by_key(|seen| seen.hop);
         if let Some(first) = path.first()
             && let Some(other) = path

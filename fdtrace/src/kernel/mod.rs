@@ -215,7 +215,7 @@ fn live_types() -> Result<Types, KernelError> {
         path: BTF.into(),
         source,
     })?;
-    Types::from_bytes(&bytes).map_err(KernelError::Types)
+    Types::of_kernel(Path::new(BTF), &bytes).map_err(KernelError::Types)
 }
 
 fn read(path: &str) -> Result<String, KernelError> {

@@ -9,7 +9,7 @@ mod copy;
 mod excerpt;
 mod walk;
 
-use std::{fmt, io, os::fd::AsRawFd};
+use std::{fmt, io, os::fd::AsRawFd, path::Path};
 
 use btf_rs::{Backend, Btf, Type};
 use thiserror::Error;
@@ -129,6 +129,22 @@ impl TypeError {
 }
 
 impl Types {
+    /// Reads the running kernel's, from its file of this content. Where that can be mapped (6.16), it takes
+    /// no memory of this process.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Types::from_bytes`].
+    pub(super) fn of_kernel(file: &Path, content: &[u8]) -> Result<Self, TypeError> {
+        match Btf::from_file_with_backend(file, Backend::Mmap) {
+            Ok(btf) => Ok(Self {
+                btf,
+                names: Names::index(content)?,
+            }),
+            Err(_) => Self::from_bytes(content),
+        }
+    }
+
     /// Reads raw BTF, as found in `/sys/kernel/btf/vmlinux`, of this machine's byte order.
     ///
     /// # Errors
@@ -137,7 +153,7 @@ impl Types {
     /// made.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TypeError> {
         let names = Names::index(bytes)?;
-        // sysfs cannot be mapped before 6.18 or so, and a private copy cannot change underneath.
+        // What is mapped must not change underneath.
         let blob = sealed_copy(bytes)?;
         let path = format!("/proc/self/fd/{}", blob.as_raw_fd());
         let btf =

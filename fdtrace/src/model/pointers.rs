@@ -34,10 +34,24 @@ pub enum Pointer {
     Alias(&'static str, usize),
 }
 
+/// Bytes of `0xffff888100000000`.
+const HEX_LEN: usize = 18;
+
+/// An address as `{:#018x}` has it. Each transfer has one.
+fn hex(address: u64, text: &mut [u8; HEX_LEN]) -> &str {
+    text[..2].copy_from_slice(b"0x");
+    for (place, byte) in text[2..].chunks_exact_mut(2).zip(address.to_be_bytes()) {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        place.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+    }
+    // It is ASCII.
+    str::from_utf8(text).unwrap_or_default()
+}
+
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Raw(address) => write!(f, "{address:#018x}"),
+            Self::Raw(address) => f.write_str(hex(*address, &mut [0; HEX_LEN])),
             Self::Alias(kind, number) => write!(f, "{kind}#{number}"),
         }
     }
@@ -45,7 +59,10 @@ impl fmt::Display for Pointer {
 
 impl Serialize for Pointer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Self::Raw(address) => serializer.serialize_str(hex(*address, &mut [0; HEX_LEN])),
+            Self::Alias(..) => serializer.collect_str(self),
+        }
     }
 }
 
@@ -107,5 +124,20 @@ impl Pointers {
             *count
         });
         Pointer::Alias(kind, *alias)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_ever() {
+        for address in [0, 1, 0xffff_8881_0000_0000, u64::MAX, 0x0123_4567_89ab_cdef] {
+            assert_eq!(
+                Pointer::Raw(address).to_string(),
+                format!("{address:#018x}")
+            );
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Reads a recording up to its end or its first damage. Every byte may be anybody's.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    mem,
+};
 
 use super::{
     CHUNK_HEAD, Chunk, End, FORMAT, Header, MAGIC, PAYLOAD_MAX, checksum, earlier, layout,
@@ -18,6 +21,8 @@ pub struct Reader<R> {
     done: bool,
     /// A look through tables of which not all parts have come.
     join: Join,
+    /// Memory for the next record.
+    room: Vec<u8>,
 }
 
 /// One thing in a recording.
@@ -90,7 +95,7 @@ impl<R: Read> Reader<R> {
             return Err(ReadError::NotARecording);
         }
         let mut offset = MAGIC.len() as u64;
-        let Some((kind, payload)) = chunk(&mut input, &mut offset)? else {
+        let Some((kind, payload)) = chunk(&mut input, &mut offset, Vec::new())? else {
             return Err(ReadError::BreaksOff { offset });
         };
         let damaged = |what| ReadError::Damaged {
@@ -118,6 +123,7 @@ impl<R: Read> Reader<R> {
             offset,
             done: false,
             join: Join::default(),
+            room: Vec::new(),
         })
     }
 
@@ -148,13 +154,19 @@ impl<R: Read> Reader<R> {
         Ok(None)
     }
 
+    /// Takes back the memory of an [`Item::Event`].
+    pub fn reuse(&mut self, record: Vec<u8>) {
+        self.room = record;
+    }
+
     fn read_item(&mut self) -> Result<Option<Item>, ReadError> {
         let begin = self.offset;
+        let room = mem::take(&mut self.room);
         let damaged = |what| ReadError::Damaged {
             offset: begin,
             what,
         };
-        let Some((kind, payload)) = chunk(&mut self.input, &mut self.offset)? else {
+        let Some((kind, payload)) = chunk(&mut self.input, &mut self.offset, room)? else {
             return Err(ReadError::BreaksOff { offset: begin });
         };
         let number = |bytes: &[u8]| {
@@ -206,8 +218,13 @@ struct Format {
     format: u32,
 }
 
-/// One chunk's kind and payload; `None` at the file's end, if that is between two chunks.
-fn chunk(input: &mut impl Read, offset: &mut u64) -> Result<Option<(u16, Vec<u8>)>, ReadError> {
+/// One chunk's kind and payload, which is put into `payload`; `None` at the file's end, if that is between
+/// two chunks.
+fn chunk(
+    input: &mut impl Read,
+    offset: &mut u64,
+    mut payload: Vec<u8>,
+) -> Result<Option<(u16, Vec<u8>)>, ReadError> {
     let begin = *offset;
     let mut head = [0; CHUNK_HEAD];
     match read_full(input, &mut head)? {
@@ -225,7 +242,7 @@ fn chunk(input: &mut impl Read, offset: &mut u64) -> Result<Option<(u16, Vec<u8>
     if len > PAYLOAD_MAX || (z0, z1) != (0, 0) {
         return Err(damaged("this is no chunk"));
     }
-    let mut payload = vec![0; len as usize];
+    payload.resize(len as usize, 0);
     if read_full(input, &mut payload)? < payload.len() {
         return Err(ReadError::BreaksOff { offset: begin });
     }

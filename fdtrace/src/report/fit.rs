@@ -44,20 +44,37 @@ impl<W: io::Write> Fit<W> {
 
     fn put(&mut self) -> io::Result<()> {
         let line = std::mem::take(&mut self.line);
-        let text = String::from_utf8_lossy(&line);
-        match self.width {
-            Some(width) if columns(&text) > width => {
-                let wrapped = Wrapper::new(width).wrap(&text);
-                self.out.write_all(wrapped.as_bytes())?;
-            }
-            _ if text.contains([HANG, JOINED]) => {
-                let plain = text.replace(HANG, "").replace(JOINED, " ");
-                self.out.write_all(plain.as_bytes())?;
-            }
-            _ => self.out.write_all(text.as_bytes())?,
-        }
+        self.put_line(&String::from_utf8_lossy(&line))?;
         self.line = line;
         self.line.clear();
+        Ok(())
+    }
+
+    fn put_line(&mut self, text: &str) -> io::Result<()> {
+        match self.width {
+            Some(width) if columns(text) > width => {
+                let wrapped = Wrapper::new(width).wrap(text);
+                self.out.write_all(wrapped.as_bytes())
+            }
+            _ if text.contains(HANG) || text.contains(JOINED) => {
+                let plain = text.replace(HANG, "").replace(JOINED, " ");
+                self.out.write_all(plain.as_bytes())
+            }
+            _ => self.out.write_all(text.as_bytes()),
+        }
+    }
+}
+
+impl<W: io::Write> Fit<W> {
+    /// Writes whole lines, each of which ends with a newline.
+    pub(super) fn write_lines(&mut self, lines: &str) -> io::Result<()> {
+        if !self.line.is_empty() {
+            return io::Write::write_all(self, lines.as_bytes());
+        }
+        for line in lines.lines() {
+            self.put_line(line)?;
+            self.out.write_all(b"\n")?;
+        }
         Ok(())
     }
 }
@@ -83,11 +100,23 @@ impl<W: io::Write> io::Write for Fit<W> {
     }
 }
 
-/// Columns that this takes on a terminal, styles not counted.
+/// Columns that this takes on a terminal.
+pub(super) fn width(text: &str) -> usize {
+    // Without an early end, several bytes are looked at at once.
+    let is_ordinary = text
+        .bytes()
+        .fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
+    match is_ordinary {
+        true => text.len(),
+        false => text.width(),
+    }
+}
+
+/// The same, styles not counted.
 pub(super) fn columns(text: &str) -> usize {
     match text.contains(['\x1b', HANG]) {
-        true => unstyled(text).replace(HANG, "").width(),
-        false => text.width(),
+        true => width(&unstyled(text).replace(HANG, "")),
+        false => width(text),
     }
 }
 

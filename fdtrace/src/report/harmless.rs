@@ -87,31 +87,42 @@ impl Writer<'_> {
 
 /// Whether every byte of it is printed as itself, in quotes.
 fn is_plain(text: &[u8]) -> bool {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
-    // Without an early end, several bytes are looked at at once.
-    let plain = |all: bool, byte: u8| all & is_plain(byte);
-    text.iter().copied().fold(true, plain)
+    text.iter().all(|byte| PLAIN[usize::from(*byte)])
 }
+
+/// Of each byte, whether it is printed as itself, in quotes.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
 
 /// The parts of a list or an object under way, and how it ends.
 struct Parts<'a, 'b> {
     writer: &'a mut Writer<'b>,
     any: bool,
+    begin: u8,
     end: &'static str,
 }
 
 impl<'a, 'b> Parts<'a, 'b> {
     fn begin(writer: &'a mut Writer<'b>, begin: u8, end: &'static str) -> Self {
-        writer.0.push(begin);
-        let any = false;
-        Self { writer, any, end }
+        Self {
+            writer,
+            any: false,
+            begin,
+            end,
+        }
     }
 
     fn next(&mut self) {
-        if self.any {
-            self.writer.0.push(b',');
-        }
+        let before = if self.any { b',' } else { self.begin };
         self.any = true;
+        self.writer.0.push(before);
     }
 
     fn part(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
@@ -124,13 +135,19 @@ impl<'a, 'b> Parts<'a, 'b> {
         name: &'static str,
         value: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
-        self.next();
-        self.writer.name(name);
-        self.writer.0.push(b':');
+        let out = &mut self.writer.0;
+        let before: &[u8; 2] = if self.any { b",\"" } else { b"{\"" };
+        self.any = true;
+        out.extend_from_slice(before);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
         value.serialize(&mut *self.writer)
     }
 
     fn finish(self) -> Result<(), Error> {
+        if !self.any {
+            self.writer.0.push(self.begin);
+        }
         self.writer.put(self.end);
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 mod layout;
 mod names;
+mod numbers;
 mod row;
+mod texts;
 
 use std::io::{self, Write as _};
 
@@ -20,9 +22,10 @@ use crate::{
     model::{Judged, Losses, Pointers, Tally},
     watch::{Looked, TraceEnd, TraceReport, TraceStart},
 };
-use layout::{Columns, Pieces};
+use layout::{Columns, Page, Pieces};
 pub(super) use names::file as file_name;
 use row::Row;
+use texts::Texts;
 
 /// Pairs of programs that the summary shows; JSON has them all.
 const PAIRS_SHOWN: usize = 10;
@@ -43,6 +46,8 @@ pub struct LineStyle {
     pub parted: bool,
     /// Columns of the terminal, if it is one.
     pub width: Option<usize>,
+    /// What is written to has no styles, so that lines of transfers need none.
+    pub plain: bool,
     /// Size of the ring buffer, where the trace is being made, and could be made anew.
     pub buffer_kib: Option<u32>,
 }
@@ -57,6 +62,11 @@ pub struct Lines<W: io::Write> {
     clock: Clock,
     /// What came since the last flush.
     rows: Vec<Row>,
+    pieces: Vec<Pieces>,
+    /// What is in those.
+    texts: Texts,
+    /// The lines under way.
+    written: String,
     columns: Columns,
     /// What the latest loss was told to be cured by.
     cures: Vec<String>,
@@ -80,13 +90,34 @@ impl Clock {
         }
     }
 
-    /// `14:03:22.123456`
-    fn time_of_day(self, t_ns: u64) -> String {
-        const DAY_US: i128 = 86_400_000_000;
-        let us = ((i128::from(t_ns) + self.ahead_ns) / 1000).rem_euclid(DAY_US);
+    /// Appends `14:03:22.123456`.
+    fn push_time_of_day(self, text: &mut String, t_ns: u64) {
+        const DAY_US: u64 = 86_400_000_000;
+        let ns = i128::from(t_ns) + self.ahead_ns;
+        let us = match u64::try_from(ns) {
+            Ok(ns) => ns / 1000 % DAY_US,
+            // Less than a day, so that it fits.
+            Err(_) => (ns / 1000).rem_euclid(DAY_US.into()) as u64,
+        };
         let (s, us) = (us / 1_000_000, us % 1_000_000);
-        format!("{:02}:{:02}:{:02}.{us:06}", s / 3600, s / 60 % 60, s % 60)
+        for (before, number) in [("", s / 3600), (":", s / 60 % 60), (":", s % 60)] {
+            text.push_str(before);
+            push_padded(text, number, 2);
+        }
+        text.push('.');
+        push_padded(text, us, 6);
     }
+}
+
+/// Appends a number with zeros in front.
+fn push_padded(text: &mut String, number: u64, digits: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let number = buffer.format(number);
+    text.extend(std::iter::repeat_n(
+        '0',
+        digits.saturating_sub(number.len()),
+    ));
+    text.push_str(number);
 }
 
 impl<W: io::Write> Lines<W> {
@@ -102,6 +133,9 @@ impl<W: io::Write> Lines<W> {
             transfers: true,
             clock: Clock::default(),
             rows: Vec::new(),
+            pieces: Vec::new(),
+            texts: Texts::default(),
+            written: String::new(),
             columns: Columns::default(),
             cures: Vec::new(),
             groups: style.group.map(Groups::new),
@@ -117,30 +151,44 @@ impl<W: io::Write> Lines<W> {
     }
 
     fn write_rows(&mut self) -> io::Result<()> {
-        let width = self.out.width();
-        let rows = std::mem::take(&mut self.rows);
-        let pieces: Vec<Pieces> = rows
-            .iter()
-            .map(|row| Pieces::of(row, &self.clock.time_of_day(row.t_ns), width))
-            .collect();
-        for pieces in &pieces {
-            self.columns.widen(pieces);
+        let page = Page {
+            width: self.out.width(),
+            plain: self.style.plain,
+        };
+        for row in &self.rows {
+            let pieces = Pieces::of(row, &mut self.texts, page);
+            self.columns.widen(&pieces);
+            self.pieces.push(pieces);
         }
-        for (row, pieces) in rows.iter().zip(&pieces) {
-            let (line, is_whole) = self.columns.line(row, pieces, width);
-            writeln!(self.out, "{line}")?;
+        let mut time = String::new();
+        for (row, pieces) in self.rows.iter().zip(&self.pieces) {
+            time.clear();
+            self.clock.push_time_of_day(&mut time, row.t_ns);
+            let texts = &self.texts;
+            let lines = &mut self.written;
+            lines.clear();
+            let is_whole = self
+                .columns
+                .line(lines, (row, pieces), (&time, texts), page);
+            lines.push('\n');
             if row.is_loss() && !is_whole {
-                writeln!(self.out, "{}", pieces.below(&pieces.files()))?;
+                *lines += &page.below(texts.of(pieces.files));
+                lines.push('\n');
             }
             // Once for those in a row that say the same.
-            let cures = row.cures();
+            let cures = row.cures(texts);
             for cure in cures.iter().filter(|cure| !self.cures.contains(cure)) {
-                writeln!(self.out, "{}", pieces.below(cure))?;
+                *lines += &page.below(cure);
+                lines.push('\n');
             }
             if !cures.is_empty() {
                 self.cures = cures;
             }
+            self.out.write_lines(lines)?;
         }
+        self.rows.clear();
+        self.pieces.clear();
+        self.texts.clear();
         Ok(())
     }
 }
@@ -170,15 +218,11 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 return Ok(());
             }
         }
-        if !self
-            .rows
-            .iter_mut()
-            .rev()
-            .take(OPEN_ROWS)
-            .any(|row| row.takes(judged))
-        {
-            self.rows
-                .push(Row::new(judged, self.style.each, self.style.parted));
+        let texts = &mut self.texts;
+        let mut open = self.rows.iter_mut().rev().take(OPEN_ROWS);
+        if !open.any(|row| row.takes(judged, texts)) {
+            let LineStyle { each, parted, .. } = self.style;
+            self.rows.push(Row::new(judged, each, parted, texts));
         }
         if self.style.hops {
             self.write_rows()?;
@@ -192,7 +236,8 @@ impl<W: io::Write> TraceReport for Lines<W> {
             return Ok(());
         };
         self.write_rows()?;
-        let time = self.clock.time_of_day(looked.t_ns);
+        let mut time = String::new();
+        self.clock.push_time_of_day(&mut time, looked.t_ns);
         writeln!(self.out, "{BOLD}at {time}{BOLD:#}")?;
         still_open::write(&mut self.out, holdings, looked.t_ns)
     }

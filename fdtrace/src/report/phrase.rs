@@ -2,8 +2,10 @@
 //!
 //! What the traced system chose comes out as [`sanitize`] leaves it; a format adds its own escaping.
 
+use std::fmt::Write as _;
+
 use super::{Summary, sanitize};
-use crate::model::{Cause, Counts, Fate, Hop, Losses, Transfer};
+use crate::model::{Cause, Counts, EXACT_MAX, Fate, Hop, Losses, Transfer};
 
 /// `truncated (no-control-room)`.
 pub(crate) fn ended(fate: Fate, cause: Option<Cause>) -> String {
@@ -113,13 +115,64 @@ pub(super) fn not_run(summary: &Summary) -> Option<String> {
 
 /// A time span, to three digits.
 pub(crate) fn duration(ns: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs")];
-    for (unit, name) in UNITS {
-        if ns >= unit {
-            let value = ns as f64 / unit as f64;
-            let decimals = if value >= 100.0 { 0 } else { 1 };
-            return format!("{value:.decimals$} {name}");
-        }
+    let mut text = String::new();
+    push_duration(&mut text, ns);
+    text
+}
+
+/// Appends a time span, to three digits.
+pub(super) fn push_duration(text: &mut String, ns: u64) {
+    const UNITS: [(u64, &str); 3] = [(1_000_000_000, " s"), (1_000_000, " ms"), (1_000, " µs")];
+    let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| ns >= *unit) else {
+        push_number(text, ns);
+        return text.push_str(" ns");
+    };
+    let decimals = usize::from(ns < 100 * unit);
+    let step = if decimals == 1 { unit / 10 } else { unit };
+    if ns % step == step / 2 || ns > EXACT_MAX {
+        // Which of two equally near ones it is, a double decides.
+        let value = ns as f64 / unit as f64;
+        let _ = write!(text, "{value:.decimals$}{name}");
+        return;
     }
-    format!("{ns} ns")
+    let steps = (ns + step / 2) / step;
+    if decimals == 1 {
+        push_number(text, steps / 10);
+        text.push('.');
+        push_number(text, steps % 10);
+    } else {
+        push_number(text, steps);
+    }
+    text.push_str(name);
+}
+
+/// Appends a number.
+pub(super) fn push_number(text: &mut String, number: impl itoa::Integer) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_what_a_double_of_it_is_rounded_to() {
+        for unit in [1_000, 1_000_000, 1_000_000_000_u64] {
+            for steps in 10..2_100 {
+                for beside in [0, 1, unit / 20 - 1, unit / 20, unit / 20 + 1, unit / 10 - 1] {
+                    let ns = steps * unit / 10 + beside;
+                    let (scale, name) = match ns {
+                        1_000_000_000.. => (1e9, "s"),
+                        1_000_000.. => (1e6, "ms"),
+                        _ => (1e3, "µs"),
+                    };
+                    let value = ns as f64 / scale;
+                    let decimals = if value >= 100.0 { 0 } else { 1 };
+                    assert_eq!(duration(ns), format!("{value:.decimals$} {name}"), "{ns}");
+                }
+            }
+        }
+        assert_eq!(duration(999), "999 ns");
+        assert_eq!(duration(u64::MAX), "18446744074 s");
+    }
 }

@@ -10,11 +10,17 @@ use crate::model::lossless::{Part, parts};
 /// `\x20` for a blank at an end or beside another, and `\\` for a backslash, so that none of these
 /// can be a name's own letters.
 pub(crate) fn sanitize(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len() + 8);
+    push_sanitized(&mut safe, text);
+    safe
+}
+
+/// Appends such a name.
+pub(super) fn push_sanitized(safe: &mut String, text: &str) {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
     if text.bytes().all(plain) {
-        return text.to_owned();
+        return safe.push_str(text);
     }
-    let mut safe = String::with_capacity(text.len() + 8);
     let mut all = parts(text).peekable();
     let mut after_blank = true;
     while let Some(part) = all.next() {
@@ -28,7 +34,6 @@ pub(crate) fn sanitize(text: &str) -> String {
         };
         after_blank = part == Part::Char(' ');
     }
-    safe
 }
 
 /// Whether a reader cannot see this character, or not what it is.

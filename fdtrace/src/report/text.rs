@@ -350,7 +350,15 @@ pub(super) fn write_losses(
         return Ok(());
     }
     let raise = match buffer_kib {
-        Some(kib) => format!("raise --buffer (now {})", size(kib)),
+        Some(kib) if kib < BUFFER_MAX_KIB => {
+            let enough = enough_for(kib, records);
+            format!(
+                "raise --buffer to {enough} ({}, now {})",
+                size(enough),
+                size(kib)
+            )
+        }
+        Some(_) => "trace less: --pid, --comm, --cgroup".to_owned(),
         None => "record again with a larger --buffer".to_owned(),
     };
     let records = grouped(records);
@@ -360,10 +368,41 @@ pub(super) fn write_losses(
     )
 }
 
+/// The largest ring buffer that can be asked for.
+const BUFFER_MAX_KIB: u32 = 1 << 20;
+
+/// KiB that would have held what was lost too, whenever it came.
+fn enough_for(kib: u32, lost: u64) -> u32 {
+    /// Bytes of a record of one file.
+    const RECORD: u64 = 256;
+    let more = u32::try_from(lost * RECORD / 1024 + 1).unwrap_or(BUFFER_MAX_KIB);
+    kib.saturating_add(more)
+        .min(BUFFER_MAX_KIB)
+        .next_power_of_two()
+}
+
 /// `4 MiB`.
 fn size(kib: u32) -> String {
     match kib {
         kib if kib.is_multiple_of(1024) => format!("{} MiB", kib / 1024),
         kib => format!("{kib} KiB"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_is_large_enough_is_named() {
+        for (kib, lost, enough) in [
+            (4096, 1, 8192),
+            (4096, 16_000, 8192),
+            (4096, 17_000, 16_384),
+            (1 << 19, 1, BUFFER_MAX_KIB),
+            (4, u64::from(u32::MAX), BUFFER_MAX_KIB),
+        ] {
+            assert_eq!(enough_for(kib, lost), enough, "{kib} KiB, {lost} lost");
+        }
     }
 }

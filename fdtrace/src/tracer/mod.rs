@@ -39,6 +39,7 @@ pub use counters::Stats;
 pub use error::ProbeError;
 pub use filter::{Cgroup, Filter};
 use loaded::{take_map, type_ids};
+pub use object::Loader;
 pub use queues::Queues;
 use queues::Walk;
 pub use sockets::SocketTables;
@@ -130,13 +131,27 @@ impl Tracer {
     /// Those of [`Tracer::start`], [`ProbeError::NoCgroups`] if the filter asks for a cgroup and this
     /// kernel's types do not show it, and [`ProbeError::Map`] if the filter cannot be written.
     pub fn start_filtered(
+        plan: Plan,
+        buffer_bytes: u32,
+        types: &Types,
+        filter: &Filter,
+    ) -> Result<Self, ProbeError> {
+        Self::start_by(Loader::new(), plan, buffer_bytes, types, filter)
+    }
+
+    /// Starts as [`Tracer::start_filtered`] does, by a loader that has been made already.
+    ///
+    /// # Errors
+    /// Those of [`Tracer::start_filtered`].
+    pub fn start_by(
+        loader: Loader,
         mut plan: Plan,
         buffer_bytes: u32,
         types: &Types,
         filter: &Filter,
     ) -> Result<Self, ProbeError> {
         let begin = Instant::now();
-        let mut ebpf = object::load(&plan.offsets, buffer_bytes, filter)?;
+        let mut ebpf = object::load(loader, &plan.offsets, buffer_bytes, filter)?;
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
         filter.suspend(&mut ebpf)?;
@@ -174,7 +189,12 @@ impl Tracer {
     /// Those of [`Tracer::start`].
     pub fn rehearse(mut plan: Plan, types: &Types) -> Result<Plan, ProbeError> {
         let begin = Instant::now();
-        let mut ebpf = object::load(&plan.offsets, REHEARSAL_BYTES, &Filter::default())?;
+        let mut ebpf = object::load(
+            Loader::new(),
+            &plan.offsets,
+            REHEARSAL_BYTES,
+            &Filter::default(),
+        )?;
         attach_tested(&mut ebpf, &mut plan, types, begin)?;
         Ok(plan)
     }

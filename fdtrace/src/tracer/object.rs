@@ -10,7 +10,7 @@ use super::{
     ProbeError,
     filter::{self, Filter},
 };
-use crate::plan::Offsets;
+use crate::{kernel::give_memory_back, plan::Offsets};
 
 /// The object as `cargo xtask ebpf` committed it.
 static OBJECT: &[u8] =
@@ -30,17 +30,38 @@ pub(super) fn ring_bytes(asked: u32) -> u32 {
     asked.next_power_of_two()
 }
 
+/// Loads the object. aya reads all of the kernel's types as it makes one, which are of no use here: 18 MB
+/// for a moment. So one is made before anything else takes memory.
+pub struct Loader(EbpfLoader<'static>);
+
+impl Loader {
+    /// One that holds no types.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut loader = EbpfLoader::new();
+        // Constants stand for CO-RE relocations, so aya need not know the kernel's types.
+        loader.btf(None);
+        give_memory_back();
+        Self(loader)
+    }
+}
+
+impl Default for Loader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Creates the maps, with this kernel's constants in place. Programs are loaded one by one later.
 pub(super) fn load(
+    Loader(loader): Loader,
     offsets: &Offsets,
     buffer_bytes: u32,
     filter: &Filter,
 ) -> Result<Ebpf, ProbeError> {
     filter.check(offsets)?;
     let filter_facts = filter.facts();
-    let mut loader = EbpfLoader::new();
-    // Constants stand for CO-RE relocations, so aya need not parse the kernel's BTF itself.
-    loader.btf(None);
+    let mut loader: EbpfLoader<'_> = loader;
     let bytes = ring_bytes(buffer_bytes);
     loader.map_max_entries(RING, bytes);
     for (name, value) in offsets.facts() {

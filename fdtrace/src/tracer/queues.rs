@@ -75,7 +75,12 @@ impl Queues {
         types: &Types,
         tables: SocketTables,
     ) -> Result<Self, ProbeError> {
-        let mut ebpf = object::load(offsets, RING_BYTES, &Filter::default())?;
+        let mut ebpf = object::load(
+            object::Loader::new(),
+            offsets,
+            RING_BYTES,
+            &Filter::default(),
+        )?;
         let mut walk = Walk::load(&mut ebpf, types, tables)?;
         if offsets.show_users() {
             walk.count_by_user(&mut ebpf, types)?;

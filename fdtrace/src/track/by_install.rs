@@ -23,7 +23,7 @@ impl Tracker {
             && let Some(message) = self.messages.get(Key::List(origin))
             && !message.shares_nothing_with(seen)
         {
-            let peek = message.clone();
+            let peek = Box::new(message.clone());
             self.begin(peek, Phase::PeekOf { origin, at: list });
         }
         // Other files are another list: what was seen before is of one whose end went unseen.

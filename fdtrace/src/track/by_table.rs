@@ -6,15 +6,20 @@
 //! the numbers, made duplicates, or closed what was installed: then a number is given only if nothing
 //! speaks against it.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Ending, Id, Key, Message, Phase, Tracker, message::Seen};
 use crate::{
     model::Hop,
-    wire::{Call, Errno, Fd, List, Return, Sight, Sighting, Stamp},
+    wire::{Call, Errno, Fd, List, Return, Sight, Sighting, Sights, Stamp},
 };
+
+/// Something of each file of a list.
+type Each<T> = SmallVec<[T; 4]>;
 
 impl Tracker {
     /// A receive is over whose installs were looked for in the receiver's table.
-    pub(super) fn returned(&mut self, list: List, mut seen: Sighting, returned: &Return) {
+    pub(super) fn returned(&mut self, list: List, seen: &mut Sighting, returned: &Return) {
         let (stamp, by) = (seen.stamp, seen.stamp.by.tid);
         self.reads.note(&stamp);
         self.reads_without_sender.remove(&list);
@@ -61,7 +66,7 @@ impl Tracker {
         }
         // A peek installs duplicates; an out-of-band byte comes without its descriptors. Either
         // leaves the message where it was.
-        let peek = (returned.peeks && !has_failed).then(|| message.clone());
+        let peek = (returned.peeks && !has_failed).then(|| Box::new(message.clone()));
         match key {
             Key::List(_) => message.forget(Hop::Dequeue),
             // The one at the address is the one that stays.
@@ -136,13 +141,13 @@ impl Message {
     /// Finds each file's new descriptor among those that the receiver's table gained.
     pub(super) fn install(&mut self, stamp: &Stamp, returned: &Return, rows: &[Sight]) {
         let head = self.note_head(Hop::Install, *stamp);
-        let new: Vec<Sight> = rows
+        let new: Sights = rows
             .iter()
             .filter(|row| row.file.ptr != 0)
             .copied()
             .collect();
-        let told: Vec<Result<Fd, Errno>> = rows.iter().map_while(|row| row.told).collect();
-        let listed: Vec<Option<u64>> = self
+        let told: Each<Result<Fd, Errno>> = rows.iter().map_while(|row| row.told).collect();
+        let listed: Each<Option<u64>> = self
             .files
             .iter()
             .map(|file| file.at(Hop::Dequeue).or(file.at(Hop::Queue)))
@@ -213,14 +218,14 @@ impl Message {
 }
 
 /// Gives each new descriptor to the next file of the list that it can be, by place in the list.
-fn in_order(listed: &[Option<u64>], new: &[Sight]) -> Vec<Option<usize>> {
+fn in_order(listed: &[Option<u64>], new: &[Sight]) -> Each<Option<usize>> {
     let is_pidfd = |row: &Sight| row.file.may_be_pidfd();
     if new.len() == listed.len() && !new.last().is_some_and(is_pidfd) {
         // As many as the list has are the list's, whatever they are. The one that may come with
         // it is a pidfd (SO_PASSPIDFD), after the others.
         return (0..new.len()).map(Some).collect();
     }
-    let mut places = vec![None; listed.len()];
+    let mut places = smallvec![None; listed.len()];
     let mut next = 0;
     for (at, row) in new.iter().enumerate() {
         let rest = listed.iter().skip(next);
@@ -234,7 +239,7 @@ fn in_order(listed: &[Option<u64>], new: &[Sight]) -> Vec<Option<usize>> {
 
 /// Gives each file the new descriptors that hold it, if there are as many as the list has places with
 /// that file.
-fn pair_up(listed: &[Option<u64>], new: &[Sight]) -> Vec<Option<usize>> {
+fn pair_up(listed: &[Option<u64>], new: &[Sight]) -> Each<Option<usize>> {
     let holding = |file: u64| (0..new.len()).filter(move |at| new[*at].file.ptr == file);
     let place = |(index, file): (usize, &Option<u64>)| {
         let file = (*file)?;

@@ -26,7 +26,7 @@ pub(crate) enum Ending {
 
 /// A message that has ended, with all that was seen of it.
 pub struct Ended {
-    pub(crate) message: Message,
+    pub(crate) message: Box<Message>,
     pub(crate) ending: Ending,
     /// It is what a peek made of a message, which goes on.
     pub(crate) is_peek: bool,
@@ -72,7 +72,7 @@ impl Tracker {
     }
 
     /// Takes in a message that begins.
-    pub(super) fn begin(&mut self, message: Message, phase: Phase) {
+    pub(super) fn begin(&mut self, message: Box<Message>, phase: Phase) {
         let displaced = self.messages.add(message, phase);
         self.end_displaced(displaced);
     }
@@ -112,18 +112,18 @@ impl Tracker {
     }
 
     /// Ends a message.
-    pub(super) fn close(&mut self, message: Message, ending: Ending) {
+    pub(super) fn close(&mut self, message: Box<Message>, ending: Ending) {
         self.hand_over(message, ending, false);
     }
 
     /// Ends a peek.
-    pub(super) fn close_peek(&mut self, peek: Message, ending: Ending) {
+    pub(super) fn close_peek(&mut self, peek: Box<Message>, ending: Ending) {
         self.hand_over(peek, ending, true);
     }
 
-    fn hand_over(&mut self, message: Message, ending: Ending, is_peek: bool) {
+    fn hand_over(&mut self, message: Box<Message>, ending: Ending, is_peek: bool) {
         let may_be_wanted = self.wanted_senders.may_have_sent(&message);
-        self.ended.push(Ended {
+        self.ended.push_back(Ended {
             message,
             ending,
             is_peek,

@@ -35,7 +35,7 @@ impl Tracker {
         if self.messages.find(Key::List(list)).is_none()
             && let Some(message) = self.message_at(list, &seen.stamp)
         {
-            message.found = Some(seen.clone());
+            message.found = Some(Box::new(seen.clone()));
             message.socket_name = seen.aside.socket_name.clone();
             message.describe(seen);
         }

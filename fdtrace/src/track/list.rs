@@ -4,7 +4,7 @@ use super::message::{Message, Seen, Step};
 use crate::{
     model::{Hop, SocketType},
     track::by_look::Claim,
-    wire::{Sight, Sighting, Stamp},
+    wire::{Sighting, Sights, Stamp},
 };
 
 impl Message {
@@ -124,12 +124,12 @@ impl Message {
 
     /// Gives up the look at the queue if it began when this message's receive had returned: what was
     /// found then is the next message at its address.
-    pub(crate) fn split_off_next(&mut self, returned: &Stamp, id: u64) -> Option<Self> {
+    pub(crate) fn split_off_next(&mut self, returned: &Stamp, id: u64) -> Option<Box<Self>> {
         let queued = *self.head(Hop::Queue)?;
         if queued.at.ns <= returned.at.ns {
             return None;
         }
-        let mut next = Self::new(id, self.count);
+        let mut next = Box::new(Self::new(id, self.count));
         let head = next.note_head(Hop::Queue, queued);
         // Each keeps its place: records of some may be lost.
         for (file, mixed) in next.files.iter_mut().zip(&self.files) {
@@ -166,7 +166,7 @@ impl Message {
 
     /// What its sender passed, as far as that was seen in its call: on which socket, and the files
     /// with their numbers.
-    pub(crate) fn passed(&self) -> Option<(&Stamp, Vec<Sight>)> {
+    pub(crate) fn passed(&self) -> Option<(&Stamp, Sights)> {
         if let Some(late) = &self.claim.late {
             return Some((&late.stamp, late.files.clone()));
         }

@@ -11,7 +11,7 @@ impl Tracker {
     pub(super) fn message_at(&mut self, list: List, of: &Stamp) -> Option<&mut Message> {
         let key = Key::List(list);
         if self.messages.find(key).is_none() {
-            let mut message = Message::new(self.next_number(), of.count);
+            let mut message = self.new_message(of.count);
             // An event that is older than the last forgetting may be what is left of a message that is
             // gone.
             message.doubtful = of.at.ns <= self.forgotten_at;
@@ -84,7 +84,7 @@ impl Tracker {
     }
 
     /// A call is done with a list.
-    pub(super) fn released(&mut self, list: List, mut seen: Sighting, given: &Given) {
+    pub(super) fn released(&mut self, list: List, seen: &mut Sighting, given: &Given) {
         let received = Ending::Received(*given, None);
         let peek = match self.messages.take(Key::Peek(list)) {
             Some(peek) => match peek.phase {
@@ -92,9 +92,10 @@ impl Tracker {
                 _ => None,
             },
             // Peeked at by a call that took no descriptors.
-            None => self
-                .take_origin(list)
-                .and_then(|origin| Some((origin, self.messages.get(Key::List(origin))?.clone()))),
+            None => self.take_origin(list).and_then(|origin| {
+                let message = self.messages.get(Key::List(origin))?;
+                Some((origin, Box::new(message.clone())))
+            }),
         };
         if let Some((origin, mut peek)) = peek {
             peek.ended_in = std::mem::take(&mut seen.aside.backtrace);
@@ -102,12 +103,12 @@ impl Tracker {
             self.put_back(origin);
             return;
         }
-        self.retire_unless_of(list, &seen);
+        self.retire_unless_of(list, seen);
         // Else it is a sender's own list, after the skb got a duplicate.
         if let Some(id) = self.messages.find(Key::List(list))
             && let Some(message) = self.messages.at_mut(id)
         {
-            message.record_end(&mut seen);
+            message.record_end(seen);
             match message.step() {
                 Step::Reading | Step::Installing => self.end_with(id, received),
                 Step::Queued => self.end_with(id, Ending::GivenBack),
@@ -120,16 +121,16 @@ impl Tracker {
     }
 
     /// An skb was freed with its list unread.
-    pub(super) fn destroyed(&mut self, list: List, mut seen: Sighting, is_late: bool) {
+    pub(super) fn destroyed(&mut self, list: List, seen: &mut Sighting, is_late: bool) {
         if is_late && self.messages.find(Key::List(list)).is_none() {
             // Seen by the hook on its freeing, or older than the trace.
             return;
         }
-        self.retire_unless_of(list, &seen);
+        self.retire_unless_of(list, seen);
         let Some(message) = self.message_at(list, &seen.stamp) else {
             return;
         };
-        message.record_end(&mut seen);
+        message.record_end(seen);
         // What the sender's call returns says why.
         message.given_up = !message.was_queued() && message.ended_in.by_sender();
         let given_up = message.given_up;

@@ -1,5 +1,7 @@
 //! One message: what each hop saw of its list, file by file.
 
+use std::mem;
+
 use fdtrace_common::records::LIST_MAX;
 
 use super::by_look::Claim;
@@ -20,7 +22,7 @@ pub(crate) struct Message {
     /// Who has sent it, as far as looks at its queue tell.
     pub(crate) claim: Claim,
     /// As it was found in its queue when the trace began, if it had been sent before.
-    pub(crate) found: Option<Sighting>,
+    pub(crate) found: Option<Box<Sighting>>,
     /// As it was found in its queue when the trace ended.
     pub(crate) found_last: Option<Stamp>,
     /// When the thread that reads it was at a read before: it took it off its queue since.
@@ -85,12 +87,30 @@ pub(crate) struct Seen {
 
 impl Message {
     pub(crate) fn new(id: u64, count: u16) -> Self {
-        Self {
+        let mut message = Self::default();
+        message.begin_anew(id, count);
+        message
+    }
+
+    /// Becomes a message of which nothing is known, in the memory of one that has ended.
+    pub(crate) fn begin_anew(&mut self, id: u64, count: u16) {
+        let Self {
+            mut heads,
+            mut files,
+            ..
+        } = mem::take(self);
+        heads.clear();
+        let count_kept = usize::from(count).min(LIST_MAX);
+        files.truncate(count_kept);
+        files.iter_mut().for_each(File::forget);
+        files.resize_with(count_kept, File::default);
+        *self = Self {
             id,
             count,
-            files: vec![File::default(); usize::from(count).min(LIST_MAX)],
+            heads,
+            files,
             ..Self::default()
-        }
+        };
     }
 
     /// What it takes in memory, counted in files.
@@ -127,6 +147,9 @@ impl Message {
 
     /// Undoes a sighting at `hop`: the message is where it was before.
     pub(crate) fn forget(&mut self, hop: Hop) {
+        if !self.has(hop) {
+            return;
+        }
         let before = |at: usize| self.heads[..at].iter().filter(|(at, _)| *at != hop).count();
         let places: Vec<usize> = (0..self.heads.len()).map(before).collect();
         self.heads.retain(|(at, _)| *at != hop);
@@ -184,6 +207,15 @@ impl Message {
 }
 
 impl File {
+    fn forget(&mut self) {
+        let mut seen = mem::take(&mut self.seen);
+        seen.clear();
+        *self = Self {
+            seen,
+            ..Self::default()
+        };
+    }
+
     pub(crate) fn at(&self, hop: Hop) -> Option<&Seen> {
         self.seen.iter().rev().find(|seen| seen.hop == hop)
     }

@@ -5,6 +5,7 @@
 //! [`Messages::enter`], and for good by [`Messages::remove`]; there is no other way.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     hash::{Hash, Hasher},
 };
@@ -64,6 +65,23 @@ pub(super) enum Key {
     Uring(u32, Option<Sock>, Option<Fd>),
 }
 
+/// How many kinds of keys there are.
+const KINDS: usize = 7;
+
+impl Key {
+    fn kind(self) -> usize {
+        match self {
+            Self::List(_) => 0,
+            Self::Peek(_) => 1,
+            Self::Returning(_) => 2,
+            Self::Overtaken(_) => 3,
+            Self::Send(_) => 4,
+            Self::Interrupted(_) => 5,
+            Self::Uring(..) => 6,
+        }
+    }
+}
+
 impl Hash for Key {
     /// One word is enough to tell most apart: lists are aligned, and threads have few messages.
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -106,7 +124,7 @@ impl Phase {
 
 /// A message in its phase.
 pub(super) struct Entry {
-    pub(super) message: Message,
+    pub(super) message: Box<Message>,
     pub(super) phase: Phase,
 }
 
@@ -115,6 +133,10 @@ pub(super) struct Messages {
     all: Slab<Entry>,
     /// Those that are found by a key, in the order in which they got it.
     by_key: LinkedHashMap<Key, Id, RandomState>,
+    /// How many keys of each kind there are: of most kinds mostly none.
+    keys: [usize; KINDS],
+    /// What was found last, as long as it is there: one event asks for it several times.
+    latest: Cell<Option<(Key, Id)>>,
     /// Those that await their sender, in the order in which they were received.
     awaiting: VecDeque<Id>,
     /// What those with a key take in memory, counted in files.
@@ -130,6 +152,8 @@ impl Messages {
         Self {
             all: Slab::new(),
             by_key: LinkedHashMap::default(),
+            keys: [0; KINDS],
+            latest: Cell::new(None),
             awaiting: VecDeque::new(),
             weight: 0,
             room,
@@ -138,7 +162,17 @@ impl Messages {
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Id> {
-        self.by_key.get(&key).copied()
+        if let Some((latest, id)) = self.latest.get()
+            && latest == key
+        {
+            return Some(id);
+        }
+        if self.keys[key.kind()] == 0 {
+            return None;
+        }
+        let id = *self.by_key.get(&key)?;
+        self.latest.set(Some((key, id)));
+        Some(id)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Message> {
@@ -150,11 +184,11 @@ impl Messages {
     }
 
     pub(super) fn at(&self, id: Id) -> Option<&Message> {
-        self.all.get(id).map(|entry| &entry.message)
+        self.all.get(id).map(|entry| &*entry.message)
     }
 
     pub(super) fn at_mut(&mut self, id: Id) -> Option<&mut Message> {
-        self.all.get_mut(id).map(|entry| &mut entry.message)
+        self.all.get_mut(id).map(|entry| &mut *entry.message)
     }
 
     pub(super) fn entry_mut(&mut self, key: Key) -> Option<&mut Entry> {
@@ -162,7 +196,7 @@ impl Messages {
     }
 
     /// Takes in a new message; gives the one that was found where this one is now.
-    pub(super) fn add(&mut self, message: Message, phase: Phase) -> Option<Entry> {
+    pub(super) fn add(&mut self, message: Box<Message>, phase: Phase) -> Option<Entry> {
         let id = self.all.insert(Entry { message, phase });
         self.index(id)
     }
@@ -183,17 +217,20 @@ impl Messages {
         let weight = entry.message.weight();
         let displaced = self.take(key);
         self.by_key.insert(key, id);
+        self.keys[key.kind()] += 1;
         self.weight += weight;
         displaced
     }
 
     fn forget_place(&mut self, id: Id) {
+        self.latest.set(None);
         let Some(entry) = self.all.get(id) else {
             return;
         };
         match entry.phase.key() {
             Some(key) => {
                 if self.by_key.remove(&key).is_some() {
+                    self.keys[key.kind()] -= 1;
                     self.weight -= entry.message.weight();
                 }
             }
@@ -234,7 +271,7 @@ impl Messages {
     /// Those whose list is alive.
     pub(super) fn listed(&self) -> impl Iterator<Item = &Message> {
         self.all.iter().filter_map(|(_, entry)| match entry.phase {
-            Phase::Listed(_) => Some(&entry.message),
+            Phase::Listed(_) => Some(&*entry.message),
             _ => None,
         })
     }
@@ -244,7 +281,7 @@ impl Messages {
         self.all
             .iter_mut()
             .filter_map(|(_, entry)| match entry.phase {
-                Phase::Listed(_) => Some(&mut entry.message),
+                Phase::Listed(_) => Some(&mut *entry.message),
                 _ => None,
             })
     }
@@ -262,7 +299,11 @@ impl Messages {
 
     /// Takes out for good the first of them, if there are more than `most` or it was received before
     /// `t_ns`.
-    pub(super) fn take_awaiting(&mut self, most: usize, t_ns: u64) -> Option<(Message, Ending)> {
+    pub(super) fn take_awaiting(
+        &mut self,
+        most: usize,
+        t_ns: u64,
+    ) -> Option<(Box<Message>, Ending)> {
         let id = *self.awaiting.front()?;
         let is_old = self.awaits_since(id).is_some_and(|(since, _)| since < t_ns);
         if !is_old && self.awaiting.len() <= most {

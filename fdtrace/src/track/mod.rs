@@ -36,6 +36,8 @@ pub(crate) use message::{File, Message, Seen};
 use messages::{Entry, Id, Key, Messages, Phase};
 use wanted::WantedSenders;
 
+use std::collections::VecDeque;
+
 use crate::{
     model::Coverage,
     wire::{Event, EventKind, List, Recent, Sighting, Stamp},
@@ -55,6 +57,12 @@ const FILES_MAX: usize = 131_072;
 /// Duplicates that are neither on an skb nor about to be installed yet, at most. Either follows at once,
 /// unless it was lost.
 const DUPLICATES_MAX: usize = 16_384;
+
+/// Messages that have ended whose memory is kept for others, at most.
+const SPARE_MAX: usize = 64;
+
+/// What such a message weighs, at most.
+const SPARE_WEIGHT_MAX: usize = 32;
 
 /// The latest losses.
 #[derive(Clone, Copy, Default)]
@@ -88,7 +96,10 @@ pub struct Tracker {
     reads_without_sender: Recent<List, List>,
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
-    ended: Vec<Ended>,
+    ended: VecDeque<Ended>,
+    /// Memory for messages that begin.
+    #[expect(clippy::vec_box, reason = "messages are handed around by their boxes")]
+    spare: Vec<Box<Message>>,
     /// Messages so far.
     count: u64,
     /// Messages, or parts of one, that had to leave for others before they had ended.
@@ -120,7 +131,8 @@ impl Tracker {
             wanted_senders: WantedSenders::default(),
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
-            ended: Vec::new(),
+            ended: VecDeque::new(),
+            spare: Vec::new(),
             count: 0,
             forgotten: 0,
             forgotten_at: 0,
@@ -131,8 +143,8 @@ impl Tracker {
     }
 
     /// Takes in one event.
-    pub fn apply(&mut self, event: Event) {
-        let Event { kind, mut seen } = event;
+    pub fn apply(&mut self, event: &mut Event) {
+        let Event { kind, seen } = event;
         let at = &mut seen.stamp.at;
         self.latest = self.latest.max(at.ns);
         self.lost.epoch = self.lost.epoch.max(at.epoch);
@@ -140,11 +152,11 @@ impl Tracker {
             // What was forgotten is as good as lost: nothing is proved across that moment.
             at.epoch = at.epoch.max(self.forgotten_at);
         }
-        self.take_in(kind, seen);
+        self.take_in(*kind, seen);
         self.forget_excess();
     }
 
-    fn take_in(&mut self, kind: EventKind, seen: Sighting) {
+    fn take_in(&mut self, kind: EventKind, seen: &mut Sighting) {
         match (kind, seen.stamp.list) {
             (EventKind::QueuesRead { every }, _) => {
                 self.looked_at_all = every.then_some(seen.stamp.at.ns);
@@ -153,20 +165,20 @@ impl Tracker {
                 self.senders.note_unread(&seen.stamp);
                 self.wanted_senders.note(&seen.stamp);
             }
-            (EventKind::ListQueued(look), _) => self.queued(&seen, look),
-            (EventKind::SendReturned(returned), _) => self.send_returned(&seen, &returned),
+            (EventKind::ListQueued(look), _) => self.queued(seen, look),
+            (EventKind::SendReturned(returned), _) => self.send_returned(seen, &returned),
             // Of a list that it does not name: the kernel half makes none.
             (_, None) | (EventKind::ListDuplicated(None), _) => {}
-            (EventKind::ListCopied, Some(list)) => self.copied(list, &seen),
-            (EventKind::ListAttached(from), Some(list)) => self.attached(list, &seen, from),
-            (EventKind::ListFound(occasion), Some(list)) => self.found(list, &seen, occasion),
-            (EventKind::ListDequeued, Some(list)) => self.dequeued(list, &seen),
+            (EventKind::ListCopied, Some(list)) => self.copied(list, seen),
+            (EventKind::ListAttached(from), Some(list)) => self.attached(list, seen, from),
+            (EventKind::ListFound(occasion), Some(list)) => self.found(list, seen, occasion),
+            (EventKind::ListDequeued, Some(list)) => self.dequeued(list, seen),
             (EventKind::ListDuplicated(Some(from)), Some(list)) => {
-                self.duplicated(list, &seen, from);
+                self.duplicated(list, seen, from);
             }
-            (EventKind::ListDetached(room), Some(list)) => self.detached(list, &seen, room),
-            (EventKind::FileReceived, Some(list)) => self.received(list, &seen),
-            (EventKind::FdInstalled(outcome), Some(list)) => self.installed(list, &seen, outcome),
+            (EventKind::ListDetached(room), Some(list)) => self.detached(list, seen, room),
+            (EventKind::FileReceived, Some(list)) => self.received(list, seen),
+            (EventKind::FdInstalled(outcome), Some(list)) => self.installed(list, seen, outcome),
             (EventKind::ReceiveReturned(returned), Some(list)) => {
                 self.returned(list, seen, &returned);
             }
@@ -190,6 +202,21 @@ impl Tracker {
         self.forgotten_at
     }
 
+    /// A message that begins, with this many files.
+    fn new_message(&mut self, count: u16) -> Box<Message> {
+        let number = self.next_number();
+        let mut message = self.spare.pop().unwrap_or_default();
+        message.begin_anew(number, count);
+        message
+    }
+
+    /// Takes back the memory of a message that has ended.
+    pub fn reuse(&mut self, ended: Ended) {
+        if self.spare.len() < SPARE_MAX && ended.message.weight() <= SPARE_WEIGHT_MAX {
+            self.spare.push(ended.message);
+        }
+    }
+
     /// The number of the next message.
     fn next_number(&mut self) -> u64 {
         self.count += 1;
@@ -198,7 +225,12 @@ impl Tracker {
 
     /// Hands over what has ended since the last call.
     pub fn take_ended(&mut self) -> Vec<Ended> {
-        std::mem::take(&mut self.ended)
+        std::mem::take(&mut self.ended).into()
+    }
+
+    /// Hands over what has ended first, if anything has that was not handed over.
+    pub fn next_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
     }
 
     /// Every event up to `t_ns` has come: ends what waits for one that would have come by then. Returns
@@ -228,7 +260,7 @@ impl Tracker {
         for message in self.messages.listed_mut().filter(|it| it.is_overdue(t_ns)) {
             message.overdue = true;
             if is_there(message) {
-                overdue.push(message.clone());
+                overdue.push(Box::new(message.clone()));
             }
         }
         overdue.sort_by_key(|message| message.id);

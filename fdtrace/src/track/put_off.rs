@@ -18,7 +18,7 @@ const HANDLER_MAX_NS: u64 = PREEMPTED_MAX_NS;
 impl Tracker {
     /// Keeps a send that `last` says has been put off: by thread what a signal interrupted; by process,
     /// socket and number what io_uring put off, as any of its threads may try again.
-    pub(super) fn put_off(&mut self, message: Message, last: &Stamp, in_uring: bool) {
+    pub(super) fn put_off(&mut self, message: Box<Message>, last: &Stamp, in_uring: bool) {
         let key = match message.first_passed() {
             Some((sock, fd)) if in_uring => Key::Uring(last.by.pid, sock, fd),
             _ => Key::Interrupted(last.by.tid),
@@ -79,7 +79,7 @@ impl Tracker {
     }
 
     /// Ends a send that has not come back since `last`.
-    pub(super) fn give_up(&mut self, mut message: Message, last: &Stamp) {
+    pub(super) fn give_up(&mut self, mut message: Box<Message>, last: &Stamp) {
         message.cause_missing = CauseMissing::Interrupted;
         let is_lossy = self.lost.is_since(last);
         self.close(message, Ending::PutOff { is_lossy });

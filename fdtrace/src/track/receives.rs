@@ -25,7 +25,7 @@ impl Tracker {
             return;
         };
         let overtaken = message.reader().filter(|reader| *reader != head.by.tid);
-        let overtaken = overtaken.map(|by| (by, message.clone()));
+        let overtaken = overtaken.map(|by| (by, Box::new(message.clone())));
         // After a peek the list is read again, perhaps by another task: the last reader counts.
         if !message.same_sighting(Hop::Dequeue, head) {
             message.forget(Hop::Dequeue);

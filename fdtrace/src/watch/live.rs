@@ -206,7 +206,9 @@ impl Live {
                     self.look_at_tables(session, LookedAt::Every)?;
                 }
                 batch = self.next_batch() => {
-                    session.show(&batch?).map_err(LiveError::Report)?;
+                    let batch = batch?;
+                    session.show(&batch).map_err(LiveError::Report)?;
+                    self.pipeline.reuse(batch);
                     self.follow(session)?;
                 }
             }

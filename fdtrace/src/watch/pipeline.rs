@@ -4,15 +4,18 @@
 //! machine ([`super::Live`]) and a recording ([`super::Replay`]) go through the same steps: records,
 //! [settling](Pipeline::settle), [losses](Pipeline::lost), and then what has ended.
 
+use std::mem;
+
 use crate::{
     judge::{Meanwhile, Outcomes, Unseen},
     model::{Coverage, Judged, Losses, QueueFact, Transfer},
     track::Tracker,
-    wire::{self, Assembler, Record, Symbolizer, decode},
+    wire::{self, Assembler, Decoder, Record, Symbolizer},
 };
 
 /// Follows messages, and judges what has ended.
 pub struct Pipeline {
+    decoder: Decoder,
     assembler: Assembler,
     tracker: Tracker,
     outcomes: Outcomes,
@@ -20,6 +23,8 @@ pub struct Pipeline {
     unseen: Unseen,
     /// Ended, and not judged yet.
     ended: Vec<Transfer>,
+    /// Room for what is judged.
+    batch: Vec<Judged>,
     /// After how long in a queue a message is shown though it has not ended, nanoseconds.
     overdue_ns: Option<u64>,
     undecodable: u64,
@@ -30,12 +35,14 @@ impl Pipeline {
     #[must_use]
     pub fn new(coverage: Coverage, symbolize: Symbolizer) -> Self {
         Self {
+            decoder: Decoder::default(),
             assembler: Assembler::new(symbolize),
             tracker: Tracker::new(coverage.clone()),
             outcomes: Outcomes::new(coverage.descriptions),
             coverage,
             unseen: Unseen::default(),
             ended: Vec::new(),
+            batch: Vec::new(),
             overdue_ns: None,
             undecodable: 0,
         }
@@ -54,7 +61,7 @@ impl Pipeline {
 
     /// Takes in the bytes of one record of the ring buffer; `hear` is called with what they say first.
     pub fn record(&mut self, record: &[u8], hear: &mut dyn FnMut(&Record)) {
-        match decode(record) {
+        match self.decoder.decode(record) {
             Ok(record) => self.take_in(record, hear),
             Err(_) => self.undecodable += 1,
         }
@@ -75,8 +82,9 @@ impl Pipeline {
     }
 
     fn conclude(&mut self) {
-        for ended in self.tracker.take_ended() {
-            self.ended.extend(self.outcomes.of(&ended));
+        while let Some(ended) = self.tracker.next_ended() {
+            self.outcomes.add(&ended, &mut self.ended);
+            self.tracker.reuse(ended);
         }
     }
 
@@ -114,25 +122,41 @@ impl Pipeline {
     /// Hands over what has ended, with what is known of losses while it was on its way. The losses
     /// must have been read since.
     pub fn take_ended(&mut self) -> Vec<(Transfer, Meanwhile)> {
-        let ended = std::mem::take(&mut self.ended);
-        let ended = ended.into_iter().map(|transfer| {
-            let meanwhile = match self.unseen.meanwhile(&transfer) {
-                Meanwhile::AllSeen if self.was_forgotten(&transfer) => Meanwhile::RecordsLost,
-                meanwhile => meanwhile,
-            };
-            (transfer, meanwhile)
-        });
-        ended.collect()
+        let ended = mem::take(&mut self.ended).into_iter();
+        ended
+            .map(|transfer| {
+                let meanwhile = self.meanwhile(&transfer);
+                (transfer, meanwhile)
+            })
+            .collect()
+    }
+
+    fn meanwhile(&self, transfer: &Transfer) -> Meanwhile {
+        match self.unseen.meanwhile(transfer) {
+            Meanwhile::AllSeen if self.was_forgotten(transfer) => Meanwhile::RecordsLost,
+            meanwhile => meanwhile,
+        }
     }
 
     /// Judges and hands over what has ended. The losses must have been read since.
     pub fn take_judged(&mut self) -> Vec<Judged> {
-        let ended = self.take_ended().into_iter();
-        ended
-            .map(|(transfer, meanwhile)| {
-                Judged::of(transfer, |hop| self.coverage.watches(hop), meanwhile)
-            })
-            .collect()
+        let mut judged = mem::take(&mut self.batch);
+        let mut ended = mem::take(&mut self.ended);
+        for transfer in ended.drain(..) {
+            let meanwhile = self.meanwhile(&transfer);
+            let watches = |hop| self.coverage.watches(hop);
+            judged.push(Judged::of(transfer, watches, meanwhile));
+        }
+        self.ended = ended;
+        judged
+    }
+
+    /// Takes back the memory of what was handed over.
+    pub fn reuse(&mut self, mut batch: Vec<Judged>) {
+        for judged in batch.drain(..) {
+            self.outcomes.reuse(judged.transfer);
+        }
+        self.batch = batch;
     }
 
     /// Whether a look through the queues would tell what is still there for too long by `t_ns`

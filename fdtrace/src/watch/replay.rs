@@ -63,7 +63,10 @@ impl<R: Read> Replay<R> {
     pub fn next_batch(&mut self) -> Option<Vec<Judged>> {
         loop {
             match self.reader.next_item() {
-                Ok(Some(Item::Event(record))) => self.pipeline.record(&record, &mut |_| ()),
+                Ok(Some(Item::Event(record))) => {
+                    self.pipeline.record(&record, &mut |_| ());
+                    self.reader.reuse(record);
+                }
                 Ok(Some(Item::Found(fact))) => self.pipeline.found(fact, &mut |_| ()),
                 Ok(Some(Item::Symbol { address, name })) => {
                     self.names.borrow_mut().insert(address, name);
@@ -84,6 +87,11 @@ impl<R: Read> Replay<R> {
     /// Takes over what looks through tables found that came before the latest batch.
     pub fn take_looks(&mut self) -> Vec<TableLook> {
         std::mem::take(&mut self.looks)
+    }
+
+    /// Takes back the memory of what [`Self::next_batch`] gave.
+    pub fn reuse(&mut self, batch: Vec<Judged>) {
+        self.pipeline.reuse(batch);
     }
 
     /// Takes over what is wrong with the recording, as far as it has been read.

@@ -16,7 +16,7 @@ use crate::{
     kernel::{self, Capabilities, KernelError, KernelView, clock},
     plan::{Attach, PlanError, Price, plan_at},
     recording::{FORMAT, Header},
-    tracer::{Cgroup, Filter, ProbeError, SocketTables, Tracer},
+    tracer::{Cgroup, Filter, Loader, ProbeError, SocketTables, Tracer},
 };
 
 /// What to watch, and how.
@@ -157,6 +157,8 @@ impl Options {
                 return Err(StartError::NoProcess { pid: *pid });
             }
         }
+        // First, for what it takes it gives back before anything else takes memory.
+        let loader = Loader::new();
         let view = KernelView::live()?;
         check_privileges(&view)?;
         let view_took = begin.elapsed();
@@ -167,7 +169,7 @@ impl Options {
             kptr_restrict,
             ..
         } = view;
-        let mut tracer = Tracer::start_filtered(plan, self.buffer_bytes, &types, &self.filter)?;
+        let mut tracer = Tracer::start_by(loader, plan, self.buffer_bytes, &types, &self.filter)?;
         let attach_took = begin.elapsed();
         let begin = Instant::now();
         let (found, unread_at_start) = if self.queues {

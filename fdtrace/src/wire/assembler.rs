@@ -98,7 +98,7 @@ impl Assembler {
 
     /// Takes in one record, and calls `emit` with each event that is whole by then, or of which the rest
     /// was lost.
-    pub fn take(&mut self, record: Record, emit: &mut impl FnMut(Event)) {
+    pub fn take(&mut self, record: Record, emit: &mut impl FnMut(&mut Event)) {
         let event = match record {
             Record::Aside(of, aside) => return self.note(&of, aside),
             Record::Event(event) => event,
@@ -109,23 +109,23 @@ impl Assembler {
             match begun.append(whole) {
                 Ok(()) => whole = begun,
                 Err(next) => {
-                    emit(self.complete(begun));
+                    self.hand_over(begun, emit);
                     whole = *next;
                 }
             }
         }
         self.end_parts_of(&key, emit);
         if whole.is_whole() {
-            emit(self.complete(whole));
+            self.hand_over(whole, emit);
         } else if let Some(oldest) = self.begun.insert(key, whole) {
-            emit(self.complete(oldest));
+            self.hand_over(oldest, emit);
         }
     }
 
     /// Calls `emit` with what has begun at this list's address and is followed by something else: its
     /// rest was lost, or comes later by itself. A receive returns when its list has been freed, so
     /// whatever follows there says nothing of its parts.
-    fn end_parts_of(&mut self, next: &Key, emit: &mut impl FnMut(Event)) {
+    fn end_parts_of(&mut self, next: &Key, emit: &mut impl FnMut(&mut Event)) {
         let is_of = |event: &&Event| {
             let returns = matches!(event.kind, EventKind::ReceiveReturned(_));
             event.seen.stamp.list == next.0 && next.0.is_some() && !returns
@@ -133,22 +133,22 @@ impl Assembler {
         let others: Vec<Key> = self.begun.values().filter(is_of).map(key).collect();
         for other in others {
             if let Some(begun) = self.begun.remove(&other) {
-                emit(self.complete(begun));
+                self.hand_over(begun, emit);
             }
         }
     }
 
     /// Says that every record up to `t_ns` (CLOCK_MONOTONIC) has come: calls `emit` with the events whose
     /// last parts were lost.
-    pub fn settle(&mut self, t_ns: u64, emit: &mut impl FnMut(Event)) {
+    pub fn settle(&mut self, t_ns: u64, emit: &mut impl FnMut(&mut Event)) {
         let until = t_ns.saturating_sub(PREEMPTED_MAX_NS);
         while let Some(begun) = self.begun.take_first(|it| it.seen.stamp.at.ns < until) {
-            emit(self.complete(begun));
+            self.hand_over(begun, emit);
         }
     }
 
     /// Says that no record is to come: calls `emit` with what there is.
-    pub fn end(&mut self, emit: &mut impl FnMut(Event)) {
+    pub fn end(&mut self, emit: &mut impl FnMut(&mut Event)) {
         self.settle(u64::MAX, emit);
         self.asides.clear();
         self.backtraces.clear();
@@ -169,9 +169,14 @@ impl Assembler {
         self.asides.get_or_insert(run(of), Aside::default)
     }
 
+    fn hand_over(&mut self, mut event: Event, emit: &mut impl FnMut(&mut Event)) {
+        self.complete(&mut event);
+        emit(&mut event);
+    }
+
     /// Joins what other records say of an event.
-    fn complete(&mut self, mut event: Event) -> Event {
-        let backtrace = self.backtrace_of(&event);
+    fn complete(&mut self, event: &mut Event) {
+        let backtrace = self.backtrace_of(event);
         let stamp = &event.seen.stamp;
         let aside = &mut event.seen.aside;
         if let Some(known) = self.asides.remove(&run(stamp)) {
@@ -180,7 +185,6 @@ impl Assembler {
         }
         aside.task = self.tasks.get(&stamp.by.tid).copied();
         aside.backtrace = backtrace;
-        event
     }
 
     fn backtrace_of(&mut self, event: &Event) -> Backtrace {

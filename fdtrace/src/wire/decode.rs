@@ -16,9 +16,10 @@ use zerocopy::FromBytes as _;
 
 use super::{
     Control, Described,
+    described::Known,
     event::{
         Actor, Aside, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Refusal, Return,
-        SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
+        SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table,
     },
     record::{AsideKind, Record},
     sighted,
@@ -64,45 +65,79 @@ const KINDS: [RecordKind; 21] = [
     RecordKind::QueuesRead,
 ];
 
-/// Decodes one record.
+/// Descriptions that are remembered.
+const KNOWN_MAX: usize = 1024;
+
+/// Decodes records, and remembers what it has made of the bytes of descriptions: most come again and again.
+pub struct Decoder {
+    paths: Known,
+    sockets: Known,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            paths: Known::new(KNOWN_MAX),
+            sockets: Known::new(KNOWN_MAX),
+        }
+    }
+}
+
+/// Decodes one record by itself.
 ///
 /// # Errors
 /// [`DecodeError`] if the bytes are not a whole record of a known kind.
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
-    let truncated = || DecodeError::Truncated { found: bytes.len() };
-    let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| truncated())?;
-    let mut kinds = KINDS.into_iter();
-    let kind = kinds
-        .find(|kind| *kind as u16 == head.kind)
-        .ok_or(DecodeError::UnknownKind(head.kind))?;
-    let stamp = stamp(&head);
-    if let Some(aside) = aside(kind, &head, rest) {
-        return Ok(Record::Aside(stamp, aside.ok_or_else(truncated)?));
-    }
-    let seen = sighting(stamp, &head, rest).ok_or_else(truncated)?;
-    let kind = event(kind, &head, &seen).ok_or(DecodeError::UnknownKind(head.kind))?;
-    Ok(Record::Event(Event { kind, seen }))
+    Decoder::default().decode(bytes)
 }
 
-/// What a record says of a hop that is to come; `None` within if it is cut short, and without if it is
-/// the hop's own.
-fn aside(kind: RecordKind, head: &Head, rest: &[u8]) -> Option<Option<AsideKind>> {
-    Some(match kind {
-        RecordKind::SocketNamed => SocketName::read_from_prefix(rest).ok().and_then(|(it, _)| {
-            let name = it.name.get(..it.len as usize)?;
-            Some(AsideKind::SocketName(socket_name(name)))
-        }),
-        RecordKind::PathDescribed => Described::path(head, rest).map(AsideKind::File),
-        RecordKind::SocketDescribed => Described::socket(head, rest).map(AsideKind::File),
-        RecordKind::TaskDescribed => TaskDescribed::read_from_prefix(rest)
-            .ok()
-            .map(|(task, _)| AsideKind::Task(sighted::task(&task))),
-        RecordKind::Called => Callers::read_from_prefix(rest).ok().and_then(|(it, _)| {
-            let addresses = it.addresses.get(..it.len as usize)?;
-            Some(AsideKind::Backtrace(addresses.to_vec()))
-        }),
-        _ => return None,
-    })
+impl Decoder {
+    /// Decodes one record.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are not a whole record of a known kind.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Record, DecodeError> {
+        let truncated = || DecodeError::Truncated { found: bytes.len() };
+        let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| truncated())?;
+        let mut kinds = KINDS.into_iter();
+        let kind = kinds
+            .find(|kind| *kind as u16 == head.kind)
+            .ok_or(DecodeError::UnknownKind(head.kind))?;
+        let stamp = stamp(&head);
+        if let Some(aside) = self.aside(kind, &head, rest) {
+            return Ok(Record::Aside(stamp, aside.ok_or_else(truncated)?));
+        }
+        let seen = sighting(stamp, &head, rest).ok_or_else(truncated)?;
+        let kind = event(kind, &head, &seen).ok_or(DecodeError::UnknownKind(head.kind))?;
+        Ok(Record::Event(Event { kind, seen }))
+    }
+
+    /// What a record says of a hop that is to come; `None` within if it is cut short, and without if it is
+    /// the hop's own.
+    fn aside(&mut self, kind: RecordKind, head: &Head, rest: &[u8]) -> Option<Option<AsideKind>> {
+        Some(match kind {
+            RecordKind::SocketNamed => {
+                SocketName::read_from_prefix(rest).ok().and_then(|(it, _)| {
+                    let name = it.name.get(..it.len as usize)?;
+                    Some(AsideKind::SocketName(socket_name(name)))
+                })
+            }
+            RecordKind::PathDescribed => {
+                Described::path(head, rest, &mut self.paths).map(AsideKind::File)
+            }
+            RecordKind::SocketDescribed => {
+                Described::socket(head, rest, &mut self.sockets).map(AsideKind::File)
+            }
+            RecordKind::TaskDescribed => TaskDescribed::read_from_prefix(rest)
+                .ok()
+                .map(|(task, _)| AsideKind::Task(sighted::task(&task))),
+            RecordKind::Called => Callers::read_from_prefix(rest).ok().and_then(|(it, _)| {
+                let addresses = it.addresses.get(..it.len as usize)?;
+                Some(AsideKind::Backtrace(addresses.to_vec()))
+            }),
+            _ => return None,
+        })
+    }
 }
 
 /// What happened; `None` of a record that is ahead of a hop.
@@ -174,7 +209,7 @@ fn stamp(head: &Head) -> Stamp {
 }
 
 fn sighting(stamp: Stamp, head: &Head, mut rest: &[u8]) -> Option<Sighting> {
-    let mut files = Vec::with_capacity(usize::from(head.files));
+    let mut files = Sights::with_capacity(usize::from(head.files));
     for _ in 0..head.files {
         let (file, after) = FileSeen::read_from_prefix(rest).ok()?;
         files.push(sight(&file));

@@ -1,6 +1,9 @@
 //! What the kernel half says of files, sockets and paths, as the model has it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use fdtrace_common::{
     descriptions::{About, PathDescribed, SocketAddresses},
@@ -10,7 +13,7 @@ use fdtrace_common::{
 };
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
-use super::families;
+use super::{Recent, families};
 use crate::model::{
     FileDescription, FilePath, SocketDescription, VsockAddr, lossless, socket_name,
 };
@@ -35,6 +38,24 @@ fn ip(family: u16, bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
+/// Descriptions by the bytes that they were made of. Nothing else goes into one, so the same bytes are the same
+/// description, whatever file they are of.
+pub(super) type Known = Recent<Box<[u8]>, Arc<FileDescription>>;
+
+/// What was made of these bytes before, or else what `make` makes.
+fn known_or(
+    known: &mut Known,
+    bytes: &[u8],
+    make: impl FnOnce() -> FileDescription,
+) -> Arc<FileDescription> {
+    if let Some(known) = known.get(bytes) {
+        return Arc::clone(known);
+    }
+    let made = Arc::new(make());
+    known.insert(bytes.into(), Arc::clone(&made));
+    made
+}
+
 /// What one record says: which file of which list, and what that is.
 #[derive(Clone, Debug)]
 pub struct Described {
@@ -47,16 +68,18 @@ pub struct Described {
     /// Device of its file system.
     pub dev: u32,
     /// What it is.
-    pub description: FileDescription,
+    pub description: Arc<FileDescription>,
 }
 
 impl Described {
     /// From the bytes of a [`PathDescribed`] and its names; `None` if they are too few.
-    pub(crate) fn path(head: &Head, bytes: &[u8]) -> Option<Self> {
+    pub(super) fn path(head: &Head, bytes: &[u8], known: &mut Known) -> Option<Self> {
         let (described, names) = PathDescribed::read_from_prefix(bytes).ok()?;
-        let path = path(&described.path, names);
         let About { ino, dev, magic } = described.about;
-        let description = FileDescription::of_path(path, u64::from(magic), ino);
+        let description = known_or(known, bytes, || {
+            let path = path(&described.path, names);
+            FileDescription::of_path(path, u64::from(magic), ino)
+        });
         Some(Self {
             index: head.first,
             file: head.origin,
@@ -67,7 +90,7 @@ impl Described {
     }
 
     /// From the bytes of a `SocketDescribed`, which may lack the names.
-    pub(crate) fn socket(head: &Head, bytes: &[u8]) -> Option<Self> {
+    pub(super) fn socket(head: &Head, bytes: &[u8], known: &mut Known) -> Option<Self> {
         let (about, bytes) = About::read_from_prefix(bytes).ok()?;
         let mut seen = SocketAddresses::new_zeroed();
         let len = bytes.len().min(size_of_val(&seen));
@@ -75,17 +98,18 @@ impl Described {
             return None;
         }
         seen.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
+        let described = FileDescription::Socket;
         let description = if head.origin == 0 {
-            without_protocol(&seen)
+            described(without_protocol(&seen)).into()
         } else {
-            socket(&seen)
+            known_or(known, bytes, || described(socket(&seen)))
         };
         Some(Self {
             index: head.first,
             file: head.origin,
             ino: about.ino,
             dev: about.dev,
-            description: FileDescription::Socket(description),
+            description,
         })
     }
 }
@@ -206,9 +230,17 @@ mod tests {
         head
     }
 
+    fn told_socket(head: &Head, bytes: &[u8]) -> Option<Described> {
+        Described::socket(head, bytes, &mut Known::new(1))
+    }
+
+    fn told_path(head: &Head, bytes: &[u8]) -> Option<Described> {
+        Described::path(head, bytes, &mut Known::new(1))
+    }
+
     fn socket(change: impl FnOnce(&mut SocketAddresses)) -> String {
         let seen = addresses(change);
-        let described = Described::socket(&head(9), seen.as_bytes()).expect("it is whole");
+        let described = told_socket(&head(9), seen.as_bytes()).expect("it is whole");
         let is_of = (
             described.index,
             described.file,
@@ -219,9 +251,9 @@ mod tests {
         // Only a Unix socket's record has the names.
         if seen.addresses.family != AF_UNIX {
             let short = size_of::<About>() + SocketAddresses::LEN_WITHOUT_NAMES;
-            let cut = Described::socket(&head(9), &seen.as_bytes()[..short]).expect("likewise");
+            let cut = told_socket(&head(9), &seen.as_bytes()[..short]).expect("likewise");
             assert_eq!(cut.description, described.description);
-            assert!(Described::socket(&head(9), &seen.as_bytes()[..short - 1]).is_none());
+            assert!(told_socket(&head(9), &seen.as_bytes()[..short - 1]).is_none());
         }
         described.description.to_string()
     }
@@ -271,7 +303,7 @@ mod tests {
     fn what_an_earlier_version_wrote_has_no_protocol() {
         let old = |family, kind| {
             let seen = addresses(|seen| (seen.family, seen.kind) = (family, kind));
-            let described = Described::socket(&head(0), seen.as_bytes()).expect("it is whole");
+            let described = told_socket(&head(0), seen.as_bytes()).expect("it is whole");
             described.description.to_string()
         };
         assert_eq!(old(AF_INET, 1), "tcp 0.0.0.0:0");
@@ -280,14 +312,40 @@ mod tests {
         assert_eq!(old(16, 3), "netlink");
     }
 
-    fn path(flags: u32, magic: u32, names: &[u8]) -> FileDescription {
+    fn path(flags: u32, magic: u32, names: &[u8]) -> Arc<FileDescription> {
         let mut seen = PathDescribed::new_zeroed();
         (seen.about.ino, seen.about.magic) = (77, magic);
         (seen.path.flags, seen.path.len) = (flags, names.len() as u64);
         let bytes = [seen.as_bytes(), names].concat();
-        let described = Described::path(&head(9), &bytes).expect("it is whole");
-        assert!(Described::path(&head(9), &bytes[..size_of::<PathHead>()]).is_none());
+        let described = told_path(&head(9), &bytes).expect("it is whole");
+        assert!(told_path(&head(9), &bytes[..size_of::<PathHead>()]).is_none());
         described.description
+    }
+
+    #[test]
+    fn what_is_known_is_what_would_be_made_of_the_same_bytes() {
+        const SOCK_STREAM: u16 = 1;
+        const MPTCP: u32 = 262;
+        let mut known = Known::new(2);
+        let mut told = |head: &Head, port: u16| {
+            let seen = addresses(|seen| {
+                (seen.family, seen.kind, seen.protocol) = (AF_INET, SOCK_STREAM, MPTCP);
+                seen.local_port = port;
+            });
+            let described = Described::socket(head, seen.as_bytes(), &mut known).expect("whole");
+            assert_eq!((described.index, described.file), (3, head.origin));
+            let alone = told_socket(head, seen.as_bytes()).expect("it is whole");
+            assert_eq!(described.description, alone.description);
+            described.description
+        };
+        let first = told(&head(9), 1);
+        let again = told(&head(10), 1);
+        assert!(Arc::ptr_eq(&first, &again));
+        // Of an earlier version the same bytes say less.
+        assert_ne!(told(&head(0), 1), first);
+        told(&head(9), 2);
+        told(&head(9), 3);
+        assert!(!Arc::ptr_eq(&first, &told(&head(9), 1)), "it was forgotten");
     }
 
     #[test]

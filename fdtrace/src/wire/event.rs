@@ -5,6 +5,7 @@
 
 use std::{num::NonZeroU64, sync::Arc};
 
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::{Backtrace, Control, Described};
@@ -174,6 +175,9 @@ pub struct Refusal {
     pub in_place: bool,
 }
 
+/// Files, in the order of a list. Most messages have one, which takes no memory of its own.
+pub type Sights = SmallVec<[Sight; 1]>;
+
 /// What was seen at a hop: when, who, and the files.
 #[derive(Clone, Debug)]
 pub struct Sighting {
@@ -185,7 +189,7 @@ pub struct Sighting {
     /// missing.
     pub total: u16,
     /// The files, in the order of the list.
-    pub files: Vec<Sight>,
+    pub files: Sights,
     /// What other records say of it.
     pub aside: Aside,
 }
@@ -203,7 +207,7 @@ impl Sighting {
             .peekable();
         let is_it = |it: &&Described| it.file == file.file.ptr && is_inode(it);
         if let Some(it) = here.clone().find(is_it) {
-            return Some(Ok(Arc::new(it.description.clone())));
+            return Some(Ok(Arc::clone(&it.description)));
         }
         // Earlier versions did not say of which file a description is: of the only one with its inode.
         let unplaced = described.iter().find(|it| it.file == 0 && is_inode(it));
@@ -212,7 +216,7 @@ impl Sighting {
         if let Some(it) = unplaced
             && self.files.iter().filter(same).count() == 1
         {
-            return Some(Ok(Arc::new(it.description.clone())));
+            return Some(Ok(Arc::clone(&it.description)));
         }
         let why = if file.file.ptr == 0 {
             DescriptionMissing::NoFile
@@ -237,7 +241,7 @@ pub struct Aside {
     /// What separates the hop's task from others, by the latest record of that.
     pub task: Option<Task>,
     /// What the files are, of those that were described.
-    pub described: Vec<Described>,
+    pub described: SmallVec<[Described; 1]>,
     /// The functions that were under way, where that was written down.
     pub backtrace: Backtrace,
 }

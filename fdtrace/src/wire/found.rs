@@ -2,7 +2,9 @@
 
 use super::{
     Described,
-    event::{Actor, Aside, At, Ends, Event, EventKind, List, Sight, Sighting, Skb, Sock, Stamp},
+    event::{
+        Actor, Aside, At, Ends, Event, EventKind, List, Sight, Sighting, Sights, Skb, Sock, Stamp,
+    },
 };
 use crate::model::{FileDescription, Occasion, QueueFact, QueuedFile, QueuedPart};
 
@@ -26,7 +28,7 @@ pub fn found(fact: QueueFact) -> Event {
                 stamp: stamp(t_ns),
                 first: 0,
                 total: 0,
-                files: Vec::new(),
+                files: Sights::new(),
                 aside: Aside::default(),
             },
         },
@@ -73,7 +75,7 @@ fn lies(part: QueuedPart) -> Event {
         socket_name: part.socket_name,
         ..Aside::default()
     };
-    let mut files = Vec::with_capacity(part.files.len());
+    let mut files = Sights::with_capacity(part.files.len());
     for (index, found) in (part.first..).zip(part.files) {
         if let Some(description) = found.description {
             aside.described.push(Described {
@@ -81,7 +83,7 @@ fn lies(part: QueuedPart) -> Event {
                 file: found.file.ptr,
                 ino: found.file.ino,
                 dev: found.file.dev,
-                description,
+                description: description.into(),
             });
         }
         files.push(Sight {

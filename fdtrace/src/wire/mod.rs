@@ -17,11 +17,11 @@ mod sighted;
 pub use assembler::{Assembler, Symbolizer};
 pub use backtrace::Backtrace;
 pub use control::Control;
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, Decoder, decode};
 pub use described::{Described, path, socket};
 pub use event::{
     Actor, Aside, At, Call, Description, Ends, Errno, Event, EventKind, Fd, Given, List, Look,
-    Refusal, Return, SendReturn, Sight, Sighting, Skb, Sock, Stamp, Table,
+    Refusal, Return, SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table,
 };
 pub use found::{description, found};
 pub use queues::{holders, queued_file, unix_socket};

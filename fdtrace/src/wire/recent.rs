@@ -3,7 +3,7 @@
 //! A trace may last for days, and what is waited for may never come: a record was lost, or the end has
 //! no hook.
 
-use std::hash::Hash;
+use std::{borrow::Borrow, hash::Hash};
 
 use foldhash::fast::RandomState;
 use hashlink::{LinkedHashMap, linked_hash_map::Entry};
@@ -20,7 +20,10 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         Self { values, room }
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         self.values.get(key)
     }
 
@@ -46,6 +49,10 @@ impl<K: Eq + Hash, V> Recent<K, V> {
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        // Mostly nothing is waited for.
+        if self.values.is_empty() {
+            return None;
+        }
         self.values.remove(key)
     }
 

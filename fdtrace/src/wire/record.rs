@@ -5,6 +5,10 @@ use crate::model::Task;
 
 /// What one record says.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are events, for each of which a box would take memory"
+)]
 pub enum Record {
     /// Something of a hop whose own record is still to come.
     Aside(Stamp, AsideKind),

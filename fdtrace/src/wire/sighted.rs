@@ -2,6 +2,8 @@
 
 use fdtrace_common::{descriptions::TaskDescribed, records::FileSeen};
 
+use smol_str::SmolStr;
+
 use super::event::{Ends, List, Sight, Skb, Sock, Stamp};
 use crate::model::{FileIdentity, Hop, HopSeen, Receiver, Sender, Socket, Task};
 
@@ -57,8 +59,8 @@ pub(crate) fn sockets(sent: Option<&Ends>, last: &Ends, name: Option<&str>) -> S
     }
 }
 
-/// One file at one hop.
-pub(crate) fn hop_seen(hop: Hop, stamp: &Stamp, file: &Sight) -> HopSeen {
+/// One file at one hop, by a task of this name.
+pub(crate) fn hop_seen(hop: Hop, stamp: &Stamp, comm: SmolStr, file: &Sight) -> HopSeen {
     let ends = &stamp.ends;
     HopSeen {
         hop,
@@ -66,7 +68,7 @@ pub(crate) fn hop_seen(hop: Hop, stamp: &Stamp, file: &Sight) -> HopSeen {
         cpu: stamp.at.cpu,
         pid: stamp.by.pid,
         tid: stamp.by.tid,
-        comm: stamp.by.name(),
+        comm,
         file: file.file.ptr,
         skb: stamp.skb.map_or(0, Skb::address),
         list: stamp.list.map_or(0, List::address),

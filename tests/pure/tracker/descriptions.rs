@@ -30,7 +30,7 @@ fn description(head: Head, index: u16, file: &FileSeen, folder: &str) -> Event {
             file: file.file,
             ino: file.ino,
             dev: file.dev,
-            description: FileDescription::Rootless(format!("{folder}/{index}")),
+            description: FileDescription::Rootless(format!("{folder}/{index}")).into(),
         },
     }
 }

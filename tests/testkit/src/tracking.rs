@@ -59,8 +59,8 @@ impl Tracker {
     /// Takes in one record.
     pub fn apply(&mut self, record: impl Into<Record>) {
         let tracker = &mut self.tracker;
-        let emit = &mut |event| tracker.apply(event);
-        self.assembler.take(record.into(), emit);
+        self.assembler
+            .take(record.into(), &mut |event| tracker.apply(event));
     }
 
     /// What has ended since the last call.

@@ -107,7 +107,7 @@ impl Show {
     }
 
     /// How to write lines of so many columns.
-    pub(in crate::cli) fn style(&self, width: Option<usize>) -> LineStyle {
+    pub(in crate::cli) fn style(&self, width: Option<usize>, plain: bool) -> LineStyle {
         LineStyle {
             hops: self.hops,
             each: self.each,
@@ -117,6 +117,7 @@ impl Show {
             }),
             parted: !(self.kind.is_empty() && self.path.is_empty()),
             width,
+            plain,
             buffer_kib: None,
         }
     }

@@ -4,16 +4,18 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthStr as _;
+use anstyle::Style;
+use smallvec::SmallVec;
 
 use super::{
     super::{
-        fit::{HANG, JOINED, shortened},
-        phrase::duration,
+        fit::{HANG, JOINED, shortened, width},
+        phrase::{push_duration, push_number},
         text::DIM,
     },
-    names::numbers,
+    numbers::{Number, push_numbers},
     row::Row,
+    texts::{Piece, Texts},
 };
 
 /// Narrower than this, a line has milliseconds and fewer numbers.
@@ -27,6 +29,60 @@ const TIME_WIDTH: usize = 8;
 const FILE_LEAST: usize = 12;
 /// What a file should have, before others go.
 const FILE_FAIR: usize = 30;
+/// Files that a line without an end has by name.
+const FILES_MAX: usize = 8;
+/// A time of day, and how much of it a narrow line has.
+const TIME_LEN: usize = "14:03:22.123456".len();
+const SHORT_TIME_LEN: usize = TIME_LEN - 3;
+
+/// What lines are written on.
+#[derive(Clone, Copy)]
+pub(super) struct Page {
+    /// Columns of a line, if it has an end.
+    pub(super) width: Option<usize>,
+    /// Nobody sees styles.
+    pub(super) plain: bool,
+}
+
+impl Page {
+    fn is_narrow(self) -> bool {
+        self.width.is_some_and(|width| width < NARROW)
+    }
+
+    fn time_len(self) -> usize {
+        if self.is_narrow() {
+            SHORT_TIME_LEN
+        } else {
+            TIME_LEN
+        }
+    }
+
+    /// Appends what is not to be broken.
+    fn joined(self, line: &mut String, text: &str) {
+        match self.width {
+            Some(_) => line.extend(
+                text.chars()
+                    .map(|char| if char == ' ' { JOINED } else { char }),
+            ),
+            None => line.push_str(text),
+        }
+    }
+
+    fn styled(self, line: &mut String, style: Style, write: impl FnOnce(&mut String)) {
+        if self.plain {
+            return write(line);
+        }
+        // A string takes whatever is written.
+        let _ = write!(line, "{style}");
+        write(line);
+        let _ = write!(line, "{style:#}");
+    }
+
+    /// What is said below a line, where its parties begin.
+    pub(super) fn below(self, text: &str) -> String {
+        format!("{}{HANG}{text}", " ".repeat(self.time_len() + 3))
+    }
+}
 
 /// How wide columns are: as wide as what has been in them.
 #[derive(Default)]
@@ -39,140 +95,157 @@ pub(super) struct Columns {
 
 /// One row's text in pieces.
 pub(super) struct Pieces {
-    time: String,
-    sender: String,
-    receiver: String,
-    file: Vec<String>,
-    socket: (String, String),
-    queued: String,
+    sender: Piece,
+    receiver: Piece,
+    each_file: SmallVec<[Piece; 1]>,
+    /// All of them, however many columns that takes.
+    pub(super) files: Piece,
+    socket: Piece,
+    kind: &'static str,
+    queued: Piece,
 }
 
 impl Pieces {
-    /// `time_of_day` is `14:03:22.123456`.
-    pub(super) fn of(row: &Row, time_of_day: &str, width: Option<usize>) -> Self {
-        let narrow = width.is_some_and(|width| width < NARROW);
-        let (time, list) = match narrow {
-            true => (&time_of_day[..time_of_day.len() - 3], 12),
-            false => (time_of_day, 24),
+    pub(super) fn of(row: &Row, texts: &mut Texts, page: Page) -> Self {
+        let list = if page.is_narrow() { 12 } else { 24 };
+        let mut party = |name: Piece, numbers: &[Number]| match numbers {
+            [] => name,
+            numbers => texts.extend(name, |text| {
+                text.push(' ');
+                push_numbers(text, numbers, list);
+            }),
         };
-        let party = |name: &str, list_of: &[String]| match list_of {
-            [] => name.to_owned(),
-            list_of => format!("{name}{JOINED}{}", numbers(list_of, list)),
+        let (sender, receiver) = (party(row.sender, &row.from), party(row.receiver, &row.to));
+        let (kind, name) = row.socket;
+        let socket = match (kind, name.is_empty()) {
+            ("", _) => name,
+            (kind, true) => texts.add(|text| text.push_str(kind)),
+            (kind, false) => {
+                let kind = texts.add(|text| text.push_str(kind));
+                texts.join(&[kind, name], " ")
+            }
         };
-        let (kind, name) = &row.socket;
-        let socket = match (*kind, name.as_str()) {
-            ("", name) | (name, "") => name.to_owned(),
-            (kind, name) => format!("{kind} {name}"),
+        let each_file = row.files(texts);
+        let shown = &each_file[..each_file.len().min(FILES_MAX)];
+        let files = texts.join(shown, ", ");
+        let files = match each_file.len() - shown.len() {
+            0 => files,
+            more => texts.extend(files, |text| {
+                text.push_str(", +");
+                push_number(text, more);
+            }),
         };
         Self {
-            time: time.to_owned(),
-            sender: party(&row.sender, &row.from),
-            receiver: row
-                .receiver
-                .as_ref()
-                .map_or("nobody".to_owned(), |name| party(name, &row.to)),
-            file: row.files(),
-            socket: (socket, (*kind).to_owned()),
-            queued: row.queued_ns.map_or(String::new(), duration),
+            sender,
+            receiver,
+            files,
+            each_file,
+            socket,
+            kind,
+            queued: match row.queued_ns {
+                Some(ns) => texts.add(|text| push_duration(text, ns)),
+                None => Piece::default(),
+            },
         }
-    }
-}
-
-/// Files that a line without an end has by name.
-const FILES_MAX: usize = 8;
-
-impl Pieces {
-    /// Its files, however many columns that takes.
-    pub(super) fn files(&self) -> String {
-        let shown = self.file.len().min(FILES_MAX);
-        let text = self.file[..shown].join(", ");
-        match self.file.len() - shown {
-            0 => text,
-            more => format!("{text}, +{more}"),
-        }
-    }
-
-    /// What is said below the line, where its parties begin.
-    pub(super) fn below(&self, text: &str) -> String {
-        format!("{}{HANG}{text}", " ".repeat(self.time.width() + 3))
     }
 }
 
 impl Columns {
     /// Makes room for this, within reason.
     pub(super) fn widen(&mut self, pieces: &Pieces) {
-        for (column, text, most) in [
-            (&mut self.sender, &pieces.sender, PARTY_MAX),
-            (&mut self.receiver, &pieces.receiver, PARTY_MAX),
-            (&mut self.file, &pieces.files(), FILE_MAX),
-            (&mut self.socket, &pieces.socket.0, SOCKET_MAX),
+        for (column, piece, most) in [
+            (&mut self.sender, pieces.sender, PARTY_MAX),
+            (&mut self.receiver, pieces.receiver, PARTY_MAX),
+            (&mut self.file, pieces.files, FILE_MAX),
+            (&mut self.socket, pieces.socket, SOCKET_MAX),
         ] {
-            *column = (*column).max(text.width().min(most));
+            *column = (*column).max(piece.width.min(most));
         }
     }
 
-    /// The line, of at most `width` columns where that can be; it continues at its [`HANG`] where a
-    /// reader must have more than that. Also says whether all of its files are told in full.
-    pub(super) fn line(&self, row: &Row, pieces: &Pieces, width: Option<usize>) -> (String, bool) {
+    /// Appends the line, of at most as many columns as there are where that can be; it continues at its
+    /// [`HANG`] where a reader must have more than that. Says whether all of its files are told in full.
+    pub(super) fn line(
+        &self,
+        line: &mut String,
+        (row, pieces): (&Row, &Pieces),
+        (time_of_day, texts): (&str, &Texts),
+        page: Page,
+    ) -> bool {
         let (mark_style, mark) = row.mark();
         let endings = row.endings();
-        let ending_width: usize = endings.iter().map(|(_, text)| text.width() + 3).sum();
-        let begin = pieces.time.width() + 3;
-        let plain = begin + pieces.sender.width() + 3 + pieces.receiver.width();
-        let pad_sender = self.sender.saturating_sub(pieces.sender.width());
-        let pad_receiver = self.receiver.saturating_sub(pieces.receiver.width());
-        let (pad_sender, pad_receiver) = match width {
+        let ending_width: usize = endings.iter().map(|(_, text)| width(text) + 3).sum();
+        let begin = page.time_len() + 3;
+        let plain = begin + pieces.sender.width + 3 + pieces.receiver.width;
+        let pad_sender = self.sender.saturating_sub(pieces.sender.width);
+        let pad_receiver = self.receiver.saturating_sub(pieces.receiver.width);
+        let (pad_sender, pad_receiver) = match page.width {
             Some(width) if plain + pad_sender + pad_receiver + ending_width + FILE_FAIR > width => {
                 (0, 0)
             }
             _ => (pad_sender, pad_receiver),
         };
-        let mut text = format!(
-            "{DIM}{}{DIM:#} {mark_style}{mark}{mark_style:#} {HANG}{}{} → {}",
-            pieces.time,
-            joined(&pieces.sender),
-            " ".repeat(pad_sender),
-            joined(&pieces.receiver),
-        );
+        page.styled(line, DIM, |line| {
+            line.push_str(&time_of_day[..page.time_len()]);
+        });
+        line.push(' ');
+        page.styled(line, mark_style, |line| line.push_str(mark));
+        line.push(' ');
+        if page.width.is_some() {
+            line.push(HANG);
+        }
+        page.joined(line, texts.of(pieces.sender));
+        pad(line, pad_sender);
+        line.push_str(" → ");
+        page.joined(line, texts.of(pieces.receiver));
         let mut used = plain + pad_sender;
         for (index, (style, ending)) in endings.iter().enumerate() {
             let comma = if index + 1 < endings.len() { "," } else { "" };
-            let (gap, wide) = ("  ", ending.width() + comma.len());
-            if width.is_some_and(|width| used + gap.len() + wide > width) {
-                text += "\n";
-                text.extend(std::iter::repeat_n(' ', begin));
+            let (gap, wide) = ("  ", width(ending) + comma.len());
+            if page
+                .width
+                .is_some_and(|width| used + gap.len() + wide > width)
+            {
+                line.push('\n');
+                pad(line, begin);
                 used = begin + wide;
             } else {
-                text += gap;
+                line.push_str(gap);
                 used += gap.len() + wide;
             }
-            let _ = write!(text, "{style}{}{comma}{style:#}", joined(ending));
+            page.styled(line, *style, |line| {
+                page.joined(line, ending);
+                line.push_str(comma);
+            });
         }
         if endings.is_empty() {
-            text.extend(std::iter::repeat_n(' ', pad_receiver));
+            pad(line, pad_receiver);
             used += pad_receiver;
         }
-        let room = width.map(|width| width.saturating_sub(used + 2));
-        let (tail, whole) = self.tail(row, pieces, room);
-        // The files that were lost are told in full below, if not here.
-        if !tail.is_empty() && (whole || !row.is_loss()) {
-            text += "  ";
-            text += &tail;
-        }
-        (text.trim_end().to_owned(), whole)
+        let room = page.width.map(|width| width.saturating_sub(used + 2));
+        let whole = self.tail(line, (row, pieces), texts, page, room);
+        line.truncate(line.trim_end().len());
+        whole
     }
 
-    /// File, socket, time in the queue and notes, in this room.
-    fn tail(&self, row: &Row, pieces: &Pieces, room: Option<usize>) -> (String, bool) {
+    /// Appends file, socket, time in the queue and notes, in this room.
+    fn tail(
+        &self,
+        line: &mut String,
+        (row, pieces): (&Row, &Pieces),
+        texts: &Texts,
+        page: Page,
+        room: Option<usize>,
+    ) -> bool {
         let notes = row.notes();
-        let full = pieces.files();
-        let notes_width: usize = notes.iter().map(|(_, note)| note.width() + 2).sum();
+        let full = pieces.files.width;
+        let notes_width: usize = notes.iter().map(|note| note.width() + 2).sum();
         let room_left = room.unwrap_or(usize::MAX);
-        let (socket, kind) = &pieces.socket;
-        let queued = pieces.queued.as_str();
-        let width_of = |text: &str| if text.is_empty() { 0 } else { text.width() + 1 };
+        let (socket, kind) = (texts.of(pieces.socket), pieces.kind);
+        let queued = texts.of(pieces.queued);
+        let width_of = |text: &str| if text.is_empty() { 0 } else { width(text) + 1 };
         let choices = [
-            (socket.as_str(), queued, true),
+            (socket, queued, true),
             (kind, queued, true),
             ("", queued, true),
             ("", "", true),
@@ -182,38 +255,60 @@ impl Columns {
             let time = if queued.is_empty() { 0 } else { TIME_WIDTH + 1 };
             width_of(socket) + time + if *noted { notes_width } else { 0 }
         };
-        let fair = full.width().min(FILE_FAIR);
+        let fair = full.min(FILE_FAIR);
         let fits = |choice: &&(&str, &str, bool)| beside(choice).saturating_add(fair) <= room_left;
-        let (socket, queued, noted) = choices.iter().find(fits).unwrap_or(&("", "", false));
-        let for_file = room_left.saturating_sub(beside(&(socket, queued, *noted)));
-        if for_file < full.width().min(FILE_LEAST) {
-            return (String::new(), false);
+        let &(socket, queued, noted) = choices.iter().find(fits).unwrap_or(&("", "", false));
+        let for_file = room_left.saturating_sub(beside(&(socket, queued, noted)));
+        if for_file < full.min(FILE_LEAST) {
+            return false;
         }
-        let file = some_of(&pieces.file, for_file);
-        let whole = file == full;
-        let mut slack = room.map_or(usize::MAX, |_| for_file - file.width());
-        let mut pad = |text: &str, column: usize| {
-            let blanks = column.saturating_sub(text.width()).min(slack);
-            slack -= blanks;
-            " ".repeat(blanks)
+        let whole = full <= for_file;
+        // The files that were lost are told in full below, if not here.
+        if !whole && row.is_loss() {
+            return false;
+        }
+        line.push_str("  ");
+        let file_width = if whole {
+            line.push_str(texts.of(pieces.files));
+            full
+        } else {
+            let each = pieces.each_file.iter().map(|file| texts.of(*file));
+            let some = some_of(&each.collect::<Vec<_>>(), for_file);
+            line.push_str(&some);
+            width(&some)
         };
-        let mut text = file.clone() + &pad(&file, self.file);
+        let mut slack = room.map_or(usize::MAX, |_| for_file - file_width);
+        let mut fill = |line: &mut String, used: usize, column: usize| {
+            let blanks = column.saturating_sub(used).min(slack);
+            slack -= blanks;
+            pad(line, blanks);
+        };
+        fill(line, file_width, self.file);
         if !socket.is_empty() || room.is_none() {
-            text = format!("{text} {socket}{}", pad(socket, self.socket));
+            line.push(' ');
+            line.push_str(socket);
+            fill(line, width(socket), self.socket);
         }
         if !queued.is_empty() || room.is_none() {
             let queued = if queued.is_empty() { "–" } else { queued };
-            text = format!("{text} {queued:>TIME_WIDTH$}");
+            line.push(' ');
+            pad(line, TIME_WIDTH.saturating_sub(width(queued)));
+            line.push_str(queued);
         }
-        for (style, note) in notes.iter().filter(|_| *noted) {
-            let _ = write!(text, "  {style}{note}{style:#}");
+        for note in notes.iter().filter(|_| noted) {
+            line.push_str("  ");
+            page.styled(line, note.style, |line| note.push(line));
         }
-        (text, whole)
+        whole
     }
 }
 
+fn pad(line: &mut String, blanks: usize) {
+    line.extend(std::iter::repeat_n(' ', blanks));
+}
+
 /// As many of them as there is room for, and how many more there are.
-fn some_of(texts: &[String], room: usize) -> String {
+fn some_of(texts: &[&str], room: usize) -> String {
     for shown in (1..=texts.len().min(FILES_MAX)).rev() {
         let left = texts.len() - shown;
         let more = if left > 0 {
@@ -222,17 +317,12 @@ fn some_of(texts: &[String], room: usize) -> String {
             String::new()
         };
         let text = texts[..shown].join(", ");
-        if text.width() + more.width() <= room {
+        if width(&text) + more.len() <= room {
             return text + &more;
         }
         if shown == 1 {
-            return shortened(&text, room.saturating_sub(more.width())) + &more;
+            return shortened(&text, room.saturating_sub(more.len())) + &more;
         }
     }
     String::new()
-}
-
-/// The same, not to be broken.
-fn joined(text: &str) -> String {
-    text.replace(' ', &JOINED.to_string())
 }

@@ -1,20 +1,23 @@
 //! Row: what is told of one message in one line; of one descriptor, where each has a line of its own.
 
-use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use anstyle::Style;
+use smallvec::SmallVec;
 
 use super::{
     super::{
-        phrase::{ended, number, receiver},
-        sanitize::sanitize,
+        phrase::{ended, push_number, receiver},
+        sanitize::push_sanitized,
         text::{DIM, RED, YELLOW},
     },
-    names::{file, socket},
+    names::push_file,
+    numbers::Number,
+    texts::{Piece, Texts},
 };
 use crate::{
     explain::words,
-    model::{Cause, Fate, Judged, Mark, Marks, Transfer, Verdict},
+    model::{Cause, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict},
 };
 
 /// Transfers that are told together.
@@ -22,15 +25,14 @@ pub(super) struct Row {
     key: Key,
     /// When the last of them was last seen.
     pub(super) t_ns: u64,
-    pub(super) sender: String,
-    pub(super) from: Vec<String>,
-    /// `None` if nobody received them.
-    pub(super) receiver: Option<String>,
-    pub(super) to: Vec<String>,
+    pub(super) sender: Piece,
+    pub(super) from: SmallVec<[Number; 2]>,
+    pub(super) receiver: Piece,
+    pub(super) to: SmallVec<[Number; 2]>,
     /// The socket's type, and its name.
-    pub(super) socket: (&'static str, String),
+    pub(super) socket: (&'static str, Piece),
     pub(super) queued_ns: Option<u64>,
-    entries: Vec<Entry>,
+    entries: SmallVec<[Entry; 1]>,
     /// How many files the message has.
     count: u16,
     /// Not all of them may be here.
@@ -51,71 +53,75 @@ struct Key {
 
 struct Entry {
     index: u16,
-    file: String,
+    file: Piece,
     fate: Fate,
     cause: Option<Cause>,
     verdict: Option<Verdict>,
     marks: Marks,
     /// Who closed the receiving socket with it, where that was seen.
-    closed_by: Option<String>,
+    closed_by: Option<Piece>,
 }
 
 impl Row {
-    pub(super) fn new(judged: &Judged, each: bool, parted: bool) -> Self {
+    pub(super) fn new(judged: &Judged, each: bool, parted: bool, texts: &mut Texts) -> Self {
         let transfer = &judged.transfer;
-        let sender = transfer.sender.as_ref();
-        let received_by = transfer.receiver();
+        let socket = &transfer.socket;
         let mut row = Self {
             key: Key::of(transfer, each),
             t_ns: 0,
-            sender: sender.map_or("?".to_owned(), |sender| {
-                format!("{}[{}]", sanitize(&sender.comm), sender.pid)
-            }),
-            from: Vec::new(),
-            receiver: received_by
-                .map(|receiver| format!("{}[{}]", sanitize(&receiver.comm), receiver.pid)),
-            to: Vec::new(),
-            socket: socket(&transfer.socket),
+            sender: match &transfer.sender {
+                Some(sender) => texts.add(|text| push_party(text, &sender.comm, sender.pid)),
+                None => texts.add(|text| text.push('?')),
+            },
+            from: SmallVec::new(),
+            receiver: match transfer.receiver() {
+                Some(receiver) => texts.add(|text| push_party(text, &receiver.comm, receiver.pid)),
+                None => texts.add(|text| text.push_str("nobody")),
+            },
+            to: SmallVec::new(),
+            socket: (
+                socket.kind.map_or("", SocketType::name),
+                texts.add(|text| push_sanitized(text, socket.path.as_deref().unwrap_or_default())),
+            ),
             queued_ns: transfer.queued_ns,
-            entries: Vec::new(),
+            entries: SmallVec::new(),
             count: transfer.count,
             parted: parted || each,
         };
-        row.add(judged);
+        row.add(judged, texts);
         row
     }
 
     /// Takes a transfer in, if it belongs here.
-    pub(super) fn takes(&mut self, judged: &Judged) -> bool {
+    pub(super) fn takes(&mut self, judged: &Judged, texts: &mut Texts) -> bool {
         let takes = self.key == Key::of(&judged.transfer, self.key.index.is_some());
         if takes {
-            self.add(judged);
+            self.add(judged, texts);
         }
         takes
     }
 
-    fn add(&mut self, judged: &Judged) {
+    fn add(&mut self, judged: &Judged, texts: &mut Texts) {
         let transfer = &judged.transfer;
         self.t_ns = self.t_ns.max(transfer.last_ns());
         if let Some(sender) = &transfer.sender {
-            self.from.push(number(sender.fd));
+            self.from.push(Number::of(sender.fd));
         }
         if let Some(receiver) = transfer.receiver() {
             self.to.push(match receiver.fd {
-                None if transfer.fate().has_cause() => "✗".to_owned(),
-                fd => number(fd),
+                None if transfer.fate().has_cause() => Number::Lost,
+                fd => Number::of(fd),
             });
         }
+        let closed_by = receiver(transfer).filter(|_| transfer.receiver().is_none());
         self.entries.push(Entry {
             index: transfer.index,
-            file: file(transfer),
+            file: texts.add(|text| push_file(text, transfer)),
             fate: transfer.fate(),
             cause: transfer.cause(),
             verdict: judged.verdict,
             marks: Mark::of(transfer),
-            closed_by: receiver(transfer)
-                .filter(|_| transfer.receiver().is_none())
-                .map(|(pid, comm)| format!("{}[{pid}]", sanitize(comm))),
+            closed_by: closed_by.map(|(pid, comm)| texts.add(|text| push_party(text, comm, pid))),
         });
     }
 
@@ -137,6 +143,12 @@ impl Row {
 
     /// How those that were not delivered ended: `truncated: room for 2 of 4`.
     pub(super) fn endings(&self) -> Vec<(Style, String)> {
+        let arrived = |entry: &Entry| {
+            entry.fate == Fate::Delivered && entry.verdict != Some(Verdict::Different)
+        };
+        if self.entries.iter().all(arrived) {
+            return Vec::new();
+        }
         let mut endings: Vec<(&Entry, usize)> = Vec::new();
         for entry in &self.entries {
             let alike = |(other, _): &&mut (&Entry, usize)| {
@@ -192,17 +204,18 @@ impl Row {
     }
 
     /// Each cause with what helps, in the figures of this message where there are any.
-    pub(super) fn cures(&self) -> Vec<String> {
+    pub(super) fn cures(&self, texts: &Texts) -> Vec<String> {
         let mut cures = Vec::new();
         for entry in &self.entries {
-            let cure = entry.cause.and_then(|cause| self.cure(entry, cause));
+            let cure = entry.cause.and_then(|cause| self.cure(entry, cause, texts));
             cures.extend(cure.filter(|cure| !cures.contains(cure)));
         }
         cures
     }
 
-    fn cure(&self, entry: &Entry, cause: Cause) -> Option<String> {
-        let cure = match (cause, self.room(), &entry.closed_by) {
+    fn cure(&self, entry: &Entry, cause: Cause, texts: &Texts) -> Option<String> {
+        let closed_by = entry.closed_by.map(|by| texts.of(by));
+        let cure = match (cause, self.room(), closed_by) {
             (Cause::NoControlRoom, Some(room), _) => {
                 let (needed, more) = (control_space(self.count), control_len(room + 1));
                 let count = self.count;
@@ -233,41 +246,39 @@ impl Row {
     }
 
     /// Which files it is about, each once: the lost ones, if any are.
-    pub(super) fn files(&self) -> Vec<String> {
+    pub(super) fn files(&self, texts: &mut Texts) -> SmallVec<[Piece; 1]> {
         let any_lost = self.is_loss();
         let told = self
             .entries
             .iter()
             .filter(|entry| entry.fate.has_cause() || !any_lost);
-        let mut files: Vec<(&str, usize)> = Vec::new();
+        let mut files: SmallVec<[(Piece, usize); 1]> = SmallVec::new();
         for entry in told {
-            match files.iter_mut().find(|(file, _)| *file == entry.file) {
+            let name = texts.of(entry.file);
+            match files.iter_mut().find(|(file, _)| texts.of(*file) == name) {
                 Some((_, count)) => *count += 1,
-                None => files.push((&entry.file, 1)),
+                None => files.push((entry.file, 1)),
             }
         }
         let files = files.into_iter().map(|(file, count)| match count {
-            1 => file.to_owned(),
-            _ => format!("{file} ×{count}"),
+            1 => file,
+            _ => texts.extend(file, |text| {
+                let _ = write!(text, " ×{count}");
+            }),
         });
         files.collect()
     }
 
     /// What else there is to say.
-    pub(super) fn notes(&self) -> Vec<(Style, String)> {
-        let mut notes = Vec::new();
+    pub(super) fn notes(&self) -> SmallVec<[Note; 2]> {
+        let mut notes = SmallVec::new();
         for verdict in [Verdict::Lost, Verdict::Unverified] {
             let with = |entry: &&Entry| entry.verdict == Some(verdict);
             let judged = self.entries.iter().filter(|entry| entry.verdict.is_some());
             let count = self.entries.iter().filter(with).count();
-            notes.extend(note(DIM, count, judged.count(), verdict.name()));
+            notes.extend(Note::of(DIM, count, judged.count(), verdict.name()));
         }
-        let marks: BTreeSet<Mark> = self
-            .entries
-            .iter()
-            .flat_map(|entry| entry.marks.iter().copied())
-            .collect();
-        for mark in marks {
+        for mark in Mark::ALL {
             let with = |entry: &&Entry| entry.marks.contains(&mark);
             let count = self.entries.iter().filter(with).count();
             let all = match mark {
@@ -278,10 +289,18 @@ impl Row {
                     .count(),
                 _ => self.entries.len(),
             };
-            notes.extend(note(YELLOW, count, all, mark.name()));
+            notes.extend(Note::of(YELLOW, count, all, mark.name()));
         }
         notes
     }
+}
+
+/// `nginx[812]`
+fn push_party(text: &mut String, comm: &str, pid: u32) {
+    push_sanitized(text, comm);
+    text.push('[');
+    push_number(text, pid);
+    text.push(']');
 }
 
 /// CMSG_LEN of so many descriptors, in a 64-bit program.
@@ -296,11 +315,34 @@ fn control_space(count: u16) -> usize {
 }
 
 /// A word that holds for so many of them.
-fn note(style: Style, count: usize, all: usize, word: &str) -> Option<(Style, String)> {
-    match count {
-        0 => None,
-        count if count == all => Some((style, word.to_owned())),
-        count => Some((style, format!("{count} {word}"))),
+pub(super) struct Note {
+    pub(super) style: Style,
+    /// How many; `None` if it holds for all.
+    count: Option<usize>,
+    word: &'static str,
+}
+
+impl Note {
+    fn of(style: Style, count: usize, all: usize, word: &'static str) -> Option<Self> {
+        let some = (count != all).then_some(count);
+        (count > 0).then_some(Self {
+            style,
+            count: some,
+            word,
+        })
+    }
+
+    pub(super) fn width(&self) -> usize {
+        let digits = |count: usize| itoa::Buffer::new().format(count).len();
+        self.word.len() + self.count.map_or(0, |count| digits(count) + 1)
+    }
+
+    pub(super) fn push(&self, text: &mut String) {
+        if let Some(count) = self.count {
+            push_number(text, count);
+            text.push(' ');
+        }
+        text.push_str(self.word);
     }
 }
 

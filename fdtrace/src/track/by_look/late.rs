@@ -1,13 +1,13 @@
 //! Late senders: looks that found their list gone.
 
-use crate::wire::{Sight, Sighting, Stamp};
+use crate::wire::{Sight, Sighting, Sights, Stamp};
 
 /// A sender whose list was gone when its hook looked. Its numbers and the files behind them are
 /// known; that they belong to this message is shown by socket, files and time.
 #[derive(Clone)]
 pub(crate) struct LateSender {
     pub(crate) stamp: Stamp,
-    pub(crate) files: Vec<Sight>,
+    pub(crate) files: Sights,
     /// When that thread began; 0 if that is not known.
     pub(crate) began_ns: u64,
     /// When that thread had looked before, or 0: it sent this since.

@@ -230,7 +230,7 @@ impl Tracker {
 
     /// Ends a message whose sender is not certain, with what is when every look has come that may tell
     /// of it.
-    pub(super) fn end_settled(&mut self, mut message: Message, ending: Ending) {
+    pub(super) fn end_settled(&mut self, mut message: Box<Message>, ending: Ending) {
         message.settle_sender(&self.senders);
         self.close(message, ending);
     }

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use smallvec::SmallVec;
+
 use super::{Evidence, LateSender, evidence, turns::Turns};
 use crate::{
     model::SocketType,
@@ -79,7 +81,10 @@ pub(crate) enum Sharing {
 type Sent = (u64, u64, u64);
 
 /// The numbers of those that sent it: the socket's, then the files'; `None` if they differ.
-type Told = Option<Vec<Option<Fd>>>;
+type Told = Option<Numbered>;
+
+/// The socket's number, then those of the files.
+type Numbered = SmallVec<[Option<Fd>; 4]>;
 
 /// How a socket is sent on.
 #[derive(Clone, Copy)]
@@ -319,8 +324,7 @@ impl Numbers {
     }
 }
 
-/// The socket's number, then those of the files.
-fn numbers_of(head: &Stamp, files: &[Sight]) -> Vec<Option<Fd>> {
+fn numbers_of(head: &Stamp, files: &[Sight]) -> Numbered {
     [head.socket_fd]
         .into_iter()
         .chain(files.iter().map(|file| file.fd))
