@@ -149,6 +149,58 @@ fn what_was_blessed_holds_again_and_is_written_in_every_format() {
 }
 
 #[test]
+fn reports_go_to_stdout_and_a_page_has_every_transfer() {
+    let _turn = take_turn!(tracing);
+    if !has_python("reports_go_to_stdout_and_a_page_has_every_transfer") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("page.html");
+    let html = format!("html={}", page.display());
+    let run = check(&["--report", "tap", "--report", &html], "small");
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stdout.starts_with("TAP version 14\n"), "{run:?}");
+    assert!(
+        run.stderr.contains("truncated (no-control-room)"),
+        "{run:?}"
+    );
+    let page = fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains("memfd:three") && page.ends_with("</html>\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn doctor_fails_where_a_hop_that_is_insisted_on_cannot_be_watched() {
+    let _turn = take_turn!(tracing);
+    let doctor = |hops: &str| {
+        run(&mut fdtrace(&[
+            "doctor",
+            "--attach",
+            "tracepoint",
+            "--require",
+            hops,
+        ]))
+    };
+    let all = doctor("install,end");
+    if all.code == Some(2) {
+        return skip(
+            "doctor_fails_where_a_hop_that_is_insisted_on_cannot_be_watched",
+            "this kernel has no such tracepoints",
+        );
+    }
+    assert_eq!(all.code, Some(0), "{all:?}");
+    let some = doctor("copy,install,detach");
+    assert_eq!(some.code, Some(2), "{some:?}");
+    assert!(
+        some.stdout
+            .contains("cannot trace: not watched: copy, detach\n"),
+        "{some:?}"
+    );
+}
+
+#[test]
 fn a_command_that_cannot_run_or_is_killed_ends_it_as_env_would() {
     let _turn = take_turn!(tracing);
     let code = |command: &[&str]| run(fdtrace(&["check", "--"]).args(command)).code;

@@ -5,6 +5,7 @@
 //! which some of them trace. Others may trace meanwhile, so that a test judges only what it started.
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod action;
 mod check_live;
 mod inflight_live;
 mod labs;

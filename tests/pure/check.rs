@@ -411,6 +411,7 @@ fn each_format_tells_the_three_answers_apart() {
         command_status: Some(0),
         took: Duration::from_millis(1500),
         trace: b"",
+        page: b"",
     };
     let formats: [(&str, WriteCheck); 5] = [
         ("text", report::write_text),

@@ -135,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// What tests look at fdtrace's output with, and what they trace; those that miss one skip
 /// themselves and say so.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("chromium", "chromium"),
     ("dot", "graphviz"),
     ("cc", "gcc"),
@@ -148,6 +148,12 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("python3", "python3"),
     ("node", "nodejs"),
     ("dbus-daemon", "dbus-daemon"),
+    ("go", "golang-go"),
+    ("pytest", "python3-pytest"),
+    ("bats", "bats"),
+    ("ctest", "cmake"),
+    ("meson", "meson"),
+    ("ninja", "ninja-build"),
     ("busybox", "busybox-static"),
     ("qemu-system-x86_64", "qemu-system-x86"),
 ];

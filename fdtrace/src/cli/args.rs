@@ -17,10 +17,10 @@ pub(super) use inflight::InFlight;
 pub(super) use show::{Ends, Show};
 pub(super) use watch::{ExitStatus, Watch};
 
-use values::duration;
+use values::{duration, one_of};
 
 use super::Output;
-use crate::model::Pointers;
+use crate::model::{Hop, Pointers};
 
 /// Follow open files through Unix sockets: who sent which descriptor, what became of it, and why.
 #[derive(Debug, Parser)]
@@ -251,8 +251,11 @@ pub(super) struct Verify {
     pub(super) buffer: u32,
 }
 
-#[derive(Clone, Copy, Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub(super) struct Doctor {
+    /// Fail (2) unless each of these hops can be watched, such as copy,install.
+    #[arg(long, value_name = "HOPS", value_delimiter = ',', value_parser = one_of::<Hop>(Hop::ALL.map(Hop::name)))]
+    pub(super) require: Vec<Hop>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,

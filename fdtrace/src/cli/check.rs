@@ -17,6 +17,8 @@ use super::{
     startup::{self, Interrupt},
     trace,
 };
+#[cfg(feature = "html")]
+use crate::report::Html;
 use crate::{
     check::{self, Answer, Checked, Expectations, Seen},
     model::{Coverage, Fate, Hop, Judged, Losses, Tally},
@@ -105,6 +107,7 @@ async fn watch(
     };
     let mut transfers = Vec::new();
     let mut traced = Vec::new();
+    let mut page = Vec::new();
     let collector = Collector {
         transfers: &mut transfers,
         json: Json::new(
@@ -112,6 +115,10 @@ async fn watch(
             common.pointers(live.header().kptr_restrict),
             false,
         ),
+        #[cfg(feature = "html")]
+        page: outputs
+            .write_a(CheckFormat::Html)
+            .then(|| Html::new(&mut page, common.pointers(live.header().kptr_restrict))),
     };
     let mut session = Session::begin(
         Selection::default(),
@@ -146,6 +153,7 @@ async fn watch(
         command_status: status,
         took,
         trace: &traced,
+        page: &page,
     })?;
     Ok(exit_code(status, &checked))
 }
@@ -244,19 +252,29 @@ fn cannot_execute(error: CommandError) -> Result<u8> {
     Ok(code)
 }
 
-/// Keeps every transfer, as it is and in JSON.
+/// Keeps every transfer, as it is, in JSON, and on a page if one is asked for.
 struct Collector<'a> {
     transfers: &'a mut Vec<Judged>,
     json: Json<&'a mut Vec<u8>>,
+    #[cfg(feature = "html")]
+    page: Option<Html<&'a mut Vec<u8>>>,
 }
 
 impl TraceReport for Collector<'_> {
     fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()> {
+        #[cfg(feature = "html")]
+        if let Some(page) = &mut self.page {
+            page.start(start)?;
+        }
         self.json.start(start)
     }
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
         self.transfers.push(judged.clone());
+        #[cfg(feature = "html")]
+        if let Some(page) = &mut self.page {
+            page.transfer(judged)?;
+        }
         self.json.transfer(judged)
     }
 
@@ -265,6 +283,10 @@ impl TraceReport for Collector<'_> {
     }
 
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
+        #[cfg(feature = "html")]
+        if let Some(page) = &mut self.page {
+            page.summary(tally, losses, end)?;
+        }
         self.json.summary(tally, losses, end)
     }
 }
@@ -280,7 +302,7 @@ struct Outputs {
 impl Outputs {
     fn open(args: &Check, common: &Common) -> Result<Self> {
         let open = |report: &CheckReport| {
-            let output = Output::open(Some(&report.file))?;
+            let output = Output::open(report.file.as_deref())?;
             Ok((report.format, output))
         };
         let main = common
@@ -292,6 +314,13 @@ impl Outputs {
             others: args.report.iter().map(open).collect::<Result<_>>()?,
             quiet: common.quiet,
         })
+    }
+
+    /// Whether one of them has this format.
+    #[cfg(feature = "html")]
+    fn write_a(&self, format: CheckFormat) -> bool {
+        let mut others = self.others.iter();
+        self.main.0 == format || others.any(|(other, _)| *other == format)
     }
 
     fn write(&mut self, run: &CheckRun<'_>) -> Result<()> {
@@ -329,5 +358,7 @@ fn writer(format: CheckFormat) -> WriteCheck {
         CheckFormat::Junit => report::write_junit,
         CheckFormat::Tap => report::write_tap,
         CheckFormat::Github => report::write_github,
+        #[cfg(feature = "html")]
+        CheckFormat::Html => report::write_page,
     }
 }

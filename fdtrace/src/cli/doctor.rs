@@ -16,7 +16,7 @@ use crate::{
     tracer::Tracer,
 };
 
-pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
+pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
     let view = KernelView::live()?;
     let mut plan = plan(&view, common.attach.into())?;
     let mut obstacles = Vec::new();
@@ -35,6 +35,14 @@ pub(super) fn run(args: Doctor, common: &Common) -> Result<u8> {
             }
             Err(error) => obstacles.push(format!("{:#}", anyhow::Error::new(error))),
         }
+    }
+    let required = args.require.iter();
+    let unwatched: Vec<&str> = required
+        .filter(|hop| !plan.watches(**hop))
+        .map(|hop| hop.name())
+        .collect();
+    if !unwatched.is_empty() {
+        obstacles.push(format!("not watched: {}", unwatched.join(", ")));
     }
     let mut out = Output::open(common.output.as_deref())?;
     match args.format {

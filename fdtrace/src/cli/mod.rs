@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
         Command::Report(page_args) => replay::page(&page_args, &args.common),
         #[cfg(feature = "explain")]
         Command::Explain(explain_args) => explain::run(&explain_args, &args.common),
-        Command::Doctor(doctor_args) => doctor::run(doctor_args, &args.common),
+        Command::Doctor(doctor_args) => doctor::run(&doctor_args, &args.common),
         Command::Inflight(inflight_args) => inflight::run(&inflight_args, &args.common),
         Command::Why(why_args) => why::run(&why_args, &args.common),
         Command::Man(man_args) => manual::man(&man_args, &args.common),

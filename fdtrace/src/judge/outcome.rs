@@ -23,8 +23,8 @@ pub struct Outcomes {
     spare: Vec<Vec<HopSeen>>,
 }
 
-/// Lists of hops whose memory is kept for others, at most: those of a full ring buffer.
-const SPARE_MAX: usize = 8192;
+/// Lists of hops whose memory is kept for others, at most.
+const SPARE_MAX: usize = 2048;
 
 impl Outcomes {
     /// Of messages whose files are described or not.

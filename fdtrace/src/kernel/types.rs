@@ -129,8 +129,8 @@ impl TypeError {
 }
 
 impl Types {
-    /// Reads the running kernel's, from its file of this content. Where that can be mapped (6.16), it takes
-    /// no memory of this process.
+    /// Reads the running kernel's, from its file of this content. Where that can be mapped, as on 6.18, it
+    /// takes no memory of this process.
     ///
     /// # Errors
     ///

@@ -38,6 +38,8 @@ use std::io;
 pub use against::write_comparison;
 #[cfg(feature = "junit")]
 pub use check::write_junit;
+#[cfg(feature = "html")]
+pub use check::write_page;
 pub use check::{CheckRun, WriteCheck, write_github, write_json_lines, write_tap, write_text};
 pub use dot::Dot;
 pub(crate) use fit::Fit;

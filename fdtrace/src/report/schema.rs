@@ -9,6 +9,7 @@
 //! number is at most 2^53 - 1, which a double holds; a time span that is longer, 104 days, is that.
 
 mod inflight;
+mod parties;
 mod still_open;
 mod summary;
 mod verify;
@@ -29,6 +30,7 @@ pub use inflight::{
     InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
     InFlightSocket, InFlightSummary,
 };
+pub use parties::{Receiver, Sender, Task};
 pub use still_open::{Also, FullTable, Holding, NameCount, StillOpen, StillOpenSummary};
 pub use summary::{Pair, Program, Summary};
 pub use verify::{Catalogue, Listed, Scenario, Witness};
@@ -295,51 +297,6 @@ pub struct File<'a> {
     pub flags: u32,
     /// Type and permissions, as in `stat(2)`.
     pub mode: u16,
-}
-
-/// The sending side.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Sender<'a> {
-    /// Who it was, and under which number.
-    #[serde(flatten)]
-    pub seen: &'a model::Sender,
-    /// What else is known of it.
-    #[serde(flatten)]
-    pub task: Task,
-}
-
-/// The receiving side.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Receiver<'a> {
-    /// Who it was, and under which number.
-    #[serde(flatten)]
-    pub seen: &'a model::Receiver,
-    /// What else is known of it.
-    #[serde(flatten)]
-    pub task: Task,
-}
-
-/// What tells a task from others; each is absent where it is not known.
-#[derive(Debug, Default, Serialize, JsonSchema)]
-pub struct Task {
-    /// The program that it runs, as in `/proc/PID/exe`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe: Option<String>,
-    /// Effective user id, in the initial user namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    /// Id of its cgroup (version 2): the inode number of the cgroup's directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup_id: Option<Digits>,
-    /// Path of its cgroup, below the place where cgroups are mounted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<String>,
-    /// The container that it is in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<String>,
-    /// The systemd unit that it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
 }
 
 fn hops<S: Serializer>(seen: &&[model::HopSeen], serializer: S) -> Result<S::Ok, S::Error> {

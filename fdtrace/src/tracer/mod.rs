@@ -48,7 +48,7 @@ use task_files::TaskFiles;
 pub use wanted::WantedProcesses;
 
 use crate::{
-    kernel::Types,
+    kernel::{Types, give_memory_back},
     model::{Coverage, Losses, Pass, ProgramCost, QueuedFile, Snapshot, Table, TableLook},
     plan::{Hook, Plan},
     wire::{DecodeError, Record, decode},
@@ -156,6 +156,8 @@ impl Tracer {
         let program_log = program_log::ProgramLog::open(&mut ebpf);
         filter.suspend(&mut ebpf)?;
         let start_times = attach_tested(&mut ebpf, &mut plan, types, begin)?;
+        // Before the ring buffer is mapped, which counts twice.
+        give_memory_back();
         let ring = take_map(&mut ebpf, object::RING)?;
         let wake = take_map(&mut ebpf, object::WAKE)?;
         let mut tracer = Self {

@@ -25,8 +25,8 @@ pub(in crate::cli) struct Check {
     /// How to write the report, which goes to stderr unless --output says otherwise.
     #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
     pub(in crate::cli) format: CheckFormat,
-    /// Write another report too, such as `junit=check.xml`; may be repeated.
-    #[arg(long, value_name = "FORMAT=FILE")]
+    /// Write another report too, such as `junit=check.xml`, or to stdout without a file; may be repeated.
+    #[arg(long, value_name = "FORMAT[=FILE]")]
     pub(in crate::cli) report: Vec<CheckReport>,
     /// Size of the ring buffer in KiB, rounded up to a power of two.
     #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(4..=1 << 20))]
@@ -50,13 +50,16 @@ pub(in crate::cli) enum CheckFormat {
     Tap,
     /// Annotations of GitHub Actions.
     Github,
+    /// A page with every transfer, as `fdtrace report` makes it.
+    #[cfg(feature = "html")]
+    Html,
 }
 
-/// A report beside the main one: `FORMAT=FILE`.
+/// A report beside the main one, in a file or on stdout.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct CheckReport {
     pub(in crate::cli) format: CheckFormat,
-    pub(in crate::cli) file: PathBuf,
+    pub(in crate::cli) file: Option<PathBuf>,
 }
 
 impl FromStr for CheckReport {
@@ -64,11 +67,15 @@ impl FromStr for CheckReport {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((format, file)) if !file.is_empty() => Ok(Self {
+            Some((_, "")) => Err("there is no file behind the =".to_owned()),
+            Some((format, file)) => Ok(Self {
                 format: CheckFormat::from_str(format, false)?,
-                file: file.into(),
+                file: Some(file.into()),
             }),
-            _ => Err("not of the form FORMAT=FILE".to_owned()),
+            None => Ok(Self {
+                format: CheckFormat::from_str(text, false)?,
+                file: None,
+            }),
         }
     }
 }

@@ -37,6 +37,17 @@ pub struct CheckRun<'a> {
     pub took: Duration,
     /// The trace in JSON Lines, which a JSON report begins with.
     pub trace: &'a [u8],
+    /// The page of the trace; empty unless it is among the reports.
+    pub page: &'a [u8],
+}
+
+/// Writes the page of the trace.
+///
+/// # Errors
+/// If it cannot be written.
+#[cfg(feature = "html")]
+pub fn write_page(out: &mut dyn io::Write, run: &CheckRun<'_>) -> io::Result<()> {
+    out.write_all(run.page)
 }
 
 /// A format of it.
