@@ -15,11 +15,12 @@ use super::{
     plan::write_heading,
     programs,
     sanitize::sanitize,
-    text::{YELLOW, hop_lines, write_losses},
+    still_open,
+    text::{BOLD, YELLOW, hop_lines, write_losses},
 };
 use crate::{
     model::{Judged, Losses, Pointers, Tally},
-    watch::{TraceEnd, TraceReport, TraceStart},
+    watch::{Looked, TraceEnd, TraceReport, TraceStart},
 };
 use layout::{Columns, Page, Pieces};
 pub(super) use names::file as file_name;
@@ -234,6 +235,17 @@ impl<W: io::Write> TraceReport for Lines<W> {
         Ok(())
     }
 
+    fn looked(&mut self, looked: &Looked<'_>) -> io::Result<()> {
+        let Some(holdings) = looked.holdings.filter(|_| self.transfers) else {
+            return Ok(());
+        };
+        self.write_rows()?;
+        let mut time = String::new();
+        self.clock.push_time_of_day(&mut time, looked.t_ns);
+        writeln!(self.out, "{BOLD}at {time}{BOLD:#}")?;
+        still_open::write(&mut self.out, holdings, looked.t_ns)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.write_rows()?;
         self.out.flush()
@@ -297,6 +309,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 duration(times.max_ns),
             )?;
         }
+        still_open::write(&mut self.out, &end.holdings, end.t_ns)?;
         write_losses(&mut self.out, losses, self.style.buffer_kib)?;
         if !tally.undescribed().is_empty() {
             let reasons = tally.undescribed().iter();
