@@ -11,4 +11,5 @@ pub mod offsets;
 pub mod paths;
 pub mod queues;
 pub mod records;
+pub mod tables;
 pub mod wake;

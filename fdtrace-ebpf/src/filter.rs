@@ -29,8 +29,8 @@ use fdtrace_common::{
     records::{FLAG_FIRST_SEEN, FLAG_LEFT, FLAG_OOB, FLAG_PEEK, FLAG_WANTED, Head, RecordKind},
 };
 
-pub(crate) use self::wanted::is_on;
 use self::wanted::{is_current_wanted, is_suspended, is_wanted};
+pub(crate) use self::wanted::{is_of_wanted_process, is_on};
 use crate::{
     calls,
     kernel::Task,

@@ -8,6 +8,7 @@
 
 pub(crate) mod description;
 pub(crate) mod namespace;
+mod open;
 pub(crate) mod path;
 mod pointer;
 mod task;
@@ -20,6 +21,7 @@ use fdtrace_common::{
 
 use self::pointer::{can_cast, cast, follow, read, read_at, read_to, read_words};
 pub(crate) use self::{
+    open::describe_owner,
     pointer::{
         Pointer, Room, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user,
     },

@@ -41,6 +41,8 @@ mod slots;
 mod snapshot;
 #[cfg(target_arch = "bpf")]
 mod sockets;
+#[cfg(target_arch = "bpf")]
+mod tables;
 
 /// The kernel lets only GPL-compatible programs call the helpers used here.
 #[cfg(target_arch = "bpf")]

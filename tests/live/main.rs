@@ -11,5 +11,6 @@ mod inflight_live;
 mod labs;
 mod programs;
 mod runners;
+mod still_open_live;
 mod trace_live;
 mod verify_live;

@@ -16,6 +16,7 @@ mod memory;
 mod plan;
 mod recording;
 mod report;
+mod still_open;
 mod tracker;
 mod verdict;
 mod words;

@@ -89,6 +89,12 @@ pub(super) fn is_current_wanted(task: Task) -> bool {
     is_wanted(&comm)
 }
 
+/// Whether the filter goes by processes, and wants the current task's.
+#[inline(always)]
+pub(crate) fn is_of_wanted_process(task: Task) -> bool {
+    FILTER_BY_PID.load() == 1 && is_known(task.shared(), task.pid())
+}
+
 /// Whether the process with this number, whose threads share that structure, is noted.
 #[inline(always)]
 fn is_known(shared: u64, pid: u32) -> bool {

@@ -84,6 +84,19 @@ impl Task {
         read_at(limits + RLIMIT_NOFILE * RLIMIT_BYTES)
     }
 
+    /// Threads of its process that have not begun to end.
+    #[inline(always)]
+    pub(crate) fn live_threads(self) -> u32 {
+        let signal: u64 = self.read(&TASK_STRUCT__SIGNAL);
+        read_at(signal + u64::from(SIGNAL_STRUCT__LIVE.load()))
+    }
+
+    /// Its address.
+    #[inline(always)]
+    pub(crate) fn address(self) -> u64 {
+        self.0
+    }
+
     /// Whether it has set up an io_uring, or entered one.
     #[inline(always)]
     pub(crate) fn has_uring(self) -> bool {
@@ -235,6 +248,21 @@ impl FdTable {
         let address = self.cloexec + fd_bits / 64 * 8;
         let word: u64 = read_at(address & self.inside(fd));
         (word >> (fd_bits % 64)) as u32 & 1
+    }
+
+    /// Words of its open-descriptor bitmap.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> u32 {
+        self.max / 64
+    }
+
+    /// Which of the 64 numbers from `64 * word` on are open; none past its end.
+    #[inline(always)]
+    pub(crate) fn open_word(&self, word: u32) -> u64 {
+        if word >= self.words() {
+            return 0;
+        }
+        read_at(self.open + u64::from(word) * 8)
     }
 
     /// Copies the open-descriptor bitmap from word `base` on; words past the table stay as they

@@ -88,6 +88,7 @@ async fn watch(
             ..Filter::default()
         },
         queues: true,
+        still_open: true,
         ..startup::options(common, args.buffer)
     };
     let mut live = startup::start(&options, common)?;
@@ -98,6 +99,7 @@ async fn watch(
     let begun = Instant::now();
     let bounds = Bounds {
         duration: None,
+        every: None,
         command: match held.release() {
             Ok(running) => Some(running),
             Err(error) => return cannot_execute(error),
@@ -129,7 +131,9 @@ async fn watch(
         .await?;
     let took = begun.elapsed();
     let status = stopped.command_status();
-    let ended = live.end(true, status)?;
+    let mut ended = live.end(true, status)?;
+    session.show(&std::mem::take(&mut ended.transfers))?;
+    live.look_last(&mut session)?;
     let unseen = unseen(&ended, status.is_none());
     session.end(ended, trace::exit_code)?;
     let seen = Seen {

@@ -110,13 +110,22 @@ impl Replayed {
     ) -> Result<u8> {
         let header = self.replay.header();
         let mut session = Session::begin(selection(header), self.limits, report, header)?;
-        while !session.is_full()
-            && let Some(batch) = self.replay.next_batch()
-        {
+        let mut last = Vec::new();
+        while !session.is_full() {
+            let batch = self.replay.next_batch();
+            let looks = self.replay.take_looks();
+            let Some(batch) = batch else {
+                last = looks;
+                break;
+            };
+            // They were taken before it came.
+            looks.iter().try_for_each(|look| session.looked(look))?;
             session.show(&batch)?;
             self.replay.reuse(batch);
         }
-        let ended = self.replay.end();
+        let mut ended = self.replay.end();
+        session.show(&std::mem::take(&mut ended.transfers))?;
+        last.iter().try_for_each(|look| session.looked(look))?;
         if let Some(trouble) = ended.incomplete.as_ref().filter(|_| !common.quiet) {
             eprintln!("fdtrace: {}: {}", sanitize(&self.name), sanitize(trouble));
         }

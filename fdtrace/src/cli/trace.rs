@@ -240,6 +240,7 @@ async fn watch<'a>(
         },
         filter: filter(args, held.as_ref())?,
         queues: true,
+        still_open: true,
         timing: args.stats,
         ..startup::options(common, args.buffer)
     };
@@ -257,6 +258,7 @@ async fn watch<'a>(
     // Its records wait in the ring buffer until the report has begun.
     let bounds = Bounds {
         duration: args.duration,
+        every: args.every,
         command: held.map(Held::release).transpose()?,
     };
     if let Some(file) = shown.recording {
@@ -271,7 +273,9 @@ async fn watch<'a>(
     let stopped = live
         .run(&mut session, interrupt.received(), &bounds)
         .await?;
-    let ended = live.end(!session.is_full(), stopped.command_status())?;
+    let mut ended = live.end(!session.is_full(), stopped.command_status())?;
+    session.show(&std::mem::take(&mut ended.transfers))?;
+    live.look_last(&mut session)?;
     let undecodable = ended.undecodable;
     let exit_code = session.end(ended, exit_code)?;
     if undecodable > 0 {

@@ -4,6 +4,7 @@ mod conclude;
 pub mod ledger;
 mod outcome;
 mod sender;
+pub mod still_open;
 mod unseen;
 pub mod verdict;
 

@@ -17,6 +17,7 @@ mod named;
 mod pointers;
 mod queue;
 mod socket;
+mod still_open;
 mod summary;
 mod table;
 mod transfer;
@@ -43,6 +44,10 @@ pub use queue::{
     UnixSocket,
 };
 pub use socket::{Socket, SocketType, socket_name};
+pub use still_open::{
+    Also, FileHolder, FileKey, FullTable, Holding, Holdings, Later, LookedAt, OpenNumber, Side,
+    Sole, StillOpen, StillOpenMissing, Table, TableLook,
+};
 pub use summary::{Counts, Pair, QueueTime, Tally, UnreadQueues};
 pub use table::{OpenFile, Snapshot};
 pub use transfer::{Chain, Context, HopSeen, Transfer, Way};

@@ -44,7 +44,7 @@ mod tests {
     use crate::{
         model::{
             Cause, CauseMissing, DescriptionMissing, Doubt, Fate, FileKind, Hop, Mark, Mechanism,
-            SocketType, Verdict,
+            Side, SocketType, StillOpen, StillOpenMissing, Verdict,
         },
         verify::{Group, ScenarioResult},
     };
@@ -88,7 +88,10 @@ mod tests {
             Mark,
             Mechanism,
             ScenarioResult,
+            Side,
             SocketType,
+            StillOpen,
+            StillOpenMissing,
             Verdict
         );
         agree(&Cause::NAMED, &schemars::schema_for!(Cause));

@@ -62,6 +62,14 @@ const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
 
 pub(super) const BY_SLOT: &str = "BY_SLOT";
 
+/// What tells more of what a process still has open; each 0 where it is missing.
+const STILL_OPEN: [(&str, &str); 3] = [
+    (LIVE_THREADS, "signal_struct.live"),
+    ("TASK_STRUCT__GROUP_LEADER", "task_struct.group_leader"),
+    ("FILE__RA__PREV_POS", "file.f_ra.prev_pos"),
+];
+const LIVE_THREADS: &str = "SIGNAL_STRUCT__LIVE";
+
 const TASK_CGROUPS: &str = "TASK_STRUCT__CGROUPS";
 
 macro_rules! offset_table {
@@ -120,6 +128,9 @@ impl Offsets {
         facts.extend(way(types, &CGROUPS));
         facts.extend(way(types, &SOCKET_TABLES));
         facts.extend(way(types, &USERS));
+        for (name, path) in STILL_OPEN {
+            facts.push((name, types.member(path).map_or(0, |member| member.offset)));
+        }
         Ok(Self(facts))
     }
 
@@ -165,6 +176,12 @@ impl Offsets {
     #[must_use]
     pub fn show_users(&self) -> bool {
         self.has(IN_FLIGHT)
+    }
+
+    /// Whether programs can tell that a thread is the last of its process to end.
+    #[must_use]
+    pub fn show_live_threads(&self) -> bool {
+        self.has(LIVE_THREADS)
     }
 
     /// The constants, in the order of the table.

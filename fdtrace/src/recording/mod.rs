@@ -23,6 +23,7 @@
 mod earlier;
 mod layout;
 mod reader;
+mod tables;
 mod writer;
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,8 @@ enum Chunk {
     End = 6,
     /// A [`QueueFact`](crate::model::QueueFact), as JSON. Up to format 2 it was made into records.
     Found = 7,
+    /// Part of a [`TableLook`](crate::model::TableLook), as JSON; earlier versions of fdtrace pass it over.
+    Tables = 8,
 }
 
 /// What a recording is of.

@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     CHUNK_HEAD, Chunk, End, FORMAT, Header, MAGIC, PAYLOAD_MAX, checksum, earlier, layout,
+    tables::{Join, Part},
 };
-use crate::model::{Losses, QueueFact};
+use crate::model::{Losses, QueueFact, TableLook};
 
 /// Gives what a recording holds, in the order in which it was written.
 pub struct Reader<R> {
@@ -18,6 +19,8 @@ pub struct Reader<R> {
     offset: u64,
     /// Nothing more is to be had: the end, or damage.
     done: bool,
+    /// A look through tables of which not all parts have come.
+    join: Join,
     /// Memory for the next record.
     room: Vec<u8>,
 }
@@ -29,6 +32,8 @@ pub enum Item {
     Event(Vec<u8>),
     /// What a look through the queues found.
     Found(QueueFact),
+    /// What a look through the tables of processes found.
+    Tables(TableLook),
     /// The name of a code address.
     Symbol {
         /// The address.
@@ -117,6 +122,7 @@ impl<R: Read> Reader<R> {
             header,
             offset,
             done: false,
+            join: Join::default(),
             room: Vec::new(),
         })
     }
@@ -137,7 +143,7 @@ impl<R: Read> Reader<R> {
                     self.done = matches!(item, Item::End(_));
                     return Ok(Some(item));
                 }
-                // A chunk of a kind that a later version knows.
+                // A chunk of a kind that a later version knows, or a part of something.
                 Ok(None) => {}
                 Err(error) => {
                     self.done = true;
@@ -189,6 +195,13 @@ impl<R: Read> Reader<R> {
             },
             _ if kind == Chunk::Found as u16 => {
                 Item::Found(serde_json::from_slice(&payload).map_err(unclear)?)
+            }
+            _ if kind == Chunk::Tables as u16 => {
+                let part: Part = serde_json::from_slice(&payload).map_err(unclear)?;
+                match self.join.take(part) {
+                    Some(look) => Item::Tables(look),
+                    None => return Ok(None),
+                }
             }
             _ if kind == Chunk::Losses as u16 => {
                 Item::Losses(serde_json::from_slice(&payload).map_err(unclear)?)

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufWriter, Write};
 
-use super::{Chunk, End, Header, MAGIC, checksum};
-use crate::model::{Losses, QueueFact};
+use super::{Chunk, End, Header, MAGIC, checksum, tables};
+use crate::model::{Losses, QueueFact, TableLook};
 
 /// Writes chunks to `W`. What was written before the last [`Writer::pause`] is readable however
 /// the process ends.
@@ -40,6 +40,16 @@ impl<W: Write> Writer<W> {
     /// What writing says.
     pub fn found(&mut self, fact: &QueueFact) -> io::Result<()> {
         self.json(Chunk::Found, fact)
+    }
+
+    /// What a look through the tables of processes found.
+    ///
+    /// # Errors
+    /// What writing says.
+    pub fn tables(&mut self, look: &TableLook) -> io::Result<()> {
+        tables::parts(look)
+            .iter()
+            .try_for_each(|part| self.json(Chunk::Tables, part))
     }
 
     /// The name of a code address.

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{Report, ScenarioRun, Start, Summary, harmless::write_line, programs, schema};
+use super::{
+    Report, ScenarioRun, Start, Summary, harmless::write_line, programs, schema, still_open,
+};
 use crate::{
     judge::{
         ledger::{self, Entry},
@@ -14,7 +16,7 @@ use crate::{
     },
     plan::Plan,
     verify::Scenario,
-    watch::{TraceEnd, TraceReport, TraceStart},
+    watch::{Looked, TraceEnd, TraceReport, TraceStart},
 };
 
 /// Writes a line as soon as it is known.
@@ -112,6 +114,14 @@ impl<W: io::Write> TraceReport for Json<W> {
         Json::transfer(self, judged)
     }
 
+    fn looked(&mut self, looked: &Looked<'_>) -> io::Result<()> {
+        let mut lines = looked
+            .later
+            .iter()
+            .map(|later| still_open::line(later, looked));
+        lines.try_for_each(|line| self.line(&schema::Line::StillOpen(line)))
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
@@ -131,6 +141,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             other_pairs: Some(tally.other_pairs()),
             queue_time: tally.queue_time(),
             unread_queues: Some(end.unread.clone()).filter(|unread| *unread != Default::default()),
+            still_open: Some(still_open::summary(&end.holdings)),
             command_status: end.command_status,
             programs: end.programs.as_deref().map(programs::entries),
             exit_code: end.exit_code,

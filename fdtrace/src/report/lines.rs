@@ -15,15 +15,16 @@ use super::{
     plan::write_heading,
     programs,
     sanitize::sanitize,
-    text::{YELLOW, hop_lines, write_losses},
+    still_open,
+    text::{BOLD, YELLOW, hop_lines, write_losses},
 };
 use crate::{
     model::{Judged, Losses, Pointers, Tally},
-    watch::{TraceEnd, TraceReport, TraceStart},
+    watch::{Looked, TraceEnd, TraceReport, TraceStart},
 };
 use layout::{Columns, Page, Pieces};
 pub(super) use names::file as file_name;
-use row::Row;
+use row::{Key, Row};
 use texts::Texts;
 
 /// Pairs of programs that the summary shows; JSON has them all.
@@ -218,16 +219,31 @@ impl<W: io::Write> TraceReport for Lines<W> {
             }
         }
         let texts = &mut self.texts;
+        let key = Key::of(&judged.transfer, self.style.each);
         let mut open = self.rows.iter_mut().rev().take(OPEN_ROWS);
-        if !open.any(|row| row.takes(judged, texts)) {
-            let LineStyle { each, parted, .. } = self.style;
-            self.rows.push(Row::new(judged, each, parted, texts));
+        match open.find(|row| row.is_of(&key)) {
+            Some(row) => row.add(judged, texts),
+            None => {
+                let row = Row::new(key, judged, self.style.parted, texts);
+                self.rows.push(row);
+            }
         }
         if self.style.hops {
             self.write_rows()?;
             hop_lines(&mut self.out, &mut self.pointers, judged)?;
         }
         Ok(())
+    }
+
+    fn looked(&mut self, looked: &Looked<'_>) -> io::Result<()> {
+        let Some(holdings) = looked.holdings.filter(|_| self.transfers) else {
+            return Ok(());
+        };
+        self.write_rows()?;
+        let mut time = String::new();
+        self.clock.push_time_of_day(&mut time, looked.t_ns);
+        writeln!(self.out, "{BOLD}at {time}{BOLD:#}")?;
+        still_open::write(&mut self.out, holdings, looked.t_ns)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -293,6 +309,7 @@ impl<W: io::Write> TraceReport for Lines<W> {
                 duration(times.max_ns),
             )?;
         }
+        still_open::write(&mut self.out, &end.holdings, end.t_ns)?;
         write_losses(&mut self.out, losses, self.style.buffer_kib)?;
         if !tally.undescribed().is_empty() {
             let reasons = tally.undescribed().iter();

@@ -25,6 +25,7 @@ mod programs;
 mod sanitize;
 pub mod schema;
 mod several;
+mod still_open;
 #[cfg(feature = "explain")]
 pub(crate) mod story;
 mod tap;

@@ -10,6 +10,7 @@
 
 mod inflight;
 mod parties;
+mod still_open;
 mod summary;
 mod verify;
 
@@ -30,6 +31,7 @@ pub use inflight::{
     InFlightSocket, InFlightSummary,
 };
 pub use parties::{Receiver, Sender, Task};
+pub use still_open::{Also, FullTable, Holding, NameCount, StillOpen, StillOpenSummary};
 pub use summary::{Pair, Program, Summary};
 pub use verify::{Catalogue, Listed, Scenario, Witness};
 
@@ -46,6 +48,8 @@ pub enum Line<'a> {
     Hop(HopSeen),
     /// One file's way in one message.
     Transfer(Box<Transfer<'a>>),
+    /// What became of one descriptor after it was passed.
+    StillOpen(StillOpen),
     /// One behaviour that was verified.
     Scenario(Scenario),
     /// The last line.
@@ -242,10 +246,11 @@ pub struct Transfer<'a> {
     /// where none is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_object_as: Option<u64>,
-    /// Whether the receiver still has it open; absent where nobody looked.
+    /// Whether the receiver still has it open; absent where nobody had looked when this line was written.
+    /// `trace` tells that later, in lines of type `still_open`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub still_open: Option<bool>,
-    /// Who has it open; absent where nobody looked.
+    /// Who has it open; absent likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders: Option<Vec<Holder>>,
 }
@@ -259,6 +264,9 @@ pub struct Holder {
     pub comm: String,
     /// Its numbers for the file.
     pub fds: Vec<u32>,
+    /// It is a child of the process whose number is told of, began after that had it, and has the same
+    /// number.
+    pub inherited: bool,
 }
 
 /// A file.

@@ -13,12 +13,13 @@ mod queues;
 mod returns;
 mod self_test;
 mod sockets;
+mod tables;
 mod task_files;
 mod wanted;
 
 use std::{
     cell::{Cell, OnceCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     num::NonZero,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
@@ -43,12 +44,13 @@ pub use object::Loader;
 pub use queues::Queues;
 use queues::Walk;
 pub use sockets::SocketTables;
+use tables::Tables;
 use task_files::TaskFiles;
 pub use wanted::WantedProcesses;
 
 use crate::{
     kernel::{Types, give_memory_back},
-    model::{Coverage, Losses, Pass, ProgramCost, QueuedFile, Snapshot},
+    model::{Coverage, Losses, Pass, ProgramCost, QueuedFile, Snapshot, Table, TableLook},
     plan::{Hook, Plan},
     wire::{DecodeError, Record, decode},
 };
@@ -94,6 +96,7 @@ pub struct Tracer {
     unheld: u64,
     task_files: Option<TaskFiles>,
     queue_walk: Option<Walk>,
+    tables: Option<Tables>,
     #[cfg(feature = "log")]
     program_log: Option<program_log::ProgramLog>,
 }
@@ -173,6 +176,7 @@ impl Tracer {
             unheld: 0,
             task_files: None,
             queue_walk: None,
+            tables: None,
             #[cfg(feature = "log")]
             program_log,
         };
@@ -378,6 +382,46 @@ impl Tracer {
     ) -> Result<(), ProbeError> {
         self.queue_walk = Some(Walk::load(&mut self.ebpf, types, tables)?);
         Ok(())
+    }
+
+    /// Makes [`Tracer::tables`] and [`Tracer::ended_tables`] ready.
+    ///
+    /// # Errors
+    /// [`ProbeError::Refused`] or [`ProbeError::Types`] if the kernel does not take a program.
+    pub fn prepare_tables(&mut self, types: &Types) -> Result<(), ProbeError> {
+        let tells_ends = self.plan.offsets.show_live_threads();
+        self.tables = Some(Tables::load(&mut self.ebpf, types, tells_ends)?);
+        Ok(())
+    }
+
+    /// What the numbers of these processes stand for, and which numbers of any process stand for one of
+    /// these files; `None` before [`Tracer::prepare_tables`]. Others may be among them.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`] if the kernel half cannot be told, [`ProbeError::Iterator`] if the iterator
+    /// breaks off.
+    pub fn tables(
+        &mut self,
+        pids: &HashSet<u32>,
+        files: &HashSet<u64>,
+    ) -> Result<Option<Vec<Table>>, ProbeError> {
+        match &mut self.tables {
+            Some(tables) => tables.look(&mut self.ebpf, pids, files).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Has the end of a process told from now on. Where the filter goes by processes, that of each that it
+    /// wants is told anyway.
+    pub fn tell_end_of(&mut self, pid: u32) {
+        if let Some(tables) = &mut self.tables {
+            tables.tell_end_of(pid);
+        }
+    }
+
+    /// The tables of processes that have ended since, each in a look of its own.
+    pub fn ended_tables(&mut self) -> Vec<TableLook> {
+        self.tables.as_mut().map_or_else(Vec::new, Tables::ended)
     }
 
     /// What is in receive queues at this moment: messages that were sent before anything was

@@ -17,6 +17,7 @@ use fdtrace_common::queues::{
     HolderSeen, NamespacesPage, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
     SocketsPage, UserSeen,
 };
+use fdtrace_common::tables::TableFilter;
 
 use super::{
     Filter, ProbeError, SocketTables, TaskFiles,
@@ -142,6 +143,8 @@ unsafe impl Pod for Raw<PathPage> {}
 unsafe impl Pod for Raw<NamespacesPage> {}
 // SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<SocketsPage> {}
+// SAFETY: plain integers without padding, of which any bytes are a value.
+unsafe impl Pod for Raw<TableFilter> {}
 
 /// Files in flight by the address of the user for whom the kernel counts them.
 type Users = HashMap<u64, u64>;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kernel::{Symbols, clock::now_ns},
-    model::{Judged, Losses, UnreadQueues},
+    model::{Judged, LookedAt, Losses, TableLook, UnreadQueues},
     recording::{End, Header, Writer},
     tracer::{ProbeError, Stats, Tracer},
     wire::{Record, Symbolizer},
@@ -48,6 +48,8 @@ pub struct Bounds {
     pub duration: Option<Duration>,
     /// The command, whose end is the trace's.
     pub command: Option<Running>,
+    /// How often to look at what is still open, beside the end.
+    pub every: Option<Duration>,
 }
 
 /// Why tracing stopped.
@@ -89,6 +91,8 @@ pub struct Live {
     parts: Parts,
     pipeline: Pipeline,
     recorder: Option<Recorder>,
+    /// How a recording will have ended.
+    end: Option<End>,
     tick: Option<Interval>,
 }
 
@@ -97,6 +101,7 @@ impl Live {
         Self {
             pipeline: pipeline(&parts),
             recorder: None,
+            end: None,
             tick: None,
             parts,
         }
@@ -176,7 +181,18 @@ impl Live {
             }
         };
         tokio::pin!(interrupted, elapsed, command_ended);
+        let mut every = bounds.every.map(|every| {
+            let mut ticks = interval_at(Instant::now() + every, every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
         let stopped = loop {
+            let look = async {
+                match &mut every {
+                    Some(ticks) => ticks.tick().await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 // In this order: a flood of records must not keep anybody from stopping it.
                 biased;
@@ -185,10 +201,15 @@ impl Live {
                 status = &mut command_ended => {
                     break Stopped::CommandEnded(status.map_err(LiveError::Command)?);
                 }
+                _ = look => {
+                    session.show(&self.drain(true)?).map_err(LiveError::Report)?;
+                    self.look_at_tables(session, LookedAt::Every)?;
+                }
                 batch = self.next_batch() => {
                     let batch = batch?;
                     session.show(&batch).map_err(LiveError::Report)?;
                     self.pipeline.reuse(batch);
+                    self.follow(session)?;
                 }
             }
             if session.is_full() {
@@ -199,7 +220,77 @@ impl Live {
         session
             .show(&self.drain(true)?)
             .map_err(LiveError::Report)?;
+        self.follow(session)?;
         Ok(stopped)
+    }
+
+    /// After [`Self::end`], with what that gave shown: looks at what is still open, and closes the recording.
+    ///
+    /// # Errors
+    /// [`LiveError::Report`] and [`LiveError::Recording`], if one cannot be written.
+    pub fn look_last(&mut self, session: &mut Session<'_>) -> Result<(), LiveError> {
+        self.look_at_tables(session, LookedAt::Last)?;
+        match (self.recorder.take(), &self.end) {
+            (Some(recorder), Some(end)) => recorder.end(end).map_err(LiveError::Recording),
+            _ => Ok(()),
+        }
+    }
+
+    /// Follows what was delivered to the ends of processes, and makes room for more.
+    fn follow(&mut self, session: &mut Session<'_>) -> Result<(), LiveError> {
+        for pid in session.take_new_pids() {
+            self.parts.tracer.tell_end_of(pid);
+        }
+        for look in self.parts.tracer.ended_tables() {
+            self.take_look(session, look)?;
+        }
+        match session.book().asks_for_look() {
+            true => self.look_at_tables(session, LookedAt::Crowded),
+            false => Ok(()),
+        }
+    }
+
+    /// Looks through the tables of processes for what is still open.
+    fn look_at_tables(&mut self, session: &mut Session<'_>, at: LookedAt) -> Result<(), LiveError> {
+        // Who has ended has no table any more, but has left what was in it.
+        for look in self.parts.tracer.ended_tables() {
+            self.take_look(session, look)?;
+        }
+        let t_ns = now_ns();
+        let (pids, files) = (session.book().pids(), session.book().files());
+        match self.parts.tracer.tables(&pids, &files) {
+            Ok(Some(tables)) => {
+                let look = TableLook {
+                    t_ns,
+                    at,
+                    below: None,
+                    lost: false,
+                    tables,
+                };
+                // Between the first question and this one some may have ended.
+                for look in self.parts.tracer.ended_tables() {
+                    self.take_look(session, look)?;
+                }
+                self.take_look(session, look)
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                session.note_not_looked(with_causes(&error));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in what a look found, and writes down what is of use.
+    fn take_look(&mut self, session: &mut Session<'_>, look: TableLook) -> Result<(), LiveError> {
+        let look = match look.at {
+            LookedAt::ProcessEnd => look,
+            _ => session.book().relevant(look),
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tables(&look).map_err(LiveError::Recording)?;
+        }
+        session.looked(&look).map_err(LiveError::Report)
     }
 
     /// Waits until there may be something, and takes it out: what has ended, which may be nothing, or
@@ -305,7 +396,7 @@ impl Live {
         self.pipeline.losses()
     }
 
-    /// Ends the trace, and closes the recording: what is still on its way stays so. With `look`, looks
+    /// Ends the trace: what is still on its way stays so. A recording is closed by [`Self::look_last`]. With `look`, looks
     /// through the queues first, if that can show anything.
     ///
     /// # Errors
@@ -330,15 +421,12 @@ impl Live {
         let programs = timing.map(|_| self.parts.tracer.costs()).transpose()?;
         let t_ns = now_ns();
         self.pipeline.lost(&losses, t_ns);
-        if let Some(recorder) = self.recorder.take() {
-            let end = End {
-                t_ns,
-                command_status,
-                losses: losses.clone(),
-                unread_at_end: at_end.clone(),
-            };
-            recorder.end(&end).map_err(LiveError::Recording)?;
-        }
+        self.end = Some(End {
+            t_ns,
+            command_status,
+            losses: losses.clone(),
+            unread_at_end: at_end.clone(),
+        });
         transfers.extend(self.pipeline.take_judged());
         self.pipeline.end();
         transfers.extend(self.pipeline.take_judged());

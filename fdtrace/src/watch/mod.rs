@@ -33,7 +33,7 @@ pub use ended::Ended;
 pub use live::{Bounds, Live, LiveError, Stopped};
 pub use pipeline::Pipeline;
 pub use replay::Replay;
-pub use report::{TraceEnd, TraceReport, TraceStart};
+pub use report::{Looked, TraceEnd, TraceReport, TraceStart};
 pub use selection::Selection;
 pub use session::{Limits, Session};
 pub use start::{Options, StartError, Took, check_own_privileges, check_privileges, find_cgroup};

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs::File, io};
 
 use crate::{
-    model::{Losses, QueueFact},
+    model::{Losses, QueueFact, TableLook},
     recording::{End, Writer},
     wire::{AsideKind, EventKind, Record, Symbolizer},
 };
@@ -52,6 +52,10 @@ impl Recorder {
 
     pub(super) fn found(&mut self, fact: &QueueFact) -> io::Result<()> {
         self.writer.found(fact)
+    }
+
+    pub(super) fn tables(&mut self, look: &TableLook) -> io::Result<()> {
+        self.writer.tables(look)
     }
 
     pub(super) fn losses(&mut self, losses: &Losses) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashMap, io::Read, rc::Rc};
 
 use super::{Ended, Pipeline};
 use crate::{
-    model::{Judged, Losses, UnreadQueues},
+    model::{Judged, Losses, TableLook, UnreadQueues},
     recording::{End, Header, Item, ReadError, Reader},
 };
 
@@ -16,6 +16,8 @@ pub struct Replay<R> {
     names: Rc<RefCell<HashMap<u64, String>>>,
     /// What was lost by the next pause.
     losses: Option<Losses>,
+    /// Looks through tables since the last pause.
+    looks: Vec<TableLook>,
     /// CLOCK_MONOTONIC of the latest pause, nanoseconds.
     last_ns: u64,
     end: Option<End>,
@@ -36,6 +38,7 @@ impl<R: Read> Replay<R> {
             pipeline: Pipeline::new(reader.header().coverage.clone(), symbolize),
             names,
             losses: None,
+            looks: Vec::new(),
             last_ns: reader.header().t_ns,
             end: None,
             trouble: None,
@@ -68,6 +71,7 @@ impl<R: Read> Replay<R> {
                 Ok(Some(Item::Symbol { address, name })) => {
                     self.names.borrow_mut().insert(address, name);
                 }
+                Ok(Some(Item::Tables(look))) => self.looks.push(look),
                 Ok(Some(Item::Losses(now))) => self.losses = Some(now),
                 Ok(Some(Item::Pause { t_ns })) => return Some(self.pause(t_ns)),
                 Ok(Some(Item::End(end))) => self.end = Some(end),
@@ -78,6 +82,11 @@ impl<R: Read> Replay<R> {
                 }
             }
         }
+    }
+
+    /// Takes over what looks through tables found that came before the latest batch.
+    pub fn take_looks(&mut self) -> Vec<TableLook> {
+        std::mem::take(&mut self.looks)
     }
 
     /// Takes back the memory of what [`Self::next_batch`] gave.

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use crate::model::{Judged, Losses, Machine, PlanEntry, ProgramCost, Tally, UnreadQueues};
+use crate::model::{
+    Holdings, Judged, Later, LookedAt, Losses, Machine, PlanEntry, ProgramCost, Tally, UnreadQueues,
+};
 
 /// What is known before the first transfer.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,21 @@ pub struct TraceEnd {
     pub programs: Option<Vec<ProgramCost>>,
     /// What fdtrace exits with.
     pub exit_code: u8,
+    /// What is still open of what was passed.
+    pub holdings: Holdings,
+}
+
+/// What a look through tables told.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked<'a> {
+    /// When it began: CLOCK_MONOTONIC, nanoseconds.
+    pub t_ns: u64,
+    /// Why somebody looked.
+    pub at: LookedAt,
+    /// What became of each number that was open until then, as far as was known.
+    pub later: &'a [Later],
+    /// What that comes to; of a look by `--every`.
+    pub holdings: Option<&'a Holdings>,
 }
 
 /// A format of a trace.
@@ -53,6 +70,15 @@ pub trait TraceReport {
     /// # Errors
     /// If the report cannot be written.
     fn transfer(&mut self, judged: &Judged) -> io::Result<()>;
+
+    /// Somebody has looked at what is still open.
+    ///
+    /// # Errors
+    /// If the report cannot be written.
+    fn looked(&mut self, looked: &Looked<'_>) -> io::Result<()> {
+        let _ = looked;
+        Ok(())
+    }
 
     /// No more transfers for now: whoever reads along wants to see those so far.
     ///

@@ -3,9 +3,10 @@
 
 use std::io;
 
-use super::{Ended, Selection, TraceEnd, TraceReport, TraceStart};
+use super::{Ended, Looked, Selection, TraceEnd, TraceReport, TraceStart};
 use crate::{
-    model::{Judged, Tally},
+    judge::still_open::Book,
+    model::{Holdings, Judged, LookedAt, TableLook, Tally},
     recording::Header,
 };
 
@@ -31,6 +32,10 @@ pub struct Session<'a> {
     selection: Selection,
     report: Box<dyn TraceReport + 'a>,
     tally: Tally,
+    /// What was delivered, until it is known to be closed.
+    book: Book,
+    /// Why tables could not be looked through.
+    not_looked: Option<String>,
     /// How many transfers to show, at most.
     limit: u64,
 }
@@ -62,6 +67,8 @@ impl<'a> Session<'a> {
             },
             report,
             tally: Tally::default(),
+            book: Book::default(),
+            not_looked: None,
             limit: limits.transfers,
         })
     }
@@ -79,13 +86,57 @@ impl<'a> Session<'a> {
             }
             if counts {
                 self.tally.add(judged);
+                self.book.note(judged);
             }
             self.report.transfer(judged)?;
+        }
+        for (t_ns, later) in self.book.take_late() {
+            self.report.looked(&Looked {
+                t_ns,
+                at: LookedAt::ProcessEnd,
+                later: &[later],
+                holdings: None,
+            })?;
         }
         match transfers {
             [] => Ok(()),
             _ => self.report.flush(),
         }
+    }
+
+    /// What was delivered so far, as far as it is not known to be closed.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Processes that have taken part since this was asked last.
+    pub fn take_new_pids(&mut self) -> Vec<u32> {
+        self.book.take_new_pids()
+    }
+
+    /// Takes in what a look through the tables of processes found.
+    ///
+    /// # Errors
+    /// If the report cannot be written.
+    pub fn looked(&mut self, look: &TableLook) -> io::Result<()> {
+        let later = self.book.look(look);
+        let holdings = (look.at == LookedAt::Every).then(|| self.book.holdings());
+        if later.is_empty() && holdings.is_none() {
+            return Ok(());
+        }
+        self.report.looked(&Looked {
+            t_ns: look.t_ns,
+            at: look.at,
+            later: &later,
+            holdings: holdings.as_ref(),
+        })?;
+        self.report.flush()
+    }
+
+    /// Notes why tables could not be looked through.
+    pub fn note_not_looked(&mut self, why: String) {
+        self.not_looked = Some(why);
     }
 
     /// Whether as many transfers were shown as were asked for.
@@ -114,6 +165,10 @@ impl<'a> Session<'a> {
             unread: ended.unread,
             programs: ended.programs,
             exit_code,
+            holdings: Holdings {
+                not_looked: self.not_looked,
+                ..self.book.holdings()
+            },
         };
         self.report.summary(&self.tally, &ended.losses, &end)?;
         self.report.flush()?;

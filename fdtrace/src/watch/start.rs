@@ -34,6 +34,9 @@ pub struct Options {
     pub queues: bool,
     /// Whether snapshots of descriptor tables are wanted ([`Tracer::snapshot`]).
     pub snapshots: bool,
+    /// Whether to follow what was delivered: to look through tables as the trace ends, and as processes
+    /// that took part end.
+    pub still_open: bool,
     /// Whether the kernel is to time the programs.
     pub timing: bool,
 }
@@ -48,6 +51,7 @@ impl Default for Options {
             filter: Filter::default(),
             queues: false,
             snapshots: false,
+            still_open: false,
             timing: false,
         }
     }
@@ -198,6 +202,9 @@ impl Options {
         let look_took = begin.elapsed();
         if self.snapshots {
             tracer.prepare_snapshots(&types)?;
+        }
+        if self.still_open {
+            tracer.prepare_tables(&types)?;
         }
         drop(types);
         kernel::give_memory_back();

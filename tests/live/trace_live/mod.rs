@@ -18,4 +18,4 @@ mod names;
 mod queued;
 mod recordings;
 mod sharing;
-mod tracing;
+pub(crate) mod tracing;

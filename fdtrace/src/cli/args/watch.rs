@@ -31,6 +31,10 @@ pub(in crate::cli) struct Watch {
     /// Stop after this time: `10s`, `2m`, `500ms`.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(in crate::cli) duration: Option<Duration>,
+    /// Look every so often, too, at what is still open of what was passed: `10s`, `1m`. Without it, as
+    /// the trace and the processes that took part end.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(in crate::cli) every: Option<Duration>,
     /// Write fdtrace's process id to this file once tracing has started. A pipe or a descriptor
     /// (/dev/fd/3) works too.
     #[arg(long, value_name = "FILE")]

@@ -1,8 +1,11 @@
 //! What kind of file a `struct file` is, in a word, from what a hop read of it.
 
 use super::{FileIdentity, named};
+use crate::model::Sole;
 
 const PIPEFS_MAGIC: u64 = 0x5049_5045;
+const SOCKFS_MAGIC: u64 = 0x534f_434b;
+const DMA_BUF_MAGIC: u64 = 0x444d_4142;
 pub(super) const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
 pub(super) const PIDFS_MAGIC: u64 = 0x5049_4446;
 
@@ -115,6 +118,17 @@ pub(super) fn of(file: &FileIdentity) -> FileKind {
 
 /// Bits of the minor number in the kernel's own encoding of a device.
 pub(super) const MINOR_BITS: u32 = 20;
+
+/// How far its inode tells an open file from all others.
+pub(super) fn sole(file: &FileIdentity) -> Sole {
+    match of(file) {
+        // A bound socket's place in a directory is another file system's.
+        FileKind::Socket if file.magic == SOCKFS_MAGIC => Sole::Always,
+        FileKind::Memfd | FileKind::Pipe => Sole::IfMade,
+        _ if file.magic == DMA_BUF_MAGIC => Sole::IfMade,
+        _ => Sole::Never,
+    }
+}
 
 /// What the kernel calls a file outside of every directory; empty for another one.
 fn label(file: &FileIdentity) -> &[u8] {

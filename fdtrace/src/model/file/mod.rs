@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{lossless, named};
+use super::{Sole, lossless, named};
 
 /// Bytes of the kernel's own name for a file that is in no directory.
 pub(super) const LABEL_LEN: usize = fdtrace_common::records::LABEL_LEN;
@@ -66,6 +66,12 @@ impl FileIdentity {
     #[must_use]
     pub fn kind(&self) -> FileKind {
         kind::of(self)
+    }
+
+    /// How far its inode tells it from all other open files.
+    #[must_use]
+    pub fn sole(&self) -> Sole {
+        kind::sole(self)
     }
 
     /// Whether it is of a kind that pidfds are of, on this kernel or an earlier one.

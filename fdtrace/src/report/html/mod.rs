@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     phrase::{count, duration},
-    sanitize,
+    sanitize, still_open,
 };
 use crate::{
     model::{Counts, Judged, Losses, Mark, PlanEntry, Pointers, Tally, Verdict},
@@ -200,7 +200,25 @@ fn body(
                 h2 id="graph-title" { "Who hands what to whom" }
                 div id="graph" class="scroll" tabindex="0" aria-label="Graph and table" {}
             }
+            (holdings(end))
             (watched(&heading.plan))
+        }
+    }
+}
+
+/// What is still open of what was passed, if anybody looked.
+fn holdings(end: &TraceEnd) -> Markup {
+    let sentences = still_open::sentences(&end.holdings, end.t_ns);
+    let troubles = still_open::troubles(&end.holdings);
+    html! {
+        @if !(sentences.is_empty() && troubles.is_empty()) {
+            section aria-labelledby="still-open" {
+                h2 id="still-open" { "Still open" }
+                ul {
+                    @for sentence in &sentences { li { (sentence) } }
+                }
+                @for trouble in &troubles { p class="warning" { (trouble) } }
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Row {
 
 /// What is alike of transfers that have one row.
 #[derive(PartialEq, Eq)]
-struct Key {
+pub(super) struct Key {
     message: u64,
     /// One descriptor alone.
     index: Option<u16>,
@@ -63,11 +63,12 @@ struct Entry {
 }
 
 impl Row {
-    pub(super) fn new(judged: &Judged, each: bool, parted: bool, texts: &mut Texts) -> Self {
+    pub(super) fn new(key: Key, judged: &Judged, parted: bool, texts: &mut Texts) -> Self {
         let transfer = &judged.transfer;
         let socket = &transfer.socket;
         let mut row = Self {
-            key: Key::of(transfer, each),
+            parted: parted || key.index.is_some(),
+            key,
             t_ns: 0,
             sender: match &transfer.sender {
                 Some(sender) => texts.add(|text| push_party(text, &sender.comm, sender.pid)),
@@ -86,22 +87,18 @@ impl Row {
             queued_ns: transfer.queued_ns,
             entries: SmallVec::new(),
             count: transfer.count,
-            parted: parted || each,
         };
         row.add(judged, texts);
         row
     }
 
-    /// Takes a transfer in, if it belongs here.
-    pub(super) fn takes(&mut self, judged: &Judged, texts: &mut Texts) -> bool {
-        let takes = self.key == Key::of(&judged.transfer, self.key.index.is_some());
-        if takes {
-            self.add(judged, texts);
-        }
-        takes
+    /// Whether transfers with this key belong here.
+    pub(super) fn is_of(&self, key: &Key) -> bool {
+        self.key == *key
     }
 
-    fn add(&mut self, judged: &Judged, texts: &mut Texts) {
+    /// Takes in a transfer that belongs here.
+    pub(super) fn add(&mut self, judged: &Judged, texts: &mut Texts) {
         let transfer = &judged.transfer;
         self.t_ns = self.t_ns.max(transfer.last_ns());
         if let Some(sender) = &transfer.sender {
@@ -347,7 +344,7 @@ impl Note {
 }
 
 impl Key {
-    fn of(transfer: &Transfer, each: bool) -> Self {
+    pub(super) fn of(transfer: &Transfer, each: bool) -> Self {
         Self {
             message: transfer.message,
             index: each.then_some(transfer.index),

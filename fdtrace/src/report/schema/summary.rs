@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::StillOpenSummary;
 use crate::model::{QueueTime, UnreadQueues};
 
 /// What all results come to.
@@ -50,6 +51,9 @@ pub struct Summary {
     /// What could not be read of what lay in queues; of a trace, absent if all was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread_queues: Option<UnreadQueues>,
+    /// What is still open of what was passed; of a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub still_open: Option<StillOpenSummary>,
     /// What the traced command returned, as a shell would say it: 128 and the signal's number, if
     /// one ended it.
     #[serde(skip_serializing_if = "Option::is_none")]

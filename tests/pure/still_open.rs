@@ -1,0 +1,367 @@
+//! The book of what is still open, by looks that were made up: nothing that was reused is taken for what it
+//! was, and nothing grows without bound.
+
+use fdtrace::{
+    judge::still_open::Book,
+    model::{
+        Cause, End, Fate, Hop, Judged, LookedAt, OpenNumber, Side, StillOpen, StillOpenMissing,
+        Table, TableLook,
+    },
+};
+use fdtrace_testkit::outcomes::delivered;
+
+const RECEIVER: u32 = 200;
+const SENDER: u32 = 100;
+const SOCKFS: u64 = 0x534f_434b;
+
+/// A socket that was delivered under this number, at this time.
+fn socket(id: u64, fd: i32, t_ns: u64) -> Judged {
+    let mut judged = delivered(id, 0, 1);
+    let transfer = &mut judged.transfer;
+    transfer.file.ptr = 0xf000 + id * 0x100;
+    transfer.file.ino = id;
+    transfer.file.magic = SOCKFS;
+    transfer.file.mode = 0o140_777;
+    transfer.sender.as_mut().unwrap().fd = Some(1000 + id as i32);
+    transfer.end.receiver_mut().unwrap().fd = Some(fd);
+    for seen in &mut transfer.hops {
+        seen.t_ns = t_ns;
+    }
+    judged
+}
+
+/// What number `fd` stands for where it still stands for that.
+fn still(judged: &Judged, fd: i32) -> OpenNumber {
+    let file = &judged.transfer.file;
+    OpenNumber {
+        fd,
+        file: file.ptr,
+        ino: file.ino,
+        dev: file.dev,
+        made: false,
+    }
+}
+
+fn table(pid: u32, start_ns: u64, numbers: &[OpenNumber]) -> Table {
+    Table {
+        pid,
+        start_ns,
+        parent: 1,
+        comm: format!("p{pid}"),
+        numbers: numbers.to_vec(),
+    }
+}
+
+fn look(at: LookedAt, t_ns: u64, tables: &[Table]) -> TableLook {
+    TableLook {
+        t_ns,
+        at,
+        below: None,
+        lost: false,
+        tables: tables.to_vec(),
+    }
+}
+
+/// What a look says of receivers' numbers: transfer and state.
+fn said(book: &mut Book, look: &TableLook) -> Vec<(u64, StillOpen)> {
+    let later = book.look(look).into_iter();
+    let of_receivers = later.filter(|later| later.side == Side::Receiver);
+    of_receivers
+        .map(|later| (later.transfer, later.state))
+        .collect()
+}
+
+#[test]
+fn a_number_that_is_given_away_again_was_closed() {
+    let mut book = Book::default();
+    let (one, two) = (socket(1, 5, 100), socket(2, 5, 200));
+    assert_eq!(book.note(&one), []);
+    assert_eq!(book.note(&two), [(Side::Receiver, 1)]);
+    let table = table(RECEIVER, 1, &[still(&two, 5)]);
+    let last = look(LookedAt::Last, 300, &[table]);
+    assert_eq!(said(&mut book, &last), [(2, StillOpen::Open)]);
+    let holdings = book.holdings();
+    let receiver = holdings
+        .processes
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap();
+    assert_eq!((receiver.all, receiver.open), (2, 1));
+}
+
+#[test]
+fn whose_event_comes_late_is_closed_by_the_later_one() {
+    let mut book = Book::default();
+    book.note(&socket(2, 5, 200));
+    assert_eq!(book.note(&socket(1, 5, 100)), [(Side::Receiver, 1)]);
+}
+
+#[test]
+fn another_thread_may_have_a_table_of_its_own() {
+    let mut book = Book::default();
+    let (one, mut two) = (socket(1, 5, 100), socket(2, 5, 200));
+    two.transfer.end.receiver_mut().unwrap().tid = 999;
+    book.note(&one);
+    assert_eq!(book.note(&two), []);
+    let both = [still(&one, 5), still(&two, 5)];
+    let last = look(LookedAt::Last, 300, &[table(RECEIVER, 1, &both)]);
+    assert_eq!(
+        said(&mut book, &last),
+        [(1, StillOpen::Open), (2, StillOpen::Open)]
+    );
+}
+
+#[test]
+fn what_is_closed_is_told_once() {
+    let mut book = Book::default();
+    let (one, two) = (socket(1, 5, 100), socket(2, 6, 100));
+    book.note(&one);
+    book.note(&two);
+    let at =
+        |t_ns, numbers: &[OpenNumber]| look(LookedAt::Every, t_ns, &[table(RECEIVER, 1, numbers)]);
+    let first = said(&mut book, &at(200, &[still(&one, 5)]));
+    assert_eq!(first, [(1, StillOpen::Open), (2, StillOpen::Closed)]);
+    assert_eq!(
+        said(&mut book, &at(300, &[still(&one, 9)])),
+        [(1, StillOpen::Moved)]
+    );
+    assert_eq!(said(&mut book, &at(400, &[])), [(1, StillOpen::Closed)]);
+    assert!(said(&mut book, &at(500, &[still(&one, 5)])).is_empty());
+    // What the sender has was never looked at: it has no table.
+    assert!(book.holdings().processes.iter().all(|it| it.open == 0));
+}
+
+#[test]
+fn a_process_that_ends_is_remembered_for_what_it_had() {
+    let mut book = Book::default();
+    let (one, two, late) = (socket(1, 5, 100), socket(2, 6, 110), socket(3, 7, 120));
+    book.note(&one);
+    book.note(&two);
+    assert_eq!(book.take_new_pids().len(), 2);
+    let numbers = [still(&one, 5), still(&late, 7)];
+    let end = look(LookedAt::ProcessEnd, 200, &[table(RECEIVER, 1, &numbers)]);
+    assert_eq!(
+        said(&mut book, &end),
+        [(1, StillOpen::Open), (2, StillOpen::Closed)]
+    );
+    // What is told of later was there by then.
+    book.note(&late);
+    let late = book.take_late();
+    let late: Vec<_> = late
+        .iter()
+        .filter(|(_, it)| it.side == Side::Receiver)
+        .collect();
+    assert_eq!(
+        (late.len(), late[0].0, late[0].1.state),
+        (1, 200, StillOpen::Open)
+    );
+    // The next process of that number has nothing to do with it.
+    let next = socket(4, 5, 300);
+    assert_eq!(book.note(&next), []);
+    let last = look(
+        LookedAt::Last,
+        400,
+        &[table(RECEIVER, 250, &[still(&one, 5)])],
+    );
+    assert_eq!(said(&mut book, &last), [(4, StillOpen::Replaced)]);
+    let holdings = book.holdings();
+    let of = |ended| {
+        let mut all = holdings.processes.iter();
+        all.find(|it| it.side == Side::Receiver && it.ended == ended)
+            .unwrap()
+    };
+    assert_eq!((of(true).all, of(true).open), (3, 2));
+    assert_eq!((of(false).all, of(false).open), (1, 0));
+}
+
+#[test]
+fn a_process_whose_end_was_not_seen_leaves_it_open() {
+    let mut book = Book::default();
+    book.note(&socket(1, 5, 100));
+    let last = look(LookedAt::Last, 400, &[]);
+    assert_eq!(said(&mut book, &last), [(1, StillOpen::Ended)]);
+    let holdings = book.holdings();
+    let receiver = holdings
+        .processes
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap();
+    assert_eq!(
+        (receiver.open, receiver.unseen, receiver.ended),
+        (0, 1, true)
+    );
+}
+
+#[test]
+fn a_file_that_can_be_opened_again_is_never_certain() {
+    let mut book = Book::default();
+    let mut file = socket(1, 5, 100);
+    (file.transfer.file.magic, file.transfer.file.mode) = (0xef53, 0o100_644);
+    book.note(&file);
+    let last = look(
+        LookedAt::Last,
+        400,
+        &[table(RECEIVER, 1, &[still(&file, 5)])],
+    );
+    let later = book.look(&last);
+    let of_receiver = later.iter().find(|it| it.side == Side::Receiver).unwrap();
+    assert_eq!(of_receiver.state, StillOpen::Unknown);
+    assert_eq!(of_receiver.missing, Some(StillOpenMissing::MayBeAnother));
+    assert_eq!(of_receiver.holders, None);
+}
+
+#[test]
+fn who_else_has_it_is_told_and_whether_it_was_inherited() {
+    let mut book = Book::default();
+    let one = socket(1, 5, 100);
+    book.note(&one);
+    let child = |pid, start_ns, parent, fd| Table {
+        parent,
+        ..table(pid, start_ns, &[still(&one, fd)])
+    };
+    let tables = [
+        table(RECEIVER, 1, &[still(&one, 5)]),
+        table(SENDER, 1, &[still(&one, 1001)]),
+        child(301, 150, RECEIVER, 5),
+        // Under another number, from before, and of somebody else.
+        child(302, 150, RECEIVER, 6),
+        child(303, 50, RECEIVER, 5),
+        child(304, 150, 1, 5),
+    ];
+    let later = book.look(&look(LookedAt::Last, 400, &tables));
+    let holders = later
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap()
+        .holders
+        .clone()
+        .unwrap();
+    let inherited: Vec<_> = holders.iter().map(|it| (it.pid, it.inherited)).collect();
+    assert_eq!(
+        inherited,
+        [
+            (200, false),
+            (100, false),
+            (301, true),
+            (302, false),
+            (303, false),
+            (304, false)
+        ]
+    );
+    let holdings = book.holdings();
+    let receiver = holdings
+        .processes
+        .iter()
+        .find(|it| it.side == Side::Receiver)
+        .unwrap();
+    // Who sent it is told of for itself.
+    let also: Vec<_> = receiver
+        .also
+        .iter()
+        .map(|it| (it.pid, it.files, it.inherited))
+        .collect();
+    assert_eq!(
+        also,
+        [
+            (301, 1, true),
+            (302, 1, false),
+            (303, 1, false),
+            (304, 1, false)
+        ]
+    );
+}
+
+#[test]
+fn a_full_table_is_told_with_what_came_into_it() {
+    let mut book = Book::default();
+    book.note(&socket(1, 5, 100));
+    book.note(&socket(2, 6, 100));
+    book.note(&socket(3, 6, 200));
+    let mut refused = socket(4, 7, 300);
+    refused.transfer.end.receiver_mut().unwrap().fd = None;
+    let receiver = refused.transfer.receiver().cloned();
+    refused.transfer.end = End::of(Fate::Truncated, Some(Cause::RlimitNofile), receiver);
+    refused.verdict = None;
+    book.note(&refused);
+    let full = &book.holdings().full[0];
+    assert_eq!((full.pid, full.received), (RECEIVER, 2));
+    assert_eq!(full.files[0].1, 2);
+}
+
+#[test]
+fn only_so_much_is_remembered_and_the_rest_is_counted() {
+    let mut book = Book::with_room(100);
+    for id in 1..=1000 {
+        book.note(&socket(id, id as i32, 100 + id));
+    }
+    assert!(book.asks_for_look());
+    let holdings = book.holdings();
+    // Each has two ends.
+    assert_eq!(holdings.let_go, 1900);
+    for holding in &holdings.processes {
+        assert_eq!((holding.all, holding.unknown), (1000, 1000));
+    }
+    assert_eq!(book.files().len(), 50);
+}
+
+#[test]
+fn what_was_given_away_again_or_sent_again_makes_room_too() {
+    let mut book = Book::with_room(100);
+    for id in 1..=5000 {
+        let mut judged = socket(id, id as i32 % 40, 100 + id);
+        // One listener, again and again.
+        let transfer = &mut judged.transfer;
+        (transfer.file.ptr, transfer.file.ino) = (0xf00, 7);
+        let sender = transfer.sender.as_mut().unwrap();
+        (sender.fd, sender.t_ns) = (Some(3), 99 + id);
+        book.note(&judged);
+    }
+    assert_eq!((book.holdings().let_go, book.files().len()), (0, 1));
+    for id in 5001..=6000 {
+        book.note(&socket(id, id as i32, 100 + id));
+    }
+    // 41 before, two for each of these, and room for a hundred.
+    assert_eq!(book.holdings().let_go, 41 + 2000 - 100);
+    assert_eq!(book.files().len(), 50);
+}
+
+#[test]
+fn processes_come_and_go_and_only_so_many_are_remembered() {
+    let mut book = Book::default();
+    for id in 1..=20_000_u64 {
+        let mut judged = socket(id, 5, 100 + id);
+        let receiver = judged.transfer.end.receiver_mut().unwrap();
+        receiver.pid = 10_000 + id as u32;
+        let end = look(
+            LookedAt::ProcessEnd,
+            101 + id,
+            &[table(receiver.pid, 1, &[])],
+        );
+        book.note(&judged);
+        book.look(&end);
+    }
+    let holdings = book.holdings();
+    assert!(
+        holdings.processes.len() <= 4096 + 256,
+        "{}",
+        holdings.processes.len()
+    );
+    assert_eq!(holdings.processes.len() as u64 + holdings.others, 20_001);
+}
+
+#[test]
+fn install_is_what_counts_as_the_time() {
+    let mut book = Book::default();
+    let mut one = socket(1, 5, 100);
+    for seen in &mut one.transfer.hops {
+        seen.t_ns = if seen.hop == Hop::Install { 100 } else { 900 };
+    }
+    book.note(&one);
+    // The process began after the descriptor was installed: it is another.
+    let last = look(
+        LookedAt::Last,
+        1000,
+        &[table(RECEIVER, 500, &[still(&one, 5)])],
+    );
+    assert_eq!(said(&mut book, &last), [(1, StillOpen::Ended)]);
+}
