@@ -209,3 +209,21 @@ fn a_command_that_cannot_run_or_is_killed_ends_it_as_env_would() {
     assert_eq!(code(&["/proc/version"]), Some(126));
     assert_eq!(code(&["sh", "-c", "kill -TERM $$"]), Some(128 + 15));
 }
+
+#[test]
+fn what_is_closed_and_what_is_kept_is_seen_at_both_ends() {
+    let _turn = take_turn!(tracing);
+    if !has_python("what_is_closed_and_what_is_kept_is_seen_at_both_ends") {
+        return;
+    }
+    // Neither end closes anything before it ends.
+    for (word, code) in [
+        ("still-open", 0),
+        ("closed", 1),
+        ("kept-by-sender", 0),
+        ("closed-by-sender", 1),
+    ] {
+        let run = check(&["--expect", &format!("delivered=3 {word}")], "right");
+        assert_eq!(run.code, Some(code), "{word}: {run:?}");
+    }
+}

@@ -8,7 +8,7 @@ use fdtrace::{
         Allowance, Answer, Checked, Count, Expectation, Expectations, Pattern, Seen, bless, judge,
         parse_file, parse_line,
     },
-    model::{Cause, End, Fate, FileKind, Hop, Judged, Receiver, Verdict},
+    model::{Cause, End, Fate, FileKind, Hop, Judged, Later, Receiver, Side, StillOpen, Verdict},
     report::{self, CheckRun, WriteCheck},
 };
 use fdtrace_testkit::outcomes::delivered;
@@ -34,7 +34,14 @@ fn lost(id: u64, fate: Fate, cause: Option<Cause>) -> Judged {
 
 /// The answers: first that of what is always expected.
 fn answers(expectations: &Expectations, transfers: &[Judged], unseen: Option<&str>) -> Vec<Answer> {
-    let checked = judge(expectations, Seen { transfers, unseen });
+    let checked = judge(
+        expectations,
+        Seen {
+            transfers,
+            later: &[],
+            unseen,
+        },
+    );
     checked.into_iter().map(|checked| checked.answer).collect()
 }
 
@@ -345,6 +352,7 @@ fn a_miss_shows_what_comes_nearest_and_where_it_differs() {
     other.transfer.end.receiver_mut().unwrap().comm = "helper".into();
     let transfers = [delivered(1, 0, 2), other];
     let seen = Seen {
+        later: &[],
         transfers: &transfers,
         unseen: None,
     };
@@ -364,6 +372,7 @@ fn a_miss_shows_what_comes_nearest_and_where_it_differs() {
 fn a_good_run_is_blessed_with_what_it_meets() {
     let transfers = [delivered(1, 0, 2), delivered(2, 1, 2)];
     let seen = Seen {
+        later: &[],
         transfers: &transfers,
         unseen: None,
     };
@@ -380,6 +389,7 @@ fn a_good_run_is_blessed_with_what_it_meets() {
     assert_eq!(expectations.expect[0].of.kind, Some(FileKind::Regular));
     let bad = [lost(1, Fate::Discarded, None)];
     let seen = Seen {
+        later: &[],
         transfers: &bad,
         unseen: None,
     };
@@ -398,6 +408,7 @@ fn each_format_tells_the_three_answers_apart() {
     ];
     let expectations = expecting(&["delivered=2", "inheritable"]);
     let seen = Seen {
+        later: &[],
         transfers: &transfers,
         unseen: None,
     };
@@ -427,4 +438,113 @@ fn each_format_tells_the_three_answers_apart() {
         all += &format!("--- {name}\n{}\n", String::from_utf8(bytes).unwrap());
     }
     insta::assert_snapshot!("check_formats", all);
+}
+
+/// What a look told of one end of a transfer.
+fn later(side: Side, transfer: u64, state: StillOpen) -> Later {
+    Later {
+        transfer,
+        side,
+        pid: 1,
+        comm: "one".to_owned(),
+        fd: Some(5),
+        state,
+        missing: None,
+        holders: None,
+    }
+}
+
+#[test]
+fn what_is_to_be_closed_or_kept_is_asked_of_both_ends() {
+    let transfers = [delivered(1, 0, 1)];
+    let answer = |line: &str, told: &[Later]| {
+        let mut expectations = Expectations::default();
+        expectations.expect.push(parse_line(line).unwrap());
+        let seen = Seen {
+            transfers: &transfers,
+            later: told,
+            unseen: None,
+        };
+        judge(&expectations, seen)[1].answer.clone()
+    };
+    for (line, side, right, wrong) in [
+        ("closed", Side::Receiver, StillOpen::Closed, StillOpen::Open),
+        (
+            "closed",
+            Side::Receiver,
+            StillOpen::Replaced,
+            StillOpen::Moved,
+        ),
+        (
+            "still-open",
+            Side::Receiver,
+            StillOpen::Open,
+            StillOpen::Closed,
+        ),
+        (
+            "closed-by-sender",
+            Side::Sender,
+            StillOpen::Closed,
+            StillOpen::Open,
+        ),
+        (
+            "kept-by-sender",
+            Side::Sender,
+            StillOpen::Open,
+            StillOpen::Replaced,
+        ),
+    ] {
+        assert_eq!(
+            answer(line, &[later(side, 1, right)]),
+            Answer::Holds,
+            "{line}"
+        );
+        assert_eq!(
+            answer(line, &[later(side, 1, wrong)]),
+            Answer::Fails,
+            "{line}"
+        );
+        // What is told last counts.
+        let both = [later(side, 1, wrong), later(side, 1, right)];
+        assert_eq!(answer(line, &both), Answer::Holds, "{line}");
+        for open in [StillOpen::Ended, StillOpen::Unknown] {
+            assert_eq!(
+                answer(line, &[later(side, 1, open)]),
+                Answer::Open,
+                "{line}"
+            );
+        }
+        assert_eq!(answer(line, &[]), Answer::Open, "{line}");
+    }
+}
+
+#[test]
+fn a_number_that_was_given_away_again_was_closed_at_either_end() {
+    let (mut one, mut two) = (delivered(1, 0, 1), delivered(2, 0, 1));
+    two.transfer.file.ino += 1;
+    two.transfer.sender.as_mut().unwrap().t_ns += 1;
+    for seen in &mut two.transfer.hops {
+        seen.t_ns += 1_000_000_000;
+    }
+    one.transfer.file.ptr = 0xf00;
+    let transfers = [one, two];
+    let mut expectations = Expectations::default();
+    for line in ["closed delivered=2", "closed-by-sender delivered=2"] {
+        expectations.expect.push(parse_line(line).unwrap());
+    }
+    let told = [
+        later(Side::Receiver, 2, StillOpen::Closed),
+        later(Side::Sender, 2, StillOpen::Closed),
+    ];
+    let seen = |told| Seen {
+        transfers: &transfers,
+        later: told,
+        unseen: None,
+    };
+    let answers = |told| {
+        let checked = judge(&expectations, seen(told)).into_iter().skip(1);
+        checked.map(|it| it.answer).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(&told), [Answer::Holds, Answer::Holds]);
+    assert_eq!(answers(&[]), [Answer::Open, Answer::Open]);
 }

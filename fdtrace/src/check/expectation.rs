@@ -29,6 +29,12 @@ pub struct Expectation {
     /// How long each may be in its queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<Within>,
+    /// Whether the receiver is to have each open still, when it ends or the command does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub still_open: Option<bool>,
+    /// Whether the sender is to have closed its own by then, or to have kept it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_by_sender: Option<bool>,
 }
 
 /// Transfers that are known and wanted, whatever became of them.
@@ -204,7 +210,9 @@ impl Expectation {
         }
         let arrives = self.delivered.is_some_and(|count| count.least > 0)
             || self.each.is_some()
-            || self.cloexec.is_some();
+            || self.cloexec.is_some()
+            || self.still_open.is_some()
+            || self.closed_by_sender.is_some();
         (arrives && !fate.installs()).then(|| format!("what is {fate} is not delivered"))
     }
 
@@ -245,6 +253,12 @@ impl Expectation {
             let word = if set { "cloexec" } else { "inheritable" };
             word.to_owned()
         }));
+        for (expected, yes, no) in [
+            (self.still_open, "still-open", "closed"),
+            (self.closed_by_sender, "closed-by-sender", "kept-by-sender"),
+        ] {
+            words.extend(expected.map(|is| if is { yes } else { no }.to_owned()));
+        }
         words.extend(
             self.within
                 .map(|within| format!("within={}", quote(&within.to_string()))),

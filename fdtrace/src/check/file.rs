@@ -24,6 +24,8 @@ struct Defaults {
     of: Pattern,
     each: Option<Each>,
     cloexec: Option<bool>,
+    still_open: Option<bool>,
+    closed_by_sender: Option<bool>,
     within: Option<Within>,
 }
 
@@ -48,6 +50,8 @@ pub fn parse(text: &str) -> Result<Expectations, SyntaxError> {
             of: given.of.or(&file.defaults.of),
             each: given.each.or(file.defaults.each),
             cloexec: given.cloexec.or(file.defaults.cloexec),
+            still_open: given.still_open.or(file.defaults.still_open),
+            closed_by_sender: given.closed_by_sender.or(file.defaults.closed_by_sender),
             within: given.within.or(file.defaults.within),
             ..given
         };

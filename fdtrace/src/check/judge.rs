@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Count, Each, Expectation, Expectations,
+    later::Afterwards,
     pattern::{Compared, Fit},
 };
-use crate::model::{Fate, Judged, Verdict};
+use crate::model::{Fate, Judged, Later, StillOpen, Verdict};
 
 /// Transfers that are shown beside an expectation that nothing met, at most.
 const NEAREST: usize = 3;
@@ -60,6 +61,8 @@ pub struct Nearby {
 pub struct Seen<'a> {
     /// Every transfer that has ended, or is in a queue.
     pub transfers: &'a [Judged],
+    /// What became of their numbers, in the order in which it was told.
+    pub later: &'a [Later],
     /// What may have gone unseen beside these, in words.
     pub unseen: Option<&'a str>,
 }
@@ -217,6 +220,13 @@ fn unmet(expectation: &Expectation, seen: Seen<'_>) -> Vec<Finding> {
     for judged in delivered() {
         findings.extend(on_arrival(expectation, judged).map(|finding| finding.on(judged)));
     }
+    if expectation.still_open.is_some() || expectation.closed_by_sender.is_some() {
+        let afterwards = Afterwards::new(seen.transfers, seen.later);
+        for judged in delivered() {
+            let found = after(expectation, judged, &afterwards);
+            findings.extend(found.map(|finding| finding.on(judged)));
+        }
+    }
     if expectation.each == Some(Each::Once) {
         findings.extend(twice(delivered()));
     }
@@ -245,6 +255,43 @@ fn on_arrival(expectation: &Expectation, judged: &Judged) -> impl Iterator<Item 
         None => Some(Finding::open("how long it was in its queue was not seen")),
     });
     cloexec.into_iter().chain(within)
+}
+
+/// What is not as expected of what became of one that was delivered.
+fn after(
+    expectation: &Expectation,
+    judged: &Judged,
+    afterwards: &Afterwards,
+) -> impl Iterator<Item = Finding> {
+    let of = |who: &str, expects_open: Option<bool>, state: Option<StillOpen>| {
+        let finding = match (expects_open?, state) {
+            (true, Some(StillOpen::Open | StillOpen::Moved)) => return None,
+            (false, Some(StillOpen::Closed | StillOpen::Replaced)) => return None,
+            (false, Some(StillOpen::Open)) => Finding::fails(format!("the {who} never closed it")),
+            (false, Some(StillOpen::Moved)) => {
+                Finding::fails(format!("the {who} kept it under another number"))
+            }
+            (true, Some(StillOpen::Closed | StillOpen::Replaced)) => {
+                Finding::fails(format!("the {who} closed it"))
+            }
+            (_, Some(StillOpen::Unknown)) => Finding::open(format!(
+                "whether the {who} closed it cannot be told: another open file may look like it"
+            )),
+            (_, Some(StillOpen::Ended) | None) => {
+                Finding::open(format!("whether the {who} closed it was not seen"))
+            }
+        };
+        Some(finding)
+    };
+    let receiver = afterwards.of_receiver(judged);
+    let sender = afterwards.of_sender(judged);
+    let kept = expectation.closed_by_sender.map(|closed| !closed);
+    [
+        of("receiver", expectation.still_open, receiver),
+        of("sender", kept, sender),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Open files that came to one receiver more than once.

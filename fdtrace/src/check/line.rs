@@ -6,7 +6,15 @@ use super::{Each, Expectation, Pattern, SyntaxError, similar};
 use crate::model::{Cause, Fate, FileKind};
 
 /// Words that stand alone.
-const FLAGS: [&str; 3] = ["cloexec", "inheritable", "once"];
+const FLAGS: [&str; 7] = [
+    "cloexec",
+    "inheritable",
+    "once",
+    "still-open",
+    "closed",
+    "closed-by-sender",
+    "kept-by-sender",
+];
 
 /// Words that have a value, beside those of a pattern.
 const KEYS: [&str; 3] = ["name", "delivered", "within"];
@@ -43,6 +51,10 @@ fn take(expectation: &mut Expectation, word: &Word) -> Result<(), SyntaxError> {
         return match word.key.as_str() {
             "cloexec" => set(&mut expectation.cloexec, true, word),
             "inheritable" => set(&mut expectation.cloexec, false, word),
+            "still-open" => set(&mut expectation.still_open, true, word),
+            "closed" => set(&mut expectation.still_open, false, word),
+            "closed-by-sender" => set(&mut expectation.closed_by_sender, true, word),
+            "kept-by-sender" => set(&mut expectation.closed_by_sender, false, word),
             "once" => set(&mut expectation.each, Each::Once, word),
             key if keys().any(|known| known == key) => {
                 Err(error(word.at, format!("`{key}` has no value: {key}=…")))

@@ -10,6 +10,7 @@ mod bless;
 mod expectation;
 mod file;
 mod judge;
+mod later;
 mod line;
 mod pattern;
 

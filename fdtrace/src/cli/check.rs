@@ -21,11 +21,12 @@ use super::{
 use crate::report::Html;
 use crate::{
     check::{self, Answer, Checked, Expectations, Seen},
-    model::{Coverage, Fate, Hop, Judged, Losses, Tally},
+    model::{Coverage, Fate, Hop, Judged, Later, Losses, Tally},
     report::{self, CheckRun, Json, WriteCheck},
     tracer::Filter,
     watch::{
-        Bounds, Ended, Limits, Options, Selection, Session, TraceEnd, TraceReport, TraceStart,
+        Bounds, Ended, Limits, Looked, Options, Selection, Session, TraceEnd, TraceReport,
+        TraceStart,
         command::{CommandError, CommandStdout, Held},
     },
 };
@@ -106,10 +107,12 @@ async fn watch(
         },
     };
     let mut transfers = Vec::new();
+    let mut later = Vec::new();
     let mut traced = Vec::new();
     let mut page = Vec::new();
     let collector = Collector {
         transfers: &mut transfers,
+        later: &mut later,
         json: Json::new(
             &mut traced,
             common.pointers(live.header().kptr_restrict),
@@ -138,6 +141,7 @@ async fn watch(
     session.end(ended, trace::exit_code)?;
     let seen = Seen {
         transfers: &transfers,
+        later: &later,
         unseen: unseen.as_deref(),
     };
     let checked = check::judge(expectations, seen);
@@ -255,6 +259,7 @@ fn cannot_execute(error: CommandError) -> Result<u8> {
 /// Keeps every transfer, as it is, in JSON, and on a page if one is asked for.
 struct Collector<'a> {
     transfers: &'a mut Vec<Judged>,
+    later: &'a mut Vec<Later>,
     json: Json<&'a mut Vec<u8>>,
     #[cfg(feature = "html")]
     page: Option<Html<&'a mut Vec<u8>>>,
@@ -276,6 +281,11 @@ impl TraceReport for Collector<'_> {
             page.transfer(judged)?;
         }
         self.json.transfer(judged)
+    }
+
+    fn looked(&mut self, looked: &Looked<'_>) -> io::Result<()> {
+        self.later.extend_from_slice(looked.later);
+        self.json.looked(looked)
     }
 
     fn flush(&mut self) -> io::Result<()> {
