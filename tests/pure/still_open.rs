@@ -79,7 +79,8 @@ fn a_number_that_is_given_away_again_was_closed() {
     assert_eq!(book.note(&two), [(Side::Receiver, 1)]);
     let table = table(RECEIVER, 1, &[still(&two, 5)]);
     let last = look(LookedAt::Last, 300, &[table]);
-    assert_eq!(said(&mut book, &last), [(2, StillOpen::Open)]);
+    let both = [(1, StillOpen::Replaced), (2, StillOpen::Open)];
+    assert_eq!(said(&mut book, &last), both);
     let holdings = book.holdings();
     let receiver = holdings
         .processes
@@ -87,6 +88,18 @@ fn a_number_that_is_given_away_again_was_closed() {
         .find(|it| it.side == Side::Receiver)
         .unwrap();
     assert_eq!((receiver.all, receiver.open), (2, 1));
+}
+
+#[test]
+fn a_duplicate_of_a_number_that_was_given_away_again_is_found() {
+    let mut book = Book::default();
+    let (one, two) = (socket(1, 5, 100), socket(2, 5, 200));
+    book.note(&one);
+    book.note(&two);
+    let numbers = [still(&two, 5), still(&one, 9)];
+    let last = look(LookedAt::Last, 300, &[table(RECEIVER, 1, &numbers)]);
+    let both = [(1, StillOpen::Moved), (2, StillOpen::Open)];
+    assert_eq!(said(&mut book, &last), both);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// Numbers that are remembered; the oldest are let go of, and counted.
-const ENTRIES_MAX: usize = 1 << 17;
+const ENTRIES_MAX: usize = 1 << 16;
 
 /// Closed ones that may be left in the order, beside as many as there are entries.
 const ORDER_SLACK: usize = 1024;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{answer::Asked, names::Names};
-use crate::model::{Also, FileHolder, Holding, Side, StillOpen};
+use crate::model::{Also, FileHolder, Holding, Side, Sole, StillOpen};
 
 /// One number, until it is known to be closed.
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +90,14 @@ impl Party {
             }
             Some(before) => {
                 self.numbers.insert(fd, entry);
+                let is_another = before.asked.key != entry.asked.key;
                 if side == Side::Receiver && before.tid != entry.tid {
                     self.others.push(before);
                     return None;
+                }
+                // The number was closed; a duplicate of it may be open, as libraries make them.
+                if is_another && before.asked.sole != Sole::Never {
+                    self.others.push(before);
                 }
                 Some(before.transfer)
             }
