@@ -83,6 +83,8 @@ pub(super) struct Parts {
     pub(super) found: Found,
     pub(super) header: Header,
     pub(super) timing: Option<Stats>,
+    /// Why tables cannot be looked through, if they should be.
+    pub(super) tables_refused: Option<String>,
     pub(super) took: Took,
 }
 
@@ -273,7 +275,12 @@ impl Live {
                 }
                 self.take_look(session, look)
             }
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                if let Some(why) = &self.parts.tables_refused {
+                    session.note_not_looked(why.clone());
+                }
+                Ok(())
+            }
             Err(error) => {
                 session.note_not_looked(with_causes(&error));
                 Ok(())

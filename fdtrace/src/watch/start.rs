@@ -203,9 +203,11 @@ impl Options {
         if self.snapshots {
             tracer.prepare_snapshots(&types)?;
         }
-        if self.still_open {
-            tracer.prepare_tables(&types)?;
-        }
+        // A kernel that does not take these programs can be traced all the same.
+        let tables_refused = match self.still_open {
+            true => tracer.prepare_tables(&types).err(),
+            false => None,
+        };
         drop(types);
         kernel::give_memory_back();
         let timing = self.timing.then(|| tracer.time_programs()).transpose()?;
@@ -233,6 +235,7 @@ impl Options {
             found,
             header,
             timing,
+            tables_refused: tables_refused.map(|error| with_causes(&error)),
             took: Took {
                 view: view_took,
                 attach: attach_took,
