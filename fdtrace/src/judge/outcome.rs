@@ -113,9 +113,7 @@ impl Message {
             &last.ends,
             self.socket_name.as_deref(),
         );
-        let left = [Hop::Dequeue, Hop::Detach];
-        let left = left.into_iter().find(|hop| self.has(*hop));
-        let queued_ns = left.and_then(|left| self.time_between(Hop::Queue, left));
+        let queued_ns = self.time_between(Hop::Queue, Hop::Dequeue);
         for (index, file) in self.files.iter().enumerate() {
             let seen = file.seen.first().map(|seen| seen.sight);
             let known = seen

@@ -98,8 +98,7 @@ impl Message {
         }
         let other_numbers = || {
             file.at(Hop::Queue)
-                .and_then(|seen| seen.sight.refs)
-                .is_some_and(|refs| refs > REFS_OF_ONE_NUMBER)
+                .is_some_and(|seen| seen.sight.refs > REFS_OF_ONE_NUMBER)
         };
         let is_unsure = self.claim.contested || (self.is_shared() && other_numbers());
         is_unsure.then_some(match self.claim.sharing {

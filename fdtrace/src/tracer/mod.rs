@@ -10,7 +10,6 @@ mod object;
 #[cfg(feature = "log")]
 mod program_log;
 mod queues;
-mod returns;
 mod self_test;
 mod sockets;
 mod tables;
@@ -501,8 +500,7 @@ fn failed(action: &'static str, hook: &Hook) -> impl Fn(ProgramError) -> ProbeEr
 /// Loads the plan's programs, on all CPUs that there are: verifying them takes longer than all else.
 fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), ProbeError> {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
-    let spare = plan.spare.iter().copied();
-    let wanted = plan.hooks().chain(spare).map(|hook| {
+    let wanted = plan.hooks().map(|hook| {
         let name = hook.program;
         let program = programs.remove(name);
         Ok((hook, program.ok_or(ProbeError::Missing { name })?))
@@ -571,8 +569,7 @@ fn attach_tested(
     types: &Types,
     begin: Instant,
 ) -> Result<StartTimes, ProbeError> {
-    let hooks = plan.hooks().chain(plan.spare.iter().copied());
-    let targets: Vec<_> = hooks.filter_map(Hook::btf_target).collect();
+    let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
     load(ebpf, plan, &type_ids(types, &targets)?)?;
     let loaded = Instant::now();
     for hook in plan.hooks() {

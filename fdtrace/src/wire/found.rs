@@ -88,12 +88,11 @@ fn lies(part: QueuedPart) -> Event {
         }
         files.push(Sight {
             file: found.file,
-            refs: Some(found.refs),
+            refs: found.refs,
             fd: None,
             slot: 0,
             cloexec: false,
             told: None,
-            in_place: false,
         });
     }
     Event {

@@ -21,8 +21,7 @@ pub use decode::{DecodeError, Decoder, decode};
 pub use described::{Described, path, socket};
 pub use event::{
     Actor, Aside, At, Call, Description, Ends, Errno, Event, EventKind, Fd, Given, List, Look,
-    Received, Refusal, Return, SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table,
-    Unsent,
+    Refusal, Return, SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table,
 };
 pub use found::{description, found};
 pub use queues::{holders, queued_file, unix_socket};

@@ -12,7 +12,6 @@ mod senders;
 mod skips;
 mod table;
 mod wanted;
-mod whole;
 
 use fdtrace::{
     judge::verdict,
