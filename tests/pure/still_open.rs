@@ -103,6 +103,23 @@ fn a_duplicate_of_a_number_that_was_given_away_again_is_found() {
 }
 
 #[test]
+fn what_has_the_number_of_one_that_was_given_away_again_is_of_interest() {
+    let mut book = Book::default();
+    let (one, two, stranger) = (socket(1, 5, 100), socket(2, 5, 200), socket(3, 5, 400));
+    book.note(&one);
+    book.note(&two);
+    let at = |t_ns, number| look(LookedAt::Every, t_ns, &[table(RECEIVER, 1, &[number])]);
+    // A duplicate of the first is left, and nobody has the number itself.
+    let first = at(300, still(&one, 9));
+    assert_eq!(
+        said(&mut book, &first),
+        [(1, StillOpen::Moved), (2, StillOpen::Closed)]
+    );
+    let second = book.relevant(at(500, still(&stranger, 5)));
+    assert_eq!(said(&mut book, &second), [(1, StillOpen::Replaced)]);
+}
+
+#[test]
 fn whose_event_comes_late_is_closed_by_the_later_one() {
     let mut book = Book::default();
     book.note(&socket(2, 5, 200));

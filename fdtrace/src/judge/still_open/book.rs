@@ -348,16 +348,16 @@ impl Book {
     #[must_use]
     pub fn relevant(&self, look: TableLook) -> TableLook {
         let files = self.files();
-        let asked: HashSet<(u32, i32)> = self
+        let asked: HashSet<(u32, Option<i32>)> = self
             .parties
             .iter()
-            .flat_map(|((_, pid), party)| party.numbers.keys().map(move |fd| (*pid, *fd)))
+            .flat_map(|((_, pid), party)| party.entries().map(move |entry| (*pid, entry.asked.fd)))
             .collect();
         let pids = self.pids();
         let tables = look.tables.into_iter().filter_map(|mut table| {
             let pid = table.pid;
             let is_relevant = |number: &OpenNumber| {
-                files.contains(&number.file) || asked.contains(&(pid, number.fd))
+                files.contains(&number.file) || asked.contains(&(pid, Some(number.fd)))
             };
             table.numbers.retain(is_relevant);
             (pids.contains(&pid) || !table.numbers.is_empty()).then_some(table)
