@@ -122,6 +122,8 @@ pub(super) const MINOR_BITS: u32 = 20;
 /// How far its inode tells an open file from all others.
 pub(super) fn sole(file: &FileIdentity) -> Sole {
     match of(file) {
+        // Whoever has one can open such another by it.
+        _ if file.is_path() => Sole::Never,
         // A bound socket's place in a directory is another file system's.
         FileKind::Socket if file.magic == SOCKFS_MAGIC => Sole::Always,
         FileKind::Memfd | FileKind::Pipe => Sole::IfMade,
