@@ -130,7 +130,7 @@ pub struct Start {
     pub plan: Vec<PlanEntry>,
     /// The kernel hides where its functions are, and names none of them: how a list ended that nobody
     /// received is not known. Absent where it is.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub functions_unnamed: bool,
 }
 

@@ -124,3 +124,132 @@ impl<'a> Refused<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    /// A process that nothing confines.
+    fn free() -> Confinement {
+        Confinement {
+            lockdown: None,
+            seccomp: false,
+            small_maps: true,
+            locked_memory: None,
+        }
+    }
+
+    fn program(errno: i32, log: &str) -> ProbeError {
+        ProbeError::Refused {
+            program: "end_kfree",
+            target: "kfree",
+            log: log.to_owned(),
+            source: io::Error::from_raw_os_error(errno),
+        }
+    }
+
+    fn map(errno: i32) -> ProbeError {
+        ProbeError::Object(EbpfError::MapError(MapError::CreateError {
+            name: "SCRATCH".to_owned(),
+            io_error: io::Error::from_raw_os_error(errno),
+        }))
+    }
+
+    fn attach(call: &'static str, errno: i32) -> ProbeError {
+        ProbeError::Program {
+            action: "attach",
+            program: "end_kfree",
+            target: "kfree",
+            source: Box::new(ProgramError::SyscallError(SyscallError {
+                call,
+                io_error: io::Error::from_raw_os_error(errno),
+            })),
+        }
+    }
+
+    #[test]
+    fn lockdown_is_named_by_its_mode_or_by_what_the_verifier_says() {
+        let locked = Confinement {
+            lockdown: Some("confidentiality".to_owned()),
+            ..free()
+        };
+        let named = Some(Refusal::Confidentiality);
+        assert_eq!(Refusal::of(&program(libc::EINVAL, ""), &locked), named);
+        assert_eq!(
+            Refusal::of(&attach("perf_event_open", libc::EPERM), &locked),
+            named
+        );
+        // Where securityfs is not mounted.
+        for said in [
+            "11: (85) call bpf_probe_read_kernel#113\nunknown func bpf_probe_read_kernel#113",
+            "program of this type cannot use helper bpf_probe_read_kernel#113",
+        ] {
+            assert_eq!(Refusal::of(&program(libc::EINVAL, said), &free()), named);
+        }
+        // The controls: the helper was called, and something else was wrong; a weaker mode.
+        let other = "11: (85) call bpf_probe_read_kernel#113\nR1 invalid mem access";
+        assert_eq!(Refusal::of(&program(libc::EACCES, other), &free()), None);
+        let integrity = Confinement {
+            lockdown: Some("integrity".to_owned()),
+            ..free()
+        };
+        assert_eq!(Refusal::of(&program(libc::EPERM, ""), &integrity), None);
+    }
+
+    #[test]
+    fn a_seccomp_filter_is_named_with_the_call_that_it_refuses() {
+        let sandbox = Confinement {
+            seccomp: true,
+            small_maps: false,
+            ..free()
+        };
+        let named = |call| Some(Refusal::Seccomp { call });
+        assert_eq!(Refusal::of(&map(libc::EPERM), &sandbox), named("bpf"));
+        assert_eq!(Refusal::of(&map(libc::ENOSYS), &sandbox), named("bpf"));
+        // It may refuse that call alone.
+        let without_perf = Confinement {
+            small_maps: true,
+            ..sandbox.clone()
+        };
+        let perf = attach("perf_event_open", libc::EPERM);
+        assert_eq!(Refusal::of(&perf, &without_perf), named("perf_event_open"));
+        // The controls: it lets bpf pass, there is none, or the kernel wants memory.
+        let load = program(libc::EPERM, "");
+        assert_eq!(Refusal::of(&load, &without_perf), None);
+        let by_nobody = Confinement {
+            seccomp: false,
+            ..sandbox.clone()
+        };
+        assert_eq!(Refusal::of(&load, &by_nobody), None);
+        assert_eq!(Refusal::of(&map(libc::ENOMEM), &sandbox), None);
+    }
+
+    #[test]
+    fn locked_memory_is_named_where_small_maps_are_made_and_others_are_not() {
+        let bounded = Confinement {
+            locked_memory: Some(65536),
+            ..free()
+        };
+        let named = Some(Refusal::LockedMemory { bytes: 65536 });
+        let ring = ProbeError::RingBuffer {
+            bytes: 4 << 20,
+            source: io::Error::from_raw_os_error(libc::EPERM),
+        };
+        for refused in [map(libc::EPERM), program(libc::EPERM, ""), ring] {
+            assert_eq!(Refusal::of(&refused, &bounded), named);
+            assert_eq!(Refusal::of(&refused, &free()), None);
+        }
+        // It has to do with memory alone.
+        assert_eq!(
+            Refusal::of(&attach("bpf_link_create", libc::EPERM), &bounded),
+            None
+        );
+        assert!(
+            Refusal::LockedMemory { bytes: 65536 }
+                .to_string()
+                .ends_with("is 64 KiB")
+        );
+    }
+}
