@@ -111,7 +111,7 @@ pub enum StartError {
         /// Who refuses.
         by: Refusal,
         /// What was refused.
-        source: ProbeError,
+        source: Box<ProbeError>,
     },
     /// The programs cannot be loaded or attached.
     #[error(transparent)]
@@ -146,7 +146,8 @@ impl StartError {
     #[must_use]
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
-            Self::Tracer(error) | Self::Refused { source: error, .. } => error.verifier_log(),
+            Self::Tracer(error) => error.verifier_log(),
+            Self::Refused { source, .. } => source.verifier_log(),
             _ => None,
         }
     }
@@ -155,7 +156,10 @@ impl StartError {
 impl From<ProbeError> for StartError {
     fn from(source: ProbeError) -> Self {
         match Refusal::of(&source, &Confinement::current()) {
-            Some(by) => Self::Refused { by, source },
+            Some(by) => Self::Refused {
+                by,
+                source: Box::new(source),
+            },
             None => Self::Tracer(source),
         }
     }

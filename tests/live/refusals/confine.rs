@@ -9,6 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
+use caps::Capability;
 use fdtrace_testkit::command::{Run, fdtrace, run};
 use nix::{
     mount::{MsFlags, mount},
@@ -122,11 +123,11 @@ pub(super) fn in_user_namespace() -> Confinement {
 }
 
 /// Nobody's user id, with these capabilities and no others.
-pub(super) fn nobody_with(capabilities: &[caps::Capability]) -> Confinement {
+pub(super) fn nobody_with(capabilities: &[Capability]) -> Confinement {
     const NOBODY: libc::c_long = 65534;
     /// `_LINUX_CAPABILITY_VERSION_3`
     const VERSION: u32 = 0x2008_0522;
-    let held: Vec<u8> = capabilities.iter().map(|it| it.index()).collect();
+    let held: Vec<u8> = capabilities.iter().map(Capability::index).collect();
     Box::new(move || {
         let bits = held.iter().fold(0u64, |bits, it| bits | 1 << it);
         // SAFETY: numbers, and two structures as the kernel wants them.

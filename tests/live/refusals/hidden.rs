@@ -132,7 +132,9 @@ fn discarded(confinement: Option<Confinement>) -> Vec<String> {
     let is_nameless = confinement.is_some();
     // Filters begin with an iterator, which may be refused here.
     let tracing = Tracing::start_as(&["trace", "--format", "json"], |command| {
-        confinement.map(|it| confine(command, it));
+        if let Some(confinement) = confinement {
+            confine(command, confinement);
+        }
     });
     let (sender, receiver) = UnixStream::pair().expect("there is room for two sockets");
     let file = tempfile::tempfile().expect("there is room for a file");

@@ -75,3 +75,22 @@ fn a_kernel_without_type_information_is_named() {
         );
     }
 }
+
+/// `cargo xtask vm --append lockdown=confidentiality --test live -- live refusals::named` has such a kernel.
+#[test]
+fn a_kernel_that_is_locked_down_is_named() {
+    let test = "a_kernel_that_is_locked_down_is_named";
+    let path = "/sys/kernel/security/lockdown";
+    let mode = fs::read_to_string(path).unwrap_or_default();
+    if !mode.contains("[confidentiality]") {
+        return skip(
+            test,
+            "this kernel is not booted with lockdown=confidentiality",
+        );
+    }
+    assert_refused(
+        || Box::new(|| Ok(())),
+        "lockdown=confidentiality: eBPF programs may not read kernel memory",
+        "lockdown=integrity",
+    );
+}

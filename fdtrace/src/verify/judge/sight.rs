@@ -40,7 +40,7 @@ impl fmt::Display for Spot {
             }
             Self::Refusals => "receive, where the kernel says why it installs no number,",
             Self::NewNumbers => "receive, where the kernel gives the new number,",
-            Self::Functions => "the functions in which a list ends",
+            Self::Functions => "what functions a list ends in",
         })
     }
 }
