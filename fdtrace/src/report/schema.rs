@@ -283,10 +283,6 @@ pub struct Transfer<'a> {
     pub holders: Option<Vec<Holder>>,
 }
 
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 /// An earlier transfer of the same file object.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Earlier {
@@ -306,8 +302,7 @@ pub struct Holder {
     pub comm: String,
     /// Its numbers for the file, the lowest first.
     pub fds: Vec<u32>,
-    /// Numbers that are not among `fds`, where there are more than 64; else absent.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// How many numbers are not among `fds`, which has 64 at most.
     pub fds_more: u64,
     /// It is a child of the process whose number is told of, began after that had it, and has the same
     /// number.
