@@ -81,6 +81,8 @@ pub struct Plan {
     pub offsets: Offsets,
     /// All hops, in the order of the path.
     pub hops: Vec<PlannedHop>,
+    /// Why the functions that were under way as a list ended have no names; `None` if they have.
+    pub unnamed: Option<String>,
 }
 
 /// Why nothing can be planned.
@@ -134,6 +136,7 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
         release: view.release.clone(),
         offsets,
         hops,
+        unnamed: view.naming.lacking().map(str::to_owned),
     };
     let free = plan.hooks().find(|hook| hook.target == LIST_FREED);
     if let Some(free) = free
@@ -313,6 +316,7 @@ impl Plan {
         let mut coverage = Coverage::of(watched.map(|planned| planned.hop));
         coverage.every_end = self.sees_every_end();
         coverage.failed_sends = self.sees_failed_sends();
+        coverage.unnamed = self.unnamed.is_some();
         coverage
     }
 

@@ -11,8 +11,8 @@ use crate::{
         missing_hops,
     },
     model::{
-        Counts, Digits, EXACT_MAX, Fate, FileDescription, FileIdentity, Judged, Losses, Mark,
-        PlanEntry, Pointers, Tally, Task, Transfer, Verdict, Way,
+        Counts, Digits, EXACT_MAX, Fate, FileDescription, FileIdentity, Judged, Losses, PlanEntry,
+        Pointers, Tally, Task, Transfer, Verdict, Way,
     },
     plan::Plan,
     verify::Scenario,
@@ -66,6 +66,7 @@ impl<W: io::Write> Report for Json<W> {
             wall_ns: Digits(start.wall_ns),
             mono_ns: Digits(start.mono_ns),
             plan: plan(start.plan),
+            functions_unnamed: start.plan.unnamed.is_some(),
         }))?;
         self.out.flush()
     }
@@ -106,6 +107,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             wall_ns: Digits(start.wall_ns),
             mono_ns: Digits(start.t_ns),
             plan: start.plan.to_vec(),
+            functions_unnamed: start.functions_unnamed,
         }))?;
         self.out.flush()
     }
@@ -258,10 +260,19 @@ fn transfer<'a>(judged: &'a Judged, pointers: &mut Pointers) -> schema::Transfer
         total_ns: transfer.total_ns.map(span),
         hops: &transfer.hops,
         missing: missing_hops(transfer),
-        marks: Mark::of(transfer),
-        same_object_as: None,
+        marks: judged.marks(),
+        same_object_as: judged.earlier.transfer(),
+        relay: (judged.earlier.relay.as_ref()).map(|it| earlier(it.transfer, it.after_ns)),
+        again: (judged.earlier.again).map(|it| earlier(it.transfer, it.after_ns)),
         still_open: None,
         holders: None,
+    }
+}
+
+fn earlier(transfer: u64, after_ns: u64) -> schema::Earlier {
+    schema::Earlier {
+        transfer,
+        after_ns: span(after_ns),
     }
 }
 

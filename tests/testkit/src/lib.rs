@@ -18,6 +18,6 @@ pub use passing::{
     Event, Passing, SYS_READ, SYS_RECVMSG, SYS_SENDMSG, Sighting, files_mut, head_mut,
 };
 pub use tracking::{
-    SKB_QUEUE_PURGE, Tracker, UNIX_GC, UNIX_RELEASE_SOCK, address_of, track, tracker,
-    tracker_with_room,
+    SKB_QUEUE_PURGE, Tracker, UNIX_GC, UNIX_RELEASE_SOCK, address_of, track, track_without_names,
+    tracker, tracker_with_room,
 };

@@ -77,7 +77,7 @@ impl FileIdentity {
     /// Whether it was opened with `O_PATH`: it only says where a file is.
     #[must_use]
     pub fn is_path(&self) -> bool {
-        self.flags & libc::O_PATH.cast_unsigned() != 0
+        self.flags & kind::O_PATH != 0
     }
 
     /// Whether it is of a kind that pidfds are of, on this kernel or an earlier one.
