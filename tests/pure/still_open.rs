@@ -463,7 +463,7 @@ fn a_full_table_is_told_with_what_came_into_it() {
         (RECEIVER, None, 0)
     );
     assert!(book.asks_for_look());
-    // Number 5 is another file's by now, number 7 came later.
+    // Number 5 is another file's by now.
     let (mut own, late) = (still(&socket(9, 0, 1), 5), socket(5, 7, 350));
     own.file += 0x80;
     book.note(&late);
@@ -475,8 +475,8 @@ fn a_full_table_is_told_with_what_came_into_it() {
     ));
     assert!(!book.asks_for_look());
     let told = full(&book);
-    assert_eq!((told.looked_ns, told.received), (Some(400), 1));
-    assert_eq!(told.files[0].1, 1);
+    assert_eq!((told.looked_ns, told.received), (Some(400), 2));
+    assert_eq!(told.files[0].1, 2);
 }
 
 #[test]

@@ -279,7 +279,7 @@ pub struct FullTable {
     pub t_ns: u64,
     /// When its table was looked at first after that: CLOCK_MONOTONIC, nanoseconds.
     pub looked_ns: Option<u64>,
-    /// Of its numbers, those that stood for what it had received by then.
+    /// Of its numbers, those that stood then for what it had received; 0 if nobody looked.
     pub received: u64,
     /// Names of that, most first, and how often each.
     pub files: Vec<(String, u64)>,

@@ -115,7 +115,7 @@ pub struct FullTable {
     pub t_ns: Digits,
     /// When its table was looked at first after that: CLOCK_MONOTONIC, nanoseconds; null if it was not.
     pub looked_ns: Option<Digits>,
-    /// Of its numbers, those that stood then for what it had received before it was full; 0 if nobody looked.
+    /// Of its numbers, those that stood then for what it had received; 0 if nobody looked.
     pub received: u64,
     /// What that was, by name, most first.
     pub files: Vec<NameCount>,
