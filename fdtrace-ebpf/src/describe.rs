@@ -75,7 +75,7 @@ fn begin(program: u32, head: &Head) -> Option<&'static mut Work> {
 }
 
 #[inline(always)]
-fn is_on() -> bool {
+pub(crate) fn is_on() -> bool {
     DESCRIBE.load() == 1
 }
 
@@ -130,6 +130,21 @@ pub(crate) fn files(scratch: &mut Scratch, total: u32) {
         }
         describe_file(program, index);
     }
+}
+
+/// Describes one file of the list in the head of `scratch`, ahead of the record that it is in.
+#[inline(always)]
+pub(crate) fn one(scratch: &mut Scratch, index: u64) {
+    let program = scratch.program();
+    let Some(work) = work(program) else {
+        return;
+    };
+    let (told, head) = (&work.head, &scratch.head);
+    // The first of a hop begins anew.
+    if told.t_ns != head.t_ns || told.list != head.list || told.tid != head.tid {
+        let _ = begin(program, head);
+    }
+    describe_file(u64::from(program), index);
 }
 
 /// Describes one of them. A global function, so that the kernel verifies it once and not for each

@@ -35,8 +35,10 @@ use thiserror::Error;
 
 use crate::model::Machine;
 
+pub(crate) use self::mechanisms::WORDS;
 pub use self::{
     capabilities::Capabilities,
+    mechanisms::Cast,
     symbols::{Symbol, Symbols},
     types::{Member, Param, Prototype, Target, TypeError, Types},
 };
@@ -77,8 +79,8 @@ pub struct KernelView {
     pub no_trampolines: Option<String>,
     /// Why kprobes cannot be used; `None` if they can.
     pub no_kprobes: Option<String>,
-    /// BTF id of `bpf_rdonly_cast`, where a program may read any address through it.
-    pub rdonly_cast: Option<u32>,
+    /// `bpf_rdonly_cast`, where a program may read any address through it.
+    pub rdonly_cast: Option<Cast>,
 }
 
 impl KernelView {
