@@ -451,6 +451,7 @@ fn later(side: Side, transfer: u64, state: StillOpen) -> Later {
         state,
         missing: None,
         holders: None,
+        holders_more: 0,
     }
 }
 

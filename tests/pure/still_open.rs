@@ -302,6 +302,35 @@ fn who_else_has_it_is_told_and_whether_it_was_inherited() {
 }
 
 #[test]
+fn one_file_behind_many_numbers_is_told_in_bounds() {
+    const NUMBERS: i32 = 20_000;
+    let mut book = Book::default();
+    let one = socket(1, 0, 100);
+    for fd in 0..NUMBERS {
+        let mut judged = socket(1, fd, 100 + fd as u64);
+        judged.transfer.id = 1 + fd as u64;
+        book.note(&judged);
+    }
+    let numbers: Vec<OpenNumber> = (0..NUMBERS).map(|fd| still(&one, fd)).collect();
+    let mut tables = vec![table(RECEIVER, 1, &numbers)];
+    tables.extend((0..100).map(|child| table(1000 + child, 1, &numbers[..1])));
+    // Whoever compares each number with each takes minutes.
+    let later = book.look(&look(LookedAt::Every, 1_000_000, &tables));
+    let of_receiver: Vec<_> = later
+        .iter()
+        .filter(|later| later.side == Side::Receiver)
+        .collect();
+    assert_eq!(of_receiver.len(), NUMBERS as usize);
+    for later in of_receiver {
+        assert_eq!(later.state, StillOpen::Open);
+        let holders = later.holders.as_ref().unwrap();
+        assert_eq!((holders.len(), later.holders_more), (64, 37));
+        let own = &holders[0];
+        assert_eq!((own.fds.len(), own.fds_more), (64, 19_936));
+    }
+}
+
+#[test]
 fn a_full_table_is_told_with_what_came_into_it() {
     let mut book = Book::default();
     book.note(&socket(1, 5, 100));

@@ -58,7 +58,7 @@ impl StillOpen {
 }
 
 /// A number of a process, and the open file that it stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OpenNumber {
     /// The number.
     pub fd: i32,
@@ -84,8 +84,8 @@ pub struct Table {
     pub parent: u32,
     /// Its name.
     pub comm: String,
-    /// Those of its numbers that were asked about, or all. A number may be here twice: threads may have
-    /// tables of their own.
+    /// Those of its numbers that were asked about, or all, in their order. A number may be here twice:
+    /// threads may have tables of their own.
     pub numbers: Vec<OpenNumber>,
 }
 
@@ -183,6 +183,8 @@ pub struct Later {
     /// Processes that have the same open file, this one among them; `None` if they were not looked for,
     /// or cannot be told from those of another.
     pub holders: Option<Vec<FileHolder>>,
+    /// Processes that have it too and are not among these: there were too many.
+    pub holders_more: u64,
 }
 
 named! { "kebab-case";
@@ -202,8 +204,10 @@ pub struct FileHolder {
     pub pid: u32,
     /// Its name.
     pub comm: String,
-    /// Its numbers for it.
+    /// Its numbers for it, the lowest first.
     pub fds: Vec<i32>,
+    /// Numbers that are not among these: there were too many.
+    pub fds_more: u64,
     /// It is a child of the process whose number this is, began after that had it, and has the same
     /// number.
     pub inherited: bool,

@@ -80,7 +80,13 @@ impl Join {
                 self.0 = Some(look);
                 None
             }
-            false => Some(look),
+            false => {
+                // Whoever wrote it may have had them in another order.
+                for table in &mut look.tables {
+                    table.numbers.sort_unstable();
+                }
+                Some(look)
+            }
         }
     }
 }

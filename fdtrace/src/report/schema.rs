@@ -255,6 +255,10 @@ pub struct Transfer<'a> {
     pub holders: Option<Vec<Holder>>,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// A process that has a file open.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Holder {
@@ -262,8 +266,11 @@ pub struct Holder {
     pub pid: u32,
     /// Its name.
     pub comm: String,
-    /// Its numbers for the file.
+    /// Its numbers for the file, the lowest first.
     pub fds: Vec<u32>,
+    /// Numbers that are not among `fds`, where there are more than 64; else absent.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub fds_more: u64,
     /// It is a child of the process whose number is told of, began after that had it, and has the same
     /// number.
     pub inherited: bool,

@@ -177,6 +177,7 @@ pub(super) fn line(later: &Later, looked: &Looked<'_>) -> schema::StillOpen {
             .holders
             .as_ref()
             .map(|holders| holders.iter().map(holder).collect()),
+        holders_more: later.holders_more,
     }
 }
 
@@ -186,6 +187,7 @@ fn holder(holder: &FileHolder) -> schema::Holder {
         pid: holder.pid,
         comm: holder.comm.clone(),
         fds: fds.collect(),
+        fds_more: holder.fds_more,
         inherited: holder.inherited,
     }
 }

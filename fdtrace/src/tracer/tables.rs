@@ -134,12 +134,14 @@ impl Tables {
                 tables.push(table_of(&row.owner));
                 tables.len() - 1
             });
-            let number = number(&row.number, self.tells_made);
+            tables[place]
+                .numbers
+                .push(number(&row.number, self.tells_made));
+        }
+        for table in &mut tables {
             // Before 5.11 the kernel lists a table once for each thread that shares it.
-            let numbers = &mut tables[place].numbers;
-            if numbers.last().is_none_or(|last| last.fd < number.fd) || !numbers.contains(&number) {
-                numbers.push(number);
-            }
+            table.numbers.sort_unstable();
+            table.numbers.dedup();
         }
         // A process may be there and have nothing open. If the number is another's by now, that one does
         // not have it open either.

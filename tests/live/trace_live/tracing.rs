@@ -69,6 +69,15 @@ impl Tracing {
     }
 }
 
+/// A test that fails leaves nothing attached.
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 pub(crate) fn lines(text: &str) -> Vec<Value> {
     let schema = Schema::parse(&run(&mut fdtrace(&["schema"])).stdout);
     schema.assert_lines(text)

@@ -50,11 +50,16 @@ pub fn answer(
         };
     };
     let all = || table.numbers.iter();
-    let at_number = || all().filter(|number| Some(number.fd) == asked.fd);
+    let at_number = || {
+        let fd = asked.fd.unwrap_or(-1);
+        let first = table.numbers.partition_point(|number| number.fd < fd);
+        let from_there = table.numbers[first..].iter();
+        from_there.take_while(move |number| number.fd == fd)
+    };
     if at_number().any(|number| asked.is_certainly(number)) {
         return (StillOpen::Open, None);
     }
-    if all().any(|number| asked.is_certainly(number)) {
+    if asked.sole != Sole::Never && all().any(|number| asked.is_certainly(number)) {
         return (StillOpen::Moved, None);
     }
     if at_number().any(|number| asked.may_be(number)) {

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{
     answer::{Asked, answer},
+    holders::Holders,
     names::Names,
     party::{Entry, Party},
 };
 use crate::model::{
-    Cause, Fate, FileHolder, FileKey, FullTable, Holding, Holdings, Hop, Judged, Later, LookedAt,
-    OpenNumber, Side, Sole, StillOpen, Table, TableLook, Transfer, Verdict,
+    Cause, Fate, FileKey, FullTable, Holding, Holdings, Hop, Judged, Later, LookedAt, OpenNumber,
+    Side, StillOpen, Table, TableLook, Transfer, Verdict,
 };
 
 /// Numbers that are remembered; the oldest are let go of, and counted.
@@ -414,13 +415,7 @@ impl Book {
         self.news = 0;
         let tables: HashMap<u32, &Table> =
             look.tables.iter().map(|table| (table.pid, table)).collect();
-        let mut holders: HashMap<FileKey, Vec<(&Table, &OpenNumber)>> = HashMap::new();
-        for table in &look.tables {
-            for number in &table.numbers {
-                let of_file = holders.entry(FileKey::from(number)).or_default();
-                of_file.push((table, number));
-            }
-        }
+        let holders = Holders::of(look);
         // Who sent or received it has a line of its own.
         let known: HashSet<(u32, FileKey)> = self
             .parties
@@ -437,8 +432,10 @@ impl Book {
             for entry in party.numbers.values_mut().chain(&mut party.others) {
                 let table = tables.get(&key.1).copied();
                 let mut later = judge(entry, *key, table, look, &party.comm);
-                let found = holders.get(&entry.asked.key).map_or(&[][..], Vec::as_slice);
-                later.holders = held_by(entry, key.1, later.state, found);
+                if let Some((holders, more)) = holders.of_entry(entry, key.1, later.state) {
+                    later.holders = Some(holders);
+                    later.holders_more = more;
+                }
                 let others = later.holders.iter().flatten();
                 let unknown = others
                     .filter(|holder| !known.contains(&(holder.pid, entry.asked.key)))
@@ -514,47 +511,6 @@ fn judge(
         state,
         missing,
         holders: None,
+        holders_more: 0,
     }
-}
-
-/// Who has an open file; `None` if it cannot be told from another.
-fn held_by(
-    entry: &Entry,
-    pid: u32,
-    state: StillOpen,
-    found: &[(&Table, &OpenNumber)],
-) -> Option<Vec<FileHolder>> {
-    if entry.asked.sole == Sole::Never {
-        return None;
-    }
-    let mut holders: Vec<FileHolder> = Vec::new();
-    for (table, number) in found {
-        if !entry.asked.is_certainly(number) {
-            continue;
-        }
-        let same = |holder: &&mut FileHolder| holder.pid == table.pid;
-        let holder = match holders.iter_mut().find(same) {
-            Some(holder) => holder,
-            None => {
-                // Its table is a copy of its parent's, which had it under that number all the time.
-                let inherited = state == StillOpen::Open
-                    && table.parent == pid
-                    && table.start_ns > entry.asked.since_ns;
-                holders.push(FileHolder {
-                    pid: table.pid,
-                    comm: table.comm.clone(),
-                    fds: Vec::new(),
-                    inherited,
-                });
-                holders.last_mut()?
-            }
-        };
-        if !holder.fds.contains(&number.fd) {
-            holder.fds.push(number.fd);
-        }
-    }
-    for holder in &mut holders {
-        holder.inherited &= entry.asked.fd.is_some_and(|fd| holder.fds.contains(&fd));
-    }
-    Some(holders)
 }

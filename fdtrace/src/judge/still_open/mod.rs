@@ -13,6 +13,7 @@
 
 mod answer;
 mod book;
+mod holders;
 mod names;
 mod party;
 

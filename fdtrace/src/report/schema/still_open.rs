@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Holder;
+use super::{Holder, is_zero};
 use crate::model::{Digits, LookedAt, Side, StillOpen as State, StillOpenMissing};
 
 /// What became of one descriptor at one end, by a look through tables. What a later delivery of its number
@@ -33,6 +33,9 @@ pub struct StillOpen {
     /// kind cannot be told from each other for certain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders: Option<Vec<Holder>>,
+    /// Processes that are not among `holders`, where there are more than 64; else absent.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub holders_more: u64,
 }
 
 /// What is still open at the end of a trace.
