@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     explain::words,
-    model::{Cause, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict},
+    model::{Cause, CauseMissing, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict},
 };
 
 /// Transfers that are told together.
@@ -56,6 +56,8 @@ struct Entry {
     file: Piece,
     fate: Fate,
     cause: Option<Cause>,
+    /// Nobody was watching yet for what would have told the cause.
+    not_yet_watched: bool,
     verdict: Option<Verdict>,
     marks: Marks,
     /// Who closed the receiving socket with it, where that was seen.
@@ -116,6 +118,7 @@ impl Row {
             file: texts.add(|text| push_file(text, transfer)),
             fate: transfer.fate(),
             cause: transfer.cause(),
+            not_yet_watched: transfer.cause_missing() == Some(CauseMissing::NotYetWatched),
             verdict: judged.verdict,
             marks: Mark::of(transfer),
             closed_by: closed_by.map(|(pid, comm)| texts.add(|text| push_party(text, comm, pid))),
@@ -204,7 +207,10 @@ impl Row {
     pub(super) fn cures(&self, texts: &Texts) -> Vec<String> {
         let mut cures = Vec::new();
         for entry in &self.entries {
-            let cure = entry.cause.and_then(|cause| self.cure(entry, cause, texts));
+            let cure = match entry.cause {
+                Some(cause) => self.cure(entry, cause, texts),
+                None => entry.not_yet_watched.then(not_yet_watched),
+            };
             cures.extend(cure.filter(|cure| !cures.contains(cure)));
         }
         cures
@@ -354,4 +360,10 @@ impl Key {
             overdue: transfer.overdue,
         }
     }
+}
+
+/// Beneath the first send that fails: what sends return is not watched before one does.
+fn not_yet_watched() -> String {
+    "why is not known: what tells that is watched from this failed send on, and from the start with --hops"
+        .to_owned()
 }
