@@ -10,6 +10,7 @@ mod check_live;
 mod inflight_live;
 mod labs;
 mod programs;
+mod refusals;
 mod runners;
 mod still_open_live;
 mod trace_live;

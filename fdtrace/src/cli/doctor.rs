@@ -10,22 +10,17 @@ use super::{
     args::{Common, Doctor, Format},
 };
 use crate::{
-    kernel::KernelView,
+    kernel::{KernelView, Naming},
     plan::plan,
     report::{self, Fit, schema},
     tracer::Tracer,
+    watch::{self, StartError, with_causes},
 };
 
 pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
     let view = KernelView::live()?;
     let mut plan = plan(&view, common.attach.into())?;
-    let mut obstacles = Vec::new();
-    if let Some(lacking) = view.capabilities.lacking_for_tracing() {
-        obstacles.push(format!("this process lacks {lacking}"));
-    }
-    if !view.init_pid_namespace {
-        obstacles.push("this process is not in the machine's own pid namespace".to_owned());
-    }
+    let mut obstacles: Vec<String> = watch::obstacles(&view).iter().map(obstacle).collect();
     let mut tested = false;
     if obstacles.is_empty() {
         match Tracer::rehearse(plan.clone(), &view.types) {
@@ -33,7 +28,7 @@ pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
                 plan = left;
                 tested = true;
             }
-            Err(error) => obstacles.push(format!("{:#}", anyhow::Error::new(error))),
+            Err(error) => obstacles.push(obstacle(&error.into())),
         }
     }
     let required = args.require.iter();
@@ -44,6 +39,11 @@ pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
     if !unwatched.is_empty() {
         obstacles.push(format!("not watched: {}", unwatched.join(", ")));
     }
+    let functions = match view.naming {
+        Naming::Shown => schema::Functions::Symbols,
+        Naming::Asked(_) => schema::Functions::Asked,
+        Naming::Hidden(_) => schema::Functions::Hidden,
+    };
     let mut out = Output::open(common.output.as_deref())?;
     match args.format {
         Format::Json => {
@@ -62,6 +62,8 @@ pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
                 lsms: view.lsms.clone(),
                 lockdown: view.lockdown.clone(),
                 kptr_restrict: view.kptr_restrict,
+                functions,
+                functions_hidden: plan.unnamed.clone(),
                 obstacles: obstacles.clone(),
             });
             report::write_json(&mut out, &findings)?;
@@ -91,6 +93,18 @@ pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
                     view.lsms.join(",")
                 },
             )?;
+            match &view.naming {
+                Naming::Shown => {}
+                Naming::Asked(_) => writeln!(
+                    out,
+                    "functions: where they are is hidden from this process, so the kernel is asked for \
+                     their names"
+                )?,
+                Naming::Hidden(why) => writeln!(
+                    out,
+                    "functions: not known, nor how a list ends that nobody receives: {why}"
+                )?,
+            }
             let test = if tested {
                 "passed: each hook with ✓ fired when fdtrace passed a descriptor to itself"
             } else {
@@ -111,4 +125,13 @@ pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
     } else {
         EXIT_CANNOT
     })
+}
+
+/// One line: what stands in the way, and what to do about it.
+fn obstacle(error: &StartError) -> String {
+    let what = with_causes(error);
+    match error.hint() {
+        Some(hint) => format!("{what}; {hint}"),
+        None => what,
+    }
 }

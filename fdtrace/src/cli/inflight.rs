@@ -22,7 +22,7 @@ use crate::{
     plan::Offsets,
     report::{Grouping, InFlightJson, InFlightReport, InFlightText, Round, Sort},
     tracer::{Queues, SocketTables},
-    watch::check_privileges,
+    watch::{StartError, check_privileges},
 };
 
 /// Something matches.
@@ -47,7 +47,7 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
     let pointers = common.pointers(view.kptr_restrict);
     let offsets = Offsets::resolve(&view)?;
     let tables = SocketTables::of(&offsets, &view.symbols);
-    let mut queues = Queues::open(&offsets, &view.types, tables)?;
+    let mut queues = Queues::open(&offsets, &view.types, tables).map_err(StartError::from)?;
     drop(view);
     if common.verbose {
         eprintln!(

@@ -38,6 +38,11 @@ pub(super) fn start(options: &Options, common: &Common) -> Result<Live> {
             took.attach.as_millis()
         );
     }
+    if let Some(why) = &live.tracer().plan().unnamed
+        && !common.quiet
+    {
+        eprintln!("fdtrace: how a list ends that nobody receives is not known here: {why}");
+    }
     if let Some(unread) = &live.header().unread_at_start
         && !common.quiet
     {

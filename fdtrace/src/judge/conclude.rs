@@ -50,6 +50,10 @@ pub(super) fn conclude(message: &Message, index: usize, ending: Ending) -> Concl
 
 /// What it means that an skb was freed in these functions with its list on it.
 fn of_free(backtrace: &Backtrace) -> Conclusion {
+    if backtrace.unnamed {
+        // A send that failed, a receiver that went, the collector: each of them frees it.
+        return Unknown;
+    }
     if backtrace.by_collector() {
         return Lost(Loss::Collected, Some(Cause::GarbageCollector));
     }
@@ -160,6 +164,9 @@ fn of_receive(
         discarded(Cause::ReceiveFailed)
     } else if let Some(ended) = of_return(backtrace) {
         ended
+    } else if backtrace.unnamed && (returned.is_none() || given.has_uring || given.call.is_none()) {
+        // It may have gone with its skb, or by a call that has no place for descriptors.
+        Unknown
     } else if !message.is_being_received() {
         Unknown
     } else if reads_plainly {

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use caps::Capability;
 use serde::Deserialize;
 
-use super::{Capabilities, KernelError, KernelView, Symbols, Types, unreadable};
+use super::{Capabilities, KernelError, KernelView, Naming, Symbols, Types, unreadable};
 
 /// `kernel.json`: what is neither a type nor a symbol.
 #[derive(Deserialize)]
@@ -79,6 +79,7 @@ pub(super) fn load(dir: &Path) -> Result<KernelView, KernelError> {
     Ok(KernelView {
         release: description.release,
         types: Types::from_bytes(&btf).map_err(KernelError::Types)?,
+        naming: Naming::recorded(&symbols),
         symbols,
         capabilities: match description.capabilities {
             Held::Summary(Summary::All) => Capabilities::all(),
@@ -92,5 +93,6 @@ pub(super) fn load(dir: &Path) -> Result<KernelView, KernelError> {
         no_kprobes: description.no_kprobes,
         rdonly_cast: None,
         init_pid_namespace: description.init_pid_namespace,
+        init_user_namespace: true,
     })
 }

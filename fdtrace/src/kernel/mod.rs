@@ -13,9 +13,11 @@
 
 mod capabilities;
 pub mod clock;
+mod confinement;
 mod fixture;
 pub mod inherited;
 mod mechanisms;
+mod namer;
 mod names;
 #[allow(unsafe_code)]
 pub mod passing;
@@ -38,7 +40,9 @@ use crate::model::Machine;
 pub(crate) use self::mechanisms::WORDS;
 pub use self::{
     capabilities::Capabilities,
+    confinement::{Confinement, is_in_init_user_namespace},
     mechanisms::Cast,
+    namer::{Namer, Naming},
     symbols::{Symbol, Symbols},
     types::{Member, Param, Prototype, Target, TypeError, Types},
 };
@@ -75,10 +79,14 @@ pub struct KernelView {
     pub lockdown: Option<String>,
     /// Whether process ids here are the ones that the kernel's programs see.
     pub init_pid_namespace: bool,
+    /// Whether the capabilities are the machine's, and not those of a user namespace.
+    pub init_user_namespace: bool,
     /// Why fentry and fexit cannot be used; `None` if they can.
     pub no_trampolines: Option<String>,
     /// Why kprobes cannot be used; `None` if they can.
     pub no_kprobes: Option<String>,
+    /// How functions under way are named.
+    pub naming: Naming,
     /// `bpf_rdonly_cast`, where a program may read any address through it.
     pub rdonly_cast: Option<Cast>,
 }
@@ -101,25 +109,29 @@ impl KernelView {
         });
 
         let types = types?;
+        let symbols = symbols.map_err(unreadable(KALLSYMS))?;
         let capabilities = Capabilities::current().map_err(KernelError::Capabilities)?;
+        let lacking = capabilities.lacking_for_tracing();
         Ok(Self {
-            no_trampolines: match capabilities.lacking_for_tracing() {
+            no_trampolines: match &lacking {
                 None => mechanisms::no_trampolines(&types),
                 Some(lacking) => Some(format!("fentry programs cannot be tried without {lacking}")),
             },
             no_kprobes: mechanisms::no_kprobes(),
             rdonly_cast: mechanisms::rdonly_cast(&types),
             release: read(OSRELEASE)?.trim().to_owned(),
+            naming: Naming::live(&symbols, &types, lacking.as_deref()),
             types,
-            symbols: symbols.map_err(unreadable(KALLSYMS))?,
+            symbols,
             capabilities,
             lsms: read(LSM).map(|list| split_lsms(&list)).unwrap_or_default(),
             kptr_restrict: read(KPTR_RESTRICT)
                 .ok()
                 .and_then(|level| level.trim().parse().ok())
                 .unwrap_or(2),
-            lockdown: read(LOCKDOWN).ok().as_deref().and_then(selected_mode),
+            lockdown: confinement::lockdown(),
             init_pid_namespace: is_in_init_pid_namespace(),
+            init_user_namespace: is_in_init_user_namespace(),
         })
     }
 

@@ -21,6 +21,9 @@ pub struct Coverage {
     /// What a send returned shows, if its list did not get into a queue. Otherwise such a send fails
     /// unseen.
     pub failed_sends: bool,
+    /// The functions that were under way as a list ended have no names, because the kernel hides where
+    /// they are. They tell how a list ended that nobody received.
+    pub unnamed: bool,
     /// The files and tasks of each message are described. Otherwise nothing is said of why a
     /// description is missing.
     pub descriptions: bool,

@@ -88,6 +88,8 @@ pub struct Plan {
     pub spare: Vec<&'static Hook>,
     /// Two records tell of a message, and each hook is needed for that.
     pub by_message: bool,
+    /// Why the functions that were under way as a list ended have no names; `None` if they have.
+    pub unnamed: Option<String>,
 }
 
 /// Why nothing can be planned.
@@ -147,6 +149,7 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
         hops,
         by_message: !spare.is_empty(),
         spare,
+        unnamed: view.naming.lacking().map(str::to_owned),
     };
     let free = plan.hooks().find(|hook| hook.target == LIST_FREED);
     if let Some(free) = free
@@ -378,6 +381,7 @@ impl Plan {
         let mut coverage = Coverage::of(watched.map(|planned| planned.hop));
         coverage.every_end = self.sees_every_end();
         coverage.failed_sends = self.sees_failed_sends();
+        coverage.unnamed = self.unnamed.is_some();
         coverage
     }
 

@@ -66,6 +66,7 @@ impl<W: io::Write> Report for Json<W> {
             wall_ns: Digits(start.wall_ns),
             mono_ns: Digits(start.mono_ns),
             plan: plan(start.plan),
+            functions_unnamed: start.plan.unnamed.is_some(),
         }))?;
         self.out.flush()
     }
@@ -106,6 +107,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             wall_ns: Digits(start.wall_ns),
             mono_ns: Digits(start.t_ns),
             plan: start.plan.to_vec(),
+            functions_unnamed: start.functions_unnamed,
         }))?;
         self.out.flush()
     }

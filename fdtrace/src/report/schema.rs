@@ -128,6 +128,23 @@ pub struct Start {
     pub mono_ns: Digits,
     /// How each hop is watched, in the order of the path; a hop with two hooks has two entries.
     pub plan: Vec<PlanEntry>,
+    /// The kernel hides where its functions are, and names none of them: how a list ended that nobody
+    /// received is not known. Absent where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub functions_unnamed: bool,
+}
+
+/// How the functions that are under way as a list ends get their names.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Functions {
+    /// By `/proc/kallsyms`.
+    Symbols,
+    /// That hides where they are from this process (`kernel.kptr_restrict`), and the kernel is asked for
+    /// one name at a time.
+    Asked,
+    /// Not at all: how a list ended that nobody received is not known. `functions_hidden` says why.
+    Hidden,
 }
 
 /// What stands where, and what stands in the way.
@@ -152,6 +169,11 @@ pub struct Doctor {
     pub lockdown: Option<String>,
     /// `kernel.kptr_restrict`.
     pub kptr_restrict: u8,
+    /// How functions under way get their names.
+    pub functions: Functions,
+    /// Why they get none; absent where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub functions_hidden: Option<String>,
     /// What keeps fdtrace from running; empty if nothing does.
     pub obstacles: Vec<String>,
 }

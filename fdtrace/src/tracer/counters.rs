@@ -13,7 +13,7 @@ use aya::{
 use aya_obj::generated::bpf_prog_info;
 use fdtrace_common::counters::Counter;
 
-use super::{ProbeError, loaded::map};
+use super::{ProbeError, error::TIME_PROGRAMS, loaded::map};
 use crate::{
     kernel::sys::bpf,
     model::{Hop, Losses, ProgramCost},
@@ -148,7 +148,7 @@ pub struct Stats {
 impl Stats {
     pub(super) fn enable() -> Result<Self, ProbeError> {
         let enabled = bpf::time_programs().map_err(|source| ProbeError::System {
-            action: "have the kernel time programs",
+            action: TIME_PROGRAMS,
             source,
         })?;
         Ok(Self { _enabled: enabled })

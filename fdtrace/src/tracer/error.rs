@@ -7,6 +7,9 @@ use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
 
 use crate::kernel::TypeError;
 
+/// What needs a capability that nothing else does.
+pub(super) const TIME_PROGRAMS: &str = "have the kernel time programs";
+
 /// Why the programs cannot do their work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -133,6 +136,12 @@ impl ProbeError {
         let error = match self {
             Self::RingBuffer { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
                 return Some("ring buffers need Linux 5.8 or later");
+            }
+            Self::System {
+                action: TIME_PROGRAMS,
+                source,
+            } if source.raw_os_error() == Some(libc::EPERM) => {
+                return Some("only CAP_SYS_ADMIN may: run it with sudo, or leave out --stats");
             }
             Self::NoCgroups => return Some("choose by --pid or --comm instead"),
             Self::NothingFired => return Some("`fdtrace doctor` shows what can be watched here"),

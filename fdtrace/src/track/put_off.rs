@@ -97,7 +97,7 @@ pub(super) fn is_put_off(result: i32, backtrace: &Backtrace) -> bool {
     const ERESTART_RESTARTBLOCK: i32 = 516;
     match -result {
         ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK => true,
-        libc::EAGAIN => backtrace.in_uring(),
+        libc::EAGAIN => backtrace.in_uring() || backtrace.unnamed,
         _ => false,
     }
 }

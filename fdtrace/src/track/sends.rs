@@ -30,8 +30,8 @@ impl Tracker {
     /// A send that says its own numbers: it never had a list, or nothing saw it.
     fn failed_by_itself(&mut self, seen: &Sighting, returned: &SendReturn) {
         self.take_up(seen);
-        if seen.aside.backtrace.in_uring() {
-            // The numbers are of the call that this ran inside of.
+        if seen.aside.backtrace.in_uring() || seen.aside.backtrace.unnamed {
+            // The numbers are of the call that this ran inside of, or may be.
             return;
         }
         let head = seen.stamp;

@@ -45,6 +45,14 @@ pub enum CommandError {
         /// The kernel's answer.
         errno: Errno,
     },
+    /// It cannot be run as the user that was asked for.
+    #[error("cannot become user {user} (CAP_SETUID, CAP_SETGID): {}", errno.desc().to_lowercase())]
+    User {
+        /// The user's name.
+        user: String,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// An argument has a NUL in it.
     #[error("an argument of the command has a NUL in it")]
     Argument,
@@ -80,6 +88,8 @@ pub enum CommandStdout {
 /// A process that will be the command.
 pub struct Held {
     name: OsString,
+    /// Whom it will run as, if not as whoever runs fdtrace.
+    user: Option<String>,
     pid: Pid,
     /// Closed without a byte written, it makes the process end.
     release: File,
@@ -121,6 +131,7 @@ impl Held {
             }
             ForkResult::Parent { child } => Ok(Self {
                 name: command[0].clone(),
+                user: user.map(|user| user.name.clone()),
                 pid: child,
                 release: File::from(release),
                 trouble: File::from(trouble),
@@ -137,6 +148,7 @@ impl Held {
     ///
     /// # Errors
     /// [`CommandError::NotFound`] and [`CommandError::NotExecutable`] if it cannot be executed,
+    /// [`CommandError::User`] if not as that user,
     /// [`CommandError::System`] if the process cannot be released or watched.
     pub fn release(mut self) -> Result<Running, CommandError> {
         let pidfd = open_process(self.pid()).map_err(system("watch the command"))?;
@@ -156,7 +168,12 @@ impl Held {
             // It has ended; its status says no more.
             let _ = waitpid(self.pid, None);
             let name = self.name;
-            return Err(match Errno::from_raw(i32::from_ne_bytes(errno)) {
+            let errno = i32::from_ne_bytes(errno);
+            return Err(match Errno::from_raw(errno.abs()) {
+                errno_of_user if errno < 0 => CommandError::User {
+                    user: self.user.unwrap_or_default(),
+                    errno: errno_of_user,
+                },
                 Errno::ENOENT if !name.to_string_lossy().contains('/') => {
                     CommandError::NotFound { name }
                 }
@@ -187,10 +204,15 @@ fn become_command(
             CommandStdout::Own => Ok(()),
             CommandStdout::Stderr => dup2_stdout(io::stderr()),
         };
-        let Err(errno) = aside
-            .and_then(|()| user.map_or(Ok(()), become_user))
-            .and_then(|()| execvp(&arguments[0], arguments));
-        let _ = tell.write_all(&(errno as i32).to_ne_bytes());
+        let trouble = match user.map_or(Ok(()), become_user) {
+            // No errno is negative.
+            Err(errno) => -(errno as i32),
+            Ok(()) => {
+                let Err(errno) = aside.and_then(|()| execvp(&arguments[0], arguments));
+                errno as i32
+            }
+        };
+        let _ = tell.write_all(&trouble.to_ne_bytes());
     }
     // What its parent has set up for its own end is not to be run.
     exit_now(127)

@@ -9,7 +9,7 @@ use super::{
     recorder::Recorder, with_causes,
 };
 use crate::{
-    kernel::{Symbols, clock::now_ns},
+    kernel::{Namer, clock::now_ns},
     model::{Judged, LookedAt, Losses, TableLook, UnreadQueues},
     recording::{End, Header, Writer},
     tracer::{ProbeError, Stats, Tracer},
@@ -79,7 +79,7 @@ impl Stopped {
 /// What starting leaves.
 pub(super) struct Parts {
     pub(super) tracer: Tracer,
-    pub(super) symbols: Rc<Symbols>,
+    pub(super) namer: Rc<Namer>,
     pub(super) found: Found,
     pub(super) header: Header,
     pub(super) timing: Option<Stats>,
@@ -146,7 +146,7 @@ impl Live {
     /// Names code addresses as this kernel does.
     #[must_use]
     pub fn symbolizer(&self) -> Symbolizer {
-        symbolizer(&self.parts.symbols)
+        symbolizer(&self.parts.namer)
     }
 
     /// Forgets every message, and begins anew with what comes from now on.
@@ -455,10 +455,10 @@ impl Live {
 }
 
 fn pipeline(parts: &Parts) -> Pipeline {
-    Pipeline::new(parts.header.coverage.clone(), symbolizer(&parts.symbols))
+    Pipeline::new(parts.header.coverage.clone(), symbolizer(&parts.namer))
 }
 
-fn symbolizer(symbols: &Rc<Symbols>) -> Symbolizer {
-    let symbols = Rc::clone(symbols);
-    Box::new(move |address| Some(symbols.symbolize(address)?.0.to_owned()))
+fn symbolizer(namer: &Rc<Namer>) -> Symbolizer {
+    let namer = Rc::clone(namer);
+    Box::new(move |address| namer.name(address))
 }

@@ -21,6 +21,7 @@ mod live;
 mod looks;
 mod pipeline;
 mod recorder;
+mod refusal;
 mod replay;
 mod report;
 mod selection;
@@ -32,11 +33,14 @@ use std::error::Error;
 pub use ended::Ended;
 pub use live::{Bounds, Live, LiveError, Stopped};
 pub use pipeline::Pipeline;
+pub use refusal::Refusal;
 pub use replay::Replay;
 pub use report::{Looked, TraceEnd, TraceReport, TraceStart};
 pub use selection::Selection;
 pub use session::{Limits, Session};
-pub use start::{Options, StartError, Took, check_own_privileges, check_privileges, find_cgroup};
+pub use start::{
+    Options, StartError, Took, check_own_privileges, check_privileges, find_cgroup, obstacles,
+};
 
 /// An error with its causes, in one line: of a cause the first, because the log of the kernel's verifier
 /// may follow.

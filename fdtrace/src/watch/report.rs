@@ -23,6 +23,8 @@ pub struct TraceStart<'a> {
     pub utc_offset_s: i32,
     /// How each hop is watched.
     pub plan: &'a [PlanEntry],
+    /// The functions under way as a list ends have no names there.
+    pub functions_unnamed: bool,
 }
 
 /// How the trace ended.

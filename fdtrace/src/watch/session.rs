@@ -59,6 +59,7 @@ impl<'a> Session<'a> {
             machine: &header.machine,
             utc_offset_s: header.utc_offset_s,
             plan: &header.plan,
+            functions_unnamed: header.coverage.unnamed,
         })?;
         Ok(Self {
             selection: Selection {

@@ -11,9 +11,9 @@ use std::{
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
-use super::{Live, found::Found, live::Parts, looks, with_causes};
+use super::{Live, Refusal, found::Found, live::Parts, looks, with_causes};
 use crate::{
-    kernel::{self, Capabilities, KernelError, KernelView, clock},
+    kernel::{self, Capabilities, Confinement, KernelError, KernelView, Namer, clock},
     plan::{Attach, PlanError, Price, plan_at},
     recording::{FORMAT, Header},
     tracer::{Cgroup, Filter, Loader, ProbeError, SocketTables, Tracer},
@@ -70,6 +70,12 @@ pub enum StartError {
         /// The capabilities that it lacks.
         lacking: String,
     },
+    /// This process has its capabilities in a user namespace.
+    #[error(
+        "this process is in a user namespace of its own, where its capabilities count for nothing that \
+         tracing needs"
+    )]
+    UserNamespace,
     /// This process does not see the machine's own process ids.
     #[error(
         "this process is in a pid namespace of its own, so the kernel's process ids are not those it \
@@ -99,9 +105,17 @@ pub enum StartError {
     /// Nothing can be planned here.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The programs cannot be loaded or attached, because somebody refuses it who has a name.
+    #[error("{by}")]
+    Refused {
+        /// Who refuses.
+        by: Refusal,
+        /// What was refused.
+        source: Box<ProbeError>,
+    },
     /// The programs cannot be loaded or attached.
     #[error(transparent)]
-    Tracer(#[from] ProbeError),
+    Tracer(ProbeError),
 }
 
 impl StartError {
@@ -112,6 +126,10 @@ impl StartError {
             Self::Kernel(error) => error.hint(),
             Self::Tracer(error) => error.hint(),
             Self::Privileges { .. } => Some("run it with sudo"),
+            Self::UserNamespace => Some(
+                "run it as the machine's root: outside of a rootless container, and of `unshare --user`",
+            ),
+            Self::Refused { by, .. } => Some(by.hint()),
             Self::PidNamespace => {
                 Some("run the container with the host's pid namespace (--pid=host)")
             }
@@ -129,7 +147,20 @@ impl StartError {
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
             Self::Tracer(error) => error.verifier_log(),
+            Self::Refused { source, .. } => source.verifier_log(),
             _ => None,
+        }
+    }
+}
+
+impl From<ProbeError> for StartError {
+    fn from(source: ProbeError) -> Self {
+        match Refusal::of(&source, &Confinement::current()) {
+            Some(by) => Self::Refused {
+                by,
+                source: Box::new(source),
+            },
+            None => Self::Tracer(source),
         }
     }
 }
@@ -176,6 +207,7 @@ impl Options {
         let KernelView {
             types,
             symbols,
+            naming,
             kptr_restrict,
             ..
         } = view;
@@ -208,6 +240,7 @@ impl Options {
             true => tracer.prepare_tables(&types).err(),
             false => None,
         };
+        let namer = Namer::new(symbols, naming);
         drop(types);
         kernel::give_memory_back();
         let timing = self.timing.then(|| tracer.time_programs()).transpose()?;
@@ -231,7 +264,7 @@ impl Options {
         };
         Ok(Live::new(Parts {
             tracer,
-            symbols: Rc::new(symbols),
+            namer: Rc::new(namer),
             found,
             header,
             timing,
@@ -248,29 +281,50 @@ impl Options {
 /// Whether this process may trace the kernel that `view` shows.
 ///
 /// # Errors
-/// [`StartError::Privileges`] or [`StartError::PidNamespace`].
+/// [`StartError::UserNamespace`], [`StartError::Privileges`] or [`StartError::PidNamespace`].
 pub fn check_privileges(view: &KernelView) -> Result<(), StartError> {
-    check(&view.capabilities, view.init_pid_namespace)
+    obstacles(view).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// All that this process lacks to trace the kernel that `view` shows.
+#[must_use]
+pub fn obstacles(view: &KernelView) -> Vec<StartError> {
+    lacking(
+        &view.capabilities,
+        view.init_user_namespace,
+        view.init_pid_namespace,
+    )
 }
 
 /// Whether this process may trace at all.
 ///
 /// # Errors
-/// [`StartError::Privileges`] or [`StartError::PidNamespace`], and [`StartError::Kernel`] if it cannot
-/// find out.
+/// [`StartError::UserNamespace`], [`StartError::Privileges`] or [`StartError::PidNamespace`], and
+/// [`StartError::Kernel`] if it cannot find out.
 pub fn check_own_privileges() -> Result<(), StartError> {
     let capabilities = Capabilities::current().map_err(KernelError::Capabilities)?;
-    check(&capabilities, kernel::is_in_init_pid_namespace())
+    let lacking = lacking(
+        &capabilities,
+        kernel::is_in_init_user_namespace(),
+        kernel::is_in_init_pid_namespace(),
+    );
+    lacking.into_iter().next().map_or(Ok(()), Err)
 }
 
-fn check(capabilities: &Capabilities, init_pid_namespace: bool) -> Result<(), StartError> {
-    if let Some(lacking) = capabilities.lacking_for_tracing() {
-        return Err(StartError::Privileges { lacking });
-    }
-    match init_pid_namespace {
-        true => Ok(()),
-        false => Err(StartError::PidNamespace),
-    }
+fn lacking(
+    capabilities: &Capabilities,
+    init_user_namespace: bool,
+    init_pid_namespace: bool,
+) -> Vec<StartError> {
+    let lacking = capabilities.lacking_for_tracing();
+    [
+        (!init_user_namespace).then_some(StartError::UserNamespace),
+        lacking.map(|lacking| StartError::Privileges { lacking }),
+        (!init_pid_namespace).then_some(StartError::PidNamespace),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The cgroup (version 2) of this name: a folder, or a path as `/proc/PID/cgroup` has it.

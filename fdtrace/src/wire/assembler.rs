@@ -190,9 +190,7 @@ impl Assembler {
     fn backtrace_of(&mut self, event: &Event) -> Backtrace {
         let addresses = EndOf::of_event(event).and_then(|end| self.backtraces.remove(&end));
         match (addresses, event.kind) {
-            (Some(addresses), _) => {
-                Backtrace::new(addresses.into_iter().filter_map(&self.symbolize))
-            }
+            (Some(addresses), _) => Backtrace::new(addresses.into_iter().map(&self.symbolize)),
             (
                 None,
                 EventKind::ListDestroyed {

@@ -6,15 +6,20 @@ pub struct Backtrace {
     functions: Vec<String>,
     /// The innermost one is all that is known: nothing can be said of what called it.
     pub(crate) alone: bool,
+    /// They were seen, and none of them has a name.
+    pub(crate) unnamed: bool,
 }
 
 impl Backtrace {
     /// Of these functions, innermost first.
     #[must_use]
-    pub fn new(names: impl Iterator<Item = String>) -> Self {
+    pub fn new(names: impl ExactSizeIterator<Item = Option<String>>) -> Self {
         let plain = |name: String| name.split('.').next().unwrap_or_default().to_owned();
+        let is_one = names.len() > 0;
+        let functions: Vec<_> = names.flatten().map(plain).collect();
         Self {
-            functions: names.map(plain).collect(),
+            unnamed: is_one && functions.is_empty(),
+            functions,
             alone: false,
         }
     }
@@ -24,7 +29,7 @@ impl Backtrace {
     pub fn by(name: Option<String>) -> Self {
         Self {
             alone: true,
-            ..Self::new(name.into_iter())
+            ..Self::new([name].into_iter())
         }
     }
 

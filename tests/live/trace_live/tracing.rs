@@ -1,6 +1,9 @@
 //! A trace that is under way while a test does something.
 
-use std::{fs, process::Child};
+use std::{
+    fs,
+    process::{Child, Command},
+};
 
 use fdtrace_testkit::{
     command::{Run, fdtrace, run},
@@ -22,11 +25,17 @@ pub(crate) struct Tracing {
 
 impl Tracing {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_as(args, |_| ())
+    }
+
+    /// With the command changed before it runs.
+    pub(crate) fn start_as(args: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let folder = TempDir::new().unwrap();
         let file = |name: &str| fs::File::create(folder.path().join(name)).unwrap();
         let ready = folder.path().join("ready");
         // What others pass meanwhile must not crowd it out.
         let mut command = fdtrace(args);
+        change(&mut command);
         if !args.contains(&"--buffer") {
             command.args(["--buffer", "32768"]);
         }

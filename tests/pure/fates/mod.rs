@@ -3,6 +3,7 @@
 
 mod queues;
 mod sends;
+mod unnamed;
 
 use fdtrace::model::{Cause, Fate, Hop, Transfer};
 use fdtrace_common::records::{

@@ -10,7 +10,7 @@ mod refusals;
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use fdtrace::{
-    kernel::{Cast, KernelView, Symbols, Types},
+    kernel::{Cast, KernelView, Naming, Symbols, Types},
     model::{Hop, Mechanism},
     plan::{Attach, Plan, PlanError, Price, plan, plan_at},
 };
@@ -304,6 +304,34 @@ fn a_function_of_which_only_a_clone_is_left_is_refused_by_its_name() {
     assert!(!plan.watches(Hop::Copy));
     let reason = why(&plan, Hop::Copy).expect("it has one");
     assert!(reason.starts_with("only __scm_send.constprop.0 is left of function __scm_send"));
+}
+
+#[test]
+fn a_kernel_that_hides_addresses_is_watched_as_well_and_is_said_to_name_nothing() {
+    for kernel in KERNELS {
+        let shown = auto(&fixture(kernel));
+        assert_eq!(
+            (shown.unnamed.as_deref(), shown.coverage().unnamed),
+            (None, false)
+        );
+        let kallsyms = fs::read_to_string(directory(kernel).join("kallsyms"));
+        let hidden: String = kallsyms
+            .expect("it is there")
+            .lines()
+            .map(|line| format!("{:016x}{}\n", 0, &line[16..]))
+            .collect();
+        let symbols = Symbols::parse(hidden.as_bytes()).expect("it is still kallsyms");
+        let view = KernelView {
+            naming: Naming::recorded(&symbols),
+            symbols,
+            ..fixture(kernel)
+        };
+        let plan = auto(&view);
+        assert_eq!(plan.entries(), shown.entries(), "{kernel}");
+        let why = plan.unnamed.as_deref().expect("it is said");
+        assert!(why.contains("kernel.kptr_restrict"), "{why}");
+        assert!(plan.coverage().unnamed);
+    }
 }
 
 /// The view of `kernel` where symbols go by other names, or are gone.

@@ -129,6 +129,17 @@ fn seeing_ends() -> Coverage {
     coverage
 }
 
+/// What a tracker makes of these records on a kernel that names no function.
+pub fn track_without_names(records: impl IntoIterator<Item = impl Into<Record>>) -> Vec<Transfer> {
+    let mut tracker = tracker();
+    tracker.assembler = Assembler::new(Box::new(|_| None));
+    for record in records {
+        tracker.apply(record);
+    }
+    tracker.close_open();
+    tracker.take_closed()
+}
+
 /// What a tracker makes of these records, and of their end.
 pub fn track(records: impl IntoIterator<Item = impl Into<Record>>) -> Vec<Transfer> {
     let mut tracker = tracker();

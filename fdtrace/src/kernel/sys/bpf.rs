@@ -3,6 +3,7 @@
 
 use std::{
     ffi::CStr,
+    fs::File,
     io,
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
 };
@@ -122,6 +123,35 @@ pub fn attach_to(target: impl AsFd, program: impl AsFd, kind: bpf_attach_type) -
     attr.__bindgen_anon_5.attach_type = kind as u32;
     // SAFETY: the command reads numbers only.
     unsafe { call(bpf_cmd::BPF_PROG_ATTACH, &mut attr) }.map(drop)
+}
+
+/// Attaches an iterator's program to the elements of a map. Each [`iterate`] goes through them anew.
+///
+/// # Errors
+/// The errno of `bpf(BPF_LINK_CREATE)`.
+pub fn attach_to_elements(map: impl AsFd, program: impl AsFd) -> io::Result<OwnedFd> {
+    // `union bpf_iter_link_info`, of which a map takes the first four bytes.
+    let about = number(&map);
+    let mut attr = empty();
+    attr.link_create.__bindgen_anon_1.prog_fd = number(&program);
+    attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    // SAFETY: a union of numbers, none of which was set before.
+    let iterator = unsafe { &mut attr.link_create.__bindgen_anon_3.__bindgen_anon_1 };
+    iterator.iter_info = (&raw const about) as u64;
+    iterator.iter_info_len = size_of_val(&about) as u32;
+    // SAFETY: what the iterator goes over is as long as said and outlives the call.
+    unsafe { open(bpf_cmd::BPF_LINK_CREATE, &mut attr) }
+}
+
+/// What an attached iterator writes, from the first thing that it goes over.
+///
+/// # Errors
+/// The errno of `bpf(BPF_ITER_CREATE)`.
+pub fn iterate(link: impl AsFd) -> io::Result<File> {
+    let mut attr = empty();
+    attr.iter_create.link_fd = number(&link);
+    // SAFETY: the command reads numbers only.
+    unsafe { open(bpf_cmd::BPF_ITER_CREATE, &mut attr) }.map(File::from)
 }
 
 /// Makes a map: the size of its keys and values in bytes, and how many entries it has room for.

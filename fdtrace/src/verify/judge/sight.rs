@@ -25,6 +25,8 @@ enum Spot {
     Refusals,
     /// The receiver's number, in the call that gives it.
     NewNumbers,
+    /// The names of the functions that were under way.
+    Functions,
 }
 
 impl fmt::Display for Spot {
@@ -38,6 +40,7 @@ impl fmt::Display for Spot {
             }
             Self::Refusals => "receive, where the kernel says why it installs no number,",
             Self::NewNumbers => "receive, where the kernel gives the new number,",
+            Self::Functions => "what functions a list ends in",
         })
     }
 }
@@ -59,10 +62,12 @@ impl std::error::Error for Blind {}
 /// Why the plan does not show how a transfer ended that ended so; `None` if it does.
 pub(super) fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<Blind> {
     let mut blind: Vec<Spot> = sender(plan).into_iter().map(Spot::Hop).collect();
+    blind.extend((plan.unnamed.is_some() && fate.has_cause()).then_some(Spot::Functions));
     let unwatched = |hop| (!plan.watches(hop)).then_some(Spot::Hop(hop));
     match (fate, cause) {
         (Fate::Failed, _) | (_, Some(Cause::ZeroLength)) => {
-            return (!plan.sees_failed_sends()).then(|| Blind(vec![Spot::SendResults]));
+            blind.retain(|spot| *spot == Spot::Functions);
+            blind.extend((!plan.sees_failed_sends()).then_some(Spot::SendResults));
         }
         (Fate::Delivered | Fate::Peeked | Fate::Truncated | Fate::Refused, _)
         | (_, Some(Cause::PlainRead | Cause::ReceiveFailed)) => {

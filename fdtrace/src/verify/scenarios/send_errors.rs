@@ -232,7 +232,9 @@ fn too_many_in_flight(runner: &Runner) -> Result<()> {
     // What is in flight is counted by user, so this one is to have nothing else.
     let nobody = FIRST_UNUSED_ID + std::process::id();
     if let Some(why) = attempt(|| become_user(nobody))? {
-        return runner.skip(&format!("no user id of one's own can be had here: {why}"));
+        return runner.skip(&format!(
+            "no user id of one's own can be had here (CAP_SETUID, CAP_SETGID): {why}"
+        ));
     }
     let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     let (refused, room) = (Semaphore::new()?, Semaphore::new()?);

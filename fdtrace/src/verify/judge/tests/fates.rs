@@ -313,3 +313,31 @@ fn a_fate_that_the_plan_cannot_show_is_an_open_question() {
     });
     assert_eq!(result, ScenarioResult::Fail);
 }
+
+#[test]
+fn where_functions_have_no_names_an_end_that_they_tell_is_an_open_question() {
+    let (mut blind, sighted) = (fixture_plan(), fixture_plan());
+    blind.unnamed = Some("this kernel hides where its functions are".to_owned());
+    let collected = |end: End| {
+        move |record: &mut Record, transfers: &mut Vec<Transfer>| {
+            let is_receive = |fact: &Fact| matches!(fact, Fact::Received { .. });
+            record.facts.retain(|fact| !is_receive(fact));
+            record.testimonies.clear();
+            let cause = Some(Cause::GarbageCollector);
+            expect_fate(record, Fate::Collected, cause);
+            transfers[0].end = end;
+            transfers[0].hops.pop();
+        }
+    };
+    let unknown = || collected(End::Unknown(None));
+    let (result, reason) = judged_by(&blind, unknown());
+    assert_eq!(result, ScenarioResult::Skip, "{reason}");
+    assert!(
+        reason.contains("what functions a list ends in is not watched here"),
+        "{reason}"
+    );
+    assert_eq!(judged_by(&sighted, unknown()).0, ScenarioResult::Fail);
+    // A wrong word is a wrong word.
+    let discarded = collected(End::of(Fate::Discarded, Some(Cause::Dropped), None));
+    assert_eq!(judged_by(&blind, discarded).0, ScenarioResult::Fail);
+}

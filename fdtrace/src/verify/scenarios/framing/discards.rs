@@ -74,6 +74,11 @@ fn sockmap_discards(runner: &Runner) -> Result<()> {
     let (sender, receiver) = runner.socketpair(SockType::Stream)?;
     let sockmap = match Sockmap::around(&receiver) {
         Ok(sockmap) => sockmap,
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            return runner.skip(&format!(
+                "a sockmap cannot be given a program here (CAP_NET_ADMIN): {error}"
+            ));
+        }
         Err(error) => {
             return runner.skip(&format!(
                 "this kernel has no sockmap that takes a Unix socket to a verdict: {error}"
