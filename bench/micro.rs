@@ -14,7 +14,7 @@ use fdtrace::{
     wire::{self, decode},
 };
 use fdtrace_testkit::{
-    Event, Passing, SYS_RECVMSG,
+    Event, Passing, RECVMSG,
     kernels::{directory, fixture},
     outcomes::{all_outcomes, write},
     tracker,
@@ -49,7 +49,7 @@ fn by_functions(message: &Passing, t_ns: u64) -> Vec<Event> {
         message.dequeued(t_ns + 30),
         message.detached(t_ns + 40),
         message.installed(t_ns + 50, 0, message.receiver_fd),
-        message.released(t_ns + 60, message.receiver, SYS_RECVMSG),
+        message.released(t_ns + 60, message.receiver, RECVMSG),
     ]
     .concat()
 }

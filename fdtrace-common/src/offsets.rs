@@ -24,6 +24,7 @@ macro_rules! for_each_offset {
             MSGHDR__NAME "msghdr.msg_name" 8;
             MSGHDR__NAMELEN "msghdr.msg_namelen" 4;
             MSGHDR__ITER "msghdr.msg_iter" 0;
+            MSGHDR__ITER__COUNT "msghdr.msg_iter.count" 8;
             MSGHDR__CONTROL "msghdr.msg_control" 8;
             MSGHDR__CONTROLLEN "msghdr.msg_controllen" 8;
             MSGHDR__FLAGS "msghdr.msg_flags" 4;
@@ -134,9 +135,12 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// descriptors are found by comparing the receiver's table before and after. `LIST_END_BY_FREE` is
 /// 1 where the end of a list is seen by its memory being given back. `SEEN_BEFORE_QUEUE` is 1 where
 /// a list is seen before that hop.
+/// `BY_SLOT` is 1 where two records tell of a message.
 /// `SOCK__SCM_RECV_FLAGS` and `SOCK__SCM_RIGHTS_MASK` are the byte and the bit that SO_PASSRIGHTS
 /// clears (6.16), 0 where there is no such option.
-/// `RDONLY_CAST` is the BTF id of `bpf_rdonly_cast` where that casts to no type at all (6.17), else 0.
+/// `RDONLY_CAST` is the BTF id of `bpf_rdonly_cast` (6.2), else 0. Those of `TYPE__` are the ids of what
+/// it casts to: structures of these names, `WORDS` one that begins with two numbers of 8 bytes. They are 0
+/// where it casts to no type at all (6.17).
 /// `SOCK__V6_RCV_SADDR`, `SOCK__V6_DADDR`, `NSPROXY__MNT_NS` and those from `NS_COMMON__OPS` to
 /// `VSOCK_SOCK__REMOTE_ADDR` are offsets that only descriptions need, 0 where there is no such member
 /// (`PROC_NS_OPERATIONS__NAME` is 0 on every kernel). `TASK_STRUCT__IO_URING` is 0 where the kernel has no
@@ -149,7 +153,8 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 macro_rules! for_each_fact {
     ($each:ident) => {
         $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
-        HAS_TASK_PT_REGS; RDONLY_CAST; SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
+        HAS_TASK_PT_REGS; RDONLY_CAST; TYPE__WORDS; TYPE__FILE; TYPE__INODE; TYPE__SUPER_BLOCK; TYPE__DENTRY;
+        SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
         NS_COMMON__OPS; PROC_NS_OPERATIONS__NAME; DMA_BUF__NAME; VSOCK_SOCK__LOCAL_ADDR; VSOCK_SOCK__REMOTE_ADDR;
         TASK_STRUCT__IO_URING; TASK_STRUCT__CGROUPS; CSS_SET__DFL_CGRP; CGROUP__SELF__PARENT; CGROUP_SUBSYS_STATE__CGROUP;
         CGROUP__KN; KERNFS_NODE__ID;
@@ -157,7 +162,7 @@ macro_rules! for_each_fact {
         CRED__USER; USER_STRUCT__UNIX_INFLIGHT; SCM_FP_LIST__USER;
         SIGNAL_STRUCT__LIVE; SIGNAL_STRUCT__THREAD_HEAD; TASK_STRUCT__THREAD_NODE; TASK_STRUCT__GROUP_LEADER;
         FILE__RA__PREV_POS;
-        INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; }
+        INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; BY_SLOT; }
     };
 }
 

@@ -71,6 +71,18 @@ pub enum RecordKind {
     /// With a filter: a task that it wants sends on a socket, in a way of which cannot be read whether
     /// it passes descriptors.
     SenderWanted = 17,
+    /// A sender's list is about to get into a receive queue: what a `ListCopied` and a `ListQueued` tell, in
+    /// one record. `Head::origin` is when its numbers had become a list, and 0 if that went unseen; of then
+    /// are the numbers, and what the sender's table held at them. The rest is of `Head::t_ns`.
+    Sent = 23,
+    /// A sender gives its list back, which was in no queue. Likewise but for the queue; [`Head::room`] is 1
+    /// if it had no data, and [`Head::result`] if what its call returns is told by a `SendReturned`.
+    Unsent = 24,
+    /// A receiver gives back a list whose files it has installed: what `ListDetached`, `FdInstalled` and
+    /// `ListReleased` tell, in one record. `Head::origin` is when it was detached, and `Head::location` how
+    /// many files had their turn. Of each of these, [`FileSeen::slot`] is what the kernel installed and
+    /// [`FileSeen::told`] the number, a refusal as a negative errno, or [`NOT_TOLD`].
+    Received = 25,
     /// All queues have been looked through as the trace ended: what was there has been told of by
     /// then. `Head::t_ns` is when that began, and `Head::result` 1 if every queue could be read.
     /// Made by userspace.
@@ -144,6 +156,20 @@ pub const FLAG_LEFT: u16 = 1 << 14;
 /// Functions that a `Called` record names, at most.
 pub const CALLERS_MAX: usize = 16;
 
+/// A system call, as far as it matters to descriptors. Its number is another one on each architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Call {
+    /// That was not read.
+    Unread = -1,
+    /// Another one than those below, or none.
+    Other = 0,
+    /// recvmsg: the control message is where programs find it in their memory.
+    Recvmsg = 1,
+    /// One that has no place for descriptors: read, readv, recvfrom.
+    PlainRead = 2,
+}
+
 /// What every record starts with. Zero where a field does not apply to the kind.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
@@ -185,8 +211,8 @@ pub struct Head {
     pub socket_fd: i32,
     /// What the receive returned: bytes, or a negative errno.
     pub result: i32,
-    /// The system call the task is in (`pt_regs.orig_ax`), or -1.
-    pub syscall: i32,
+    /// The system call that the task is in: a [`Call`].
+    pub call: i32,
     /// A [`RecordKind`].
     pub kind: u16,
     /// `FLAG_*` bits.
@@ -238,7 +264,8 @@ pub struct FileSeen {
     pub told: i32,
     /// `i_mode`: type and permissions.
     pub mode: u16,
-    /// 1 if `fd` is close-on-exec.
+    /// 1 if `fd` is close-on-exec; in `Received`, [`IN_PLACE`] of a refusal that the receiver was given
+    /// instead of a number, so that the files after it had their turn.
     pub cloexec: u16,
     /// Address of its dentry; 0 where the hop does not look at it.
     pub dentry: u64,
@@ -248,6 +275,9 @@ pub struct FileSeen {
     /// what the kernel calls it: `[eventfd]`, `memfd:…`. Ends with the first NUL.
     pub name: [u8; LABEL_LEN],
 }
+
+/// See [`FileSeen::cloexec`].
+pub const IN_PLACE: u16 = 2;
 
 /// [`FileSeen::told`] where the control message says nothing.
 pub const NOT_TOLD: i32 = i32::MIN;

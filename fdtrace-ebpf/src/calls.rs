@@ -1,5 +1,7 @@
 //! Calls under way, by thread: what a return needs to know of its entry.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::bpf_get_current_pid_tgid,
@@ -12,6 +14,24 @@ use crate::{emit::Program, ring};
 
 /// Arguments of a function that a kretprobe will look at when it returns.
 pub(crate) type Arguments = [u64; 4];
+
+/// All zero, a word at a time: the compiler would call a function that goes byte by byte.
+#[inline(always)]
+pub(crate) fn no_arguments() -> Arguments {
+    let mut arguments = MaybeUninit::<Arguments>::uninit();
+    for index in 0..size_of::<Arguments>() / size_of::<u64>() {
+        // SAFETY: that is within the arguments.
+        unsafe {
+            arguments
+                .as_mut_ptr()
+                .cast::<u64>()
+                .add(index)
+                .write_volatile(0)
+        };
+    }
+    // SAFETY: all of them were written.
+    unsafe { arguments.assume_init() }
+}
 
 #[map]
 static CALLS: HashMap<u64, Arguments> = HashMap::with_max_entries(4096, 0);

@@ -79,6 +79,18 @@ impl Control {
         Self { at, len }
     }
 
+    /// The number, if these are in the kernel's memory, and all that they say is one.
+    #[inline(always)]
+    pub(crate) fn only_number(self) -> Option<i32> {
+        const ONE: u64 = HEADER + 4;
+        if self.at == 0 || self.len < ONE || self.len > HEADER + FIRST_BYTES {
+            return None;
+        }
+        let cmsg: Cmsghdr = kernel::read_copied(self.at);
+        let is_one = cmsg.len == ONE && cmsg.level == SOL_SOCKET && cmsg.kind == SCM_RIGHTS;
+        is_one.then(|| kernel::read_copied(self.at + HEADER))
+    }
+
     /// Whether there is none.
     #[inline(always)]
     pub(crate) fn is_empty(self) -> bool {

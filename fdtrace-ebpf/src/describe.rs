@@ -75,7 +75,7 @@ fn begin(program: u32, head: &Head) -> Option<&'static mut Work> {
 }
 
 #[inline(always)]
-fn is_on() -> bool {
+pub(crate) fn is_on() -> bool {
     DESCRIBE.load() == 1
 }
 
@@ -123,13 +123,36 @@ pub(crate) fn files(scratch: &mut Scratch, total: u32) {
         return;
     }
     scratch.head.flags |= FLAG_DESCRIBED;
-    let program = u64::from(scratch.program());
+    describe_files(u64::from(scratch.program()), u64::from(total));
+}
+
+/// Describes so many of them. A global function, so that the verifier forgets where the loop was left: it
+/// would go on with each number of files by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn describe_files(program: u64, total: u64) -> u64 {
     for index in 0..LIST_MAX as u64 {
-        if index >= u64::from(total) {
+        if index >= total {
             break;
         }
         describe_file(program, index);
     }
+    0
+}
+
+/// Describes one file of the list in the head of `scratch`, ahead of the record that it is in.
+#[inline(always)]
+pub(crate) fn one(scratch: &mut Scratch, index: u64) {
+    let program = scratch.program();
+    let Some(work) = work(program) else {
+        return;
+    };
+    let (told, head) = (&work.head, &scratch.head);
+    // The first of a hop begins anew.
+    if told.t_ns != head.t_ns || told.list != head.list || told.tid != head.tid {
+        let _ = begin(program, head);
+    }
+    describe_file(u64::from(program), index);
 }
 
 /// Describes one of them. A global function, so that the kernel verifies it once and not for each

@@ -15,8 +15,8 @@ use aya_ebpf::{
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FILES_PER_RECORD, FLAG_RACED, FileSeen, Head, LIST_MAX, NOT_TOLD, RecordKind, SocketName,
-        WINDOW_WORDS,
+        Call, FILES_PER_RECORD, FLAG_RACED, FileSeen, Head, LIST_MAX, NOT_TOLD, RecordKind,
+        SocketName, WINDOW_WORDS,
     },
 };
 
@@ -39,7 +39,7 @@ pub(crate) const FDS_MAX: usize = 512;
 pub(crate) struct Scratch {
     pub(crate) head: Head,
     /// What follows the head in a record.
-    seen: [FileSeen; FILES_PER_RECORD],
+    pub(crate) seen: [FileSeen; FILES_PER_RECORD],
     /// What follows a record that is [held](filter).
     user: u64,
     /// The files of the records under way.
@@ -57,13 +57,13 @@ pub(crate) struct Scratch {
     /// Numbers found so far.
     pub(crate) found: u32,
     reserved: u32,
-    room: Room,
+    pub(crate) room: Room,
     /// 1 if the records under way are to be [held](filter).
     held: u32,
     /// 1 if they are to say what the files' dentries are called.
     labelled: u32,
     /// The [`Counter`] of those that find no room.
-    lost: u32,
+    pub(crate) lost: u32,
     /// The [`Program`] whose scratch this is.
     program: u32,
     /// Records that were handed over.
@@ -165,7 +165,7 @@ pub(crate) fn begin(
     head.pid = task.pid();
     head.tid = task.tid();
     head.socket_fd = -1;
-    head.syscall = -1;
+    head.call = Call::Unread as i32;
     head.kind = kind as u16;
     // SAFETY: the field can be written.
     unsafe { task.copy_comm(&raw mut scratch.head.comm) };
@@ -304,6 +304,32 @@ pub(crate) fn files(scratch: &mut Scratch, lost: Counter, files: Files) {
         }
     }
     filter::done(&scratch.head, way, stage);
+}
+
+/// Writes the record of so many files from `first` on that is in the scratch, of `total` in all, unfiltered.
+/// Returns 1 if that and what comes after it is lost, else 0.
+#[inline(always)]
+pub(crate) fn run(scratch: &mut Scratch, first: u64, count: u64, total: u64) -> u64 {
+    scratch.held = 0;
+    scratch.head.files = count as u16;
+    scratch.head.first = first as u16;
+    let rest = total.saturating_sub(first) as u32;
+    let records = rest.div_ceil(FILES_PER_RECORD as u32).max(1);
+    let len = size_of::<Head>() as u64 + count * size_of::<FileSeen>() as u64;
+    u64::from(!submit(scratch, len, records))
+}
+
+/// Writes runs of files by `write`, which takes the place of the first and says if the rest is lost.
+#[inline(always)]
+pub(crate) fn runs(total: u16, write: impl Fn(u64) -> u64) {
+    let mut run = 0;
+    while run < RECORDS_MAX {
+        let is_lost = write(u64::from(run * FILES_PER_RECORD as u32)) != 0;
+        run += 1;
+        if is_lost || run * FILES_PER_RECORD as u32 >= u32::from(total) {
+            break;
+        }
+    }
 }
 
 /// Whether a hop comes where nothing else may have told what its files are called. Elsewhere a

@@ -19,7 +19,7 @@ use fdtrace_common::{
     records::{FileSeen, LABEL_LEN, LIST_MAX},
 };
 
-use self::pointer::{follow, read, read_at, read_to};
+use self::pointer::{can_cast, cast, follow, read, read_at, read_to, read_words};
 pub(crate) use self::{
     open::describe_owner,
     pointer::{
@@ -371,6 +371,12 @@ impl<P: Pointer> Msghdr<P> {
         read(self.0, &MSGHDR__ITER)
     }
 
+    /// Whether no data goes with it, as long as nothing was taken from it.
+    #[inline(always)]
+    pub(crate) fn is_empty(self) -> bool {
+        read::<u64>(self.0, &MSGHDR__ITER__COUNT) == 0
+    }
+
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {
         read(self.0, &MSGHDR__FLAGS)
@@ -416,7 +422,51 @@ impl File {
     /// `seen` can be written.
     #[inline(always)]
     pub(crate) unsafe fn describe(self, seen: *mut FileSeen, labelled: bool, room: &mut Room) {
-        let file = room.fetch::<FILE_WORDS>(self.0);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if can_cast() {
+                self.describe_by_loads(seen, labelled);
+            } else {
+                self.describe_by_calls(seen, labelled, room);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    unsafe fn describe_by_loads(self, seen: *mut FileSeen, labelled: bool) {
+        let file = cast(self.0, &TYPE__FILE);
+        // SAFETY: the caller's promise; every member fits its field.
+        unsafe {
+            (*seen).file = self.0;
+            (*seen).refs = File(file).refs();
+            read_to(&raw mut (*seen).flags, file, &FILE__FLAGS);
+            let inode = cast(follow(file, &FILE__INODE).address(), &TYPE__INODE);
+            read_to(&raw mut (*seen).ino, inode, &INODE__INO);
+            read_to(&raw mut (*seen).rdev, inode, &INODE__RDEV);
+            read_to(&raw mut (*seen).mode, inode, &INODE__MODE);
+            let sb = cast(follow(inode, &INODE__SB).address(), &TYPE__SUPER_BLOCK);
+            read_to(&raw mut (*seen).dev, sb, &SUPER_BLOCK__DEV);
+            read_to(&raw mut (*seen).magic, sb, &SUPER_BLOCK__MAGIC);
+            if !labelled {
+                leave_out_label(seen);
+                return;
+            }
+            let dentry = follow(file, &FILE__DENTRY);
+            (*seen).dentry = dentry.address();
+            let dentry = cast(dentry.address(), &TYPE__DENTRY);
+            (*seen).parent = follow(dentry, &DENTRY__PARENT).address();
+            let name = follow(dentry, &DENTRY__NAME__NAME).address();
+            read_words((&raw mut (*seen).name).cast(), LABEL_LEN / 8, name);
+        }
+    }
+
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    unsafe fn describe_by_calls(self, seen: *mut FileSeen, labelled: bool, room: &mut Room) {
+        let file = room.fetch::<FILE_WORDS>(self.0, &TYPE__FILE);
         let refs: i64 = file.member(&FILE__REFS);
         let (inode, dentry): (u64, u64) = (file.member(&FILE__INODE), file.member(&FILE__DENTRY));
         // SAFETY: the caller's promise; every member fits its field.
@@ -424,26 +474,38 @@ impl File {
             (*seen).file = self.0;
             (*seen).refs = refs.wrapping_add(i64::from(FILE_REFS_BIAS.load()));
             (*seen).flags = file.member(&FILE__FLAGS);
-            let inode = room.fetch::<INODE_WORDS>(inode);
+            let inode = room.fetch::<INODE_WORDS>(inode, &TYPE__INODE);
             (*seen).ino = inode.member(&INODE__INO);
             (*seen).rdev = inode.member(&INODE__RDEV);
             (*seen).mode = inode.member(&INODE__MODE);
             let sb = inode.member(&INODE__SB);
-            let sb = room.fetch::<SUPER_BLOCK_WORDS>(sb);
+            let sb = room.fetch::<SUPER_BLOCK_WORDS>(sb, &TYPE__SUPER_BLOCK);
             (*seen).dev = sb.member(&SUPER_BLOCK__DEV);
             (*seen).magic = sb.member(&SUPER_BLOCK__MAGIC);
             let name = (&raw mut (*seen).name).cast::<u8>();
             if labelled {
                 (*seen).dentry = dentry;
-                let dentry = room.fetch::<DENTRY_WORDS>(dentry);
+                let dentry = room.fetch::<DENTRY_WORDS>(dentry, &TYPE__DENTRY);
                 (*seen).parent = dentry.member(&DENTRY__PARENT);
                 copy_from_kernel(name, LABEL_LEN as u32, dentry.member(&DENTRY__NAME__NAME));
             } else {
-                (*seen).dentry = 0;
-                (*seen).parent = 0;
-                name.cast::<[u64; LABEL_LEN / 8]>()
-                    .write([0; LABEL_LEN / 8]);
+                leave_out_label(seen);
             }
+        }
+    }
+}
+
+/// # Safety
+/// `seen` can be written.
+#[inline(always)]
+unsafe fn leave_out_label(seen: *mut FileSeen) {
+    // SAFETY: the caller's promise. Volatile: the compiler would call a function that goes byte by byte.
+    unsafe {
+        (&raw mut (*seen).dentry).write_volatile(0);
+        (&raw mut (*seen).parent).write_volatile(0);
+        let name = (&raw mut (*seen).name).cast::<u64>();
+        for word in 0..LABEL_LEN / size_of::<u64>() {
+            name.add(word).write_volatile(0);
         }
     }
 }

@@ -36,6 +36,8 @@ mod offsets;
 #[cfg(target_arch = "bpf")]
 mod ring;
 #[cfg(target_arch = "bpf")]
+mod slots;
+#[cfg(target_arch = "bpf")]
 mod snapshot;
 #[cfg(target_arch = "bpf")]
 mod sockets;

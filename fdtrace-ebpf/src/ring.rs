@@ -138,6 +138,13 @@ pub(crate) fn submit(
     records: u32,
     is_filling_up: bool,
 ) -> bool {
+    if len == size_of::<OneFile>() as u64 {
+        let has_room = submit_one(record, is_filling_up);
+        if !has_room {
+            count_lost(lost, records);
+        }
+        return has_room;
+    }
     // From memory, so that the bound that the verifier sees is the one below.
     // SAFETY: a plain local.
     let mut len = unsafe { read_volatile(&raw const len) };
@@ -151,6 +158,34 @@ pub(crate) fn submit(
         count_lost(lost, records);
     }
     has_room
+}
+
+/// A record with one file.
+#[repr(C)]
+struct OneFile {
+    head: Head,
+    file: FileSeen,
+}
+
+/// Hands over a record with one file, as most have. To reserve that much and fill it costs less than to
+/// have any number of bytes copied.
+#[inline(always)]
+fn submit_one(record: &Record, is_filling_up: bool) -> bool {
+    const WORDS: usize = size_of::<OneFile>() / size_of::<u64>();
+    const { assert!(size_of::<OneFile>() % size_of::<u64>() == 0) };
+    let Some(mut entry) = EVENTS.reserve::<OneFile>(0) else {
+        return false;
+    };
+    let (to, from) = (
+        entry.as_mut_ptr().cast::<u64>(),
+        (&raw const *record).cast::<u64>(),
+    );
+    for word in 0..WORDS {
+        // SAFETY: both are at least that long. Volatile, so that it stays a load and a store each.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+    }
+    entry.submit(wake_up(is_filling_up));
+    true
 }
 
 /// Hands over the first `len` bytes of a record that was put together elsewhere. One that finds no

@@ -21,7 +21,7 @@ use fdtrace::{
     witness::Birth,
 };
 use fdtrace_testkit::{
-    Event, Passing, SYS_READ, SYS_RECVMSG, UNIX_RELEASE_SOCK, files_mut,
+    Event, PLAIN_READ, Passing, RECVMSG, UNIX_RELEASE_SOCK, files_mut,
     kernels::{KERNELS, fixture},
     tracker,
 };
@@ -141,7 +141,7 @@ fn by_functions(duplicates: bool) -> Vec<Vec<Event>> {
     let mut installed = refs(queued.installed(60, 0, 9), 2);
     files_mut(&mut installed[1])[0].refs = 3;
     events.push(installed);
-    events.push(refs(queued.released(70, queued.receiver, SYS_RECVMSG), 3));
+    events.push(refs(queued.released(70, queued.receiver, RECVMSG), 3));
     events
 }
 
@@ -234,7 +234,7 @@ fn a_story_ends_where_the_descriptor_did() {
     assert!(text(&closed).contains("discarded (receiver-closed)"));
 
     let mut read = vec![passing.copied(10), passing.queued(20), passing.dequeued(30)];
-    read.push(passing.released(40, passing.receiver, SYS_READ));
+    read.push(passing.released(40, passing.receiver, PLAIN_READ));
     let read = story("7.3", &read);
     assert!(standing(&read, "scm_destroy").is_some());
     assert!(standing(&read, "scm_detach_fds").is_none());
@@ -341,7 +341,7 @@ fn two_stories_side_by_side_part_where_their_descriptors_did() {
     let delivered = story("7.3", &by_functions(false));
     let mut read = by_functions(false);
     read.truncate(4);
-    read.push(passing.released(40, passing.receiver, SYS_READ));
+    read.push(passing.released(40, passing.receiver, PLAIN_READ));
     let lost = story("7.3", &read);
     let mut out = Vec::new();
     write_comparison(&mut out, &delivered, &lost, None).unwrap();

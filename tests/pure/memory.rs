@@ -7,9 +7,7 @@ use std::{
 };
 
 use fdtrace::model::Fate;
-use fdtrace_testkit::{
-    Event, Passing, SYS_RECVMSG, files_mut, head_mut, tracker, tracker_with_room,
-};
+use fdtrace_testkit::{Event, Passing, RECVMSG, files_mut, head_mut, tracker, tracker_with_room};
 
 /// Counts the bytes that this thread has in use: other tests run beside these.
 struct Counting;
@@ -219,7 +217,7 @@ fn a_trace_that_keeps_up_forgets_nothing() {
         assert_eq!(transfers[0].fate(), Fate::Delivered);
     }
     // A receive whose files are another's by now changes nothing about that.
-    let mut read = message(2000, 1).returned_with(5, SYS_RECVMSG, 0, Vec::new());
+    let mut read = message(2000, 1).returned_with(5, RECVMSG, 0, Vec::new());
     assert!(files_mut(&mut read[0]).is_empty());
     tracker.apply(read.remove(0));
     assert_eq!(tracker.forgotten(), 0);

@@ -3,15 +3,16 @@
 
 use std::io::Write as _;
 
+use fdtrace::watch::TraceReport as _;
 use fdtrace::{
-    model::{Hop, Losses, PointerStyle, Pointers},
-    report::{Json, Report as _, ScenarioRun, Summary, Text, schema},
+    model::{CauseMissing, End, Hop, Loss, Losses, Lost, PointerStyle, Pointers},
+    report::{Json, LineStyle, Lines, Report as _, ScenarioRun, Summary, Text, schema},
 };
 use fdtrace_testkit::{
     contract::{PROMISED, Schema, field},
     outcomes::{
-        FILE, HOSTILE, all_outcomes, harmless, hostile, inconclusive, losses, other_fates, passed,
-        skipped, write,
+        FILE, HOSTILE, all_outcomes, delivered, harmless, hostile, inconclusive, losses,
+        other_fates, passed, skipped, write,
     },
 };
 use serde_json::Value;
@@ -355,4 +356,30 @@ fn no_address_is_shown_where_aliases_are_asked_for() {
     let aliased = json(&all_outcomes(), PointerStyle::Alias, true);
     assert!(!aliased.contains("0xffff"), "{aliased}");
     assert!(json(&all_outcomes(), PointerStyle::Raw, true).contains("0xffff"));
+}
+
+#[test]
+fn beneath_the_first_failed_send_it_is_said_why_its_cause_is_not_known() {
+    let written = |why| {
+        let mut judged = delivered(1, 0, 1);
+        judged.transfer.end = End::Lost(Lost {
+            how: Loss::Failed,
+            why: Err(why),
+            receiver: None,
+        });
+        judged.verdict = None;
+        let mut out = Vec::new();
+        let mut lines = Lines::new(
+            &mut out,
+            Pointers::new(PointerStyle::Raw, 0),
+            LineStyle::default(),
+        );
+        lines.transfer(&judged).unwrap();
+        lines.flush().unwrap();
+        drop(lines);
+        unstyled(&String::from_utf8(out).unwrap())
+    };
+    let said = "why is not known: what tells that is watched from this failed send on";
+    assert!(written(CauseMissing::NotYetWatched).contains(said));
+    assert!(!written(CauseMissing::NotSeen).contains(said));
 }

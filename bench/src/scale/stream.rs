@@ -1,7 +1,7 @@
 //! Records as the programs write them, without a kernel: one message after the other, each queued,
 //! dequeued and installed, as tracepoints show it.
 
-use fdtrace_common::records::{FileSeen, Head, RecordKind};
+use fdtrace_common::records::{Call, FileSeen, Head, RecordKind};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 /// Lists that are reused in turn, as the kernel's allocator does.
@@ -40,7 +40,11 @@ impl Stream {
             head.receiver_sock = 0xffff_8884_0000_1000;
             (head.pid, head.tid) = if step == 0 { (100, 100) } else { (200, 200) };
             head.socket_fd = if step == 0 { 3 } else { -1 };
-            head.syscall = if step == 0 { 46 } else { 47 };
+            head.call = if step == 0 {
+                Call::Other
+            } else {
+                Call::Recvmsg
+            } as i32;
             head.kind = kind as u16;
             (head.count, head.files, head.total) = (1, 1, 1);
             head.socket_type = 1;

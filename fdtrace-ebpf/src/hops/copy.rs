@@ -6,17 +6,17 @@
 
 use fdtrace_common::{
     counters::Counter,
-    records::{Head, LIST_MAX, RecordKind},
+    records::{LIST_MAX, RecordKind},
 };
 
 use super::on_return;
 use crate::{
     calls,
-    control::{self, Control},
+    control::{self, Control, Rights},
     describe,
-    emit::{self, Files, Program},
+    emit::{self, Files, Program, Scratch},
     filter,
-    kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, SyscallRegs, Task},
+    kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, Sock, SyscallRegs, Task},
     offsets::HAS_TASK_PT_REGS,
     ring,
 };
@@ -46,59 +46,80 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
         }
     }
     let task = Task::current();
-    let Some(scratch) = emit::begin(task, Program::Copy, RecordKind::ListCopied) else {
+    let Some((scratch, passed)) = begin(task, sender, message) else {
         return;
     };
+    if list == 0 {
+        refused(scratch, sender, passed, result);
+        return;
+    }
+    let head = &mut scratch.head;
+    ring::count(Counter::CopyFired);
+    let connected = if message.is_addressed() {
+        0
+    } else {
+        head.sender_sock
+    };
+    calls::begin_send(list, connected, head.t_ns);
+    head.list = list;
+    head.count = List(list).count();
+    let mut files = Files::of(List(list), head.count);
+    // What more control messages than are looked at name has no number here, and no record.
+    files.total = passed.read.min(files.total);
+    files.numbers = files.total;
+    emit::files(scratch, Counter::CopyLost, files);
+}
+
+/// What a sender's record says first: which socket, and which numbers.
+#[inline(always)]
+pub(super) fn begin<P: Pointer>(
+    task: Task,
+    sender: Sock<P>,
+    message: Msghdr<P>,
+) -> Option<(&'static mut Scratch, Rights)> {
+    let scratch = emit::begin(task, Program::Copy, RecordKind::ListCopied)?;
     let table = FdTable::of(task);
     scratch.look_up_in(table);
     let passed = control::read_copied_fds(Program::Copy, Control::copied(message));
     let head = &mut scratch.head;
     head.sender_sock = sender.0.address();
     head.sender_ino = sender.ino();
-    note_socket_fd(head, task, &table, sender.0.address());
-    let files = if list == 0 {
-        if passed.named == 0 {
-            return;
-        }
-        // The numbers did not become a list: one of them is bad, or there are too many.
-        head.kind = RecordKind::SendReturned as u16;
-        head.result = result;
-        head.socket_type = sender.kind();
-        head.count = passed.named as u16;
-        let files = Files::behind(passed.read.min(LIST_MAX as u32));
-        if !filter::drops(&scratch.head) {
-            describe::files(scratch, files.total);
-        }
-        files
-    } else {
-        ring::count(Counter::CopyFired);
-        let connected = if message.is_addressed() {
-            0
-        } else {
-            head.sender_sock
-        };
-        calls::begin_send(list, connected, head.t_ns);
-        head.list = list;
-        head.count = List(list).count();
-        let mut files = Files::of(List(list), head.count);
-        // What more control messages than are looked at name has no number here, and no record.
-        files.total = passed.read.min(files.total);
-        files.numbers = files.total;
-        files
-    };
+    head.socket_fd = socket_fd(task, &table, sender.0.address());
+    Some((scratch, passed))
+}
+
+/// The numbers did not become a list: one of them is bad, or there are too many.
+#[inline(always)]
+pub(super) fn refused(
+    scratch: &mut Scratch,
+    sender: Sock<impl Pointer>,
+    passed: Rights,
+    result: i32,
+) {
+    if passed.named == 0 {
+        return;
+    }
+    let head = &mut scratch.head;
+    head.kind = RecordKind::SendReturned as u16;
+    head.result = result;
+    head.socket_type = sender.kind();
+    head.count = passed.named as u16;
+    let files = Files::behind(passed.read.min(LIST_MAX as u32));
+    if !filter::drops(&scratch.head) {
+        describe::files(scratch, files.total);
+    }
     emit::files(scratch, Counter::CopyLost, files);
 }
 
-/// Only where the system call's first argument is this very socket is it the sender's number for
-/// it.
+/// The sender's number for a socket, or -1: only where the system call's first argument is this very
+/// socket is it that.
 #[inline(always)]
-pub(super) fn note_socket_fd(head: &mut Head, task: Task, table: &FdTable, sender: u64) {
+pub(super) fn socket_fd(task: Task, table: &FdTable, sender: u64) -> i32 {
     if HAS_TASK_PT_REGS.load() == 1 {
-        let regs = SyscallRegs::of(task);
-        head.syscall = regs.number();
-        let socket_fd = regs.first() as i32;
+        let socket_fd = SyscallRegs::of(task).first() as i32;
         if table.sock(socket_fd).0 == sender {
-            head.socket_fd = socket_fd;
+            return socket_fd;
         }
     }
+    -1
 }

@@ -112,28 +112,40 @@ fn released(context: *const c_void, cookie: impl Pointer) {
         return;
     }
     let is_spare = calls::release_sent(list.0.address());
+    let tells_all = !was_installing && !is_spare;
+    let unseen = receive == Some(Stage::InstallingUnseen);
+    dropped(context, list, unseen, tells_all);
+}
+
+/// A call is done with its list. What is installed was described as it was read, and a list of which a
+/// duplicate was sent will be as that is: these need not tell more (`tells_all`).
+#[inline(always)]
+pub(super) fn dropped(
+    context: *const c_void,
+    list: List<impl Pointer>,
+    installed_unseen: bool,
+    tells_all: bool,
+) {
     ring::count(Counter::ReleaseFired);
     let task = Task::current();
     let Some(scratch) = emit::begin(task, Program::Release, RecordKind::ListReleased) else {
         return;
     };
     if HAS_TASK_PT_REGS.load() == 1 {
-        scratch.head.syscall = SyscallRegs::of(task).number();
+        scratch.head.call = SyscallRegs::of(task).call() as i32;
     }
     if task.has_uring() {
         // What runs may be a request of that, within another call.
         scratch.head.flags |= FLAG_HAS_URING;
     }
-    if receive == Some(Stage::InstallingUnseen) {
+    if installed_unseen {
         scratch.head.flags |= FLAG_INSTALLED_UNSEEN;
     }
     scratch.head.list = list.0.address();
-    if !was_installing && !is_spare {
+    if tells_all {
         emit::callers(scratch, context);
     }
-    // What is installed was described as it was read, and a list of which a duplicate was sent will
-    // be as that is.
-    end_of_list(scratch, list, !was_installing && !is_spare);
+    end_of_list(scratch, list, tells_all);
 }
 
 /// `unix_destruct_scm`: an skb goes away; lists that were received have left it before.

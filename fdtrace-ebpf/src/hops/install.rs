@@ -12,7 +12,7 @@ use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePoint
 use fdtrace_common::{
     counters::Counter,
     records::{
-        FLAG_CONTROL_SEEN, FLAG_HAS_URING, FLAG_HOLE, FLAG_LEFT, FLAG_OOB, FLAG_PEEK,
+        Call, FLAG_CONTROL_SEEN, FLAG_HAS_URING, FLAG_HOLE, FLAG_LEFT, FLAG_OOB, FLAG_PEEK,
         FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, NO_CONTROL, ROOM_UNKNOWN,
         RecordKind, WINDOW_WORDS,
     },
@@ -32,7 +32,6 @@ const NEW_FDS_MAX: u32 = 272;
 
 const MSG_OOB: i32 = 1;
 const MSG_PEEK: i32 = 2;
-const SYS_RECVMSG: i32 = 47;
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub(crate) fn install_sock_recv_length(ctx: BtfTracePointContext) -> i32 {
@@ -77,7 +76,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     head.result = result;
     head.room = ROOM_UNKNOWN;
     let regs = SyscallRegs::of(task);
-    head.syscall = regs.number();
+    head.call = regs.call() as i32;
     if flags & MSG_PEEK != 0 {
         head.flags |= FLAG_PEEK;
     }
@@ -103,7 +102,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     let mut told = 0;
     let way = Way::of(
         Looker::Install,
-        head.syscall,
+        regs.number(),
         receiver.kind(),
         flags & MSG_OOB != 0,
         false,
@@ -112,7 +111,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     if doubtful || way.is_some_and(|way| !header::knows(way)) {
         note_numbers(task, window, words, past, scratch);
         let found = way.is_some_and(|way| find_header(ctx, regs, way, has_uring, scratch));
-        if found && scratch.head.syscall == SYS_RECVMSG {
+        if found && scratch.head.call == Call::Recvmsg as i32 {
             told = read_told(regs, scratch);
         }
         if !found && new < window.count {
@@ -167,7 +166,7 @@ fn find_header(
     head.flags |= FLAG_CONTROL_SEEN;
     let left = if at == 0 { NO_CONTROL } else { left };
     head.location = u64::from(message.flags()) << 32 | left;
-    if head.syscall == SYS_RECVMSG
+    if head.call == Call::Recvmsg as i32
         && let Some(control) = Control::of(regs.second())
     {
         // Only where it begins: what has been written ends here.

@@ -8,6 +8,7 @@ mod dequeue;
 mod detach;
 mod end;
 mod install;
+mod message;
 mod queue;
 mod receive;
 mod send;
@@ -68,7 +69,7 @@ macro_rules! on_return {
 
         #[aya_ebpf::macros::kprobe]
         pub(crate) fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
-            let mut arguments = [0_u64; 4];
+            let mut arguments = crate::calls::no_arguments();
             $(arguments[$index] = ctx.arg($index).unwrap_or_default();)*
             crate::calls::enter($program, arguments);
             0

@@ -99,7 +99,7 @@ fn report_list(list: List<impl Pointer>, skb: u64, receiver: Sock<impl Pointer>)
 
 /// The socket's name, as a record of its own ahead of the list's.
 #[inline(always)]
-fn report_name(scratch: &mut Scratch, address: u64) {
+pub(super) fn report_name(scratch: &mut Scratch, address: u64) {
     if address != 0 {
         emit::name(scratch, Counter::QueueLost, |name, room| {
             kernel::copy_socket_name(address, name, room)
@@ -150,7 +150,6 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
         return;
     };
     scratch.look_up_in(table);
-    scratch.head.syscall = syscall;
     scratch.head.location = task.start_ns();
     scratch.head.socket_fd = socket_fd;
     scratch.head.sender_sock = sender.0;

@@ -16,7 +16,7 @@ use fdtrace_common::{
     records::{FLAG_NO_RIGHTS, Head, LIST_MAX, RecordKind},
 };
 
-use super::{copy::note_socket_fd, on_entry};
+use super::{copy::socket_fd, on_entry};
 use crate::{
     calls,
     control::{self, Control, Rights},
@@ -25,7 +25,9 @@ use crate::{
     filter,
     header::{self, Found, Looker, Way},
     kernel::{self, FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task, Typed},
+    offsets::BY_SLOT,
     ring,
+    slots::{self, Stage},
 };
 
 const SYS_SENDMSG: i32 = 46;
@@ -83,12 +85,12 @@ pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
 /// The send of a list that was seen at `copy` returns.
 #[inline(always)]
 fn list_sent(context: *const c_void, result: i64, program: Program, fired: Counter) {
-    let Some(sending) = calls::end_send() else {
+    let Some(sending) = ending_send() else {
         return;
     };
     let result = result as i32;
     // Up to 6.9 the list is given back after every send; the tracker knows which was queued.
-    if result >= 0 && sending.released == 0 {
+    if result >= 0 && !sending.released {
         return;
     }
     ring::count(fired);
@@ -109,6 +111,47 @@ fn list_sent(context: *const c_void, result: i64, program: Program, fired: Count
         note_rights(&mut scratch.head, Sock(sending.sock));
     }
     emit::files(scratch, Counter::EndLost, Files::NONE);
+}
+
+/// A send whose list was seen.
+struct Sending {
+    list: u64,
+    /// When it was made.
+    t_ns: u64,
+    /// The socket that it is sent on, if it goes where that is connected to, or 0.
+    sock: u64,
+    /// It was given back.
+    released: bool,
+}
+
+/// What this thread was sending, as the call returns.
+#[inline(always)]
+fn ending_send() -> Option<Sending> {
+    if BY_SLOT.load() == 0 {
+        let sending = calls::end_send()?;
+        return Some(Sending {
+            list: sending.list,
+            t_ns: sending.t_ns,
+            sock: sending.sock,
+            released: sending.released != 0,
+        });
+    }
+    let tid = Task::current().tid();
+    let slot = slots::slot(tid)?;
+    if slot.stage(tid) != Stage::GivenUp {
+        return None;
+    }
+    slot.enter(Stage::Idle);
+    Some(Sending {
+        list: slot.list,
+        t_ns: slot.t_ns,
+        sock: if slot.addressed == 1 {
+            0
+        } else {
+            slot.sender_sock
+        },
+        released: true,
+    })
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
@@ -161,7 +204,6 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     note_uring(scratch, ctx.as_ptr(), task);
     let table = FdTable::of(task);
     scratch.look_up_in(table);
-    scratch.head.syscall = syscall;
     let socket_fd = if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
         regs.first() as i32
     } else {
@@ -233,7 +275,7 @@ fn seqpacket_sent(result: i64) {
     }
     let table = FdTable::of(task);
     scratch.look_up_in(table);
-    note_socket_fd(&mut scratch.head, task, &table, sender.0);
+    scratch.head.socket_fd = socket_fd(task, &table, sender.0);
     returned(scratch, sender, passed, result);
 }
 

@@ -90,7 +90,7 @@ unsafe fn climb<const STEPS: usize, const ROOM: u64>(
         if at > ROOM {
             break;
         }
-        let dentry = room.fetch::<DENTRY_WORDS>(head.dentry);
+        let dentry = room.fetch::<DENTRY_WORDS>(head.dentry, &TYPE__DENTRY);
         let parent: u64 = dentry.member(&DENTRY__PARENT);
         let mut len: u32 = dentry.member(&DENTRY__NAME__LEN);
         if len > NAME_MAX {

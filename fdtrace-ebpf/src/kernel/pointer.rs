@@ -7,8 +7,9 @@
 //! and holds every load to the kernel's own BTF: a constant offset, within one member. What it
 //! cannot know (a kprobe's arguments, a pointer out of a char array) is an address and no more.
 //!
-//! Newer kernels (6.17) let a program [cast] such an address too, and load from anywhere: a fault
-//! yields zero there as it does from the helper, so who reads need not know which way it went.
+//! Newer kernels let a program [cast] such an address too: to a type of its own choice (6.2), or to none
+//! at all (6.17), and load from anywhere. A fault yields zero there as it does from the helper, so who
+//! reads need not know which way it went.
 
 use core::mem::{MaybeUninit, transmute};
 
@@ -18,7 +19,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::offsets::CAST_MARKER;
 
-use crate::offsets::RDONLY_CAST;
+use crate::offsets::{RDONLY_CAST, TYPE__WORDS};
 
 /// Where an object of the kernel's is.
 pub(crate) trait Pointer: Copy + Eq {
@@ -128,29 +129,39 @@ pub(super) fn can_cast() -> bool {
     RDONLY_CAST.load() != 0
 }
 
-/// The same address, but loads through it are let through, wherever it points: the kernel's
-/// `bpf_rdonly_cast` to no type at all, which costs a move.
+/// The same address, but loads through it are let through, wherever it points, as if the kernel's
+/// structure with the BTF id `to` were there; with id 0, as if anything were. That costs a move.
 ///
 /// A program calls such a function by a number that only the running kernel knows. What is called
 /// here is a helper that no kernel has, for the loader to put that number in its place; where there
 /// is none the call stays, and the verifier never gets to it.
 #[inline(always)]
-fn cast(address: u64) -> Typed {
-    const NO_TYPE: u64 = 0;
+pub(super) fn cast(address: u64, to: &Global<u32>) -> Typed {
     // SAFETY: a number of this form is what a helper is called by; this one takes anything.
     Typed(unsafe {
         let cast: unsafe extern "C" fn(u64, u64) -> u64 = transmute(CAST_MARKER as usize);
-        cast(address, NO_TYPE)
+        cast(address, u64::from(to.load()))
     })
 }
+
+const WORD: usize = size_of::<u64>();
+
+/// More words than that are read by one call of the helper.
+const WORDS_MAX: usize = 4;
 
 /// Reads a `T` for which all-zero bytes are a value at any address.
 #[inline(always)]
 pub(super) fn read_at<T: Copy>(address: u64) -> T {
     if can_cast() && matches!(size_of::<T>(), 1 | 2 | 4 | 8) {
-        return cast(address).read(0);
+        return cast(address, &TYPE__WORDS).read(0);
     }
     let mut value = MaybeUninit::<T>::uninit();
+    if can_cast() && size_of::<T>() % WORD == 0 && size_of::<T>() <= WORDS_MAX * WORD {
+        // SAFETY: the value is that long.
+        unsafe { read_words(value.as_mut_ptr().cast(), size_of::<T>() / WORD, address) };
+        // SAFETY: the whole value was written.
+        return unsafe { value.assume_init() };
+    }
     // SAFETY: the helper takes any address; it fills the whole value, with zeros if that is bad.
     // Not asking which it was keeps the verifier from following every read down two paths.
     unsafe {
@@ -163,6 +174,20 @@ pub(super) fn read_at<T: Copy>(address: u64) -> T {
     }
 }
 
+/// Reads so many words, each by a load. Only where the kernel can [cast].
+///
+/// # Safety
+/// `to` has as many.
+#[inline(always)]
+pub(super) unsafe fn read_words(to: *mut u64, words: usize, address: u64) {
+    for word in 0..words {
+        // Each by itself: the type that is cast to need not have more.
+        let bytes: u64 = cast(address + (word * WORD) as u64, &TYPE__WORDS).read(0);
+        // SAFETY: the caller's promise. Volatile, so that it stays a store.
+        unsafe { to.add(word).write_volatile(bytes) };
+    }
+}
+
 /// Room for the first bytes of an object, in a map: it is more than a stack has to spare. Only for
 /// kernels that cannot [cast].
 #[repr(C)]
@@ -172,11 +197,19 @@ impl Room {
     const WORDS: usize = 24;
 
     /// Reads the first `WORDS` words of an object by one call, instead of one for each member. The
-    /// object must have as many: if one byte is not mapped, all are zero.
+    /// object must have as many: if one byte is not mapped, all are zero. Where the kernel can [cast],
+    /// that is to the structure with the BTF id `to`, and nothing is read yet.
     #[inline(always)]
-    pub(super) fn fetch<const WORDS: usize>(&mut self, address: u64) -> Fetched<'_, WORDS> {
+    pub(super) fn fetch<const WORDS: usize>(
+        &mut self,
+        address: u64,
+        to: &Global<u32>,
+    ) -> Fetched<'_, WORDS> {
         const { assert!(WORDS <= Self::WORDS) };
-        if !can_cast() {
+        let mut object = Typed(address);
+        if can_cast() {
+            object = cast(address, to);
+        } else {
             // SAFETY: there is room for the length.
             unsafe {
                 bpf_probe_read_kernel(
@@ -187,7 +220,7 @@ impl Room {
             }
         }
         Fetched {
-            address,
+            object,
             words: &self.0,
         }
     }
@@ -195,7 +228,7 @@ impl Room {
 
 /// What was fetched last.
 pub(super) struct Fetched<'a, const WORDS: usize> {
-    address: u64,
+    object: Typed,
     words: &'a [u64; Room::WORDS],
 }
 
@@ -204,8 +237,11 @@ impl<const WORDS: usize> Fetched<'_, WORDS> {
     #[inline(always)]
     pub(super) fn member<T: Copy>(&self, offset: &Global<u32>) -> T {
         let offset = u64::from(offset.load());
-        // A constant to the verifier, which follows one way only.
-        if !can_cast() && offset + size_of::<T>() as u64 <= size_of::<[u64; WORDS]>() as u64 {
+        // Constants to the verifier, which follows one way only.
+        if can_cast() {
+            return self.object.read(offset);
+        }
+        if offset + size_of::<T>() as u64 <= size_of::<[u64; WORDS]>() as u64 {
             let member = self
                 .words
                 .as_ptr()
@@ -214,7 +250,7 @@ impl<const WORDS: usize> Fetched<'_, WORDS> {
             // SAFETY: within what was fetched; members are aligned, as the words are.
             unsafe { member.cast::<T>().read_volatile() }
         } else {
-            read_at(self.address + offset)
+            read_at(self.object.0 + offset)
         }
     }
 }

@@ -7,11 +7,11 @@ use aya_ebpf::{
         bpf_probe_read_kernel, bpf_task_pt_regs,
     },
 };
-use fdtrace_common::records::WINDOW_WORDS;
+use fdtrace_common::records::{Call, WINDOW_WORDS};
 
 use super::{
     File, Sock,
-    pointer::{Pointer, Typed, can_cast, follow, read, read_at},
+    pointer::{Pointer, Typed, can_cast, follow, read, read_at, read_words},
     task_table,
 };
 use crate::offsets::*;
@@ -164,10 +164,7 @@ impl Task {
         unsafe {
             if can_cast() {
                 let first = self.0 + u64::from(TASK_STRUCT__COMM.load());
-                for word in 0..COMM_LEN / 8 {
-                    let bytes: u64 = read_at(first + word as u64 * 8);
-                    comm.cast::<u64>().add(word).write_unaligned(bytes);
-                }
+                read_words(comm.cast(), COMM_LEN / 8, first);
             } else if Self::is_typed() {
                 let first = u64::from(TASK_STRUCT__COMM.load());
                 for index in 0..COMM_LEN {
@@ -352,6 +349,29 @@ impl SyscallRegs {
     #[inline(always)]
     pub(crate) fn number(self) -> i32 {
         read::<u64>(self.0, &PT_REGS__ORIG_AX) as i32
+    }
+
+    /// What it is called for. A 32-bit process has numbers of its own; one of those that stands for
+    /// another call in a 64-bit process is one that receives nothing there.
+    #[inline(always)]
+    pub(crate) fn call(self) -> Call {
+        /// read, readv and recvfrom, then what 32-bit processes call them.
+        const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
+        const RECVMSG: i32 = 47;
+        let number = self.number();
+        let mut reads = false;
+        for read in READS {
+            reads |= number == read;
+        }
+        if number < 0 {
+            Call::Unread
+        } else if number == RECVMSG {
+            Call::Recvmsg
+        } else if reads {
+            Call::PlainRead
+        } else {
+            Call::Other
+        }
     }
 
     #[inline(always)]

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     model::{Pointers, Tally, Verdict},
+    plan::Price,
     recording::{Header, Writer},
     report::{Json, LineStyle, Lines},
     tracer::Filter,
@@ -233,6 +234,10 @@ async fn watch<'a>(
     report: impl FnOnce(Pointers) -> Box<dyn TraceReport + 'a>,
 ) -> Result<u8> {
     let options = Options {
+        price: match shown.show {
+            Some(show) if show.hops => Price::Low,
+            _ => Price::Least,
+        },
         filter: filter(args, held.as_ref())?,
         queues: true,
         still_open: true,

@@ -113,7 +113,9 @@ impl Message {
             &last.ends,
             self.socket_name.as_deref(),
         );
-        let queued_ns = self.time_between(Hop::Queue, Hop::Dequeue);
+        let left = [Hop::Dequeue, Hop::Detach];
+        let left = left.into_iter().find(|hop| self.has(*hop));
+        let queued_ns = left.and_then(|left| self.time_between(Hop::Queue, left));
         for (index, file) in self.files.iter().enumerate() {
             let seen = file.seen.first().map(|seen| seen.sight);
             let known = seen

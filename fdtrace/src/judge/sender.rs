@@ -98,7 +98,8 @@ impl Message {
         }
         let other_numbers = || {
             file.at(Hop::Queue)
-                .is_some_and(|seen| seen.sight.refs > REFS_OF_ONE_NUMBER)
+                .and_then(|seen| seen.sight.refs)
+                .is_some_and(|refs| refs > REFS_OF_ONE_NUMBER)
         };
         let is_unsure = self.claim.contested || (self.is_shared() && other_numbers());
         is_unsure.then_some(match self.claim.sharing {

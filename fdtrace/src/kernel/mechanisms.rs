@@ -24,6 +24,18 @@ const FUNCTION: &str = "scm_fp_dup";
 /// Present where perf can make kprobes.
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 
+/// A structure that begins with two numbers of 8 bytes.
+pub(crate) const WORDS: &str = "pt_regs";
+
+/// A kernel's function that lets programs load from any address (6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cast {
+    /// BTF id of the function.
+    pub function: u32,
+    /// It casts to types only. From 6.17 on it casts to none too, and then everything may be loaded.
+    pub needs_type: bool,
+}
+
 /// Why fentry and fexit do not work here; `None` if they do.
 pub(super) fn no_trampolines(types: &Types) -> Option<String> {
     let Some(id) = types.function_id(FUNCTION) else {
@@ -45,21 +57,33 @@ pub(super) fn no_kprobes() -> Option<String> {
     (!Path::new(KPROBE_PMU).exists()).then(|| "this kernel has no kprobes".to_owned())
 }
 
-/// BTF id of `bpf_rdonly_cast`, if a program may load from any address that it casts to no type
-/// (6.17); an older one casts to types only, or is not there.
-pub(super) fn rdonly_cast(types: &Types) -> Option<u32> {
-    let id = types.function_id("bpf_rdonly_cast")?;
+/// `bpf_rdonly_cast`, if a program may load from any address that it casts.
+pub(super) fn rdonly_cast(types: &Types) -> Option<Cast> {
+    let function = types.function_id("bpf_rdonly_cast")?;
+    let needs_type = match (types.structure_id(WORDS), casts(function, 0)) {
+        (_, true) => false,
+        (Some(words), false) if casts(function, words) => true,
+        _ => return None,
+    };
+    Some(Cast {
+        function,
+        needs_type,
+    })
+}
+
+/// Whether a program may load from an address that `function` casts to the type with this BTF id, or
+/// with 0 to none.
+fn casts(function: u32, to: u32) -> bool {
     let set = |register, value| instruction(BPF_ALU64 | BPF_K | BPF_MOV, [register, 0], 0, value);
     let [zero, exit] = return_value(0);
     let instructions = [
         set(1, 4096),
-        // No type.
-        set(2, 0),
+        set(2, to.cast_signed()),
         instruction(
             BPF_JMP | BPF_CALL,
             [0, BPF_PSEUDO_KFUNC_CALL as u8],
             0,
-            id.cast_signed(),
+            function.cast_signed(),
         ),
         instruction(BPF_LDX | BPF_MEM | BPF_DW, [0, 0], 8, 0),
         zero,
@@ -71,7 +95,7 @@ pub(super) fn rdonly_cast(types: &Types) -> Option<u32> {
         target: 0,
         instructions: &instructions,
     };
-    program.load().ok().map(|_| id)
+    program.load().is_ok()
 }
 
 /// `Operation not permitted`, without the number.

@@ -37,9 +37,11 @@ use thiserror::Error;
 
 use crate::model::Machine;
 
+pub(crate) use self::mechanisms::WORDS;
 pub use self::{
     capabilities::Capabilities,
     confinement::{Confinement, is_in_init_user_namespace},
+    mechanisms::Cast,
     namer::{Namer, Naming},
     symbols::{Symbol, Symbols},
     types::{Member, Param, Prototype, Target, TypeError, Types},
@@ -85,8 +87,8 @@ pub struct KernelView {
     pub no_kprobes: Option<String>,
     /// How functions under way are named.
     pub naming: Naming,
-    /// BTF id of `bpf_rdonly_cast`, where a program may read any address through it.
-    pub rdonly_cast: Option<u32>,
+    /// `bpf_rdonly_cast`, where a program may read any address through it.
+    pub rdonly_cast: Option<Cast>,
 }
 
 impl KernelView {

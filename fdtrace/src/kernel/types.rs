@@ -292,6 +292,17 @@ impl Types {
         functions.first().map(|(id, _)| *id)
     }
 
+    /// The BTF id of the one structure of this name, if there is just one.
+    #[must_use]
+    pub fn structure_id(&self, name: &str) -> Option<u32> {
+        let walk = Walk::new(self, name);
+        let found = walk.named(name, |ty| matches!(ty, Type::Struct(_))).ok()?;
+        match found.as_slice() {
+            [(id, _)] => Some(*id),
+            _ => None,
+        }
+    }
+
     /// The prototype of a tracepoint's handlers, if the kernel has the tracepoint.
     ///
     /// The leading `void *` that the kernel passes to its own handlers is left out: the first

@@ -196,6 +196,8 @@ named! { "kebab-case";
 pub enum CauseMissing {
     /// Nothing that this kernel lets fdtrace watch shows it.
     NotWatched,
+    /// What sends return is watched from the first one on that fails, and this was it.
+    NotYetWatched,
     /// What would have shown it did not.
     #[default]
     NotSeen,

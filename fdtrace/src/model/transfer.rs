@@ -43,9 +43,10 @@ pub struct Transfer {
     pub found_ns: Option<u64>,
     /// What is known of its file and ends.
     pub context: Context,
-    /// Nanoseconds from queue to dequeue.
+    /// Nanoseconds from queue to dequeue, or to detach where dequeue is not watched.
     pub queued_ns: Option<u64>,
-    /// Nanoseconds from copy to install, where both were seen.
+    /// Nanoseconds from copy to install, where both were seen. Where one record tells of a whole receive,
+    /// its files are taken for installed as the list is given back, right after the last one.
     pub total_ns: Option<u64>,
     /// It was sent since then, where nothing of it was seen before its sender's look at the queue,
     /// which comes after the fact: CLOCK_MONOTONIC, nanoseconds.

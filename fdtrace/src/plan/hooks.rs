@@ -320,6 +320,57 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
     }
 }
 
+/// What shows `hop` where two records tell of a message; nothing where they do not.
+#[rustfmt::skip]
+pub(super) fn by_message(hop: Hop) -> &'static [Candidate] {
+    match hop {
+        Hop::Copy => candidates! {
+            Trampoline {
+                Fexit "copy_slot_f" on "__scm_send" ("struct socket *", "struct msghdr *", "struct scm_cookie *") CopyFired;
+            }
+        },
+        Hop::Queue => candidates! {
+            Trampoline {
+                Fentry "queue_slot_f" on "unix_add_edges" ("struct scm_fp_list *", "struct unix_sock *") QueueFired;
+            }
+        },
+        // A list is duplicated where a peek has it instead.
+        Hop::Detach => candidates! {
+            Trampoline {
+                Fentry "detach_slot_f" on "scm_detach_fds" ("struct msghdr *", "struct scm_cookie *") DetachFired;
+                Fexit "attach_dup_f" on "scm_fp_dup" ("struct scm_fp_list *") DuplicateFired;
+            }
+        },
+        Hop::Install => candidates! {
+            Trampoline {
+                Fexit "install_slot1_f" on "scm_recv_one_fd" ("struct file *", "int *", "unsigned int", "bool") InstallFired;
+            }
+            Trampoline {
+                Fexit "install_slot_f" on "receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
+            }
+        },
+        Hop::End => candidates! {
+            Trampoline {
+                Fentry "end_slot_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
+                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+            }
+        },
+        Hop::Attach | Hop::Dequeue | Hop::Receive => &[],
+    }
+}
+
+/// What shows what sends return, beside the hooks of [`by_message`]. Everybody's sends pay for it.
+#[rustfmt::skip]
+pub(super) fn returns() -> &'static [Candidate] {
+    candidates! {
+        Trampoline {
+            Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
+            Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
+        }
+    }
+}
+
 /// What takes a hop's place where only tracepoints are left.
 pub(super) fn instead(hop: Hop) -> Option<&'static str> {
     match hop {

@@ -46,6 +46,9 @@ impl Attach {
 /// What watching may cost those who pass no descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Price {
+    /// Nothing: only messages with descriptors are looked at, and each is told of by two records instead of
+    /// one for each hop. Where the kernel does not allow that, as [`Price::Low`].
+    Least,
     /// Next to nothing: hooks that everybody hits are left out, and what only they show is said to
     /// be unseen.
     Low,
@@ -81,6 +84,10 @@ pub struct Plan {
     pub offsets: Offsets,
     /// All hops, in the order of the path.
     pub hops: Vec<PlannedHop>,
+    /// Hooks that are attached once a reason needs them.
+    pub spare: Vec<&'static Hook>,
+    /// Two records tell of a message, and each hook is needed for that.
+    pub by_message: bool,
     /// Why the functions that were under way as a list ended have no names; `None` if they have.
     pub unnamed: Option<String>,
 }
@@ -120,10 +127,14 @@ pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
 /// Those of [`plan`].
 pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, PlanError> {
     let mut offsets = Offsets::resolve(view)?;
-    let mut hops = Vec::with_capacity(Hop::ALL.len());
-    for hop in Hop::ALL {
-        hops.push(plan_hop(hop, view, attach, price)?);
-    }
+    let by_message = match price {
+        Price::Least => by_message(view, attach, &offsets)?,
+        Price::Low | Price::Any => None,
+    };
+    let (hops, spare) = match by_message {
+        Some(planned) => planned,
+        None => (plan_hops(view, attach, price)?, Vec::new()),
+    };
     let by_table = hops.iter().any(|planned| {
         planned.hop == Hop::Install
             && planned
@@ -136,6 +147,8 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
         release: view.release.clone(),
         offsets,
         hops,
+        by_message: !spare.is_empty(),
+        spare,
         unnamed: view.naming.lacking().map(str::to_owned),
     };
     let free = plan.hooks().find(|hook| hook.target == LIST_FREED);
@@ -149,6 +162,8 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
     let before_queue = plan.watches(Hop::Copy) || plan.watches(Hop::Attach);
     plan.offsets
         .set("SEEN_BEFORE_QUEUE", u32::from(before_queue));
+    plan.offsets
+        .set(offsets::BY_SLOT, u32::from(plan.by_message));
     if let Some(mechanism) = forced(attach)
         && plan.hooks().next().is_none()
     {
@@ -179,6 +194,56 @@ pub fn function_of(hop: Hop, view: &KernelView) -> Result<Option<&'static str>, 
     }
     Ok(None)
 }
+
+fn plan_hops(
+    view: &KernelView,
+    attach: Attach,
+    price: Price,
+) -> Result<Vec<PlannedHop>, TypeError> {
+    let hops = Hop::ALL.into_iter();
+    hops.map(|hop| plan_hop(hop, view, attach, price)).collect()
+}
+
+/// The hops that two records a message tell of, and what may be attached later.
+type ByMessage = (Vec<PlannedHop>, Vec<&'static Hook>);
+
+/// Two records a message; `None` where the kernel lacks a function of theirs, or programs would have to
+/// read by calls.
+fn by_message(
+    view: &KernelView,
+    attach: Attach,
+    offsets: &Offsets,
+) -> Result<Option<ByMessage>, TypeError> {
+    let mechanism = Mechanism::Trampoline;
+    let is_usable = attach.allows(mechanism) && unavailable(mechanism, view).is_none();
+    if !is_usable || offsets.rdonly_cast().is_none() {
+        return Ok(None);
+    }
+    let fitting = |candidates: &'static [hooks::Candidate]| -> Result<_, TypeError> {
+        for candidate in candidates {
+            let hooks = fitting_hooks(candidate, view, attach, Price::Low)?.hooks;
+            if !hooks.is_empty() {
+                return Ok(hooks);
+            }
+        }
+        Ok(Vec::new())
+    };
+    let mut planned = Vec::with_capacity(Hop::ALL.len());
+    for hop in Hop::ALL {
+        let candidates = hooks::by_message(hop);
+        let hooks = fitting(candidates)?;
+        if hooks.is_empty() && !candidates.is_empty() {
+            return Ok(None);
+        }
+        let why = hooks.is_empty().then(|| NOT_ASKED_FOR.to_owned());
+        planned.push(PlannedHop { hop, hooks, why });
+    }
+    let spare = fitting(hooks::returns())?;
+    Ok((!spare.is_empty()).then_some((planned, spare)))
+}
+
+/// Why a hop is left out that could be watched.
+pub(crate) const NOT_ASKED_FOR: &str = "nobody asked for each hop, as --hops does";
 
 fn forced(attach: Attach) -> Option<Mechanism> {
     Mechanism::ALL
@@ -261,7 +326,7 @@ fn fitting_hooks(
             continue;
         }
         let unfit_here = match (hook.unfit(view)?, hook.costs()) {
-            (None, Some(why)) if price == Price::Low => Some(why.to_owned()),
+            (None, Some(why)) if price != Price::Any => Some(why.to_owned()),
             (unfit, _) => unfit,
         };
         match unfit_here {
@@ -346,6 +411,16 @@ impl Plan {
         entries
     }
 
+    /// Hands over the hooks that are kept for later, which belong to `end` from now on.
+    pub fn take_spare(&mut self) -> Vec<&'static Hook> {
+        let spare = std::mem::take(&mut self.spare);
+        let end = self.hops.iter_mut().find(|planned| planned.hop == Hop::End);
+        if let Some(end) = end {
+            end.hooks.extend(&spare);
+        }
+        spare
+    }
+
     /// Takes `hook` out of the plan because it does not work here, and says so.
     pub fn strike_out(&mut self, hook: &Hook, why: &str) {
         for planned in &mut self.hops {
@@ -354,6 +429,7 @@ impl Plan {
                 .iter()
                 .any(|kept| kept.program == hook.program)
             {
+                self.by_message = false;
                 // A kretprobe is nothing without its kprobe, nor the other way round.
                 planned.hooks.retain(|kept| kept.target != hook.target);
                 planned.why = Some(format!("{} {why}", hook.target));

@@ -1,6 +1,6 @@
 //! The offsets that programs read kernel structures with, resolved from BTF.
 
-use crate::kernel::{KernelView, TypeError, Types};
+use crate::kernel::{self, KernelView, TypeError, Types};
 
 /// A constant for the programs: an offset in bytes, or a yes or no.
 pub type Fact = (&'static str, u32);
@@ -22,6 +22,14 @@ pub enum OffsetError {
 pub struct Offsets(Vec<Fact>);
 
 const RDONLY_CAST: &str = "RDONLY_CAST";
+/// Structures that addresses are cast to.
+const CAST_TO: [(&str, &str); 5] = [
+    ("TYPE__WORDS", kernel::WORDS),
+    ("TYPE__FILE", "file"),
+    ("TYPE__INODE", "inode"),
+    ("TYPE__SUPER_BLOCK", "super_block"),
+    ("TYPE__DENTRY", "dentry"),
+];
 
 /// The way from a task to its cgroups, for a filter only: a kernel may be built without. If one is
 /// missing, all are 0.
@@ -51,6 +59,8 @@ const USERS: [(&str, &str); 3] = [
     ("SCM_FP_LIST__USER", "scm_fp_list.user"),
 ];
 const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
+
+pub(super) const BY_SLOT: &str = "BY_SLOT";
 
 /// What tells more of what a process still has open; each 0 where it is missing.
 const STILL_OPEN: [(&str, &str); 5] = [
@@ -99,7 +109,7 @@ impl Offsets {
         facts.push(("RECEIVE_FD_FIRST_IS_NUMBER", u32::from(number_first)));
         let pt_regs = view.symbols.exact("bpf_task_pt_regs").is_some();
         facts.push(("HAS_TASK_PT_REGS", u32::from(pt_regs)));
-        facts.push((RDONLY_CAST, view.rdonly_cast.unwrap_or(0)));
+        facts.extend(casts(view));
         let (flags, mask) = scm_rights(types)?.unwrap_or_default();
         facts.push(("SOCK__SCM_RECV_FLAGS", flags));
         facts.push(("SOCK__SCM_RIGHTS_MASK", mask));
@@ -146,6 +156,12 @@ impl Offsets {
         fact.map(|(_, id)| *id).filter(|id| *id != 0)
     }
 
+    /// Whether programs note what they know of a thread's list in a slot, as two records a message need it.
+    #[must_use]
+    pub fn use_slots(&self) -> bool {
+        self.has(BY_SLOT)
+    }
+
     /// Whether programs can tell which cgroups a task is in.
     #[must_use]
     pub fn show_cgroups(&self) -> bool {
@@ -175,6 +191,24 @@ impl Offsets {
     pub fn facts(&self) -> &[Fact] {
         &self.0
     }
+}
+
+/// The function that casts, and what to: structures, where the kernel casts to no less.
+fn casts(view: &KernelView) -> Vec<Fact> {
+    let found = view.rdonly_cast.and_then(|cast| {
+        let types = CAST_TO.iter().map(|(name, structure)| {
+            let id = match cast.needs_type {
+                true => view.types.structure_id(structure)?,
+                false => 0,
+            };
+            Some((*name, id))
+        });
+        let function = std::iter::once(Some((RDONLY_CAST, cast.function)));
+        function.chain(types).collect()
+    });
+    let names = [RDONLY_CAST].into_iter();
+    let names = names.chain(CAST_TO.iter().map(|(name, _)| *name));
+    found.unwrap_or_else(|| names.map(|name| (name, 0)).collect())
 }
 
 /// Offsets of which each is of no use without the others: if one is missing, all are 0.

@@ -1,5 +1,12 @@
-//! Headers of earlier versions, which have no coverage: the functions and tracepoints of their plan
-//! show what it was. Those versions are over, so these names are theirs for good.
+//! What earlier versions wrote otherwise. Those versions are over, so these names and numbers are theirs
+//! for good.
+//!
+//! Their headers have no coverage: the functions and tracepoints of their plan show what it was. Their
+//! records, all made on x86-64, have a system call's number where later ones say what it is for.
+
+use std::mem::offset_of;
+
+use fdtrace_common::records::{Call, Head};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,6 +40,31 @@ pub(super) fn complete(mut header: Value) -> serde_json::Result<Value> {
     Ok(header)
 }
 
+/// Says in a record what the system call is for whose number it has.
+pub(super) fn tell_call(record: &mut [u8]) {
+    const AT: usize = offset_of!(Head, call);
+    if let Some(field) = record.get_mut(AT..AT + size_of::<i32>())
+        && let Ok(number) = <[u8; 4]>::try_from(&*field)
+    {
+        let call = call(i32::from_le_bytes(number)) as i32;
+        field.copy_from_slice(&call.to_le_bytes());
+    }
+}
+
+/// The call of this number. A 32-bit process has numbers of its own; one of those that stands for another
+/// call in a 64-bit process is one that receives nothing there.
+fn call(number: i32) -> Call {
+    /// read, readv and recvfrom, then what 32-bit processes call them.
+    const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
+    const RECVMSG: i32 = 47;
+    match number {
+        number if number < 0 => Call::Unread,
+        RECVMSG => Call::Recvmsg,
+        number if READS.contains(&number) => Call::PlainRead,
+        _ => Call::Other,
+    }
+}
+
 impl Evidence {
     fn coverage(&self) -> Coverage {
         let watched = |hop: &Hop| {
@@ -54,6 +86,7 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
 
@@ -80,6 +113,22 @@ mod tests {
         let all = json!({ "plan": [entry("end", "kfree")], "described": true });
         let all = coverage_of(all);
         assert!(all.every_end && !all.failed_sends && all.descriptions);
+    }
+
+    #[test]
+    fn calls_are_told_by_their_numbers() {
+        let told = |number: i32| {
+            let mut head = Head::new_zeroed();
+            head.call = number;
+            tell_call(head.as_mut_bytes());
+            head.call
+        };
+        assert_eq!(told(-1), Call::Unread as i32);
+        assert_eq!(told(47), Call::Recvmsg as i32);
+        assert_eq!([0, 19, 45, 3].map(told), [Call::PlainRead as i32; 4]);
+        assert_eq!([1, 46, 426].map(told), [Call::Other as i32; 3]);
+        // A record that is too short is told of where it is decoded.
+        tell_call(&mut [0; 8]);
     }
 
     #[test]

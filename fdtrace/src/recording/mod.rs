@@ -37,7 +37,7 @@ use crate::model::{Coverage, Losses, Machine, PlanEntry};
 const MAGIC: &[u8; 18] = b"fdtrace recording\n";
 
 /// Version of the file's form.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// No chunk is longer: a length beyond it is damage.
 const PAYLOAD_MAX: u32 = 1 << 20;

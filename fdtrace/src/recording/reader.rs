@@ -179,8 +179,11 @@ impl<R: Read> Reader<R> {
         let item = match kind {
             _ if kind == Chunk::Event as u16 => {
                 let (head, file) = (self.header.head_bytes, self.header.file_bytes);
-                let record =
+                let mut record =
                     layout::convert(payload, head, file).ok_or(damaged("a record is too short"))?;
+                if self.header.format < CALLS_ARE_TOLD {
+                    earlier::tell_call(&mut record);
+                }
                 Item::Event(record)
             }
             _ if kind == Chunk::Symbol as u16 => Item::Symbol {
@@ -211,6 +214,9 @@ impl<R: Read> Reader<R> {
         Ok(Some(item))
     }
 }
+
+/// The first format in which records say what a system call is for, and not its number.
+const CALLS_ARE_TOLD: u32 = 4;
 
 /// What every header of every format has.
 #[derive(serde::Deserialize)]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{Hop, PlanEntry},
-    plan::Plan,
+    plan::{NOT_ASKED_FOR, Plan},
 };
 
 /// What runs where, how hops are watched, and which are not.
@@ -24,7 +24,11 @@ pub(super) fn write_heading(
         sanitize(release),
         watched(plan)
     )?;
-    let unwatched = plan.iter().filter(|entry| entry.skipped);
+    let is_unwatched = |entry: &&PlanEntry| {
+        let asked_for = entry.why.as_deref() != Some(NOT_ASKED_FOR);
+        entry.skipped && asked_for
+    };
+    let unwatched = plan.iter().filter(is_unwatched);
     let unwatched: Vec<String> = unwatched.map(|entry| sanitize(&entry.hop)).collect();
     if !unwatched.is_empty() {
         writeln!(

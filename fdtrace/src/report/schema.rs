@@ -247,10 +247,11 @@ pub struct Transfer<'a> {
     /// Why something of it is left open; null where nothing is, or where `missing` hops say it all.
     /// With `two-threads-send` the sender's process is certain, and its thread and the time are not.
     pub doubt: Option<Doubt>,
-    /// From queue to dequeue, nanoseconds.
+    /// From queue to dequeue, or to detach where dequeue is not watched, nanoseconds.
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub queued_ns: Option<u64>,
-    /// From copy to install, nanoseconds; null where one of them is not watched.
+    /// From copy to install, nanoseconds; null where one of them is not watched. Where the install has the
+    /// time of the list's end, which comes right after it, to that.
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub total_ns: Option<u64>,
     /// Hops where it was seen, in order of time.

@@ -35,7 +35,8 @@ fn failed(action: &'static str, hook: &Hook) -> impl Fn(ProgramError) -> ProbeEr
 /// Loads the plan's programs, on all CPUs that there are: verifying them takes longer than all else.
 fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), ProbeError> {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
-    let wanted = plan.hooks().map(|hook| {
+    let spare = plan.spare.iter().copied();
+    let wanted = plan.hooks().chain(spare).map(|hook| {
         let name = hook.program;
         let program = programs.remove(name);
         Ok((hook, program.ok_or(ProbeError::Missing { name })?))
@@ -84,7 +85,7 @@ fn load_program(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<(), Pro
     Ok(())
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), ProbeError> {
+pub(super) fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), ProbeError> {
     match loaded::program(ebpf, hook.program)? {
         Program::BtfTracePoint(program) => program.attach().map(drop),
         Program::RawTracePoint(program) => program.attach(hook.target).map(drop),
@@ -104,7 +105,8 @@ pub(super) fn attach_tested(
     types: &Types,
     begin: Instant,
 ) -> Result<StartTimes, ProbeError> {
-    let targets: Vec<_> = plan.hooks().filter_map(Hook::btf_target).collect();
+    let hooks = plan.hooks().chain(plan.spare.iter().copied());
+    let targets: Vec<_> = hooks.filter_map(Hook::btf_target).collect();
     load(ebpf, plan, &type_ids(types, &targets)?)?;
     let loaded = Instant::now();
     for hook in plan.hooks() {

@@ -11,6 +11,7 @@ mod object;
 #[cfg(feature = "log")]
 mod program_log;
 mod queues;
+mod returns;
 mod self_test;
 mod sockets;
 mod tables;

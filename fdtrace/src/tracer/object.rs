@@ -19,6 +19,9 @@ static OBJECT: &[u8] =
 /// Name of the map that holds the records.
 pub(super) const RING: &str = "EVENTS";
 
+/// Name of the map that has a slot for each thread.
+const SLOTS: &str = "THREADS";
+
 /// Name of the map by which the reader asks to be woken.
 pub(super) const WAKE: &str = "WAKE";
 
@@ -70,8 +73,11 @@ pub(super) fn load(
     for (name, value) in &filter_facts {
         loader.override_global(name, value, true);
     }
+    // What nobody uses need not take memory.
+    if !offsets.use_slots() {
+        loader.map_max_entries(SLOTS, 1);
+    }
     if !filter.is_on() {
-        // What nobody uses need not take memory.
         for name in filter::MAPS {
             loader.map_max_entries(name, 1);
         }

@@ -75,7 +75,7 @@ impl Tracker {
     }
 
     /// The message that a receiver is installing from, or the duplicate it got by peeking.
-    fn receiving(&mut self, list: List) -> Option<&mut Message> {
+    pub(super) fn receiving(&mut self, list: List) -> Option<&mut Message> {
         let peek = self.messages.find(Key::Peek(list));
         let id = peek.or_else(|| self.messages.find(Key::List(list)))?;
         self.messages.at_mut(id)

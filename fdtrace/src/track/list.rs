@@ -48,7 +48,7 @@ impl Message {
     pub(crate) fn step(&self) -> Step {
         if self.has(Hop::Detach) {
             Step::Installing
-        } else if self.has(Hop::Dequeue) {
+        } else if self.taken || self.has(Hop::Dequeue) {
             Step::Reading
         } else if self.was_queued() {
             Step::Queued

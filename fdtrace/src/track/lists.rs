@@ -86,6 +86,8 @@ impl Tracker {
     /// A call is done with a list.
     pub(super) fn released(&mut self, list: List, seen: &mut Sighting, given: &Given) {
         let received = Ending::Received(*given, None);
+        let watches = |hop| self.coverage.watches(hop);
+        let sees_detach_alone = watches(Hop::Detach) && !watches(Hop::Dequeue);
         let peek = match self.messages.take(Key::Peek(list)) {
             Some(peek) => match peek.phase {
                 Phase::PeekOf { origin, .. } => Some((origin, peek.message)),
@@ -99,6 +101,7 @@ impl Tracker {
         };
         if let Some((origin, mut peek)) = peek {
             peek.ended_in = std::mem::take(&mut seen.aside.backtrace);
+            peek.taken = sees_detach_alone && peek.ended_in.by_receiver();
             self.close_peek(peek, received);
             self.put_back(origin);
             return;
@@ -109,6 +112,9 @@ impl Tracker {
             && let Some(message) = self.messages.at_mut(id)
         {
             message.record_end(seen);
+            // Where nobody looks when it is read, the end of that call shows it.
+            message.taken =
+                sees_detach_alone && message.was_queued() && message.ended_in.by_receiver();
             match message.step() {
                 Step::Reading | Step::Installing => self.end_with(id, received),
                 Step::Queued => self.end_with(id, Ending::GivenBack),

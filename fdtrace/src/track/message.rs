@@ -39,6 +39,8 @@ pub(crate) struct Message {
     pub(crate) counted: bool,
     /// Its skb was freed by the call that sends it, so that has failed.
     pub(crate) given_up: bool,
+    /// The call that gave it back has taken it off its queue, as the functions under way show.
+    pub(crate) taken: bool,
     /// Why no cause is known, should it end without.
     pub(crate) cause_missing: CauseMissing,
     /// Somebody found it in its queue because it had been there for long.

@@ -27,6 +27,7 @@ mod put_off;
 mod receives;
 mod sends;
 mod wanted;
+mod whole;
 
 pub(crate) use by_look::{PREEMPTED_MAX_NS, Sharing};
 use by_look::{Senders, Turns};
@@ -109,6 +110,8 @@ pub struct Tracker {
     /// The latest time of any event.
     latest: u64,
     lost: Lost,
+    /// A send has failed of which it would be known why if what sends return were watched.
+    asks_for_returns: bool,
     /// When the look through all queues at the trace's end began, if every one of them could be read.
     looked_at_all: Option<u64>,
 }
@@ -138,6 +141,7 @@ impl Tracker {
             forgotten_at: 0,
             latest: 0,
             lost: Lost::default(),
+            asks_for_returns: false,
             looked_at_all: None,
         }
     }
@@ -166,6 +170,11 @@ impl Tracker {
                 self.wanted_senders.note(&seen.stamp);
             }
             (EventKind::ListQueued(look), _) => self.queued(seen, look),
+            (EventKind::Sent(copied_ns), Some(list)) => self.sent_whole(list, seen, copied_ns),
+            (EventKind::Unsent(unsent), Some(list)) => self.unsent(list, seen, unsent),
+            (EventKind::Received(received), Some(list)) => {
+                self.received_whole(list, seen, received);
+            }
             (EventKind::SendReturned(returned), _) => self.send_returned(seen, &returned),
             // Of a list that it does not name: the kernel half makes none.
             (_, None) | (EventKind::ListDuplicated(None), _) => {}
@@ -200,6 +209,12 @@ impl Tracker {
     #[must_use]
     pub fn forgotten_at(&self) -> u64 {
         self.forgotten_at
+    }
+
+    /// Whether a send has failed of which it would be known why if what sends return were watched.
+    #[must_use]
+    pub fn asks_for_returns(&self) -> bool {
+        self.asks_for_returns
     }
 
     /// A message that begins, with this many files.

@@ -80,7 +80,9 @@ impl Tracker {
 
     /// Ends a send that has not come back since `last`.
     pub(super) fn give_up(&mut self, mut message: Box<Message>, last: &Stamp) {
-        message.cause_missing = CauseMissing::Interrupted;
+        if message.cause_missing != CauseMissing::NotYetWatched {
+            message.cause_missing = CauseMissing::Interrupted;
+        }
         let is_lossy = self.lost.is_since(last);
         self.close(message, Ending::PutOff { is_lossy });
     }

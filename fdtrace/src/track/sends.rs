@@ -52,7 +52,11 @@ impl Tracker {
     }
 
     /// Takes out the send of this thread that has still to return, if this is true of it.
-    fn take_send(&mut self, tid: u32, is_it: impl Fn(&Message) -> bool) -> Option<Box<Message>> {
+    pub(super) fn take_send(
+        &mut self,
+        tid: u32,
+        is_it: impl Fn(&Message) -> bool,
+    ) -> Option<Box<Message>> {
         let key = Key::Send(tid);
         let is_it = self.messages.get(key).is_some_and(is_it);
         is_it
@@ -70,7 +74,7 @@ impl Tracker {
     /// Closes a send whose return went unseen. That its list was given back says nothing: up to 6.9
     /// every sender does that, and another one may be in the queue.
     pub(super) fn close_unreturned(&mut self, mut message: Box<Message>) {
-        if !self.coverage.failed_sends {
+        if !self.coverage.failed_sends && message.cause_missing != CauseMissing::NotYetWatched {
             message.cause_missing = CauseMissing::NotWatched;
         }
         self.close(message, Ending::SendUnseen);

@@ -332,6 +332,9 @@ impl Live {
     /// cannot be written.
     pub fn drain(&mut self, look_for_losses: bool) -> Result<Vec<Judged>, LiveError> {
         let any = self.take_in(&mut |_| ())?;
+        if self.pipeline.asks_for_returns() {
+            self.parts.tracer.watch_returns()?;
+        }
         let now = now_ns();
         let settled = self.pipeline.settle(now);
         let lost = (look_for_losses || self.pipeline.asks_for_losses()) && self.read_losses()?;

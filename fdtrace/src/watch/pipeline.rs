@@ -197,6 +197,12 @@ impl Pipeline {
         self.received.look(look);
     }
 
+    /// Whether a send has failed of which it would be known why if what sends return were watched.
+    #[must_use]
+    pub fn asks_for_returns(&self) -> bool {
+        self.tracker.asks_for_returns()
+    }
+
     /// Whether a look through the queues would tell more of what has been seen so far.
     #[must_use]
     pub fn asks_for_queues(&self) -> bool {

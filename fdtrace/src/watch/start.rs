@@ -42,11 +42,11 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// All of the machine, by the best mechanism, at little cost.
+    /// All of the machine, by the best mechanism, at the least cost.
     fn default() -> Self {
         Self {
             attach: Attach::Auto,
-            price: Price::Low,
+            price: Price::Least,
             buffer_bytes: 4 << 20,
             filter: Filter::default(),
             queues: false,
@@ -193,7 +193,17 @@ impl Options {
         let view = KernelView::live()?;
         check_privileges(&view)?;
         let view_took = begin.elapsed();
-        let plan = plan_at(&view, self.attach, self.price)?;
+        // What a filter holds of unwanted senders, it holds by hop.
+        let price = match self.price {
+            Price::Least if self.filter.is_on() => Price::Low,
+            price => price,
+        };
+        let plan = plan_at(&view, self.attach, price)?;
+        // Two records need each of their hooks.
+        let spare_plan = plan
+            .by_message
+            .then(|| plan_at(&view, self.attach, Price::Low))
+            .transpose()?;
         let KernelView {
             types,
             symbols,
@@ -201,7 +211,14 @@ impl Options {
             kptr_restrict,
             ..
         } = view;
-        let mut tracer = Tracer::start_by(loader, plan, self.buffer_bytes, &types, &self.filter)?;
+        let filter = &self.filter;
+        let mut tracer = Tracer::start_by(loader, plan, self.buffer_bytes, &types, filter)?;
+        if let Some(other) = spare_plan
+            && !tracer.plan().by_message
+        {
+            drop(tracer);
+            tracer = Tracer::start_filtered(other, self.buffer_bytes, &types, filter)?;
+        }
         let attach_took = begin.elapsed();
         let begin = Instant::now();
         let (found, unread_at_start) = if self.queues {

@@ -106,6 +106,12 @@ impl Backtrace {
             .is_some_and(|name| PLAIN.contains(&name))
     }
 
+    /// In a receive that has taken it off its skb.
+    pub(crate) fn by_receiver(&self) -> bool {
+        let by_skb = self.with_skb() || self.by_sockmap() || self.by_collector();
+        !by_skb && (self.by_plain_read() || self.by_recvmsg())
+    }
+
     /// In a call that has a place for descriptors, if its program gave it one.
     pub(crate) fn by_recvmsg(&self) -> bool {
         self.any(&["____sys_recvmsg", "io_recvmsg", "io_recvmsg_multishot"])

@@ -6,10 +6,10 @@
 use fdtrace_common::{
     descriptions::TaskDescribed,
     records::{
-        Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN, FLAG_HAS_URING,
-        FLAG_HOLE, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_NO_RIGHTS, FLAG_OOB, FLAG_PEEK,
-        FLAG_RACED, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WANTED, FLAG_WINDOW_SHORT, FileSeen,
-        Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
+        self, Callers, FLAG_DESCRIBED, FLAG_DESTRUCTED, FLAG_DISPUTED, FLAG_FIRST_SEEN,
+        FLAG_HAS_URING, FLAG_HOLE, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_NO_RIGHTS, FLAG_OOB,
+        FLAG_PEEK, FLAG_RACED, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FLAG_WANTED, FLAG_WINDOW_SHORT,
+        FileSeen, Head, IN_PLACE, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
     },
 };
 use zerocopy::FromBytes as _;
@@ -18,8 +18,8 @@ use super::{
     Control, Described,
     described::Known,
     event::{
-        Actor, Aside, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Refusal, Return,
-        SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table,
+        Actor, Aside, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Received, Refusal,
+        Return, SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table, Unsent,
     },
     record::{AsideKind, Record},
     sighted,
@@ -41,7 +41,10 @@ pub enum DecodeError {
 }
 
 /// Every kind of record.
-const KINDS: [RecordKind; 21] = [
+const KINDS: [RecordKind; 24] = [
+    RecordKind::Sent,
+    RecordKind::Unsent,
+    RecordKind::Received,
     RecordKind::ListQueued,
     RecordKind::ListDequeued,
     RecordKind::ReceiveReturned,
@@ -148,6 +151,18 @@ fn event(kind: RecordKind, head: &Head, seen: &Sighting) -> Option<EventKind> {
             every: head.result != 0,
         },
         RecordKind::ListCopied => EventKind::ListCopied,
+        RecordKind::Sent => EventKind::Sent(Some(head.origin).filter(|ns| *ns != 0)),
+        RecordKind::Unsent => EventKind::Unsent(Unsent {
+            copied_ns: head.origin,
+            empty: head.room != 0,
+            return_told: head.result != 0,
+            has_uring: head.flags & FLAG_HAS_URING != 0,
+        }),
+        RecordKind::Received => EventKind::Received(Received {
+            detached_ns: head.origin,
+            room: head.room,
+            tried: usize::try_from(head.location).unwrap_or(usize::MAX),
+        }),
         RecordKind::ListAttached => EventKind::ListAttached(List::at(head.origin)),
         RecordKind::ListQueued => EventKind::ListQueued(look(head)),
         RecordKind::ListFound => EventKind::ListFound(Occasion::First),
@@ -227,11 +242,12 @@ fn sighting(stamp: Stamp, head: &Head, mut rest: &[u8]) -> Option<Sighting> {
 fn sight(seen: &FileSeen) -> Sight {
     Sight {
         file: sighted::file(seen),
-        refs: seen.refs,
+        refs: Some(seen.refs),
         fd: Some(seen.fd).filter(|fd| *fd >= 0),
         slot: seen.slot,
-        cloexec: seen.cloexec != 0,
+        cloexec: seen.cloexec & !IN_PLACE != 0,
         told: told(seen.told),
+        in_place: seen.cloexec & IN_PLACE != 0,
     }
 }
 
@@ -277,7 +293,7 @@ fn given(head: &Head) -> Given {
     let is = |flag: u16| head.flags & flag != 0;
     Given {
         errno: (head.result < 0).then_some(head.result.saturating_neg()),
-        call: call(head.syscall),
+        call: call(head.call),
         has_uring: is(FLAG_HAS_URING),
         installed_unseen: is(FLAG_INSTALLED_UNSEEN),
     }
@@ -303,16 +319,13 @@ fn returned(head: &Head) -> Return {
     }
 }
 
-/// The system call of this number on x86-64, where a 32-bit process has its own numbers. One of those
-/// that stands for another call in a 64-bit process is one that receives nothing there.
-fn call(number: i32) -> Option<Call> {
-    /// read, readv and recvfrom, then what 32-bit processes call them.
-    const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
-    const RECVMSG: i32 = 47;
-    match number {
-        ..0 => None,
+fn call(call: i32) -> Option<Call> {
+    const RECVMSG: i32 = records::Call::Recvmsg as i32;
+    const PLAIN_READ: i32 = records::Call::PlainRead as i32;
+    match call {
+        call if call < 0 => None,
         RECVMSG => Some(Call::Recvmsg),
-        number if READS.contains(&number) => Some(Call::PlainRead),
+        PLAIN_READ => Some(Call::PlainRead),
         _ => Some(Call::Other),
     }
 }

@@ -134,8 +134,8 @@ impl Stamp {
 pub struct Sight {
     /// The file.
     pub file: FileIdentity,
-    /// Its reference count.
-    pub refs: i64,
+    /// Its reference count; `None` where nobody looked.
+    pub refs: Option<i64>,
     /// Its number in the task's table.
     pub fd: Option<Fd>,
     /// Address of the file that the task's table holds under that number; 0 where none is known.
@@ -145,6 +145,8 @@ pub struct Sight {
     /// Of a receive that returned: what its control message has at this place of the list. It says
     /// nothing of *this* file.
     pub told: Option<Result<Fd, Errno>>,
+    /// It was refused, and the receiver was given the errno in its place.
+    pub in_place: bool,
 }
 
 impl Sight {
@@ -288,6 +290,16 @@ pub struct Given {
     pub installed_unseen: bool,
 }
 
+impl Given {
+    /// Nothing is known of the call.
+    pub(crate) const UNREAD: Self = Self {
+        errno: None,
+        call: None,
+        has_uring: false,
+        installed_unseen: false,
+    };
+}
+
 /// How a receive returned that read a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Return {
@@ -334,6 +346,31 @@ pub struct SendReturn {
     pub takes_no_fds: bool,
 }
 
+/// A list that its sender gives back, which was in no queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    /// When it was made.
+    pub copied_ns: u64,
+    /// It was to be sent without data, which a stream makes nothing of.
+    pub empty: bool,
+    /// What the call returns will be told by a [`SendReturn`].
+    pub return_told: bool,
+    /// The thread has an io_uring, which tries again by itself.
+    pub has_uring: bool,
+}
+
+/// A list that a receiver gives back, having installed its files. Of each file that had its turn,
+/// [`Sight::slot`] is what the kernel installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// When it was detached.
+    pub detached_ns: u64,
+    /// The control buffer had room for so many of its files.
+    pub room: u16,
+    /// So many had their turn.
+    pub tried: usize,
+}
+
 /// One thing that happened to a list, or to one file of it.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -354,6 +391,14 @@ pub enum EventKind {
     ListAttached(Option<List>),
     /// A sender's list is in a receive queue, or was.
     ListQueued(Look),
+    /// A list is about to get into a queue, and its numbers had become a list then, if that was seen: a
+    /// `ListCopied` and a `ListQueued` in one.
+    Sent(Option<u64>),
+    /// A sender gives back a list that was in no queue.
+    Unsent(Unsent),
+    /// A receiver gives back a list whose files it has installed: a `ListDetached`, the `FdInstalled` and a
+    /// `ListReleased` in one.
+    Received(Received),
     /// A list was in a receive queue as somebody looked through all of them.
     ListFound(Occasion),
     /// All queues have been looked through as the trace ended.

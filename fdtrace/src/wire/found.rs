@@ -88,11 +88,12 @@ fn lies(part: QueuedPart) -> Event {
         }
         files.push(Sight {
             file: found.file,
-            refs: found.refs,
+            refs: Some(found.refs),
             fd: None,
             slot: 0,
             cloexec: false,
             told: None,
+            in_place: false,
         });
     }
     Event {

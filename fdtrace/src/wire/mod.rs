@@ -21,7 +21,8 @@ pub use decode::{DecodeError, Decoder, decode};
 pub use described::{Described, path, socket};
 pub use event::{
     Actor, Aside, At, Call, Description, Ends, Errno, Event, EventKind, Fd, Given, List, Look,
-    Refusal, Return, SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table,
+    Received, Refusal, Return, SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table,
+    Unsent,
 };
 pub use found::{description, found};
 pub use queues::{holders, queued_file, unix_socket};

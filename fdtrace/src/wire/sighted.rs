@@ -74,7 +74,7 @@ pub(crate) fn hop_seen(hop: Hop, stamp: &Stamp, comm: SmolStr, file: &Sight) -> 
         list: stamp.list.map_or(0, List::address),
         sender_sock: ends.sender.map_or(0, Sock::address),
         receiver_sock: ends.receiver.map_or(0, Sock::address),
-        refs: Some(file.refs),
+        refs: file.refs,
     }
 }
 

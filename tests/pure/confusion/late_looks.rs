@@ -2,14 +2,12 @@
 
 use fdtrace::model::{Fate, Transfer, Verdict};
 use fdtrace_common::records::{FLAG_HAS_URING, FLAG_RACED};
-use fdtrace_testkit::{Event, Passing, files_mut, head_mut, tracker};
+use fdtrace_testkit::{Event, OTHER_CALL, Passing, files_mut, head_mut, tracker};
 
 use super::{
     another, another_after, assert_of_process, assert_without_sender, by_process, by_thread, only,
     track, verdict,
 };
-
-const SYS_SENDMMSG: i32 = 307;
 
 #[test]
 fn a_look_is_not_taken_for_a_message_that_was_read_before_the_look_before() {
@@ -229,7 +227,7 @@ fn raced_in_batch(message: &Passing, t_ns: u64) -> Vec<Event> {
     seen.files.clear();
     let head = head_mut(&mut look[0]);
     (head.count, head.total, head.files) = (0, 0, 0);
-    head.syscall = SYS_SENDMMSG;
+    head.call = OTHER_CALL;
     look
 }
 

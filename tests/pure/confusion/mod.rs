@@ -12,10 +12,8 @@ use fdtrace::{
 };
 use fdtrace_common::records::FLAG_PEEK;
 use fdtrace_testkit::{
-    Event, Passing, SYS_RECVMSG, files_mut, head_mut, kernels::tracepoint_plan, track,
+    Event, Passing, RECVMSG, files_mut, head_mut, kernels::tracepoint_plan, track,
 };
-
-const SYS_RECVMMSG: i32 = 299;
 
 fn only(transfers: Vec<Transfer>) -> Transfer {
     let [transfer] = <[Transfer; 1]>::try_from(transfers).expect("there is one");
@@ -105,7 +103,7 @@ fn to_thread(tid: u32, mut events: Vec<Event>) -> Vec<Event> {
 }
 
 fn peeked(message: &Passing, t_ns: u64) -> Vec<Event> {
-    message.returned_with(t_ns, SYS_RECVMSG, FLAG_PEEK, vec![message.gained(0)])
+    message.returned_with(t_ns, RECVMSG, FLAG_PEEK, vec![message.gained(0)])
 }
 
 /// At the first one's address, on its skb, from its sender's socket.

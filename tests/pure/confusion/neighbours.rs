@@ -1,7 +1,7 @@
 //! Messages one after another at one address, and threads that read at it at once.
 
 use fdtrace::model::{Chain, Fate, Hop, Judged, Transfer, Verdict};
-use fdtrace_testkit::{Event, Passing, SYS_RECVMSG, head_mut};
+use fdtrace_testkit::{Event, Passing, RECVMSG, head_mut};
 
 use super::{
     another_after, assert_without_sender, by_thread, only, peeked, to_thread, track, verdict,
@@ -41,7 +41,7 @@ fn received_at_the_address(sent: &Passing, files: Vec<u64>) -> Vec<Transfer> {
         sent.edged(14),
         received.detached(50),
         received.installed(51, 0, 9),
-        received.released(60, 200, SYS_RECVMSG),
+        received.released(60, 200, RECVMSG),
     ];
     track(events.concat())
 }
@@ -135,7 +135,7 @@ fn a_peek_whose_end_was_skipped_is_no_read_of_the_receive() {
             read,
             message.detached(50),
             message.installed(52, 0, 21),
-            message.released(60, 200, SYS_RECVMSG),
+            message.released(60, 200, RECVMSG),
         ];
         let transfer = only(track(events.concat()));
         assert_eq!(transfer.fate(), Fate::Delivered);
@@ -304,7 +304,7 @@ fn two_peeks_whose_duplicates_have_one_address_are_two() {
         second.copied(11),
         peek(&first, 20),
         peek(&second, 30),
-        duplicate(&second).released(40, 200, SYS_RECVMSG),
+        duplicate(&second).released(40, 200, RECVMSG),
     ];
     let peeks: Vec<_> = track(events.concat())
         .into_iter()
@@ -342,7 +342,7 @@ fn a_peek_of_another_message_than_the_one_that_is_known_is_none_of_that() {
         duplicate.duplicated(20, first.list),
         duplicate.detached(30),
         duplicate.installed(40, 0, 9),
-        duplicate.released(50, 200, SYS_RECVMSG),
+        duplicate.released(50, 200, RECVMSG),
     ];
     let transfer = only(track(events.concat()));
     assert_eq!(

@@ -5,9 +5,9 @@ use fdtrace_common::records::{
     FLAG_CONTROL_SEEN, FLAG_HOLE, FLAG_PEEK, FLAG_TABLE_FULL, FLAG_TABLE_SHARED, FileSeen,
     NO_CONTROL, NOT_TOLD, ROOM_UNKNOWN,
 };
-use fdtrace_testkit::{Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut};
+use fdtrace_testkit::{OTHER_CALL, PLAIN_READ, Passing, RECVMSG, files_mut, head_mut};
 
-use super::{SYS_RECVMMSG, only, track, verdict};
+use super::{only, track, verdict};
 
 #[test]
 fn an_address_that_is_another_file_by_the_time_of_the_install_proves_nothing() {
@@ -17,7 +17,7 @@ fn an_address_that_is_another_file_by_the_time_of_the_install_proves_nothing() {
     let events = [
         message.queued(10),
         message.dequeued(20),
-        message.returned_with(30, SYS_RECVMSG, 0, vec![gained]),
+        message.returned_with(30, RECVMSG, 0, vec![gained]),
     ];
     let transfer = only(track(events.concat()));
     assert_eq!(transfer.fate(), Fate::Delivered);
@@ -40,7 +40,7 @@ fn returned_without_new_numbers(
     let mut returned = message.returned_leaving((left, ctrunc), syscall, Vec::new());
     let head = head_mut(&mut returned[0]);
     head.flags |= flags;
-    if syscall == SYS_READ {
+    if syscall == PLAIN_READ {
         // It has none.
         head.flags &= !FLAG_CONTROL_SEEN;
     }
@@ -58,7 +58,7 @@ fn a_number_that_another_thread_closed_meanwhile_may_be_the_files() {
     let truncated = (Fate::Truncated, Some(Cause::NoControlRoom));
     let fates = returned_without_new_numbers;
     let ctrunc = libc::MSG_CTRUNC;
-    for syscall in [SYS_RECVMSG, SYS_RECVMMSG] {
+    for syscall in [RECVMSG, OTHER_CALL] {
         assert_eq!(fates(8, ctrunc, syscall, FLAG_TABLE_SHARED), [unknown; 2]);
         // Without a word that anything did not fit, all has come, under whatever numbers.
         let came = (Fate::Delivered, None);
@@ -71,7 +71,7 @@ fn a_number_that_another_thread_closed_meanwhile_may_be_the_files() {
         );
     }
     let discarded = (Fate::Discarded, Some(Cause::PlainRead));
-    assert_eq!(fates(0, 0, SYS_READ, FLAG_TABLE_SHARED), [discarded; 2]);
+    assert_eq!(fates(0, 0, PLAIN_READ, FLAG_TABLE_SHARED), [discarded; 2]);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_peek_whose_number_another_thread_closed_meanwhile_may_have_installed_it() {
             file: 0,
             ..message.gained(0)
         };
-        let peek = message.returned_with(30, SYS_RECVMSG, FLAG_PEEK | flags, vec![told]);
+        let peek = message.returned_with(30, RECVMSG, FLAG_PEEK | flags, vec![told]);
         track([read, peek].concat())
             .iter()
             .map(Transfer::fate)
@@ -118,7 +118,7 @@ fn in_a_shared_table(
     });
     let read = [message.queued(10), message.dequeued(20)].concat();
     let left = (8, libc::MSG_CTRUNC);
-    let mut returned = message.returned_leaving(left, SYS_RECVMSG, rows.collect());
+    let mut returned = message.returned_leaving(left, RECVMSG, rows.collect());
     for event in &mut returned {
         head_mut(event).flags |= FLAG_TABLE_SHARED | flags;
     }
@@ -201,7 +201,7 @@ fn in_a_table_that_others_use_what_has_no_number_had_no_room_if_all_numbers_are_
         };
         let left = if flags == 0 { 0 } else { 24 };
         let left = (left, libc::MSG_CTRUNC);
-        let mut returned = message.returned_leaving(left, SYS_RECVMSG, vec![row]);
+        let mut returned = message.returned_leaving(left, RECVMSG, vec![row]);
         let head = head_mut(&mut returned[0]);
         head.flags |= FLAG_TABLE_SHARED | flags;
         head.room = ends;
@@ -269,7 +269,7 @@ fn numbers_of_one_return_are_not_taken_for_those_of_the_next_where_records_of_bo
     let gained = (0..40).map(|index| message.gained(index)).collect();
     let course = |is_lossy: bool| {
         let read = [message.queued(10), message.dequeued(20)].concat();
-        let mut peek = message.returned_with(30, SYS_RECVMSG, FLAG_PEEK, Vec::clone(&gained));
+        let mut peek = message.returned_with(30, RECVMSG, FLAG_PEEK, Vec::clone(&gained));
         let again = later.dequeued(40);
         let mut returned = later.returned(50, 40);
         if is_lossy {

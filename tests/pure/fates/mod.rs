@@ -10,7 +10,9 @@ use fdtrace_common::records::{
     FLAG_DESTRUCTED, FLAG_HAS_URING, FLAG_INSTALLED_UNSEEN, FLAG_LEFT, FLAG_OOB, FLAG_TABLE_FULL,
     FileSeen, NO_CONTROL, ROOM_UNKNOWN,
 };
-use fdtrace_testkit::{Event, Passing, SYS_READ, SYS_RECVMSG, files_mut, head_mut, track, tracker};
+use fdtrace_testkit::{
+    Event, OTHER_CALL, PLAIN_READ, Passing, RECVMSG, files_mut, head_mut, track, tracker,
+};
 
 type Ended = (Fate, Option<Cause>);
 
@@ -152,7 +154,7 @@ fn a_list_that_goes_with_its_skb_was_not_taken_by_who_had_read_it() {
                 "__unix_dgram_recvmsg",
                 "____sys_recvmsg",
             ][..],
-            SYS_RECVMSG,
+            RECVMSG,
             discarded(Cause::ReceiveFailed),
         ),
         (
@@ -161,7 +163,7 @@ fn a_list_that_goes_with_its_skb_was_not_taken_by_who_had_read_it() {
                 "unix_stream_read_generic",
                 "sock_read_iter",
             ],
-            SYS_READ,
+            PLAIN_READ,
             discarded(Cause::Oob),
         ),
         (
@@ -172,7 +174,7 @@ fn a_list_that_goes_with_its_skb_was_not_taken_by_who_had_read_it() {
         // The control: it had left its skb.
         (
             &["__unix_dgram_recvmsg", "____sys_recvmsg"],
-            SYS_RECVMSG,
+            RECVMSG,
             truncated(Cause::NoControlRoom),
         ),
     ] {
@@ -191,7 +193,7 @@ fn a_receive_from_a_stream_that_fails_takes_nothing() {
     let message = Passing::one();
     let read = |kind: u16, result: i32, flags: u16| {
         let begun = [message.queued(10), message.dequeued(20)].concat();
-        let mut failed = message.returned_with(30, SYS_RECVMSG, flags, Vec::new());
+        let mut failed = message.returned_with(30, RECVMSG, flags, Vec::new());
         let head = head_mut(&mut failed[0]);
         (head.result, head.socket_type) = (result, kind);
         let taken = [message.dequeued(40), message.returned(50, 1)];
@@ -299,7 +301,7 @@ fn what_there_was_no_room_for_is_told_from_what_was_installed_unseen() {
         receive(vec![
             message.detached_into(50, 2),
             message.installed(51, 0, 9),
-            message.released(60, 200, SYS_RECVMSG),
+            message.released(60, 200, RECVMSG),
         ]),
         [DELIVERED, unknown, truncated(Cause::NoControlRoom)]
     );
@@ -308,7 +310,7 @@ fn what_there_was_no_room_for_is_told_from_what_was_installed_unseen() {
         (0, truncated(Cause::NoControlRoom)),
         (FLAG_INSTALLED_UNSEEN, unknown),
     ] {
-        let mut released = message.released(60, 200, SYS_RECVMSG);
+        let mut released = message.released(60, 200, RECVMSG);
         for part in &mut released {
             head_mut(part).flags |= flags;
         }
@@ -319,7 +321,6 @@ fn what_there_was_no_room_for_is_told_from_what_was_installed_unseen() {
 
 #[test]
 fn by_tracepoints_the_functions_of_a_receive_tell_whether_it_had_a_place_for_descriptors() {
-    const SYS_IO_URING_ENTER: i32 = 426;
     let message = Passing::one();
     let course = |called: &[&str], syscall, flags| {
         let read = [message.queued(10), message.dequeued(20)].concat();
@@ -336,7 +337,7 @@ fn by_tracepoints_the_functions_of_a_receive_tell_whether_it_had_a_place_for_des
         (&["io_recvmsg", "sock_read_iter"], unexplained),
         (&["io_recv", "____sys_recvmsg"], discarded(Cause::PlainRead)),
     ] {
-        for syscall in [SYS_IO_URING_ENTER, SYS_READ, SYS_RECVMSG] {
+        for syscall in [OTHER_CALL, PLAIN_READ, RECVMSG] {
             assert_eq!(
                 course(called, syscall, FLAG_HAS_URING),
                 [expected],
@@ -345,8 +346,8 @@ fn by_tracepoints_the_functions_of_a_receive_tell_whether_it_had_a_place_for_des
         }
     }
     // Without an io_uring there is no other call.
-    assert_eq!(course(&[], SYS_READ, 0), [discarded(Cause::PlainRead)]);
-    assert_eq!(course(&[], SYS_READ, FLAG_HAS_URING), [unexplained]);
+    assert_eq!(course(&[], PLAIN_READ, 0), [discarded(Cause::PlainRead)]);
+    assert_eq!(course(&[], PLAIN_READ, FLAG_HAS_URING), [unexplained]);
 }
 
 #[test]
@@ -385,7 +386,7 @@ fn after_a_refusal_the_rest_is_not_tried_unless_the_errno_took_its_place() {
 fn in_table(message: &Passing, installed: usize, left: u64, flags: u16) -> Vec<Ended> {
     let read = [message.queued(1), message.dequeued(2)].concat();
     let gained = (0..installed).map(|index| message.gained(index)).collect();
-    let mut returned = message.returned_leaving((left, libc::MSG_CTRUNC), SYS_RECVMSG, gained);
+    let mut returned = message.returned_leaving((left, libc::MSG_CTRUNC), RECVMSG, gained);
     for event in &mut returned {
         head_mut(event).flags |= flags;
     }
@@ -465,7 +466,7 @@ fn where_the_padding_ends_the_buffer_only_its_beginning_tells_the_room() {
     let course = |ends: u16| {
         let gained = vec![message.gained(0)];
         let left = (0, libc::MSG_CTRUNC);
-        let mut returned = message.returned_leaving(left, SYS_RECVMSG, gained);
+        let mut returned = message.returned_leaving(left, RECVMSG, gained);
         head_mut(&mut returned[0]).room = ends;
         fates(&[message.queued(1), message.dequeued(2), returned])
     };
@@ -483,7 +484,7 @@ fn in_the_receivers_table_one_that_is_left_out_was_refused() {
         gained.remove(index);
         // With all of them in their places, that would have been padded.
         let left = if ctrunc == 0 { 8 } else { 0 };
-        let returned = message.returned_leaving((left, ctrunc), SYS_RECVMSG, gained);
+        let returned = message.returned_leaving((left, ctrunc), RECVMSG, gained);
         fates(&[message.queued(1), message.dequeued(2), returned])
     };
     let refused = (Fate::Refused, None);
@@ -516,12 +517,12 @@ fn a_peek_that_takes_no_descriptors_and_an_out_of_band_byte_leave_the_message_in
         message.dequeued(40),
         duplicate.duplicated(50, message.list),
         duplicate.called(&["sock_read_iter"]),
-        duplicate.released(60, 200, SYS_READ),
+        duplicate.released(60, 200, PLAIN_READ),
     ]
     .concat();
     let seen = |flag| {
         let begun = [message.queued(1), message.dequeued(2)].concat();
-        let returned = message.returned_with(3, SYS_RECVMSG, flag, Vec::new());
+        let returned = message.returned_with(3, RECVMSG, flag, Vec::new());
         [begun, returned].concat()
     };
     for events in [by_functions, seen(FLAG_OOB)] {

@@ -2,7 +2,7 @@
 
 use fdtrace::model::{Cause, Fate, Mark, Transfer};
 use fdtrace_common::records::FLAG_PEEK;
-use fdtrace_testkit::{Event, Passing, SYS_READ, SYS_RECVMSG, head_mut, track, tracker};
+use fdtrace_testkit::{Event, PLAIN_READ, Passing, RECVMSG, head_mut, track, tracker};
 
 use super::{DELIVERED, Ended, fates, sent, three, truncated};
 
@@ -83,12 +83,12 @@ fn what_a_peek_loses_is_told_and_stays_in_the_queue() {
         duplicate.detached_into(51, 2),
         duplicate.installed(52, 0, 9),
         duplicate.installed(54, 1, 10),
-        duplicate.released(60, 200, SYS_RECVMSG),
+        duplicate.released(60, 200, RECVMSG),
     ]
     .concat();
     let mut returned = message.returned_with(
         50,
-        SYS_RECVMSG,
+        RECVMSG,
         FLAG_PEEK,
         vec![message.gained(0), message.gained(1)],
     );
@@ -103,7 +103,7 @@ fn what_a_peek_loses_is_told_and_stays_in_the_queue() {
                 message.installed(76, 0, 11),
                 message.installed(78, 1, 12),
                 message.installed(80, 2, 13),
-                message.released(90, 200, SYS_RECVMSG),
+                message.released(90, 200, RECVMSG),
             ]
             .concat(),
         };
@@ -132,12 +132,9 @@ fn what_a_peek_loses_is_told_and_stays_in_the_queue() {
         ])
     };
     let queued = [(Fate::Queued, None); 3];
-    let lost = without(
-        &["unix_stream_read_generic", "____sys_recvmsg"],
-        SYS_RECVMSG,
-    );
+    let lost = without(&["unix_stream_read_generic", "____sys_recvmsg"], RECVMSG);
     assert_eq!(lost, [[room; 3], queued].concat());
-    assert_eq!(without(&["sock_read_iter"], SYS_READ), queued);
+    assert_eq!(without(&["sock_read_iter"], PLAIN_READ), queued);
 }
 
 #[test]

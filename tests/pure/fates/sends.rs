@@ -2,7 +2,7 @@
 
 use fdtrace::model::{Cause, CauseMissing, Chain, Fate, Transfer};
 use fdtrace_common::records::{FLAG_NO_RIGHTS, Head};
-use fdtrace_testkit::{Event, Passing, head_mut, track, tracker, tracker_with_room};
+use fdtrace_testkit::{Event, OTHER_CALL, Passing, head_mut, track, tracker, tracker_with_room};
 
 use super::{DELIVERED, discarded, failed, fates, three};
 
@@ -12,7 +12,7 @@ fn what_a_send_returns_says_why_its_list_did_not_get_into_a_queue() {
     let released = |result| {
         fates(&[
             message.copied(10),
-            message.released(20, 100, 46),
+            message.released(20, 100, OTHER_CALL),
             message.send_returned(30, 10, result),
         ])
     };
@@ -65,7 +65,7 @@ fn a_receiver_that_takes_no_descriptors_is_why_a_send_got_eperm() {
         fates(&[attached, returned(-libc::EPIPE)]),
         [failed(libc::EPIPE)]
     );
-    let early = [message.copied(10), message.released(20, 100, 46)];
+    let early = [message.copied(10), message.released(20, 100, OTHER_CALL)];
     assert_eq!(
         fates(&[early.concat(), returned(-libc::EPERM)]),
         [failed(libc::EPERM)]
@@ -80,7 +80,7 @@ fn a_send_whose_return_was_not_seen_has_failed_only_if_its_skb_was_freed() {
         ..Passing::one()
     };
     let not_sent = (Fate::Unknown, None);
-    let lost = [message.copied(10), message.released(20, 100, 46)];
+    let lost = [message.copied(10), message.released(20, 100, OTHER_CALL)];
     assert_eq!(fates(&lost), [not_sent]);
     let freed = [
         message.copied(10),
@@ -98,7 +98,7 @@ fn a_send_whose_return_was_not_seen_has_failed_only_if_its_skb_was_freed() {
     let events = [
         lost.concat(),
         other.copied(40),
-        other.released(50, 100, 46),
+        other.released(50, 100, OTHER_CALL),
         other.send_returned(60, 40, -libc::EPIPE),
     ];
     assert_eq!(fates(&events), [not_sent, failed(libc::EPIPE)]);
@@ -110,7 +110,7 @@ fn a_send_whose_return_was_not_seen_has_failed_only_if_its_skb_was_freed() {
 fn a_list_may_be_queued_whose_sends_return_should_have_been_seen() {
     // The kernel has room for so many returns at a time alone, and does not tell which it skipped.
     let message = Passing::one();
-    let lost = [message.copied(10), message.released(20, 100, 46)];
+    let lost = [message.copied(10), message.released(20, 100, OTHER_CALL)];
     let ends = |then: Vec<Event>| {
         let mut tracker = tracker().seeing_failed_sends(true);
         for event in [lost.concat(), then].concat() {
@@ -147,7 +147,7 @@ fn up_to_6_9_the_senders_own_list_is_given_back_after_every_send() {
         duplicate.duplicated(15, original.list),
         duplicate.attached(20, original.list),
         duplicate.edged(30),
-        original.released(40, 100, 46),
+        original.released(40, 100, OTHER_CALL),
         original.send_returned(50, 10, 5),
         duplicate.dequeued(60),
         duplicate.detached(70),
@@ -173,7 +173,7 @@ fn a_duplicate_that_the_sender_made_is_no_peek_though_nothing_shows_it_on_an_skb
     let sent = [
         original.copied(10),
         duplicate.duplicated(15, original.list),
-        original.released(40, 100, 46),
+        original.released(40, 100, OTHER_CALL),
         original.send_returned(50, 10, 5),
     ];
     assert_eq!(fates(&[sent, received.clone()].concat()), [DELIVERED]);
@@ -315,7 +315,7 @@ fn a_send_that_is_restarted_after_signals_is_one() {
             true => [
                 interrupted(&message, true, 10),
                 message.copied(20),
-                message.released(21, 100, 46),
+                message.released(21, 100, OTHER_CALL),
                 message.send_returned(22, 20, -libc::EPIPE),
             ]
             .concat(),

@@ -3,9 +3,7 @@
 
 use fdtrace::model::{Cause, Fate, Transfer};
 use fdtrace_common::records::FLAG_HAS_URING;
-use fdtrace_testkit::{
-    Event, Passing, SYS_READ, SYS_RECVMSG, head_mut, track, track_without_names,
-};
+use fdtrace_testkit::{Event, PLAIN_READ, Passing, RECVMSG, head_mut, track, track_without_names};
 
 use super::{DELIVERED, Ended, discarded, failed, sent, truncated};
 
@@ -69,19 +67,19 @@ fn what_only_functions_tell_is_unknown_without_their_names() {
                 "unix_stream_read_generic",
                 "sock_read_iter",
             ],
-            released(SYS_READ),
+            released(PLAIN_READ),
             discarded(Cause::Oob),
         ),
         (
             read.clone(),
             &["unix_stream_read_generic", "sock_read_iter"],
-            released(SYS_READ),
+            released(PLAIN_READ),
             discarded(Cause::PlainRead),
         ),
         (
             read,
             &["unix_stream_read_generic", "____sys_recvmsg"],
-            released(SYS_RECVMSG),
+            released(RECVMSG),
             truncated(Cause::NoControlRoom),
         ),
     ] {
@@ -98,7 +96,7 @@ fn what_the_table_shows_needs_no_names_but_for_a_request_of_io_uring() {
             message.queued(10),
             message.dequeued(20),
             message.called(&["unix_stream_read_generic", "____sys_recvmsg"]),
-            message.returned_with(30, SYS_RECVMSG, flags, Vec::new()),
+            message.returned_with(30, RECVMSG, flags, Vec::new()),
         ])
     };
     let [named, unnamed] = received(0);

@@ -1,6 +1,9 @@
 //! What the programs are told of a kernel: offsets, and what else it depends on.
 
-use fdtrace::plan::{Attach, plan};
+use fdtrace::{
+    kernel::Cast,
+    plan::{Attach, plan},
+};
 use fdtrace_testkit::kernels::{KERNELS, fixture};
 
 use super::{auto, fact, tracepoints};
@@ -11,10 +14,20 @@ fn programs_cast_only_where_the_kernel_was_seen_to_let_them() {
     let planned = plan(&view, Attach::Auto).expect("it is planned");
     assert_eq!(fact(&planned, "RDONLY_CAST"), 0);
     assert_eq!(planned.offsets.rdonly_cast(), None);
-    view.rdonly_cast = Some(4711);
-    let planned = plan(&view, Attach::Auto).expect("it is planned");
-    assert_eq!(fact(&planned, "RDONLY_CAST"), 4711);
-    assert_eq!(planned.offsets.rdonly_cast(), Some(4711));
+    for needs_type in [false, true] {
+        view.rdonly_cast = Some(Cast {
+            function: 4711,
+            needs_type,
+        });
+        let planned = plan(&view, Attach::Auto).expect("it is planned");
+        assert_eq!(fact(&planned, "RDONLY_CAST"), 4711);
+        assert_eq!(planned.offsets.rdonly_cast(), Some(4711));
+        let to = ["WORDS", "FILE", "INODE", "SUPER_BLOCK", "DENTRY"];
+        let mut ids = to.map(|name| fact(&planned, &format!("TYPE__{name}")));
+        assert_eq!(ids.contains(&0), !needs_type);
+        ids.sort_unstable();
+        assert_eq!(ids.windows(2).any(|pair| pair[0] == pair[1]), !needs_type);
+    }
 }
 
 #[test]

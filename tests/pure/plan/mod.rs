@@ -10,7 +10,7 @@ mod refusals;
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use fdtrace::{
-    kernel::{KernelView, Naming, Symbols, Types},
+    kernel::{Cast, KernelView, Naming, Symbols, Types},
     model::{Hop, Mechanism},
     plan::{Attach, Plan, PlanError, Price, plan, plan_at},
 };
@@ -478,4 +478,50 @@ fn programs_have_names_that_the_kernel_can_tell_apart() {
     }
     // Six hops by fentry, fexit, kprobe and kretprobe, two more by tracepoints.
     assert!(seen.len() > 20, "{programs:?}");
+}
+
+#[test]
+fn two_records_tell_of_a_message_where_the_kernel_allows_it() {
+    let least =
+        |view: &KernelView, attach| plan_at(view, attach, Price::Least).expect("it is planned");
+    for kernel in KERNELS {
+        let mut view = fixture(kernel);
+        let by_hop = render(&plan(&view, Attach::Auto));
+        // Where programs read by calls, as a kernel before 6.2 has them, nothing is gained.
+        assert_eq!(render(&Ok(least(&view, Attach::Auto))), by_hop);
+        view.rdonly_cast = Some(Cast {
+            function: 4711,
+            needs_type: false,
+        });
+        let planned = least(&view, Attach::Auto);
+        let has_edges = view.symbols.exact("unix_add_edges").is_some();
+        let allows = view.no_trampolines.is_none() && has_edges && kernel > "6.1";
+        assert_eq!(planned.by_message, allows, "{kernel}");
+        assert_eq!(fact(&planned, "BY_SLOT"), u32::from(allows));
+        assert_eq!(planned.spare.is_empty(), !allows);
+        if !allows {
+            assert_eq!(render(&Ok(planned)), by_hop);
+            continue;
+        }
+        let watched = [Hop::Copy, Hop::Queue, Hop::Detach, Hop::Install, Hop::End];
+        assert_eq!(planned.coverage().hops, watched);
+        assert!(planned.sees_every_end() && !planned.sees_failed_sends());
+        for hook in planned.hooks() {
+            // What others go through than those who pass descriptors is not hooked.
+            assert!(
+                !["unix_stream_sendmsg", "unix_scm_to_skb", "kfree_skb"].contains(&hook.target)
+            );
+        }
+        let mut later = planned.clone();
+        assert_eq!(later.take_spare().len(), 2);
+        assert!(later.sees_failed_sends() && later.take_spare().is_empty());
+        // It takes each of its hooks.
+        let mut broken = planned.clone();
+        let hook = planned.hooks().next().expect("it has some");
+        broken.strike_out(hook, "did not fire");
+        assert!(!broken.by_message);
+        assert!(!least(&view, Attach::Tracepoint).by_message);
+        let asked = plan_at(&view, Attach::Auto, Price::Low).expect("it is planned");
+        assert_eq!(render(&Ok(asked)), by_hop);
+    }
 }

@@ -14,7 +14,7 @@ use fdtrace::{
 };
 use fdtrace_common::records::{FLAG_INSTALLED_UNSEEN, FLAG_PEEK, RecordKind};
 use fdtrace_testkit::{
-    Event, Passing, SYS_READ, SYS_RECVMSG, SYS_SENDMSG, UNIX_RELEASE_SOCK, head_mut, tracker,
+    Event, OTHER_CALL, PLAIN_READ, Passing, RECVMSG, UNIX_RELEASE_SOCK, head_mut, tracker,
 };
 use proptest::prelude::*;
 
@@ -414,7 +414,7 @@ impl Runs {
         });
         self.add(passing, Passing::edged);
         if is_duplicated {
-            self.add(&own, |it, t_ns| it.released(t_ns, it.sender, SYS_SENDMSG));
+            self.add(&own, |it, t_ns| it.released(t_ns, it.sender, OTHER_CALL));
         }
     }
 
@@ -443,7 +443,7 @@ impl Runs {
                 self.add(passing, Passing::dequeued);
                 self.add(passing, move |it, t_ns| {
                     let gained = (0..count).map(|index| it.gained(index));
-                    it.returned_with(t_ns, SYS_RECVMSG, FLAG_PEEK, gained.collect())
+                    it.returned_with(t_ns, RECVMSG, FLAG_PEEK, gained.collect())
                 });
                 self.add(passing, Passing::dequeued);
                 self.add(passing, move |it, t_ns| it.returned(t_ns, count));
@@ -452,7 +452,7 @@ impl Runs {
                 self.add(passing, Passing::dequeued);
                 self.add(passing, move |it, t_ns| match end {
                     End::Truncated => it.returned(t_ns, count / 2),
-                    End::Read => it.returned_with(t_ns, SYS_READ, 0, Vec::new()),
+                    End::Read => it.returned_with(t_ns, PLAIN_READ, 0, Vec::new()),
                     _ => it.returned(t_ns, count),
                 });
             }
@@ -466,7 +466,9 @@ impl Runs {
             End::Destroyed => return self.destroyed(passing),
             End::Read => {
                 self.add(passing, Passing::dequeued);
-                self.add(passing, |it, t_ns| it.released(t_ns, it.receiver, SYS_READ));
+                self.add(passing, |it, t_ns| {
+                    it.released(t_ns, it.receiver, PLAIN_READ)
+                });
                 return;
             }
             End::PeekedThenDelivered => {
@@ -509,9 +511,7 @@ impl Runs {
                 it.installed(t_ns - 1, index, fd(it)).drain(1..).collect()
             });
         }
-        self.add(passing, |it, t_ns| {
-            it.released(t_ns, it.receiver, SYS_RECVMSG)
-        });
+        self.add(passing, |it, t_ns| it.released(t_ns, it.receiver, RECVMSG));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use fdtrace::model::{Cause, Chain, Fate, Hop};
 use fdtrace_common::records::FLAG_DESTRUCTED;
-use fdtrace_testkit::{Event, Passing, SYS_READ, SYS_RECVMSG, head_mut};
+use fdtrace_testkit::{Event, PLAIN_READ, Passing, RECVMSG, head_mut};
 
 use super::{fates, track};
 
@@ -29,7 +29,7 @@ fn functions_show_all_eight_hops() {
         sent_by_functions(&message),
         message.detached(50),
         installs.flatten().collect(),
-        message.released(70, 200, SYS_RECVMSG),
+        message.released(70, 200, RECVMSG),
     ];
     let transfers = track(events.concat());
     assert_eq!(transfers.len(), 19);
@@ -69,7 +69,7 @@ fn a_list_duplicated_for_the_skb_is_the_message_from_then_on() {
         skbs.dequeued(40),
         skbs.detached(50),
         skbs.installed(60, 0, 9),
-        skbs.released(70, 200, SYS_RECVMSG),
+        skbs.released(70, 200, RECVMSG),
     ];
     let transfers = track(events.concat());
     assert_eq!(fates(&transfers), [(Fate::Delivered, None)]);
@@ -90,11 +90,11 @@ fn a_list_duplicated_by_a_peek_leaves_the_message() {
         peeked.duplicated(45, message.list),
         peeked.detached(50),
         peeked.installed(60, 0, 20),
-        peeked.released(70, 200, SYS_RECVMSG),
+        peeked.released(70, 200, RECVMSG),
         message.dequeued(80),
         message.detached(90),
         message.installed(100, 0, 21),
-        message.released(110, 200, SYS_RECVMSG),
+        message.released(110, 200, RECVMSG),
     ];
     let transfers = track(events.concat());
     assert_eq!(
@@ -124,7 +124,7 @@ fn why_a_file_was_not_installed_is_told_by_the_function_that_did_not() {
             message.detached(50),
             message.installed(60, 0, 9),
             message.installed(62, 1, result),
-            message.released(70, 200, SYS_RECVMSG),
+            message.released(70, 200, RECVMSG),
         ];
         assert_eq!(
             fates(&track(events.concat())),
@@ -136,7 +136,7 @@ fn why_a_file_was_not_installed_is_told_by_the_function_that_did_not() {
         sent_by_functions(&message),
         message.detached_into(50, 1),
         message.installed(60, 0, 9),
-        message.released(70, 200, SYS_RECVMSG),
+        message.released(70, 200, RECVMSG),
     ];
     let truncated = (Fate::Truncated, Some(Cause::NoControlRoom));
     assert_eq!(
@@ -170,7 +170,7 @@ fn a_skipped_run_leaves_its_own_file_open_and_no_other() {
             first,
             early(1, 62),
             early(2, 64),
-            message.released(70, 200, SYS_RECVMSG),
+            message.released(70, 200, RECVMSG),
         ];
         let transfers = track(events.concat());
         let delivered = (Fate::Delivered, None);
@@ -201,7 +201,7 @@ fn a_file_that_the_list_does_not_have_is_another_where_it_was_installed() {
         message.detached(50),
         message.installed(60, 0, 9),
         other.installed(62, 1, 10),
-        message.released(70, 200, SYS_RECVMSG),
+        message.released(70, 200, RECVMSG),
     ];
     let transfers = track(events.concat());
     assert_eq!(transfers[0].chain, Chain::Whole);
@@ -213,7 +213,7 @@ fn a_list_that_is_released_without_a_detach_was_read_without_a_control_buffer() 
     let message = Passing::one();
     let read = [
         sent_by_functions(&message),
-        message.released(50, 200, SYS_READ),
+        message.released(50, 200, PLAIN_READ),
     ];
     assert_eq!(
         fates(&track(read.concat())),

@@ -12,6 +12,7 @@ mod senders;
 mod skips;
 mod table;
 mod wanted;
+mod whole;
 
 use fdtrace::{
     judge::verdict,

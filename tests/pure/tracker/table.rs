@@ -7,7 +7,7 @@ use fdtrace::{
 use fdtrace_common::records::{
     FLAG_PEEK, FLAG_TABLE_SHARED, FLAG_WINDOW_SHORT, FileSeen, NOT_TOLD,
 };
-use fdtrace_testkit::{Passing, SYS_READ, SYS_RECVMSG, kernels::tracepoint_plan};
+use fdtrace_testkit::{OTHER_CALL, PLAIN_READ, Passing, RECVMSG, kernels::tracepoint_plan};
 
 use super::{fates, same, track};
 
@@ -52,7 +52,7 @@ fn files_that_did_not_fit_are_truncated() {
 #[test]
 fn a_plain_read_discards() {
     let message = Passing::one();
-    let returned = message.returned_with(3, SYS_READ, 0, Vec::new());
+    let returned = message.returned_with(3, PLAIN_READ, 0, Vec::new());
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     assert_eq!(
         fates(&transfers),
@@ -66,7 +66,7 @@ fn a_plain_read_discards() {
 #[test]
 fn a_peek_installs_a_duplicate_and_leaves_the_message() {
     let message = Passing::one();
-    let peeked = message.returned_with(3, SYS_RECVMSG, FLAG_PEEK, vec![message.gained(0)]);
+    let peeked = message.returned_with(3, RECVMSG, FLAG_PEEK, vec![message.gained(0)]);
     let again = Passing {
         receiver_fd: 10,
         ..message.clone()
@@ -104,7 +104,7 @@ fn what_other_threads_open_meanwhile_is_not_taken_for_the_files() {
         told: NOT_TOLD,
         ..message.gained(0)
     };
-    let returned = message.returned_with(3, SYS_RECVMSG, 0, vec![strangers, ours]);
+    let returned = message.returned_with(3, RECVMSG, 0, vec![strangers, ours]);
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     assert_eq!(fates(&transfers), [(Fate::Delivered, None)]);
     assert_eq!(transfers[0].receiver().unwrap().fd, Some(9));
@@ -123,7 +123,7 @@ fn numbers_come_from_the_table_and_not_from_the_receivers_memory() {
             told: told[index],
             ..message.gained(index)
         });
-        let returned = message.returned_with(3, SYS_RECVMSG, 0, gained.to_vec());
+        let returned = message.returned_with(3, RECVMSG, 0, gained.to_vec());
         let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
         let fds = transfers.iter().map(|transfer| {
             assert!(same(tracepoint_plan(), transfer));
@@ -135,13 +135,12 @@ fn numbers_come_from_the_table_and_not_from_the_receivers_memory() {
 
 #[test]
 fn without_a_control_message_the_number_is_inferred_and_said_to_be() {
-    const SYS_RECVMMSG: i32 = 299;
     let message = Passing::one();
     let gained = FileSeen {
         told: NOT_TOLD,
         ..message.gained(0)
     };
-    let returned = message.returned_with(3, SYS_RECVMMSG, 0, vec![gained]);
+    let returned = message.returned_with(3, OTHER_CALL, 0, vec![gained]);
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     assert!(transfers[0].receiver().unwrap().fd_inferred);
     assert!(same(tracepoint_plan(), &transfers[0]));
@@ -149,13 +148,12 @@ fn without_a_control_message_the_number_is_inferred_and_said_to_be() {
 
 #[test]
 fn a_number_is_not_inferred_where_another_thread_may_have_made_a_duplicate() {
-    const SYS_RECVMMSG: i32 = 299;
     let message = Passing::one();
     let gained = FileSeen {
         told: NOT_TOLD,
         ..message.gained(0)
     };
-    let returned = message.returned_with(3, SYS_RECVMMSG, FLAG_TABLE_SHARED, vec![gained]);
+    let returned = message.returned_with(3, OTHER_CALL, FLAG_TABLE_SHARED, vec![gained]);
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     let receiver = transfers[0].receiver().unwrap();
     assert_eq!((receiver.fd, receiver.fd_inferred), (None, true));
@@ -170,7 +168,7 @@ fn a_number_that_names_another_file_is_different() {
         file: 0x666,
         ..message.gained(0)
     };
-    let returned = message.returned_with(3, SYS_RECVMSG, 0, vec![other]);
+    let returned = message.returned_with(3, RECVMSG, 0, vec![other]);
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     assert_eq!(transfers[0].chain, Chain::Differs { hop: Hop::Install });
     let plan = tracepoint_plan();
@@ -188,7 +186,7 @@ fn a_number_that_names_another_file_is_different() {
 #[test]
 fn numbers_beyond_the_window_leave_the_end_unknown() {
     let message = Passing::one();
-    let returned = message.returned_with(3, SYS_RECVMSG, FLAG_WINDOW_SHORT, Vec::new());
+    let returned = message.returned_with(3, RECVMSG, FLAG_WINDOW_SHORT, Vec::new());
     let transfers = track([message.queued(1), message.dequeued(2), returned].concat());
     assert_eq!(fates(&transfers), [(Fate::Unknown, None)]);
 }

@@ -9,8 +9,8 @@ use fdtrace::{
 use fdtrace_common::{
     descriptions::TaskDescribed,
     records::{
-        CALLERS_MAX, Callers, FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen, Head,
-        NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
+        CALLERS_MAX, Call, Callers, FILES_PER_RECORD, FLAG_CONTROL_SEEN, FLAG_RACED, FileSeen,
+        Head, NOT_TOLD, ROOM_UNKNOWN, RecordKind, SocketName,
     },
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -41,6 +41,9 @@ pub enum Event {
     ListReleased(Sighting),
     ReceiveReturned(Sighting),
     ListDestroyed(Sighting),
+    Sent(Sighting),
+    Unsent(Sighting),
+    Received(Sighting),
 }
 
 /// A record of a list, or of a part of it.
@@ -75,6 +78,9 @@ impl Event {
             Self::ListReleased(_) => RecordKind::ListReleased,
             Self::ReceiveReturned(_) => RecordKind::ReceiveReturned,
             Self::ListDestroyed(_) => RecordKind::ListDestroyed,
+            Self::Sent(_) => RecordKind::Sent,
+            Self::Unsent(_) => RecordKind::Unsent,
+            Self::Received(_) => RecordKind::Received,
         }
     }
 
@@ -100,7 +106,10 @@ impl Event {
             | Self::SendReturned(seen)
             | Self::ListReleased(seen)
             | Self::ReceiveReturned(seen)
-            | Self::ListDestroyed(seen) => &mut seen.head,
+            | Self::ListDestroyed(seen)
+            | Self::Sent(seen)
+            | Self::Unsent(seen)
+            | Self::Received(seen) => &mut seen.head,
         }
     }
 
@@ -160,12 +169,12 @@ impl From<Event> for Record {
     }
 }
 
-/// Number of `read` on x86-64.
-pub const SYS_READ: i32 = 0;
-/// Number of `recvmsg` on x86-64.
-pub const SYS_RECVMSG: i32 = 47;
-/// Number of `sendmsg` on x86-64.
-pub const SYS_SENDMSG: i32 = 46;
+/// A call without a place for descriptors, as records have it.
+pub const PLAIN_READ: i32 = Call::PlainRead as i32;
+/// recvmsg, likewise.
+pub const RECVMSG: i32 = Call::Recvmsg as i32;
+/// Another call.
+pub const OTHER_CALL: i32 = Call::Other as i32;
 
 /// A message and what each side calls its files.
 #[derive(Clone, Debug)]
@@ -223,7 +232,7 @@ impl Passing {
             cpu: 0,
             socket_fd: -1,
             result: 1,
-            syscall: -1,
+            call: Call::Unread as i32,
             kind: kind as u16,
             flags: 0,
             count: self.files.len() as u16,
@@ -259,10 +268,54 @@ impl Passing {
     /// The sender's list is in the queue.
     pub fn queued(&self, t_ns: u64) -> Vec<Event> {
         let mut head = self.head(RecordKind::ListQueued, t_ns, self.sender);
-        (head.syscall, head.socket_fd) = (SYS_SENDMSG, 3);
+        (head.call, head.socket_fd) = (OTHER_CALL, 3);
         let files =
             (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
         runs(head, files.collect(), Event::ListQueued)
+    }
+
+    /// The list was copied and got into a queue, in one record.
+    pub fn sent_whole(&self, copied_ns: u64, t_ns: u64) -> Vec<Event> {
+        self.of_sender(RecordKind::Sent, copied_ns, t_ns, Event::Sent)
+    }
+
+    /// The list was copied and given back, and was in no queue; what its call returns will be told or not.
+    pub fn unsent(&self, copied_ns: u64, t_ns: u64, return_told: bool) -> Vec<Event> {
+        let mut events = self.of_sender(RecordKind::Unsent, copied_ns, t_ns, Event::Unsent);
+        for event in &mut events {
+            head_mut(event).result = return_told.into();
+        }
+        events
+    }
+
+    fn of_sender(
+        &self,
+        kind: RecordKind,
+        copied_ns: u64,
+        t_ns: u64,
+        event: fn(Sighting) -> Event,
+    ) -> Vec<Event> {
+        let mut head = self.head(kind, t_ns, self.sender);
+        (head.origin, head.socket_fd, head.skb) = (copied_ns, 3, 0);
+        let files = 0..self.files.len();
+        let files = files.map(|index| self.seen(index, self.sender_fd + index as i32));
+        runs(head, files.collect(), event)
+    }
+
+    /// The list was detached and given back, in one record. Each file that had its turn got the number that
+    /// is there, or was refused with a negative errno.
+    pub fn received_whole(&self, detached_ns: u64, t_ns: u64, told: &[i32]) -> Vec<Event> {
+        let mut head = self.head(RecordKind::Received, t_ns, self.receiver);
+        (head.origin, head.room, head.location) = (detached_ns, 253, told.len() as u64);
+        (head.skb, head.sender_sock, head.receiver_sock) = (0, 0, 0);
+        let files = (0..self.files.len()).map(|index| {
+            let mut seen = self.seen(index, -1);
+            if let Some(told) = told.get(index) {
+                (seen.fd, seen.told, seen.slot) = (*told, *told, self.files[index]);
+            }
+            seen
+        });
+        runs(head, files.collect(), Event::Received)
     }
 
     /// The sender's hook looked, and the list had left the queue.
@@ -307,7 +360,7 @@ impl Passing {
     /// The receive returned with the first `delivered` of the files.
     pub fn returned(&self, t_ns: u64, delivered: usize) -> Vec<Event> {
         let files: Vec<FileSeen> = (0..delivered).map(|index| self.gained(index)).collect();
-        self.returned_with(t_ns, SYS_RECVMSG, 0, files)
+        self.returned_with(t_ns, RECVMSG, 0, files)
     }
 
     /// What the table says of file `index` after delivery.
@@ -329,7 +382,7 @@ impl Passing {
     ) -> Vec<Event> {
         let mut head = self.head(RecordKind::ReceiveReturned, t_ns, self.receiver);
         head.origin = self.read_at.get();
-        head.syscall = syscall;
+        head.call = syscall;
         head.flags = flags;
         runs(head, files, Event::ReceiveReturned)
     }
@@ -430,7 +483,7 @@ impl Passing {
     pub fn released(&self, t_ns: u64, pid: u32, syscall: i32) -> Vec<Event> {
         let mut head = self.head(RecordKind::ListReleased, t_ns, pid);
         head.skb = 0;
-        head.syscall = syscall;
+        head.call = syscall;
         self.bare(head, Event::ListReleased)
     }
 
@@ -530,6 +583,9 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
         | Event::ListReleased(seen)
         | Event::ReceiveReturned(seen)
         | Event::SendReturned(seen)
+        | Event::Sent(seen)
+        | Event::Unsent(seen)
+        | Event::Received(seen)
         | Event::ListDestroyed(seen) => &mut seen.files,
     }
 }

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use fdtrace::{
     judge::Outcomes,
-    model::{Coverage, Transfer},
+    model::{Coverage, Hop, Transfer},
     track,
     wire::{Assembler, Record},
 };
@@ -48,6 +48,12 @@ impl Tracker {
     #[must_use]
     pub fn seeing_failed_sends(self, failed_sends: bool) -> Self {
         self.covering(|coverage| coverage.failed_sends = failed_sends)
+    }
+
+    /// Which hops are watched.
+    #[must_use]
+    pub fn watching(self, hops: impl IntoIterator<Item = Hop>) -> Self {
+        self.covering(|coverage| coverage.hops = hops.into_iter().collect())
     }
 
     /// Whether files are described.

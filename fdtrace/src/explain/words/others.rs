@@ -61,6 +61,11 @@ pub(super) fn cause_missing(why: CauseMissing) -> Said {
             "nothing that can be watched on this kernel shows the cause",
             cure: "`fdtrace doctor` says what is missing; a kernel with kprobes or fentry shows it"
         ),
+        CauseMissing::NotYetWatched => said!(
+            "what sends return is watched from the first one on that fails, which this was: others pay \
+             nothing until then",
+            cure: "`fdtrace trace --hops` watches it from the start"
+        ),
         CauseMissing::NotSeen => said!(
             "what would have shown the cause did not, such as the room in a control buffer of \
              recvmmsg, which tracepoints do not show"

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     explain::words,
-    model::{Cause, Earlier, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict},
+    model::{
+        Cause, CauseMissing, Earlier, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict,
+    },
 };
 
 /// Transfers that are told together.
@@ -57,6 +59,8 @@ struct Entry {
     file: Piece,
     fate: Fate,
     cause: Option<Cause>,
+    /// Nobody was watching yet for what would have told the cause.
+    not_yet_watched: bool,
     verdict: Option<Verdict>,
     marks: Marks,
     earlier: Earlier,
@@ -118,6 +122,7 @@ impl Row {
             file: texts.add(|text| push_file(text, transfer)),
             fate: transfer.fate(),
             cause: transfer.cause(),
+            not_yet_watched: transfer.cause_missing() == Some(CauseMissing::NotYetWatched),
             verdict: judged.verdict,
             marks: judged.marks(),
             earlier: judged.earlier.clone(),
@@ -207,7 +212,10 @@ impl Row {
     pub(super) fn cures(&self, texts: &Texts) -> Vec<String> {
         let mut cures = Vec::new();
         for entry in &self.entries {
-            let cure = entry.cause.and_then(|cause| self.cure(entry, cause, texts));
+            let cure = match entry.cause {
+                Some(cause) => self.cure(entry, cause, texts),
+                None => entry.not_yet_watched.then(not_yet_watched),
+            };
             cures.extend(cure.filter(|cure| !cures.contains(cure)));
         }
         cures
@@ -333,4 +341,10 @@ impl Key {
             overdue: transfer.overdue,
         }
     }
+}
+
+/// Beneath the first send that fails: what sends return is not watched before one does.
+fn not_yet_watched() -> String {
+    "why is not known: what tells that is watched from this failed send on, and from the start with --hops"
+        .to_owned()
 }
