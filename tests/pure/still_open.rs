@@ -176,7 +176,8 @@ fn of_threads_with_their_own_tables_a_process_end_tells_what_it_sees() {
 fn a_process_that_passes_to_itself_holds_what_it_had_before() {
     let mut book = Book::default();
     let mut one = socket(1, 5, 100);
-    one.transfer.sender.as_mut().unwrap().pid = RECEIVER;
+    let sender = one.transfer.sender.as_mut().unwrap();
+    (sender.pid, sender.t_ns) = (RECEIVER, 90);
     book.note(&one);
     let last = look(
         LookedAt::Last,
