@@ -149,7 +149,9 @@ impl Truth {
         let mut unknown = HashSet::new();
         for (transfer, meanwhile) in transfers {
             let watches = |hop| plan.watches(hop);
-            let Judged { transfer, verdict } = Judged::of(transfer.clone(), watches, *meanwhile);
+            let Judged {
+                transfer, verdict, ..
+            } = Judged::of(transfer.clone(), watches, *meanwhile);
             let transfer = &transfer;
             let mut complain = |what: String| {
                 tally.wrong.push(Wrong {

@@ -11,7 +11,7 @@ use fdtrace_testkit::{
     Event, Passing, UNIX_GC,
     browser::Browser,
     command::{fdtrace, run, skip},
-    head_mut,
+    files_mut, head_mut,
     recordings::header,
 };
 use serde_json::Value;
@@ -446,6 +446,67 @@ fn take_pictures(browser: &mut Browser, folder: &Path) {
         browser.show(width, 900, scheme);
         fs::write(folder.join(format!("{name}.png.b64")), browser.picture()).unwrap();
     }
+}
+
+/// A socket that goes from 100 to 200, twice, and from there to 300 and on to 400.
+fn relayed() -> impl Iterator<Item = Vec<Event>> {
+    let ways = [(100, 200), (100, 200), (200, 300), (300, 400)];
+    (0..).zip(ways).map(|(number, (sender, receiver))| {
+        let base = Passing::one();
+        let passing = Passing {
+            list: base.list + number * 0x1000,
+            skb: base.skb + number * 0x1000,
+            sender,
+            receiver,
+            ..base
+        };
+        let mut events = passing.delivered(2000 + number * 1000);
+        for file in events.iter_mut().flat_map(files_mut) {
+            (file.magic, file.mode) = (0x534f_434b, 0o140_777);
+        }
+        events
+    })
+}
+
+#[test]
+fn a_relay_is_drawn_as_one_way_and_leads_to_the_others() {
+    let made = Made::of(relayed());
+    let Some(mut browser) = Browser::open(&made.page()) else {
+        return skip(
+            "a_relay_is_drawn_as_one_way_and_leads_to_the_others",
+            "no chromium: install chromium",
+        );
+    };
+    let mut detail = |id: u64, part: &str| {
+        browser.evaluate(&format!("location.hash = '#t{id}'"));
+        browser.settle();
+        let text = format!("document.querySelector('.detail {part}')?.innerText ?? ''");
+        browser.evaluate(&text).as_str().unwrap().to_owned()
+    };
+    // The second one was handed on: it is the latest that came.
+    for id in [2, 3, 4] {
+        let chain = detail(id, ".chain");
+        let mut rest = chain.as_str();
+        for part in ["[100]", "#t2", "[200]", "#t3", "[300]", "#t4", "[400]"] {
+            let at = rest.find(part).unwrap_or_else(|| panic!("{part}: {chain}"));
+            rest = &rest[at..];
+        }
+    }
+    assert_eq!(detail(1, ".chain"), "");
+    let text = detail(2, "");
+    assert!(
+        text.contains("The receiver had it already, by #t1"),
+        "{text}"
+    );
+    assert!(!detail(3, "").contains("had it already"));
+    let chips = browser.evaluate(
+        "[...document.querySelectorAll('.chip[data-of=mark]')].map(it => it.textContent).join()",
+    );
+    assert!(
+        chips.as_str().unwrap().contains("1 again,2 relay"),
+        "{chips}"
+    );
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 #[test]

@@ -76,6 +76,44 @@ fn fact(pid: u32, sends: bool) -> Fact {
     }
 }
 
+#[test]
+fn a_file_that_is_handed_on_goes_from_process_to_process() {
+    let first = Passing::one();
+    let on = Passing {
+        list: first.list + 0x1000,
+        skb: first.skb + 0x1000,
+        sender: first.receiver,
+        receiver: 300,
+        ..first.clone()
+    };
+    let ways =
+        |on: &Passing, at_ns| story("6.12", &[first.delivered(10), on.delivered(at_ns)]).ways;
+    let told = ways(&on, 5000);
+    let stations: Vec<(u32, Option<u64>)> = told
+        .iter()
+        .flat_map(|way| &way.stations)
+        .map(|station| (station.pid, station.message))
+        .collect();
+    let (sender, receiver) = (first.sender, first.receiver);
+    let chain = [(sender, None), (receiver, Some(1)), (300, Some(2))];
+    assert_eq!(stations, chain);
+    let text = text(&story("6.12", &[first.delivered(10), on.delivered(5000)]));
+    assert!(text.contains("A goes from process to process:"), "{text}");
+    assert!(text.contains(" message 2 ┌ "), "{text}");
+    // Another file, another sender, or sent before the first was received.
+    let other_file = Passing {
+        files: vec![first.files[0] + 0x100],
+        ..on.clone()
+    };
+    let other_sender = Passing {
+        sender: 400,
+        ..on.clone()
+    };
+    assert!(ways(&other_file, 5000).is_empty());
+    assert!(ways(&other_sender, 5000).is_empty());
+    assert!(ways(&on, 11).is_empty());
+}
+
 fn refs(mut events: Vec<Event>, refs: i64) -> Vec<Event> {
     for file in events.iter_mut().flat_map(files_mut) {
         file.refs = refs;

@@ -14,6 +14,7 @@ mod inflight;
 mod kernel;
 mod memory;
 mod plan;
+mod received;
 mod recording;
 mod report;
 mod still_open;

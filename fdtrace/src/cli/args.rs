@@ -54,7 +54,7 @@ pub(super) enum Command {
     Doctor(Doctor),
     /// List the open files in socket queues, and who can still receive them.
     Inflight(InFlight),
-    /// Explain a word of the output: a fate, a cause, a verdict, a doubt or a mark, and what helps.
+    /// Explain a word of the output: a fate, a cause, a verdict, a doubt, a mark or a state, and what helps.
     Why(Why),
     /// Print the JSON Schema of the output.
     Schema,

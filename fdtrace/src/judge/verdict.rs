@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::Meanwhile;
 use crate::model::{
-    CauseMissing, Chain, Doubt, End, Fate, Hop, HopSeen, Judged, Transfer, Verdict,
+    CauseMissing, Chain, Doubt, Earlier, End, Fate, Hop, HopSeen, Judged, Transfer, Verdict,
 };
 
 impl Judged {
@@ -26,7 +26,11 @@ impl Judged {
             }
             leave_out_doubtful(&mut transfer);
         }
-        Self { transfer, verdict }
+        Self {
+            transfer,
+            verdict,
+            earlier: Earlier::default(),
+        }
     }
 
     /// Why something of it is left open. A verdict that is `unverified` has such a reason, or the

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Fate, Transfer, named};
+use super::{Fate, Judged, Transfer, named};
 
 named! { "kebab-case";
 /// Something to notice.
@@ -25,6 +25,10 @@ pub enum Mark {
     QueuedBefore,
     /// A peek lost it; the message stays in its queue, with this file.
     Peek,
+    /// Its sender had received the same open file, and hands it on.
+    Relay,
+    /// Its receiver had received the same open file before.
+    Again,
 }
 }
 
@@ -65,6 +69,18 @@ impl Mark {
         if transfer.peek && transfer.fate() != Fate::Peeked {
             marks.push(Self::Peek);
         }
+        marks
+    }
+}
+
+impl Judged {
+    /// The marks of its transfer, by itself and by what was before.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let relay = self.earlier.relay.as_ref().map(|_| Mark::Relay);
+        let again = self.earlier.again.map(|_| Mark::Again);
+        let mut marks = Mark::of(&self.transfer);
+        marks.extend([relay, again].into_iter().flatten());
         marks
     }
 }

@@ -5,6 +5,7 @@ mod actor;
 mod coverage;
 mod digits;
 mod doubt;
+mod earlier;
 mod end;
 mod fate;
 mod file;
@@ -27,6 +28,7 @@ pub use actor::{Receiver, Sender, Task};
 pub use coverage::{Coverage, PlanEntry};
 pub use digits::{Digits, EXACT_MAX};
 pub use doubt::Doubt;
+pub use earlier::{Again, Earlier, Relay};
 pub use end::{End, Loss, Lost};
 pub use fate::{Cause, CauseMissing, Fate};
 pub use file::{

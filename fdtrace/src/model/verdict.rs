@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::{Transfer, named};
+use super::{Earlier, Transfer, named};
 
 named! { "kebab-case";
 /// Whether two descriptors are one file object.
@@ -25,6 +25,8 @@ pub struct Judged {
     pub transfer: Transfer,
     /// Whether it was the same file; `None` where nothing came out to compare.
     pub verdict: Option<Verdict>,
+    /// By which transfers the same open file came here before.
+    pub earlier: Earlier,
 }
 
 impl Deref for Judged {

@@ -11,8 +11,8 @@ use crate::{
         missing_hops,
     },
     model::{
-        Counts, Digits, EXACT_MAX, Fate, FileDescription, FileIdentity, Judged, Losses, Mark,
-        PlanEntry, Pointers, Tally, Task, Transfer, Verdict, Way,
+        Counts, Digits, EXACT_MAX, Fate, FileDescription, FileIdentity, Judged, Losses, PlanEntry,
+        Pointers, Tally, Task, Transfer, Verdict, Way,
     },
     plan::Plan,
     verify::Scenario,
@@ -260,10 +260,19 @@ fn transfer<'a>(judged: &'a Judged, pointers: &mut Pointers) -> schema::Transfer
         total_ns: transfer.total_ns.map(span),
         hops: &transfer.hops,
         missing: missing_hops(transfer),
-        marks: Mark::of(transfer),
-        same_object_as: None,
+        marks: judged.marks(),
+        same_object_as: judged.earlier.transfer(),
+        relay: (judged.earlier.relay.as_ref()).map(|it| earlier(it.transfer, it.after_ns)),
+        again: (judged.earlier.again).map(|it| earlier(it.transfer, it.after_ns)),
         still_open: None,
         holders: None,
+    }
+}
+
+fn earlier(transfer: u64, after_ns: u64) -> schema::Earlier {
+    schema::Earlier {
+        transfer,
+        after_ns: span(after_ns),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod layout;
 mod names;
+mod notes;
 mod numbers;
 mod row;
 mod texts;

@@ -221,10 +221,17 @@ pub struct Transfer<'a> {
     /// What to notice. One that is `still-queued` has not ended, and comes again under another id.
     #[schemars(with = "Vec<Mark>")]
     pub marks: Marks,
-    /// Id of an earlier transfer of the same file object, such as the first half of a relay; absent
-    /// where none is known.
+    /// Id of an earlier transfer of the same file object, of that in `relay` or else in `again`; absent
+    /// where none is known. A filter may have left that one out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_object_as: Option<u64>,
+    /// The transfer by which the sender had received it before it handed it on; absent where none is
+    /// known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Earlier>,
+    /// The transfer by which the receiver had received it before; absent where none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<Earlier>,
     /// Whether the receiver still has it open; absent where nobody had looked when this line was written.
     /// `trace` tells that later, in lines of type `still_open`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,8 +241,14 @@ pub struct Transfer<'a> {
     pub holders: Option<Vec<Holder>>,
 }
 
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+/// An earlier transfer of the same file object.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Earlier {
+    /// Its id.
+    pub transfer: u64,
+    /// From its receive to when this one was sent (`relay`), or received (`again`), nanoseconds.
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
+    pub after_ns: u64,
 }
 
 /// A process that has a file open.
@@ -247,8 +260,7 @@ pub struct Holder {
     pub comm: String,
     /// Its numbers for the file, the lowest first.
     pub fds: Vec<u32>,
-    /// Numbers that are not among `fds`, where there are more than 64; else absent.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// How many numbers are not among `fds`, which has 64 at most.
     pub fds_more: u64,
     /// It is a child of the process whose number is told of, began after that had it, and has the same
     /// number.

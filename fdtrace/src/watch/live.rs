@@ -294,6 +294,7 @@ impl Live {
             LookedAt::ProcessEnd => look,
             _ => session.book().relevant(look),
         };
+        self.pipeline.looked(&look);
         if let Some(recorder) = &mut self.recorder {
             recorder.tables(&look).map_err(LiveError::Recording)?;
         }

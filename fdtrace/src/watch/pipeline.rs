@@ -7,8 +7,8 @@
 use std::mem;
 
 use crate::{
-    judge::{Meanwhile, Outcomes, Unseen},
-    model::{Coverage, Judged, Losses, QueueFact, Transfer},
+    judge::{Meanwhile, Outcomes, Received, Unseen},
+    model::{Coverage, Earlier, Judged, Losses, QueueFact, TableLook, Transfer},
     track::Tracker,
     wire::{self, Assembler, Decoder, Record, Symbolizer},
 };
@@ -24,6 +24,7 @@ pub struct Pipeline {
     outcomes: Outcomes,
     coverage: Coverage,
     unseen: Unseen,
+    received: Received,
     /// Ended, and not judged yet.
     ended: Vec<Transfer>,
     /// Room for what is judged.
@@ -44,6 +45,7 @@ impl Pipeline {
             outcomes: Outcomes::new(coverage.descriptions),
             coverage,
             unseen: Unseen::default(),
+            received: Received::default(),
             ended: Vec::new(),
             batch: Vec::new(),
             overdue_ns: None,
@@ -148,7 +150,9 @@ impl Pipeline {
         for transfer in ended.drain(..) {
             let meanwhile = self.meanwhile(&transfer);
             let watches = |hop| self.coverage.watches(hop);
-            judged.push(Judged::of(transfer, watches, meanwhile));
+            let mut transfer = Judged::of(transfer, watches, meanwhile);
+            transfer.earlier = self.received.note(&transfer);
+            judged.push(transfer);
         }
         ended.shrink_to(KEPT_MAX);
         self.ended = ended;
@@ -180,10 +184,17 @@ impl Pipeline {
         };
         let overdue = self.tracker.take_overdue(t_ns.saturating_sub(ns));
         let transfers = overdue.iter().flat_map(|ended| self.outcomes.of(ended));
-        let verdict = None;
-        transfers
-            .map(|transfer| Judged { transfer, verdict })
-            .collect()
+        let judged = transfers.map(|transfer| Judged {
+            transfer,
+            verdict: None,
+            earlier: Earlier::default(),
+        });
+        judged.collect()
+    }
+
+    /// Takes in what a look through the tables of processes found.
+    pub fn looked(&mut self, look: &TableLook) {
+        self.received.look(look);
     }
 
     /// Whether a look through the queues would tell more of what has been seen so far.

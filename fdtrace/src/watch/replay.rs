@@ -71,7 +71,10 @@ impl<R: Read> Replay<R> {
                 Ok(Some(Item::Symbol { address, name })) => {
                     self.names.borrow_mut().insert(address, name);
                 }
-                Ok(Some(Item::Tables(look))) => self.looks.push(look),
+                Ok(Some(Item::Tables(look))) => {
+                    self.pipeline.looked(&look);
+                    self.looks.push(look);
+                }
                 Ok(Some(Item::Losses(now))) => self.losses = Some(now),
                 Ok(Some(Item::Pause { t_ns })) => return Some(self.pause(t_ns)),
                 Ok(Some(Item::End(end))) => self.end = Some(end),

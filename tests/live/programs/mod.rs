@@ -346,4 +346,17 @@ fn a_message_bus_relays_the_same_file() {
     assert_eq!(to["receiver"]["comm"], "dbus-daemon");
     assert_eq!(from["sender"]["comm"], "dbus-daemon");
     assert_eq!(to["file"]["ptr"], from["file"]["ptr"], "one file object");
+    // Only of a socket is that certain.
+    let sockets = traced
+        .transfers
+        .iter()
+        .filter(|transfer| transfer["file"]["kind"] == "socket");
+    let sockets: Vec<&Value> = sockets.collect();
+    let [to_bus, from_bus] = sockets[..] else {
+        panic!("two transfers: {:#?}", traced.transfers);
+    };
+    assert_eq!(from_bus["relay"]["transfer"], to_bus["id"], "{from_bus:#}");
+    for other in [to, from, to_bus] {
+        assert!(other["same_object_as"].is_null(), "{other:#}");
+    }
 }

@@ -17,5 +17,6 @@ mod memory;
 mod names;
 mod queued;
 mod recordings;
+mod relays;
 mod sharing;
 pub(crate) mod tracing;

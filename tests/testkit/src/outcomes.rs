@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use fdtrace::{
     model::{
-        Cause, Chain, Context, End, Fate, FileDescription, FileIdentity, FilePath, Hop, HopSeen,
-        Judged, Loss, Losses, Lost, Machine, Receiver, Sender, Socket, SocketType, Task, Transfer,
-        Verdict,
+        Cause, Chain, Context, Earlier, End, Fate, FileDescription, FileIdentity, FilePath, Hop,
+        HopSeen, Judged, Loss, Losses, Lost, Machine, Receiver, Sender, Socket, SocketType, Task,
+        Transfer, Verdict,
     },
     plan::Attach,
     report::{Report, ScenarioRun, Start, Summary},
@@ -101,6 +101,7 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
             ],
         },
         verdict: Some(Verdict::Same),
+        earlier: Earlier::default(),
     }
 }
 

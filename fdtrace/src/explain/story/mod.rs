@@ -10,6 +10,7 @@ mod messages;
 mod model;
 mod moments;
 mod names;
+mod ways;
 
 use super::{
     KernelPath,
@@ -98,6 +99,7 @@ impl Explainer<'_> {
                 .iter()
                 .flat_map(|message| writer.endings(message))
                 .collect(),
+            ways: ways::ways(&messages, &names),
             messages_left_out: messages.len() - shown.len(),
             files: names.list(writer.pointers),
             result: None,

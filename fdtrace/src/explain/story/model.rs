@@ -29,6 +29,8 @@ pub struct Story {
     pub messages_left_out: usize,
     /// What became of the files of each message.
     pub endings: Vec<Ending>,
+    /// Files that a receiver handed on, and their ways.
+    pub ways: Vec<Way>,
     /// How the scenario ended, in the words of `verify`; null where nobody judged it.
     pub result: Option<ScenarioResult>,
     /// Why it did not pass.
@@ -267,4 +269,28 @@ pub struct Ending {
     pub cause: Option<Cause>,
     /// What that means.
     pub means: String,
+}
+
+/// One file's way from process to process, by several messages.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Way {
+    /// The file's letter.
+    pub file: String,
+    /// The processes, from the first that sent it to the last that received it.
+    pub stations: Vec<Station>,
+}
+
+/// A process on a file's way.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Station {
+    /// The process.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The message that it received it by, counted from 1; null at the first.
+    pub message: Option<u64>,
+    /// The number that it received it under.
+    pub received_fd: Option<i32>,
+    /// The number that it sent it from; null at the last.
+    pub sent_fd: Option<i32>,
 }

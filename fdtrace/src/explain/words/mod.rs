@@ -1,14 +1,15 @@
-//! Words: what each fate, cause, verdict, doubt and mark means, what to do about it, and which scenario
-//! shows it. The one table behind `fdtrace why`, the stories, the hints below a lost descriptor, and
+//! Words: what each fate, cause, verdict, doubt, mark and state of what may still be open means, what to do
+//! about it, and which scenario shows it. The one table behind `fdtrace why`, the stories, the hints below a lost descriptor, and
 //! docs/behaviour.md.
 
 mod causes;
 mod errnos;
 mod others;
+mod still_open;
 
 use std::fmt;
 
-use crate::model::{Cause, CauseMissing, Doubt, Fate, Mark, Verdict};
+use crate::model::{Cause, CauseMissing, Doubt, Fate, Mark, StillOpen, StillOpenMissing, Verdict};
 
 pub(super) use causes::cause as of_cause;
 #[cfg(test)]
@@ -33,11 +34,15 @@ pub enum Sort {
     Doubt,
     /// Something to notice.
     Mark,
+    /// What became of a number after the hand-over.
+    StillOpen,
+    /// Why that is not known.
+    StillOpenMissing,
 }
 
 impl Sort {
     /// All of them, as documentation has them in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Fate,
         Self::Cause,
         Self::Errno,
@@ -45,6 +50,8 @@ impl Sort {
         Self::Verdict,
         Self::Doubt,
         Self::Mark,
+        Self::StillOpen,
+        Self::StillOpenMissing,
     ];
 
     /// Its heading.
@@ -58,6 +65,8 @@ impl Sort {
             Self::Verdict => "Verdicts: is it the same file?",
             Self::Doubt => "Doubts: what keeps the trace from saying more",
             Self::Mark => "Marks: what to notice",
+            Self::StillOpen => "States: is it still open?",
+            Self::StillOpenMissing => "Why a state is unknown",
         }
     }
 }
@@ -72,6 +81,8 @@ impl fmt::Display for Sort {
             Self::Verdict => "a verdict",
             Self::Doubt => "a doubt",
             Self::Mark => "a mark",
+            Self::StillOpen => "a state of what may still be open",
+            Self::StillOpenMissing => "why such a state is unknown",
         })
     }
 }
@@ -132,6 +143,10 @@ pub fn all() -> Vec<Word> {
         Verdict::ALL.map(|verdict| word(verdict.name(), Sort::Verdict, others::verdict(verdict)));
     let doubts = Doubt::ALL.map(|doubt| word(doubt.name(), Sort::Doubt, others::doubt(doubt)));
     let marks = Mark::ALL.map(|mark| word(mark.name(), Sort::Mark, others::mark(mark)));
+    let states =
+        StillOpen::ALL.map(|state| word(state.name(), Sort::StillOpen, still_open::state(state)));
+    let unknown = StillOpenMissing::ALL
+        .map(|why| word(why.name(), Sort::StillOpenMissing, still_open::missing(why)));
     fates
         .into_iter()
         .chain(named)
@@ -140,6 +155,8 @@ pub fn all() -> Vec<Word> {
         .chain(verdicts)
         .chain(doubts)
         .chain(marks)
+        .chain(states)
+        .chain(unknown)
         .collect()
 }
 
@@ -225,8 +242,8 @@ mod tests {
         }
         assert_eq!(
             find("lost").len(),
-            2,
-            "a verdict, and why a cause is missing"
+            3,
+            "a verdict, why a cause is missing, and why a state is unknown"
         );
         assert!(find("nonsense").is_empty());
     }

@@ -173,5 +173,15 @@ pub(super) fn mark(mark: Mark) -> Said {
             "it was lost by a peek (MSG_PEEK) alone: the message stays in its queue, with this file",
             see: "peek"
         ),
+        Mark::Relay => said!(
+            "its sender had received the same open file, by the transfer whose id is given, and hands it \
+             on. Only what is certain is marked: sockets, which have one open file each",
+            see: "relay"
+        ),
+        Mark::Again => said!(
+            "its receiver had received the same open file before, by the transfer whose id is given. Only \
+             what is certain is marked: sockets, and what was sent again while it was still queued",
+            cure: "after a sendmsg that took a part of the data, send the rest without the control message"
+        ),
     }
 }

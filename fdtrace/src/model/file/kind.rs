@@ -116,12 +116,17 @@ pub(super) fn of(file: &FileIdentity) -> FileKind {
     }
 }
 
+/// The open flag of a file that is a place in a tree and nothing more.
+const O_PATH: u32 = 0o10_000_000;
+
 /// Bits of the minor number in the kernel's own encoding of a device.
 pub(super) const MINOR_BITS: u32 = 20;
 
 /// How far its inode tells an open file from all others.
 pub(super) fn sole(file: &FileIdentity) -> Sole {
     match of(file) {
+        // A path below /proc leads to anything, again and again, without opening it.
+        _ if file.flags & O_PATH != 0 => Sole::Never,
         // A bound socket's place in a directory is another file system's.
         FileKind::Socket if file.magic == SOCKFS_MAGIC => Sole::Always,
         FileKind::Memfd | FileKind::Pipe => Sole::IfMade,
@@ -172,6 +177,17 @@ mod tests {
         said.sort_unstable();
         said.dedup();
         assert_eq!(said, FileKind::ALL);
+    }
+
+    #[test]
+    fn a_socket_has_one_open_file_and_places_that_lead_to_it() {
+        let socket = file(0o140_777, SOCKFS_MAGIC, "");
+        assert_eq!(sole(&socket), Sole::Always);
+        let flags = O_PATH;
+        assert_eq!(sole(&FileIdentity { flags, ..socket }), Sole::Never);
+        let memfd = file(0o100_777, 0x0102_1994, "memfd:x");
+        assert_eq!(sole(&memfd), Sole::IfMade);
+        assert_eq!(sole(&FileIdentity { flags, ..memfd }), Sole::Never);
     }
 
     #[test]

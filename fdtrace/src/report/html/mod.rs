@@ -83,7 +83,7 @@ impl<W: io::Write> TraceReport for Html<W> {
     }
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
-        for mark in Mark::of(&judged.transfer) {
+        for mark in judged.marks() {
             self.marks.add(mark);
         }
         self.rows.add(judged, &mut self.pointers)

@@ -116,7 +116,9 @@ impl Rows {
         let list = list.map(|seen| address("list", seen.list));
         let file = &transfer.file;
         let inode = format!("inode {} on {}", file.ino, file.device());
-        let marks = Mark::of(transfer);
+        let relay = judged.earlier.relay.as_ref();
+        let again = judged.earlier.again;
+        let marks = judged.marks();
         let marks: u32 = marks.into_iter().map(|mark| 1 << mark as u32).sum();
         json!([
             transfer.id,
@@ -152,6 +154,9 @@ impl Rows {
             skb,
             // A send that failed at once may have been seen at no hop.
             self.since_begin(transfer.last_ns()),
+            relay.map(|relay| relay.transfer),
+            again.map(|again| again.transfer),
+            again.map(|again| again.after_ns),
         ])
     }
 

@@ -13,6 +13,7 @@ use super::{
         phrase::{push_duration, push_number},
         text::DIM,
     },
+    notes::{Note, Noted},
     numbers::{Number, push_numbers},
     row::Row,
     texts::{Piece, Texts},
@@ -29,6 +30,8 @@ const TIME_WIDTH: usize = 8;
 const FILE_LEAST: usize = 12;
 /// What a file should have, before others go.
 const FILE_FAIR: usize = 30;
+/// What it should have where it is known whence it came.
+const FILE_SHORT: usize = 18;
 /// Files that a line without an end has by name.
 const FILES_MAX: usize = 8;
 /// A time of day, and how much of it a narrow line has.
@@ -239,25 +242,32 @@ impl Columns {
     ) -> bool {
         let notes = row.notes();
         let full = pieces.files.width;
-        let notes_width: usize = notes.iter().map(|note| note.width() + 2).sum();
+        let notes_width = |noted| -> usize {
+            let each = notes.iter().filter(|_| noted != Noted::Not);
+            each.map(|note| note.width(noted) + 2).sum()
+        };
         let room_left = room.unwrap_or(usize::MAX);
         let (socket, kind) = (texts.of(pieces.socket), pieces.kind);
         let queued = texts.of(pieces.queued);
         let width_of = |text: &str| if text.is_empty() { 0 } else { width(text) + 1 };
         let choices = [
-            (socket, queued, true),
-            (kind, queued, true),
-            ("", queued, true),
-            ("", "", true),
-            ("", "", false),
+            (socket, queued, Noted::InFull),
+            (kind, queued, Noted::InFull),
+            ("", queued, Noted::InFull),
+            ("", "", Noted::InFull),
+            ("", "", Noted::InAWord),
+            ("", "", Noted::Not),
         ];
-        let beside = |(socket, queued, noted): &(&str, &str, bool)| {
+        let beside = |(socket, queued, noted): &(&str, &str, Noted)| {
             let time = if queued.is_empty() { 0 } else { TIME_WIDTH + 1 };
-            width_of(socket) + time + if *noted { notes_width } else { 0 }
+            width_of(socket) + time + notes_width(*noted)
         };
-        let fair = full.min(FILE_FAIR);
-        let fits = |choice: &&(&str, &str, bool)| beside(choice).saturating_add(fair) <= room_left;
-        let &(socket, queued, noted) = choices.iter().find(fits).unwrap_or(&("", "", false));
+        let fair = match notes.iter().any(Note::says_more) {
+            true => full.min(FILE_SHORT),
+            false => full.min(FILE_FAIR),
+        };
+        let fits = |choice: &&(&str, &str, Noted)| beside(choice).saturating_add(fair) <= room_left;
+        let &(socket, queued, noted) = choices.iter().find(fits).unwrap_or(&("", "", Noted::Not));
         let for_file = room_left.saturating_sub(beside(&(socket, queued, noted)));
         if for_file < full.min(FILE_LEAST) {
             return false;
@@ -295,9 +305,9 @@ impl Columns {
             pad(line, TIME_WIDTH.saturating_sub(width(queued)));
             line.push_str(queued);
         }
-        for note in notes.iter().filter(|_| noted) {
+        for note in notes.iter().filter(|_| noted != Noted::Not) {
             line.push_str("  ");
-            page.styled(line, note.style, |line| note.push(line));
+            page.styled(line, note.style, |line| note.push(line, noted));
         }
         whole
     }

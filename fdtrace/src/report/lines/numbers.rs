@@ -5,7 +5,7 @@ use super::super::phrase::push_number;
 /// A descriptor's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
-    Fd(i32),
+    Fd(i64),
     Unknown,
     /// There is none, for the file was lost.
     Lost,
@@ -13,7 +13,12 @@ pub(super) enum Number {
 
 impl Number {
     pub(super) fn of(fd: Option<i32>) -> Self {
-        fd.map_or(Self::Unknown, Self::Fd)
+        fd.map_or(Self::Unknown, |fd| Self::Fd(fd.into()))
+    }
+
+    /// That of a transfer.
+    pub(super) fn id(id: u64) -> Self {
+        i64::try_from(id).map_or(Self::Unknown, Self::Fd)
     }
 
     fn push(self, text: &mut String) {
@@ -37,7 +42,7 @@ impl Run {
     fn takes(&mut self, next: Number) -> bool {
         let goes_on = match (self.last, next) {
             (Number::Fd(last), Number::Fd(next)) => {
-                i64::from(last) + 1 == i64::from(next) && (self.len == 1 || self.first != self.last)
+                last + 1 == next && (self.len == 1 || self.first != self.last)
             }
             _ => false,
         };

@@ -12,12 +12,13 @@ use super::{
         text::{DIM, RED, YELLOW},
     },
     names::push_file,
+    notes::{Note, of_agains, of_relays},
     numbers::Number,
     texts::{Piece, Texts},
 };
 use crate::{
     explain::words,
-    model::{Cause, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict},
+    model::{Cause, Earlier, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict},
 };
 
 /// Transfers that are told together.
@@ -58,6 +59,7 @@ struct Entry {
     cause: Option<Cause>,
     verdict: Option<Verdict>,
     marks: Marks,
+    earlier: Earlier,
     /// Who closed the receiving socket with it, where that was seen.
     closed_by: Option<Piece>,
 }
@@ -117,7 +119,8 @@ impl Row {
             fate: transfer.fate(),
             cause: transfer.cause(),
             verdict: judged.verdict,
-            marks: Mark::of(transfer),
+            marks: judged.marks(),
+            earlier: judged.earlier.clone(),
             closed_by: closed_by.map(|(pid, comm)| texts.add(|text| push_party(text, comm, pid))),
         });
     }
@@ -276,6 +279,9 @@ impl Row {
             notes.extend(Note::of(DIM, count, judged.count(), verdict.name()));
         }
         for mark in Mark::ALL {
+            let earlier = || self.entries.iter().map(|entry| &entry.earlier);
+            let relays = || earlier().filter_map(|earlier| earlier.relay.as_ref());
+            let agains = || earlier().filter_map(|earlier| earlier.again);
             let with = |entry: &&Entry| entry.marks.contains(&mark);
             let count = self.entries.iter().filter(with).count();
             let all = match mark {
@@ -286,14 +292,19 @@ impl Row {
                     .count(),
                 _ => self.entries.len(),
             };
-            notes.extend(Note::of(YELLOW, count, all, mark.name()));
+            let note = Note::of(YELLOW, count, all, mark.name());
+            notes.extend(note.map(|note| match mark {
+                Mark::Relay => note.with(of_relays(relays)),
+                Mark::Again => note.with(of_agains(agains)),
+                _ => note,
+            }));
         }
         notes
     }
 }
 
 /// `nginx[812]`
-fn push_party(text: &mut String, comm: &str, pid: u32) {
+pub(super) fn push_party(text: &mut String, comm: &str, pid: u32) {
     push_sanitized(text, comm);
     text.push('[');
     push_number(text, pid);
@@ -309,38 +320,6 @@ fn control_len(count: u16) -> usize {
 /// CMSG_SPACE of so many descriptors, in a 64-bit program.
 fn control_space(count: u16) -> usize {
     control_len(count).next_multiple_of(8)
-}
-
-/// A word that holds for so many of them.
-pub(super) struct Note {
-    pub(super) style: Style,
-    /// How many; `None` if it holds for all.
-    count: Option<usize>,
-    word: &'static str,
-}
-
-impl Note {
-    fn of(style: Style, count: usize, all: usize, word: &'static str) -> Option<Self> {
-        let some = (count != all).then_some(count);
-        (count > 0).then_some(Self {
-            style,
-            count: some,
-            word,
-        })
-    }
-
-    pub(super) fn width(&self) -> usize {
-        let digits = |count: usize| itoa::Buffer::new().format(count).len();
-        self.word.len() + self.count.map_or(0, |count| digits(count) + 1)
-    }
-
-    pub(super) fn push(&self, text: &mut String) {
-        if let Some(count) = self.count {
-            push_number(text, count);
-            text.push(' ');
-        }
-        text.push_str(self.word);
-    }
 }
 
 impl Key {

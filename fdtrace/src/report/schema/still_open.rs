@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Holder, is_zero};
+use super::Holder;
 use crate::model::{Digits, LookedAt, Side, StillOpen as State, StillOpenMissing};
 
 /// What became of one descriptor at one end, by a look through tables. What a later delivery of its number
@@ -33,8 +33,7 @@ pub struct StillOpen {
     /// kind cannot be told from each other for certain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders: Option<Vec<Holder>>,
-    /// Processes that are not among `holders`, where there are more than 64; else absent.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// How many processes are not among `holders`, which has 64 at most.
     pub holders_more: u64,
 }
 

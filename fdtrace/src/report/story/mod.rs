@@ -2,6 +2,7 @@
 
 mod call;
 mod moment;
+mod way;
 
 use std::io::{self, Write as _};
 
@@ -145,6 +146,9 @@ pub(crate) fn end(out: &mut Fit<impl io::Write>, story: &Story) -> io::Result<()
             kind(&file.kind),
             file.file
         )?;
+    }
+    for way in &story.ways {
+        way::write(out, way)?;
     }
     for (endings, more) in runs(&story.endings) {
         write_ending(out, endings, more)?;

@@ -125,7 +125,7 @@ fn shorten(link: &str) -> String {
     format!("…{end}")
 }
 
-fn frame(title: &str, rows: &[String]) -> Vec<String> {
+pub(super) fn frame(title: &str, rows: &[String]) -> Vec<String> {
     let len = |text: &str| text.chars().count();
     let width = rows
         .iter()

@@ -51,8 +51,11 @@ sender, _ = connect()
 receiver, name = connect()
 with open("/etc/passwd") as file:
     call(sender, name, "/take", "test.Take", "Take", struct.pack("<I", 0), "h", [file.fileno()])
+    # A socket has one open file, so that the bus is known to hand on what it was given.
+    one, other = socket.socketpair()
+    call(sender, name, "/take", "test.Take", "Take", struct.pack("<I", 0), "h", [one.fileno()])
 got = []
-while not got:
+while len(got) < 2:
     data, ancillary, flags, _ = receiver.recvmsg(4096, socket.CMSG_SPACE(64))
     assert data, "the bus has hung up"
     for level, kind, content in ancillary:

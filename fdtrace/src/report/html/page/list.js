@@ -98,6 +98,26 @@
       element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
       element("tbody", {}, ...lines.map((line) => element("tr", {}, ...line.map((cell) => element("td", {}, cell))))));
   }
+  const byTransfer = new Map(all.map((it) => [it[ID], it])), handedOn = new Map();
+  for (const it of all) if (it[RELAY] !== null) handedOn.set(it[RELAY], [...(handedOn.get(it[RELAY]) ?? []), it]);
+  const link = (id) => element("a", { href: `#t${id}` }, `#t${id}`);
+  /** The way of one open file from process to process, as far as it is certain: what led here, and where it went. */
+  function chain(it) {
+    const way = [it];
+    while (way[0][RELAY] !== null && byTransfer.has(way[0][RELAY])) way.unshift(byTransfer.get(way[0][RELAY]));
+    let more = 0;
+    for (let next; (next = handedOn.get(way[way.length - 1][ID])); way.push(next[0])) more += next.length - 1;
+    if (way.length < 2 && it[RELAY] === null) return [];
+    const parts = [element("b", {}, from(way[0]))];
+    for (const step of way) {
+      const where = step === it ? element("b", {}, to(step)) : to(step);
+      parts.push(" → ", link(step[ID]), " → ", where);
+    }
+    // A filter may have left out where it began.
+    if (way[0][RELAY] !== null) parts.unshift(`… #t${way[0][RELAY]} → `);
+    if (more) parts.push(`, and handed on ${more} more ${more === 1 ? "time" : "times"}`);
+    return [element("p", { class: "chain", "aria-label": "relays of this open file" }, "One open file: ", ...parts)];
+  }
   /** One transfer: how it ended and what helps, the stepped picture, and its ledger. */
   function details(it) {
     const first = begin(it);
@@ -120,6 +140,8 @@
         element("b", { class: data.fates[it[FATE]] }, fate(it)), ` ${fileName(it)} `, element("span", { class: verdict(it) }, verdict(it))),
       ...(helps ? [element("p", { class: "helps" }, `What helps: ${helps}.`)] : []),
       ...(marks(it).length ? [element("p", {}, marks(it).join(" · "))] : []),
+      ...chain(it),
+      ...(it[AGAIN] === null ? [] : [element("p", {}, "The receiver had it already, by ", link(it[AGAIN]), `, ${span(it[AGAIN_AFTER])} before.`)]),
       stepped(it),
       element("p", { class: "dim" }, facts.join(" · ")),
       element("div", { class: "scroll" }, table(["hop", "time", "cpu", "task", "file", "references", ""], lines)));

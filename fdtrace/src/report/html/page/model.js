@@ -4,7 +4,7 @@
   const all = data.transfers;
   // Where the fields of a transfer are; report/html/rows.rs writes them in this order.
   const [ID, MESSAGE, INDEX, COUNT, FILE, KIND, NAME, INODE, FROM, FROM_FD, TO, TO_FD, TYPE, PATH, FATE, CAUSE,
-    VERDICT, MARKS, QUEUED, TOTAL, HOPS, LIST, SKB, LAST] = Array(24).keys();
+    VERDICT, MARKS, QUEUED, TOTAL, HOPS, LIST, SKB, LAST, RELAY, AGAIN, AGAIN_AFTER] = Array(27).keys();
   // A hop is so many numbers in a row.
   const [HOP, AT, CPU, WHO, REFS, EXPECTED, OTHER_FILE, HOP_LENGTH] = Array(8).keys();
   const QUEUE_HOP = 2, DEQUEUE_HOP = 3, INSTALL_HOP = 6, END_HOP = 7;
