@@ -7,7 +7,11 @@ use std::{
     process::Command,
 };
 
-use fdtrace_testkit::command::{FDTRACE, at, fdtrace, run, skip};
+use fdtrace::model::Hop;
+use fdtrace_testkit::{
+    command::{FDTRACE, at, fdtrace, run, skip},
+    contract::Schema,
+};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
@@ -134,6 +138,64 @@ fn doctor_finds_nothing_in_the_way_of_root() {
     assert!(text.stdout.contains("\nself-test: passed"), "{text:?}");
     let findings = json(&run(&mut fdtrace(&["doctor", "--format", "json"])));
     assert_eq!(findings["tested"], true);
+}
+
+/// What doctor prints in JSON is what somebody needs who has not got the machine, and may be given to
+/// anybody.
+#[test]
+fn doctors_json_has_every_place_and_nothing_private() {
+    if !has_btf("doctors_json_has_every_place_and_nothing_private") {
+        return;
+    }
+    let schema = Schema::parse(&run(&mut fdtrace(&["schema"])).stdout);
+    let user = Unprivileged::new();
+    let home = user.dir.path().display().to_string();
+    let mut command = user.fdtrace(&["doctor", "--format", "json"]);
+    command.env("HOME", &home).env("USER", "somebody-by-name");
+    for printed in [
+        run(&mut command),
+        run(&mut fdtrace(&["doctor", "--format", "json"])),
+    ] {
+        schema.assert_lines(&printed.stdout);
+        let findings = json(&printed);
+        let places = findings["places"].as_array().expect("it is a list");
+        for hop in Hop::ALL {
+            let of_hop = places.iter().filter(|place| place["hop"] == hop.name());
+            assert!(of_hop.count() > 0, "{hop} is nowhere in {findings}");
+        }
+        let copy = places.iter().find(|place| place["target"] == "__scm_send");
+        let copy = copy.expect("every kernel's plan begins there");
+        let prototype = copy["prototype"].as_str().expect("BTF describes it");
+        assert!(
+            prototype.starts_with(
+                "int __scm_send(struct socket *sock, struct msghdr *msg, struct scm_cookie *"
+            ),
+            "{prototype}"
+        );
+        assert_eq!(copy["symbols"][0], "__scm_send");
+        // What is not there says why.
+        let absent = places.iter().filter(|place| place["prototype"].is_null());
+        let mut unfit = absent.map(|place| &place["unfit"]);
+        assert!(unfit.all(serde_json::Value::is_string), "{findings}");
+
+        let read = |path: &str| fs::read_to_string(path).expect("/proc is mounted");
+        let boot_id = read("/proc/sys/kernel/random/boot_id");
+        let private = [boot_id.trim(), &home, "somebody-by-name", "/root", "/home"];
+        for private in private {
+            assert!(
+                !printed.stdout.contains(private),
+                "{private} is in {findings}"
+            );
+        }
+        // A host's name may be a word like any other, and one that is no value is nobody's.
+        let host = read("/proc/sys/kernel/hostname");
+        let value = format!("\"{}\"", host.trim());
+        assert!(!printed.stdout.contains(&value), "{value} is in {findings}");
+        // The upper half of every kernel address.
+        for beginning in ["0xffff8", "0xffffffff8", "ffffffff8"] {
+            assert!(!printed.stdout.contains(beginning), "{findings}");
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(super) use check::{Check, CheckFormat, CheckReport};
-pub(super) use choices::{Attach, GroupBy, Order, PointerStyle, Sort};
+pub(super) use choices::{Attach, GroupBy, Order, PointerStyle, Sort, TotalBy};
 pub(super) use inflight::InFlight;
 pub(super) use show::{Ends, Show};
 pub(super) use watch::{ExitStatus, Watch};

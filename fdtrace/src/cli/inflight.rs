@@ -20,7 +20,7 @@ use crate::{
     inflight::{Census, PathFilter, Sightings, Wanted, select},
     kernel::KernelView,
     plan::Offsets,
-    report::{Grouping, InFlightJson, InFlightReport, InFlightText, Round, Sort},
+    report::{InFlightJson, InFlightReport, InFlightText, Round, TotalBy},
     tracer::{Queues, SocketTables},
     watch::{StartError, check_privileges},
 };
@@ -58,10 +58,7 @@ async fn look(args: &InFlight, common: &Common) -> Result<u8> {
 
     let redraw = args.watch.is_some() && out.is_stdout() && io::stdout().is_terminal();
     let width = common.width(&out);
-    let grouping = args.group_by.map(|by| Grouping {
-        by: by.into(),
-        sort: Sort::Count,
-    });
+    let grouping = args.group_by.map(TotalBy::from);
     // Thousands of rows, of a hundred pieces each.
     let buffered = BufWriter::new(&mut out);
     let mut report: Box<dyn InFlightReport> = match args.format {

@@ -7,11 +7,13 @@
 
 mod hooks;
 mod offsets;
+mod places;
 
 use std::{fmt, str::FromStr};
 
 pub use hooks::{Hook, Kind};
 pub use offsets::{Fact, OffsetError, Offsets};
+pub use places::{Place, places};
 
 use crate::{
     kernel::{KernelView, TypeError},

@@ -52,7 +52,8 @@ pub struct Grouping {
 
 /// A table under way.
 pub(super) struct Groups {
-    grouping: Grouping,
+    title: &'static str,
+    sort: Sort,
     rows: HashMap<String, Counted>,
     others: Counted,
 }
@@ -65,16 +66,13 @@ struct Counted {
 }
 
 impl Groups {
-    pub(super) fn new(grouping: Grouping) -> Self {
+    pub(super) fn new(title: &'static str, sort: Sort) -> Self {
         Self {
-            grouping,
+            title,
+            sort,
             rows: HashMap::new(),
             others: Counted::default(),
         }
-    }
-
-    pub(super) fn by(&self) -> GroupBy {
-        self.grouping.by
     }
 
     /// Counts one of this name, that was so long in a queue.
@@ -100,7 +98,7 @@ impl Groups {
             .map(|(name, row)| (name.as_str(), *row))
             .collect();
         rows.sort_by(|(name, row), (other_name, other)| {
-            let order = match self.grouping.sort {
+            let order = match self.sort {
                 Sort::Count => other.count.cmp(&row.count),
                 Sort::Lost => other.lost.cmp(&row.lost),
                 Sort::Time => other.longest_ns.cmp(&row.longest_ns),
@@ -128,7 +126,7 @@ impl Groups {
             }));
         }
         let head: String = columns.iter().map(Column::title).collect();
-        writeln!(out, "{BOLD}{head}{}{BOLD:#}", self.title())?;
+        writeln!(out, "{BOLD}{head}{}{BOLD:#}", self.title)?;
         for (place, (name, row)) in rows.iter().enumerate() {
             let cells: String = columns.iter().map(|column| column.cell(place)).collect();
             let style = if row.lost > 0 {
@@ -140,14 +138,17 @@ impl Groups {
         }
         Ok(())
     }
+}
 
-    fn title(&self) -> &'static str {
-        match self.grouping.by {
-            GroupBy::Pair => "sender → receiver",
-            GroupBy::Program => "sender",
-            GroupBy::Socket => "socket",
-            GroupBy::File => "file",
-            GroupBy::Cause => "fate: cause",
+impl GroupBy {
+    /// What heads the names of rows.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Pair => "sender → receiver",
+            Self::Program => "sender",
+            Self::Socket => "socket",
+            Self::File => "file",
+            Self::Cause => "fate: cause",
         }
     }
 }
@@ -192,10 +193,7 @@ mod tests {
     use super::*;
 
     fn table(sort: Sort) -> String {
-        let mut groups = Groups::new(Grouping {
-            by: GroupBy::Program,
-            sort,
-        });
+        let mut groups = Groups::new(GroupBy::Program.title(), sort);
         for number in 0..1200 {
             groups.add("many".to_owned(), false, Some(number));
         }

@@ -139,7 +139,7 @@ impl<W: io::Write> Lines<W> {
             written: String::new(),
             columns: Columns::default(),
             cures: Vec::new(),
-            groups: style.group.map(Groups::new),
+            groups: style.group.map(|it| Groups::new(it.by.title(), it.sort)),
         }
     }
 
@@ -209,10 +209,10 @@ impl<W: io::Write> TraceReport for Lines<W> {
         if !self.transfers {
             return Ok(());
         }
-        if let Some(groups) = &mut self.groups {
+        if let (Some(groups), Some(grouping)) = (&mut self.groups, self.style.group) {
             // What goes on is counted when it ends.
             if !judged.transfer.overdue {
-                let (name, transfer) = (names::group_name(groups.by(), judged), &judged.transfer);
+                let (name, transfer) = (names::group_name(grouping.by, judged), &judged.transfer);
                 groups.add(name, transfer.fate().has_cause(), transfer.queued_ns);
             }
             if !self.style.each {

@@ -47,7 +47,7 @@ pub use groups::{GroupBy, Grouping, Sort};
 pub(crate) use harmless::write_json;
 #[cfg(feature = "html")]
 pub use html::Html;
-pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round};
+pub use inflight::{InFlightJson, InFlightReport, InFlightText, Round, TotalBy};
 pub use json::Json;
 pub(crate) use json::{catalogue, plan as plan_entries};
 #[cfg(feature = "junit")]

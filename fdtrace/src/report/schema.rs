@@ -8,6 +8,7 @@
 //! the id of a cgroup may exceed 2^53, so each is a string of decimal digits ([`Digits`]). Every other
 //! number is at most 2^53 - 1, which a double holds; a time span that is longer, 104 days, is that.
 
+mod doctor;
 mod inflight;
 mod parties;
 mod still_open;
@@ -26,6 +27,7 @@ use crate::model::{
     Mark, Marks, PlanEntry, Pointer, Socket, Verdict, Way,
 };
 
+pub use doctor::{Doctor, Functions, Place, PlaceKind, Process};
 pub use inflight::{
     InFlight, InFlightGaps, InFlightIdentity, InFlightReceiver, InFlightSenderSocket,
     InFlightSocket, InFlightSummary,
@@ -132,50 +134,6 @@ pub struct Start {
     /// received is not known. Absent where it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub functions_unnamed: bool,
-}
-
-/// How the functions that are under way as a list ends get their names.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Functions {
-    /// By `/proc/kallsyms`.
-    Symbols,
-    /// That hides where they are from this process (`kernel.kptr_restrict`), and the kernel is asked for
-    /// one name at a time.
-    Asked,
-    /// Not at all: how a list ended that nobody received is not known. `functions_hidden` says why.
-    Hidden,
-}
-
-/// What stands where, and what stands in the way.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Doctor {
-    /// Version of this contract.
-    pub schema_version: u32,
-    /// Version of fdtrace.
-    pub fdtrace: String,
-    /// Kernel release.
-    pub kernel: String,
-    /// How each hop is watched, or would be.
-    pub plan: Vec<PlanEntry>,
-    /// Whether the self-test was made: then every hook in the plan was seen to fire, and an entry
-    /// whose hook did not says so. Otherwise the plan is what types and symbols promise.
-    pub tested: bool,
-    /// The constants that the programs take, by name.
-    pub offsets: std::collections::BTreeMap<String, u32>,
-    /// Security modules in force; empty where that is not visible.
-    pub lsms: Vec<String>,
-    /// Lockdown mode; null where that is not visible.
-    pub lockdown: Option<String>,
-    /// `kernel.kptr_restrict`.
-    pub kptr_restrict: u8,
-    /// How functions under way get their names.
-    pub functions: Functions,
-    /// Why they get none; absent where they do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub functions_hidden: Option<String>,
-    /// What keeps fdtrace from running; empty if nothing does.
-    pub obstacles: Vec<String>,
 }
 
 /// One file at one hop.

@@ -9,3 +9,4 @@ mod contents;
 mod elsewhere;
 mod filters;
 mod looking;
+mod totals;

@@ -139,6 +139,6 @@ fn what_takes_more_than_these_names_it() {
         "cannot have the kernel time programs",
         Some("CAP_SYS_ADMIN"),
     );
-    let other = copy.run(&["trace", "-u", "root", "--", "true"], &more);
+    let other = copy.run(&["trace", "-q", "-u", "root", "--", "true"], &more);
     other.assert_complaint("cannot become user root (CAP_SETUID, CAP_SETGID)", None);
 }

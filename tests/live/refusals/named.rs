@@ -1,11 +1,15 @@
 //! Who refuses is said by its name, in one line, with what to do.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use fdtrace_testkit::{
     command::{fdtrace, run, skip},
     take_turn,
 };
+
+use serde_json::Value;
+
+use crate::trace_live::tracing::lines;
 
 use super::confine::{bound, confined, filtered, in_user_namespace};
 
@@ -93,4 +97,35 @@ fn a_kernel_that_is_locked_down_is_named() {
         "lockdown=confidentiality: eBPF programs may not read kernel memory",
         "lockdown=integrity",
     );
+}
+
+#[test]
+fn a_kernel_whose_structures_are_not_as_expected_gets_a_report_all_the_same() {
+    let _turn = take_turn!(tracing);
+    let mut btf = fs::read("/sys/kernel/btf/vmlinux").expect("this kernel has type information");
+    let name = b"\0scm_fp_list\0";
+    let at = btf.windows(name.len()).position(|bytes| bytes == name);
+    btf[at.expect("it passes descriptors") + 1] = b'x';
+    let mut changed = tempfile::NamedTempFile::new().expect("there is room for a file");
+    changed.write_all(&btf).expect("there is room for it");
+    let bind = || bound(changed.path(), "/sys/kernel/btf/vmlinux");
+
+    let what = "this kernel has no type scm_fp_list";
+    confined(&["trace", "--duration", "1ms"], bind()).assert_complaint(what, None);
+    confined(&["doctor"], bind()).assert_complaint(what, None);
+    let report = confined(&["doctor", "--format", "json"], bind());
+    assert_eq!(
+        (report.code, report.stderr.as_str()),
+        (Some(2), ""),
+        "{report:?}"
+    );
+    let findings = &lines(&report.stdout)[0];
+    let obstacles = findings["obstacles"].as_array().expect("it is a list");
+    let mut said = obstacles.iter().filter_map(Value::as_str);
+    assert!(said.any(|line| line.contains(what)), "{findings}");
+    assert_eq!(findings["plan"], Value::Array(Vec::new()));
+    let places = findings["places"].as_array().expect("it is a list");
+    let first = places.iter().find(|place| place["target"] == "__scm_send");
+    let is_there = first.is_some_and(|place| place["prototype"].is_string());
+    assert!(is_there, "{findings}");
 }

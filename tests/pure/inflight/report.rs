@@ -3,7 +3,7 @@
 use fdtrace::{
     inflight::{Census, Sightings},
     model::{Gaps, Identity, Pass, PointerStyle, Pointers},
-    report::{InFlightJson, InFlightReport, InFlightText, Round, schema},
+    report::{InFlightJson, InFlightReport, InFlightText, Round, TotalBy, schema},
 };
 use fdtrace_testkit::contract::Schema;
 use unicode_width::UnicodeWidthStr as _;
@@ -107,6 +107,27 @@ fn text_fits_every_terminal() {
             insta::assert_snapshot!("inflight_80_columns", text);
         }
     }
+}
+
+/// The table of totals, without what is said at the end.
+fn totals(census: &Census, by: TotalBy) -> String {
+    let mut out = Vec::new();
+    round(census, &Sightings::default(), |round| {
+        let text = InFlightText::new(anstream::StripStream::new(&mut out), false);
+        text.group(Some(by), false).round(round).unwrap();
+    });
+    let text = String::from_utf8(out).unwrap();
+    let (table, _) = text.split_once("\n\n").unwrap();
+    table.to_owned()
+}
+
+#[test]
+fn totals_are_told_by_who_holds_and_who_sent() {
+    let census = motley();
+    let all: Vec<String> = [TotalBy::Holder, TotalBy::Sender, TotalBy::User]
+        .map(|by| totals(&census, by))
+        .into();
+    insta::assert_snapshot!("inflight_totals", all.join("\n\n"));
 }
 
 #[test]

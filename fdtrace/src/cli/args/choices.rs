@@ -97,6 +97,42 @@ impl From<GroupBy> for report::GroupBy {
     }
 }
 
+/// What of files in flight makes one row of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum TotalBy {
+    /// The programs at both ends.
+    Pair,
+    /// The sending program.
+    Program,
+    /// The socket in whose queue they are.
+    Socket,
+    /// The file.
+    File,
+    /// How they ended, and why.
+    Cause,
+    /// The processes that hold the socket.
+    Holder,
+    /// The process that sent them.
+    Sender,
+    /// The user that sent them.
+    User,
+}
+
+impl From<TotalBy> for report::TotalBy {
+    fn from(by: TotalBy) -> Self {
+        Self::Transfers(match by {
+            TotalBy::Pair => report::GroupBy::Pair,
+            TotalBy::Program => report::GroupBy::Program,
+            TotalBy::Socket => report::GroupBy::Socket,
+            TotalBy::File => report::GroupBy::File,
+            TotalBy::Cause => report::GroupBy::Cause,
+            TotalBy::Holder => return Self::Holder,
+            TotalBy::Sender => return Self::Sender,
+            TotalBy::User => return Self::User,
+        })
+    }
+}
+
 /// The order of a table's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Sort {

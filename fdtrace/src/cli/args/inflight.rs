@@ -5,7 +5,7 @@ use std::{convert::Infallible, path::PathBuf, time::Duration};
 use clap::Args as ClapArgs;
 
 use super::{
-    Format, GroupBy, Order,
+    Format, Order, TotalBy,
     values::{duration, one_of},
 };
 use crate::{inflight::SocketFilter, model::FileKind};
@@ -34,7 +34,7 @@ pub(in crate::cli) struct InFlight {
     pub(in crate::cli) sort: Order,
     /// Count files in a table, not one by one.
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "format")]
-    pub(in crate::cli) group_by: Option<GroupBy>,
+    pub(in crate::cli) group_by: Option<TotalBy>,
     /// List each file, below the table of --group-by too.
     #[arg(long, requires = "group_by")]
     pub(in crate::cli) each: bool,

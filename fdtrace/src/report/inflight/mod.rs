@@ -7,6 +7,7 @@ mod text;
 use std::io;
 
 pub use json::InFlightJson;
+pub use table::TotalBy;
 pub use text::InFlightText;
 
 use crate::inflight::{Census, Selection, Sightings};

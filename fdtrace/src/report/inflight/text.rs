@@ -4,13 +4,15 @@ use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{InFlightReport, Round, table::table};
+use super::{
+    InFlightReport, Round,
+    table::{TotalBy, table},
+};
 use crate::{
     inflight::{Age, Census, Holding, Line, Part, Row, description},
     model::{Holder, SocketType},
     report::{
         fit::{Fit, HANG},
-        groups::Grouping,
         phrase::{count, duration},
         sanitize,
     },
@@ -32,7 +34,7 @@ pub struct InFlightText<W: io::Write> {
     /// Whether each round starts on a clear screen.
     redraw: bool,
     /// A table ahead of the files, and whether they follow it.
-    group: Option<(Grouping, bool)>,
+    group: Option<(TotalBy, bool)>,
 }
 
 impl<W: io::Write> InFlightText<W> {
@@ -47,9 +49,9 @@ impl<W: io::Write> InFlightText<W> {
 
     /// Writes a table first, and the files only if `each` is asked for.
     #[must_use]
-    pub fn group(self, grouping: Option<Grouping>, each: bool) -> Self {
+    pub fn group(self, by: Option<TotalBy>, each: bool) -> Self {
         Self {
-            group: grouping.map(|grouping| (grouping, each)),
+            group: by.map(|by| (by, each)),
             ..self
         }
     }
@@ -223,8 +225,8 @@ impl<W: io::Write> InFlightReport for InFlightText<W> {
         }
         let census = round.census;
         let each = self.group.is_none_or(|(_, each)| each);
-        if let Some((grouping, _)) = self.group {
-            table(round, grouping).write(&mut self.out)?;
+        if let Some((by, _)) = self.group {
+            table(round, by).write(&mut self.out)?;
         }
         let lines = round.selection.lines.iter().filter(|_| each);
         for line in lines {
@@ -302,7 +304,7 @@ fn who_can_receive(census: &Census, place: usize) -> String {
     text
 }
 
-fn process(holder: &Holder) -> String {
+pub(super) fn process(holder: &Holder) -> String {
     format!("{}[{}]", sanitize(&holder.comm), holder.pid)
 }
 
