@@ -223,7 +223,10 @@ fn a_process_with_the_number_of_an_earlier_one_is_told_for_itself() {
         book.note(&one);
         book.note(&two);
         let both = [(1, StillOpen::Ended), (2, StillOpen::Open)];
-        assert_eq!(said(&mut book, &look(at, 300, &[its.clone()])), both);
+        assert_eq!(
+            said(&mut book, &look(at, 300, std::slice::from_ref(&its))),
+            both
+        );
         let holdings = book.holdings();
         let receiver = holdings
             .processes
