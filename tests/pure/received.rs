@@ -183,6 +183,14 @@ fn what_was_queued_at_the_same_time_is_one_file() {
         unsure.verdict = Some(Verdict::Unverified);
         assert_eq!(said(&[pass(1, file, 1, 2, 1000), unsure]).1, None);
     }
+    // Where functions are watched, the list is seen until its files are taken out.
+    let mut first = pass(1, regular(7), 1, 2, 1000);
+    first.transfer.hops[1].hop = Hop::Detach;
+    let second = pass(2, regular(7), 1, 2, 1050);
+    assert_eq!(said(&[first.clone(), second.clone()]).1, Some(1));
+    // As they are installed, or later, it may be gone.
+    first.transfer.hops[1].hop = Hop::End;
+    assert_eq!(said(&[first, second]).1, None);
     // Address and inode must agree all the same.
     let (one, other) = (regular(7), regular(8));
     let both = [pass(1, one, 1, 2, 1000), pass(2, other, 1, 2, 1050)];
@@ -310,6 +318,10 @@ fn one_message_is_not_received_again_by_its_peek_or_its_second_number() {
     assert_eq!(said(&both).1, Some(1));
     both[1].transfer.message = 1;
     assert_eq!(said(&both).1, None);
+    // When it was received must have been seen.
+    let mut unseen = pass(1, socket(7), 1, 2, 1000);
+    unseen.transfer.hops.retain(|seen| seen.hop != Hop::Install);
+    assert_eq!(said(&[unseen, pass(2, socket(7), 2, 3, 2000)]).0, None);
     // What a peek left is handed on like anything else.
     let mut peek = pass(1, socket(7), 1, 2, 1000);
     let receiver = peek.transfer.receiver().cloned();

@@ -140,7 +140,7 @@ impl Received {
         }
         let receiver = transfer.receiver()?;
         let install = transfer.hops.iter().find(|seen| seen.hop == Hop::Install);
-        let t_ns = install.map_or_else(|| transfer.last_ns(), |seen| seen.t_ns);
+        let t_ns = install?.t_ns;
         let pair = (key, receiver.pid);
         let receipts = match self.pairs.get_mut(&pair) {
             Some(receipts) => receipts,
@@ -188,8 +188,8 @@ impl Received {
 impl OneFile {
     fn of(judged: &Judged) -> Self {
         let transfer = &judged.transfer;
-        // Later the list may be gone.
-        let in_list = |hop| hop <= Hop::Dequeue;
+        // The list has them until its files are installed; by then it may be gone.
+        let in_list = |hop| hop <= Hop::Detach;
         let hops = transfer.hops.iter();
         let held = hops.filter(|seen| in_list(seen.hop) && seen.file == transfer.file.ptr);
         let times = || held.clone().map(|seen| seen.t_ns);
