@@ -5,7 +5,7 @@
 //! policy. So the question is asked by doing it, with a program that does nothing on a function
 //! that hardly ever runs.
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use aya_obj::generated::{
     BPF_ALU64, BPF_CALL, BPF_DW, BPF_JMP, BPF_K, BPF_LDX, BPF_MEM, BPF_MOV, BPF_PSEUDO_KFUNC_CALL,
@@ -15,11 +15,17 @@ use aya_obj::generated::{
 
 use super::{
     Types,
-    sys::bpf::{Program, attach_tracing, instruction, return_value},
+    sys::{
+        bpf::{Program, attach_tracing, instruction, return_value},
+        perf,
+    },
 };
 
 /// A function that every kernel with Unix sockets has and that only descriptor passing calls.
 const FUNCTION: &str = "scm_fp_dup";
+
+/// How little perf is for everybody.
+const PERF_PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 
 /// Present where perf can make kprobes.
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
@@ -54,7 +60,18 @@ pub(super) fn no_trampolines(types: &Types) -> Option<String> {
 
 /// Why kprobes do not work here; `None` if they may.
 pub(super) fn no_kprobes() -> Option<String> {
-    (!Path::new(KPROBE_PMU).exists()).then(|| "this kernel has no kprobes".to_owned())
+    if !Path::new(KPROBE_PMU).exists() {
+        return Some("this kernel has no kprobes".to_owned());
+    }
+    let error = perf::open_dummy().err()?;
+    let level = fs::read_to_string(PERF_PARANOID).unwrap_or_default();
+    // Above 2 it is a patch of distributions', which asks for CAP_SYS_ADMIN.
+    Some(format!(
+        "this process may not use perf_event_open, nor kprobes (CAP_SYS_ADMIN; \
+         kernel.perf_event_paranoid {}): {}",
+        level.trim(),
+        brief(&error)
+    ))
 }
 
 /// `bpf_rdonly_cast`, if a program may load from any address that it casts.

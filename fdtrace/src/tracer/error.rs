@@ -162,9 +162,13 @@ impl ProbeError {
             (_, Some(libc::EPERM)) => Some(
                 "the kernel's lockdown or this container's policy forbids it; `fdtrace doctor` shows what is left",
             ),
-            (_, Some(libc::EACCES | libc::EINVAL | libc::E2BIG)) => Some(
-                "the kernel's verifier refuses the program: report this with the output of --verbose",
-            ),
+            (_, Some(libc::EACCES | libc::EINVAL | libc::E2BIG))
+                if matches!(self, Self::Refused { .. }) =>
+            {
+                Some(
+                    "the kernel's verifier refuses the program: report this with the output of --verbose",
+                )
+            }
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Who refuses is said by its name, in one line, with what to do.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, path::Path};
 
 use fdtrace_testkit::{
     command::{fdtrace, run, skip},
@@ -43,6 +43,26 @@ fn a_seccomp_filter_is_named() {
     // The control: a filter that lets bpf pass.
     let doctor = confined(&["doctor"], filtered(libc::SYS_acct, None));
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
+}
+
+#[test]
+fn without_perf_events_there_are_no_kprobes_and_it_is_said_why() {
+    let test = "without_perf_events_there_are_no_kprobes_and_it_is_said_why";
+    let _turn = take_turn!(tracing);
+    if !Path::new("/sys/bus/event_source/devices/kprobe/type").exists() {
+        return skip(test, "this kernel has no kprobes");
+    }
+    let without = || filtered(libc::SYS_perf_event_open, None);
+    let refused = confined(&["doctor", "--attach", "kprobe"], without());
+    let what = "this process may not use perf_event_open, nor kprobes (CAP_SYS_ADMIN; ";
+    refused.assert_complaint(what, Some("fdtrace doctor"));
+    // What needs none is used, and the control has them.
+    for doctor in [
+        confined(&["doctor"], without()),
+        run(&mut fdtrace(&["doctor", "--attach", "kprobe"])),
+    ] {
+        assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    }
 }
 
 #[test]

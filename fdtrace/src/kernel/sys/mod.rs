@@ -5,6 +5,7 @@
 //! call and returns what the kernel said.
 
 pub mod bpf;
+pub mod perf;
 mod process;
 
 pub(crate) use process::{
