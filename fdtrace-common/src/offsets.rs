@@ -146,8 +146,8 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// (`PROC_NS_OPERATIONS__NAME` is 0 on every kernel). `TASK_STRUCT__IO_URING` is 0 where the kernel has no
 /// io_uring; from `TASK_STRUCT__CGROUPS` on likewise, where it has no cgroups. From `NSPROXY__NET_NS`
 /// on all are 0 where network namespaces have no tables of Unix sockets (before 6.0), and from
-/// `CRED__USER` on where the kernel does not count by user what is in flight. `SIGNAL_STRUCT__LIVE`,
-/// `TASK_STRUCT__GROUP_LEADER` and `FILE__RA__PREV_POS` tell what a process still has open; 0 where there is
+/// `CRED__USER` on where the kernel does not count by user what is in flight. From
+/// `SIGNAL_STRUCT__LIVE` to `FILE__RA__PREV_POS` they tell what a process still has open; 0 where there is
 /// no such member.
 #[macro_export]
 macro_rules! for_each_fact {
@@ -160,7 +160,8 @@ macro_rules! for_each_fact {
         CGROUP__KN; KERNFS_NODE__ID;
         NSPROXY__NET_NS; NET__LIST__NEXT; NET__LIST__PREV; NET__NS__OPS; NET__UNX__TABLE__BUCKETS;
         CRED__USER; USER_STRUCT__UNIX_INFLIGHT; SCM_FP_LIST__USER;
-        SIGNAL_STRUCT__LIVE; TASK_STRUCT__GROUP_LEADER; FILE__RA__PREV_POS;
+        SIGNAL_STRUCT__LIVE; SIGNAL_STRUCT__THREAD_HEAD; TASK_STRUCT__THREAD_NODE; TASK_STRUCT__GROUP_LEADER;
+        FILE__RA__PREV_POS;
         INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; BY_SLOT; }
     };
 }

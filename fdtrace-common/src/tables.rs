@@ -65,8 +65,8 @@ pub struct OpenNumber {
     /// 1 if the kernel made the file and its inode at once, as for a pipe; 0 if it was opened by a
     /// path, which can be done again, or where that is not known.
     pub made: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Its `f_flags`.
+    pub flags: u32,
 }
 
 /// Whose table it is.
@@ -95,6 +95,16 @@ pub struct TableRow {
     pub number: OpenNumber,
 }
 
+/// A process whose end is to be told.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct EndWanted {
+    /// Address of the table that its first thread had as that ended; 0 before that.
+    pub table: u64,
+    /// Not zero if a thread has ended that had another one than that, or may have had.
+    pub apart: u64,
+}
+
 /// What an ending process had open in one word of its table. After those that have any comes one
 /// without, the last.
 #[derive(Clone, Copy, Debug)]
@@ -111,8 +121,8 @@ pub struct EndingPart {
     pub all: u32,
     /// Words that the table has.
     pub words: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 if another thread had a table of its own, or may have had.
+    pub apart: u32,
     /// What stands behind them.
     pub numbers: [OpenNumber; NUMBERS_PER_WORD],
 }

@@ -569,6 +569,12 @@ pub(crate) fn task_pid(task: u64) -> u32 {
     read(task, &TASK_STRUCT__TGID)
 }
 
+/// Where a task's descriptor table is; 0 once it has left that.
+#[inline(always)]
+pub(crate) fn task_table(task: u64) -> u64 {
+    read(task, &TASK_STRUCT__FILES)
+}
+
 /// What the threads of a task's process share, and nobody else has until all of them are freed:
 /// its `signal_struct`.
 #[inline(always)]

@@ -14,8 +14,8 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use fdtrace_common::tables::{
-    ENDING_HEAD, ENDING_WORDS, EndingPart, NUMBERS_PER_WORD, OpenNumber, TableFilter, TableRow,
-    file_bit, pid_bit,
+    ENDING_HEAD, ENDING_WORDS, EndWanted, EndingPart, NUMBERS_PER_WORD, OpenNumber, TableFilter,
+    TableRow, file_bit, pid_bit,
 };
 
 use crate::{
@@ -28,10 +28,10 @@ use crate::{
 #[map]
 static TABLE_FILTER: Array<TableFilter> = Array::with_max_entries(1, 0);
 
-/// Processes whose end is to be told.
+/// Processes whose end is to be told. Its memory is taken at once: before 6.1 the kernel warns of programs
+/// at tracepoints whose maps take theirs later.
 #[map]
-static ENDS_WANTED: HashMap<u32, u8> =
-    HashMap::with_max_entries(16384, 1 /* BPF_F_NO_PREALLOC */);
+static ENDS_WANTED: HashMap<u32, EndWanted> = HashMap::with_max_entries(16384, 0);
 
 /// What they had open.
 #[map]
@@ -88,11 +88,21 @@ pub(crate) unsafe extern "C" fn tables_row(visit: *const Visit) -> i32 {
 pub(crate) fn tables_end(_ctx: RawTracePointContext) -> i32 {
     let task = Task::current();
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: only the presence of the entry counts.
-    let is_wanted = unsafe { ENDS_WANTED.get(&pid) }.is_some();
-    if !(is_wanted || filter::is_of_wanted_process(task)) || task.live_threads() != 0 {
+    let is_wanted = ENDS_WANTED.get_ptr(&pid).is_some();
+    if !(is_wanted || filter::is_of_wanted_process(task)) {
         return 0;
     }
+    let is_last = task.live_threads() == 0;
+    // Of a process that has one thread there is nothing to be remembered.
+    if !(is_wanted || is_last && task.leader() == task.address()) {
+        // If it is there by now, or there is no room, nothing else can be done.
+        let _ = ENDS_WANTED.insert(&pid, &EndWanted::default(), 1 /* BPF_NOEXIST */);
+    }
+    note_table(task, pid);
+    if !is_last {
+        return 0;
+    }
+    let apart = is_apart(pid) != 0;
     let Some(part) = ENDING.get_ptr_mut(0) else {
         return 0;
     };
@@ -103,7 +113,7 @@ pub(crate) fn tables_end(_ctx: RawTracePointContext) -> i32 {
         (*part).t_ns = bpf_ktime_get_ns();
         (*part).all = 0;
         (*part).words = words;
-        (*part).reserved = 0;
+        (*part).apart = u32::from(apart);
     }
     for word in 0..ENDING_WORDS {
         if word >= words {
@@ -117,6 +127,48 @@ pub(crate) fn tables_end(_ctx: RawTracePointContext) -> i32 {
         submit(part);
     }
     0
+}
+
+/// Notes if a thread that ends has another table than the first thread of its process has, or had as it ended.
+#[inline(always)]
+fn note_table(task: Task, pid: u32) {
+    let Some(wanted) = ENDS_WANTED.get_ptr_mut(&pid) else {
+        return;
+    };
+    let leader = task.leader();
+    // SAFETY: the slot is there while the program runs. Each member is written with one value alone.
+    unsafe {
+        if leader == task.address() {
+            (&raw mut (*wanted).table).write_volatile(task.table());
+            return;
+        }
+        let table = match kernel::task_table(leader) {
+            0 => (&raw const (*wanted).table).read_volatile(),
+            table => table,
+        };
+        if table != task.table() {
+            (&raw mut (*wanted).apart).write_volatile(1);
+        }
+    }
+}
+
+/// Whether a thread of the current task's process had a table of its own, or may have had. A global function,
+/// verified once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_apart(pid: u32) -> u64 {
+    let task = Task::current();
+    // Who has not come to this program has its table still, and is among the threads. Who is not there any
+    // more, or has left its table, has noted which it had.
+    if task.has_table_apart() {
+        return 1;
+    }
+    match ENDS_WANTED.get_ptr(&pid) {
+        // SAFETY: as above.
+        Some(wanted) => unsafe { (&raw const (*wanted).apart).read_volatile() },
+        // Nothing was noted: there was no other thread, or there was no room.
+        None => u64::from(task.leader() != task.address()),
+    }
 }
 
 /// Tells what is open in one word of the current task's table. A global function, verified once and

@@ -520,32 +520,42 @@ fn what_is_to_be_closed_or_kept_is_asked_of_both_ends() {
 }
 
 #[test]
-fn a_number_that_was_given_away_again_was_closed_at_either_end() {
-    let (mut one, mut two) = (delivered(1, 0, 1), delivered(2, 0, 1));
-    two.transfer.file.ino += 1;
-    two.transfer.sender.as_mut().unwrap().t_ns += 1;
-    for seen in &mut two.transfer.hops {
-        seen.t_ns += 1_000_000_000;
-    }
-    one.transfer.file.ptr = 0xf00;
-    let transfers = [one, two];
+fn what_a_later_transfer_of_the_same_number_was_told_is_told_of_the_same_file_alone() {
+    let (one, mut again) = (delivered(1, 0, 1), delivered(2, 0, 1));
+    let later_by = |judged: &mut Judged, ns| {
+        judged.transfer.sender.as_mut().unwrap().t_ns += ns;
+        for seen in &mut judged.transfer.hops {
+            seen.t_ns += ns;
+        }
+    };
+    later_by(&mut again, 1);
+    let mut other = delivered(3, 0, 1);
+    later_by(&mut other, 2);
+    other.transfer.file.ino += 1;
+    let transfers = [one, again, other];
     let mut expectations = Expectations::default();
-    for line in ["closed delivered=2", "closed-by-sender delivered=2"] {
+    for line in ["closed delivered=3", "closed-by-sender delivered=3"] {
         expectations.expect.push(parse_line(line).unwrap());
     }
-    let told = [
-        later(Side::Receiver, 2, StillOpen::Closed),
-        later(Side::Sender, 2, StillOpen::Closed),
-    ];
-    let seen = |told| Seen {
-        transfers: &transfers,
-        later: told,
-        unseen: None,
-    };
-    let answers = |told| {
-        let checked = judge(&expectations, seen(told)).into_iter().skip(1);
+    let answers = |told: &[Later]| {
+        let seen = Seen {
+            transfers: &transfers,
+            later: told,
+            unseen: None,
+        };
+        let checked = judge(&expectations, seen).into_iter().skip(1);
         checked.map(|it| it.answer).collect::<Vec<_>>()
     };
-    assert_eq!(answers(&told), [Answer::Holds, Answer::Holds]);
-    assert_eq!(answers(&[]), [Answer::Open, Answer::Open]);
+    let both = |id, state| [Side::Receiver, Side::Sender].map(|side| later(side, id, state));
+    // That the number stood for another file later proves nothing: a duplicate may be open.
+    let other = both(3, StillOpen::Closed);
+    assert_eq!(answers(&other), [Answer::Open, Answer::Open]);
+    for (state, answer) in [
+        (StillOpen::Closed, Answer::Holds),
+        (StillOpen::Moved, Answer::Fails),
+        (StillOpen::Open, Answer::Fails),
+    ] {
+        let told = [other.clone(), both(2, state)].concat();
+        assert_eq!(answers(&told), [answer.clone(), answer]);
+    }
 }

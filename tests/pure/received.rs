@@ -238,6 +238,7 @@ fn a_later_process_of_the_same_number_is_another() {
         at,
         below: None,
         lost: false,
+        apart: false,
         tables: vec![Table {
             pid: 2,
             start_ns: 1,
@@ -351,6 +352,7 @@ fn memory_is_bounded_and_the_oldest_go_first() {
             at: LookedAt::ProcessEnd,
             below: None,
             lost: false,
+            apart: false,
             tables: vec![Table {
                 pid,
                 start_ns: 1,

@@ -38,6 +38,7 @@ fn still(judged: &Judged, fd: i32) -> OpenNumber {
         file: file.ptr,
         ino: file.ino,
         dev: file.dev,
+        path: false,
         made: false,
     }
 }
@@ -58,6 +59,7 @@ fn look(at: LookedAt, t_ns: u64, tables: &[Table]) -> TableLook {
         at,
         below: None,
         lost: false,
+        apart: false,
         tables: tables.to_vec(),
     }
 }
@@ -75,8 +77,8 @@ fn said(book: &mut Book, look: &TableLook) -> Vec<(u64, StillOpen)> {
 fn a_number_that_is_given_away_again_was_closed() {
     let mut book = Book::default();
     let (one, two) = (socket(1, 5, 100), socket(2, 5, 200));
-    assert_eq!(book.note(&one), []);
-    assert_eq!(book.note(&two), [(Side::Receiver, 1)]);
+    book.note(&one);
+    book.note(&two);
     let table = table(RECEIVER, 1, &[still(&two, 5)]);
     let last = look(LookedAt::Last, 300, &[table]);
     let both = [(1, StillOpen::Replaced), (2, StillOpen::Open)];
@@ -120,25 +122,140 @@ fn what_has_the_number_of_one_that_was_given_away_again_is_of_interest() {
 }
 
 #[test]
-fn whose_event_comes_late_is_closed_by_the_later_one() {
-    let mut book = Book::default();
-    book.note(&socket(2, 5, 200));
-    assert_eq!(book.note(&socket(1, 5, 100)), [(Side::Receiver, 1)]);
-}
-
-#[test]
 fn another_thread_may_have_a_table_of_its_own() {
     let mut book = Book::default();
     let (one, mut two) = (socket(1, 5, 100), socket(2, 5, 200));
     two.transfer.end.receiver_mut().unwrap().tid = 999;
     book.note(&one);
-    assert_eq!(book.note(&two), []);
+    book.note(&two);
     let both = [still(&one, 5), still(&two, 5)];
     let last = look(LookedAt::Last, 300, &[table(RECEIVER, 1, &both)]);
     assert_eq!(
         said(&mut book, &last),
         [(1, StillOpen::Open), (2, StillOpen::Open)]
     );
+}
+
+#[test]
+fn the_same_thread_may_have_a_table_of_its_own_by_then() {
+    let (mut one, two) = (socket(1, 5, 100), socket(2, 5, 200));
+    // Of a kind that is never certain, too.
+    for (magic, state) in [(SOCKFS, StillOpen::Open), (0x0904_1934, StillOpen::Unknown)] {
+        one.transfer.file.magic = magic;
+        one.transfer.file.mode = if magic == SOCKFS { 0o140_777 } else { 0o600 };
+        // In whichever order they are told.
+        for order in [[&one, &two], [&two, &one]] {
+            let mut book = Book::default();
+            for judged in order {
+                book.note(judged);
+            }
+            let both = [still(&one, 5), still(&two, 5)];
+            let last = look(LookedAt::Last, 300, &[table(RECEIVER, 1, &both)]);
+            assert_eq!(said(&mut book, &last), [(1, state), (2, StillOpen::Open)]);
+        }
+    }
+}
+
+#[test]
+fn of_threads_with_their_own_tables_a_process_end_tells_what_it_sees() {
+    let mut book = Book::default();
+    let (one, two) = (socket(1, 5, 100), socket(2, 6, 100));
+    book.note(&one);
+    book.note(&two);
+    let mut end = look(
+        LookedAt::ProcessEnd,
+        200,
+        &[table(RECEIVER, 1, &[still(&one, 5)])],
+    );
+    end.apart = true;
+    let both = [(1, StillOpen::Open), (2, StillOpen::Unknown)];
+    assert_eq!(said(&mut book, &end), both);
+}
+
+#[test]
+fn a_process_that_passes_to_itself_holds_what_it_had_before() {
+    let mut book = Book::default();
+    let mut one = socket(1, 5, 100);
+    let sender = one.transfer.sender.as_mut().unwrap();
+    (sender.pid, sender.t_ns) = (RECEIVER, 90);
+    book.note(&one);
+    let last = look(
+        LookedAt::Last,
+        300,
+        &[table(RECEIVER, 1, &[still(&one, 1001)])],
+    );
+    assert_eq!(said(&mut book, &last), [(1, StillOpen::Closed)]);
+    let holdings = book.holdings();
+    let open = |side| {
+        let mut all = holdings.processes.iter();
+        all.find(|it| it.side == side).unwrap().open
+    };
+    assert_eq!((open(Side::Sender), open(Side::Receiver)), (1, 0));
+}
+
+#[test]
+fn one_file_that_came_a_hundred_times_is_held_once() {
+    let mut book = Book::default();
+    for id in 0..100 {
+        let mut judged = socket(1, 10 + id, 100);
+        judged.transfer.id = 1 + id as u64;
+        judged.transfer.sender = None;
+        book.note(&judged);
+    }
+    let one = still(&socket(1, 5, 100), 109);
+    book.look(&look(LookedAt::Last, 300, &[table(RECEIVER, 1, &[one])]));
+    let holdings = book.holdings();
+    assert_eq!(holdings.processes.len(), 1);
+    let receiver = &holdings.processes[0];
+    assert_eq!((receiver.all, receiver.open, receiver.unknown), (100, 1, 0));
+}
+
+#[test]
+fn a_process_with_the_number_of_an_earlier_one_is_told_for_itself() {
+    let mut book = Book::default();
+    // Nobody saw the first one's end.
+    let (one, two) = (socket(1, 5, 100), socket(2, 5, 200));
+    book.note(&one);
+    book.note(&two);
+    let its = table(RECEIVER, 150, &[still(&two, 5)]);
+    for at in [LookedAt::Every, LookedAt::ProcessEnd] {
+        let mut book = Book::default();
+        book.note(&one);
+        book.note(&two);
+        let both = [(1, StillOpen::Ended), (2, StillOpen::Open)];
+        assert_eq!(
+            said(&mut book, &look(at, 300, std::slice::from_ref(&its))),
+            both
+        );
+        let holdings = book.holdings();
+        let receiver = holdings
+            .processes
+            .iter()
+            .find(|it| it.side == Side::Receiver)
+            .unwrap();
+        assert_eq!((receiver.all, receiver.open), (2, 1));
+        assert_eq!((receiver.unknown, receiver.unseen), (0, 1));
+        assert_eq!(receiver.ended, at == LookedAt::ProcessEnd);
+    }
+}
+
+#[test]
+fn what_comes_after_a_process_has_ended_is_not_looked_for_in_its_table() {
+    let mut book = Book::default();
+    let (one, two) = (socket(1, 5, 100), socket(2, 5, 200));
+    // Both are told of before anybody learns of the first one's end.
+    book.note(&one);
+    book.note(&two);
+    let first = table(RECEIVER, 1, &[still(&one, 5)]);
+    let second = table(RECEIVER, 160, &[]);
+    let end = |t_ns, of: Table| look(LookedAt::ProcessEnd, t_ns, &[of]);
+    assert_eq!(said(&mut book, &end(150, first)), [(1, StillOpen::Open)]);
+    assert_eq!(said(&mut book, &end(250, second)), [(2, StillOpen::Closed)]);
+    let holdings = book.holdings();
+    let receivers = holdings.processes.iter();
+    let receivers = receivers.filter(|it| it.side == Side::Receiver);
+    let figures: Vec<_> = receivers.map(|it| (it.all, it.open, it.ended)).collect();
+    assert_eq!(figures, [(1, 1, true), (1, 0, true)]);
 }
 
 #[test]
@@ -187,7 +304,7 @@ fn a_process_that_ends_is_remembered_for_what_it_had() {
     );
     // The next process of that number has nothing to do with it.
     let next = socket(4, 5, 300);
-    assert_eq!(book.note(&next), []);
+    book.note(&next);
     let last = look(
         LookedAt::Last,
         400,
@@ -342,9 +459,28 @@ fn a_full_table_is_told_with_what_came_into_it() {
     refused.transfer.end = End::of(Fate::Truncated, Some(Cause::RlimitNofile), receiver);
     refused.verdict = None;
     book.note(&refused);
-    let full = &book.holdings().full[0];
-    assert_eq!((full.pid, full.received), (RECEIVER, 2));
-    assert_eq!(full.files[0].1, 2);
+    // What it has nobody knows before a look; that one is asked for.
+    let full = |book: &Book| book.holdings().full[0].clone();
+    let none = full(&book);
+    assert_eq!(
+        (none.pid, none.looked_ns, none.received),
+        (RECEIVER, None, 0)
+    );
+    assert!(book.asks_for_look());
+    // Number 5 is another file's by now.
+    let (mut own, late) = (still(&socket(9, 0, 1), 5), socket(5, 7, 350));
+    own.file += 0x80;
+    book.note(&late);
+    let numbers = [own, still(&socket(3, 6, 200), 6), still(&late, 7)];
+    book.look(&look(
+        LookedAt::Crowded,
+        400,
+        &[table(RECEIVER, 1, &numbers)],
+    ));
+    assert!(!book.asks_for_look());
+    let told = full(&book);
+    assert_eq!((told.looked_ns, told.received), (Some(400), 2));
+    assert_eq!(told.files[0].1, 2);
 }
 
 #[test]

@@ -20,14 +20,15 @@ impl File {
             (*number).dev = read(follow(inode, &INODE__SB), &SUPER_BLOCK__DEV);
             (*number).fd = fd;
             (*number).made = u32::from(self.is_made());
-            (*number).reserved = 0;
+            (*number).flags = read(self.0, &FILE__FLAGS);
         }
     }
 
     /// Whether the kernel made it together with its inode, and nobody opened it by a path.
     ///
     /// To open a file sets where it was last read ahead to -1 (`file_ra_state_init`). One that is made
-    /// begins with zeros, and what is made that way (pipes, memfds) is never read ahead.
+    /// begins with zeros, and what is made that way (pipes, memfds) is never read ahead. An open with
+    /// `O_PATH` does not get that far: its flags tell.
     #[inline(always)]
     fn is_made(self) -> bool {
         FILE__RA__PREV_POS.load() != 0 && read::<u64>(self.0, &FILE__RA__PREV_POS) == 0

@@ -12,6 +12,7 @@ use fdtrace_common::records::{Call, WINDOW_WORDS};
 use super::{
     File, Sock,
     pointer::{Pointer, Typed, can_cast, follow, read, read_at, read_words},
+    task_table,
 };
 use crate::offsets::*;
 
@@ -89,6 +90,44 @@ impl Task {
     pub(crate) fn live_threads(self) -> u32 {
         let signal: u64 = self.read(&TASK_STRUCT__SIGNAL);
         read_at(signal + u64::from(SIGNAL_STRUCT__LIVE.load()))
+    }
+
+    /// Where its descriptor table is; 0 once it has left that, as it ends.
+    #[inline(always)]
+    pub(crate) fn table(self) -> u64 {
+        self.read(&TASK_STRUCT__FILES)
+    }
+
+    /// The first thread of its process, as long as any is left.
+    #[inline(always)]
+    pub(crate) fn leader(self) -> u64 {
+        self.read(&TASK_STRUCT__GROUP_LEADER)
+    }
+
+    /// Whether a thread of its process has another table than it has; also where that cannot be told.
+    #[inline(always)]
+    pub(crate) fn has_table_apart(self) -> bool {
+        /// Threads that are looked at.
+        const THREADS_MAX: u32 = 256;
+        if SIGNAL_STRUCT__THREAD_HEAD.load() == 0 || TASK_STRUCT__THREAD_NODE.load() == 0 {
+            return true;
+        }
+        let own = self.table();
+        let signal: u64 = self.read(&TASK_STRUCT__SIGNAL);
+        let head = signal + u64::from(SIGNAL_STRUCT__THREAD_HEAD.load());
+        let mut node: u64 = read_at(head);
+        for _ in 0..THREADS_MAX {
+            if node == head {
+                return false;
+            }
+            let thread = node.wrapping_sub(u64::from(TASK_STRUCT__THREAD_NODE.load()));
+            let table = task_table(thread);
+            if node == 0 || (table != 0 && table != own) {
+                return true;
+            }
+            node = read_at(node);
+        }
+        true
     }
 
     /// Its address.

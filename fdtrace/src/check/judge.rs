@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Count, Each, Expectation, Expectations,
-    later::Afterwards,
+    later::{Afterwards, Told},
     pattern::{Compared, Fit},
 };
-use crate::model::{Fate, Judged, Later, StillOpen, Verdict};
+use crate::model::{Fate, Judged, Later, Side, StillOpen, StillOpenMissing, Verdict};
 
 /// Transfers that are shown beside an expectation that nothing met, at most.
 const NEAREST: usize = 3;
@@ -263,19 +263,20 @@ fn after(
     judged: &Judged,
     afterwards: &Afterwards,
 ) -> impl Iterator<Item = Finding> {
-    let of = |who: &str, expects_open: Option<bool>, state: Option<StillOpen>| {
-        let finding = match (expects_open?, state) {
+    let of = |who: &str, expects_open: Option<bool>, told: Option<Told>| {
+        let finding = match (expects_open?, told.map(|(state, _)| state)) {
             (true, Some(StillOpen::Open | StillOpen::Moved)) => return None,
             (false, Some(StillOpen::Closed | StillOpen::Replaced)) => return None,
             (false, Some(StillOpen::Open)) => Finding::fails(format!("the {who} never closed it")),
             (false, Some(StillOpen::Moved)) => {
-                Finding::fails(format!("the {who} kept it under another number"))
+                Finding::fails(format!("the {who} has it open under another number"))
             }
             (true, Some(StillOpen::Closed | StillOpen::Replaced)) => {
                 Finding::fails(format!("the {who} closed it"))
             }
             (_, Some(StillOpen::Unknown)) => Finding::open(format!(
-                "whether the {who} closed it cannot be told: another open file may look like it"
+                "whether the {who} closed it cannot be told: {}",
+                why_not_known(told.and_then(|(_, missing)| missing))
             )),
             (_, Some(StillOpen::Ended) | None) => {
                 Finding::open(format!("whether the {who} closed it was not seen"))
@@ -283,8 +284,8 @@ fn after(
         };
         Some(finding)
     };
-    let receiver = afterwards.of_receiver(judged);
-    let sender = afterwards.of_sender(judged);
+    let receiver = afterwards.of(judged, Side::Receiver);
+    let sender = afterwards.of(judged, Side::Sender);
     let kept = expectation.closed_by_sender.map(|closed| !closed);
     [
         of("receiver", expectation.still_open, receiver),
@@ -292,6 +293,20 @@ fn after(
     ]
     .into_iter()
     .flatten()
+}
+
+/// Why nobody knows what became of a number.
+fn why_not_known(missing: Option<StillOpenMissing>) -> &'static str {
+    match missing {
+        Some(StillOpenMissing::MayBeAnother) | None => "another open file may look like it",
+        Some(StillOpenMissing::NoNumber) => "its number was not known",
+        Some(StillOpenMissing::OtherNumber) => {
+            "the process may have had the number that it has it under before"
+        }
+        Some(StillOpenMissing::TableTooLong) => "the process has too many numbers",
+        Some(StillOpenMissing::OwnTables) => "threads may have had tables of their own",
+        Some(StillOpenMissing::Lost) => "what would have told was lost",
+    }
 }
 
 /// Open files that came to one receiver more than once.

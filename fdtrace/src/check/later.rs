@@ -2,80 +2,78 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Fate, FileKey, Judged, Later, Side, StillOpen};
+use crate::model::{Fate, FileKey, Judged, Later, Side, StillOpen, StillOpenMissing};
 
-/// One send from a number: when, of which transfer, and which file.
-type Sent = (u64, u64, FileKey);
+/// What was told of one number, and why that is not known.
+pub(super) type Told = (StillOpen, Option<StillOpenMissing>);
+
+/// A number of a process at one end, and the file that it stood for.
+type Number = (Side, u32, i32, FileKey);
 
 /// Answers for each transfer.
 pub(super) struct Afterwards {
     /// The latest that was told, by end and transfer.
-    told: HashMap<(Side, u64), StillOpen>,
-    /// When each number was given to a thread last.
-    received: HashMap<(u32, u32, i32), u64>,
-    /// What was sent from each number of a process, in order of time.
-    sent: HashMap<(u32, i32), Vec<Sent>>,
+    told: HashMap<(Side, u64), Told>,
+    /// When the same file was passed under the same number, and in which transfer, in order.
+    passed: HashMap<Number, Vec<(u64, u64)>>,
 }
 
 impl Afterwards {
     pub(super) fn new(transfers: &[Judged], later: &[Later]) -> Self {
         let told = later.iter();
-        let told = told.map(|later| ((later.side, later.transfer), later.state));
-        let mut afterwards = Self {
+        let told = told.map(|it| ((it.side, it.transfer), (it.state, it.missing)));
+        let mut passed: HashMap<Number, Vec<(u64, u64)>> = HashMap::new();
+        let delivered = transfers
+            .iter()
+            .filter(|judged| judged.fate() == Fate::Delivered);
+        for judged in delivered {
+            for (number, t_ns) in Side::ALL
+                .into_iter()
+                .filter_map(|side| number(judged, side))
+            {
+                passed.entry(number).or_default().push((t_ns, judged.id));
+            }
+        }
+        for all in passed.values_mut() {
+            all.sort_unstable();
+        }
+        Self {
             told: told.collect(),
-            received: HashMap::new(),
-            sent: HashMap::new(),
-        };
-        for judged in transfers {
-            if judged.fate() != Fate::Delivered {
-                continue;
-            }
-            if let Some(number) = received(judged) {
-                let last = afterwards.received.entry(number).or_default();
-                *last = judged.last_ns().max(*last);
-            }
-            if let Some((number, sent)) = sent(judged) {
-                afterwards.sent.entry(number).or_default().push(sent);
-            }
+            passed,
         }
-        for sent in afterwards.sent.values_mut() {
-            sent.sort_unstable();
-        }
-        afterwards
     }
 
-    /// What became of the receiver's number; `None` if nobody looked.
-    pub(super) fn of_receiver(&self, judged: &Judged) -> Option<StillOpen> {
-        let told = self.told.get(&(Side::Receiver, judged.id)).copied();
-        // Given to the same thread again, it was closed before.
-        let again = || {
-            let last = *self.received.get(&received(judged)?)?;
-            (last > judged.last_ns()).then_some(StillOpen::Closed)
+    /// What became of its number at this end; `None` if nobody looked, or it was not known.
+    pub(super) fn of(&self, judged: &Judged, side: Side) -> Option<Told> {
+        let of = |id| self.told.get(&(side, id)).copied();
+        let Some((number, t_ns)) = number(judged, side) else {
+            return of(judged.id);
         };
-        told.or_else(again)
-    }
-
-    /// What became of the sender's number; `None` if nobody looked, or it was not known.
-    pub(super) fn of_sender(&self, judged: &Judged) -> Option<StillOpen> {
-        let (number, own) = sent(judged)?;
-        let all = self.sent.get(&number)?;
-        let later = &all[all.partition_point(|sent| *sent < own)..];
-        if later.iter().any(|(.., key)| *key != own.2) {
-            return Some(StillOpen::Closed);
+        // Where the same is passed again the latest transfer is told of.
+        let all = self.passed.get(&number)?;
+        let first = all.partition_point(|passed| *passed < (t_ns, judged.id));
+        let mut latest = None;
+        for told in all[first..].iter().filter_map(|(_, id)| of(*id)) {
+            latest = Some(told);
+            if told.0.is_final() {
+                break;
+            }
         }
-        // Of a number that is sent again, the latest transfer is told of.
-        let mut latest = later.iter().rev();
-        latest.find_map(|(_, id, _)| self.told.get(&(Side::Sender, *id)).copied())
+        latest
     }
 }
 
-fn received(judged: &Judged) -> Option<(u32, u32, i32)> {
-    let receiver = judged.receiver()?;
-    Some((receiver.pid, receiver.tid, receiver.fd?))
-}
-
-fn sent(judged: &Judged) -> Option<((u32, i32), Sent)> {
-    let sender = judged.sender.as_ref()?;
-    let sent = (sender.t_ns, judged.id, FileKey::of(&judged.file));
-    Some(((sender.pid, sender.fd?), sent))
+/// Its number at one end, and when that was seen.
+fn number(judged: &Judged, side: Side) -> Option<(Number, u64)> {
+    let (pid, fd, t_ns) = match side {
+        Side::Sender => {
+            let sender = judged.sender.as_ref()?;
+            (sender.pid, sender.fd?, sender.t_ns)
+        }
+        Side::Receiver => {
+            let receiver = judged.receiver()?;
+            (receiver.pid, receiver.fd?, judged.last_ns())
+        }
+    };
+    Some(((side, pid, fd, FileKey::of(&judged.file)), t_ns))
 }

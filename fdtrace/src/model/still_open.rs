@@ -10,7 +10,7 @@ named! { "kebab-case";
 pub enum StillOpen {
     /// It still stands for that open file.
     Open,
-    /// It does not; its process has the open file under another number.
+    /// It does not; its process has the open file under another number, which it neither received nor sent.
     Moved,
     /// It stands for nothing: it was closed.
     Closed,
@@ -32,8 +32,13 @@ pub enum StillOpenMissing {
     MayBeAnother,
     /// The number was not known, and the process has such a file, which may be another.
     NoNumber,
+    /// It does not stand for the open file. The process has that under another number, and may have had it
+    /// there before, or by another delivery.
+    OtherNumber,
     /// The process has more numbers than were looked at.
     TableTooLong,
+    /// Threads of the process had tables of their own, or may have had, and not all were looked at.
+    OwnTables,
     /// What would have told was lost.
     Lost,
 }
@@ -68,6 +73,9 @@ pub struct OpenNumber {
     pub ino: u64,
     /// Device of its file system, kernel encoding.
     pub dev: u32,
+    /// It was opened with `O_PATH`: it only says where the file is.
+    #[serde(default)]
+    pub path: bool,
     /// The kernel made the file and its inode at once, so that no other open file of that inode was made
     /// so; false where it was opened by a path, or where this is not known.
     pub made: bool,
@@ -115,6 +123,9 @@ pub struct TableLook {
     pub below: Option<i32>,
     /// What would have told more was lost.
     pub lost: bool,
+    /// Threads had tables of their own, or may have had, and one of them is here.
+    #[serde(default)]
+    pub apart: bool,
     /// What was found, each process once.
     pub tables: Vec<Table>,
 }
@@ -128,6 +139,8 @@ pub struct FileKey {
     pub ino: u64,
     /// Device of its file system.
     pub dev: u32,
+    /// It was opened with `O_PATH`, which is another file at that address than one that was not.
+    pub path: bool,
 }
 
 /// How far an inode tells one open file from all others.
@@ -149,6 +162,7 @@ impl FileKey {
             file: file.ptr,
             ino: file.ino,
             dev: file.dev,
+            path: file.is_path(),
         }
     }
 }
@@ -159,6 +173,7 @@ impl From<&OpenNumber> for FileKey {
             file: number.file,
             ino: number.ino,
             dev: number.dev,
+            path: number.path,
         }
     }
 }
@@ -262,7 +277,9 @@ pub struct FullTable {
     pub comm: String,
     /// When that was seen: CLOCK_MONOTONIC, nanoseconds.
     pub t_ns: u64,
-    /// Its numbers that were last given to what it received.
+    /// When its table was looked at first after that: CLOCK_MONOTONIC, nanoseconds.
+    pub looked_ns: Option<u64>,
+    /// Of its numbers, those that stood then for what it had received; 0 if nobody looked.
     pub received: u64,
     /// Names of that, most first, and how often each.
     pub files: Vec<(String, u64)>,

@@ -63,8 +63,10 @@ const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
 pub(super) const BY_SLOT: &str = "BY_SLOT";
 
 /// What tells more of what a process still has open; each 0 where it is missing.
-const STILL_OPEN: [(&str, &str); 3] = [
+const STILL_OPEN: [(&str, &str); 5] = [
     (LIVE_THREADS, "signal_struct.live"),
+    ("SIGNAL_STRUCT__THREAD_HEAD", "signal_struct.thread_head"),
+    ("TASK_STRUCT__THREAD_NODE", "task_struct.thread_node"),
     ("TASK_STRUCT__GROUP_LEADER", "task_struct.group_leader"),
     ("FILE__RA__PREV_POS", "file.f_ra.prev_pos"),
 ];

@@ -116,6 +116,7 @@ mod tests {
                         file: u64::MAX - fd as u64,
                         ino: 9,
                         dev: 3,
+                        path: fd % 3 == 0,
                         made: fd % 2 == 0,
                     })
                     .collect(),
@@ -125,6 +126,7 @@ mod tests {
                 at: LookedAt::Last,
                 below: Some(4),
                 lost: false,
+                apart: true,
                 tables: sizes.iter().enumerate().map(table).collect(),
             };
             let mut join = Join::default();

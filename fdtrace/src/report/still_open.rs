@@ -48,7 +48,8 @@ pub(super) fn sentences(holdings: &Holdings, now_ns: u64) -> Vec<String> {
     }
     let closed = |it: &Holding| it.open + it.unknown + it.unseen < it.all;
     if lines.is_empty() && (seen().any(closed) || holdings.others > 0) {
-        lines.push("nothing of what was passed".to_owned());
+        // Of others nobody has asked.
+        lines.push("nothing in those that sent or received it".to_owned());
     }
     lines
 }
@@ -96,8 +97,15 @@ fn told(holding: &Holding, now_ns: u64) -> Option<String> {
         parts.push(text);
     } else if unknown + unseen == 0 {
         // What a receiver has closed is what it should.
-        let closed_all = holding.side == Side::Receiver && holding.ended;
-        return closed_all.then(|| format!("{who} closed all {all} {here} before it ended"));
+        let ended = match holding.ended {
+            true => " before it ended",
+            false => "",
+        };
+        let is_told = holding.side == Side::Receiver && holding.ended || !holding.also.is_empty();
+        if !is_told {
+            return None;
+        }
+        parts.push(format!("closed all {all} {here}{ended}"));
     }
     if unknown > 0 {
         parts.push(format!(
@@ -109,29 +117,34 @@ fn told(holding: &Holding, now_ns: u64) -> Option<String> {
             "ended unseen with what it had left of {unseen} {here}"
         ));
     }
-    let also: Vec<String> = holding.also.iter().take(NAMES_SHOWN).map(also).collect();
-    if !also.is_empty() {
+    let others: Vec<String> = holding.also.iter().take(NAMES_SHOWN).map(also).collect();
+    if !others.is_empty() {
         let more = holding.also.len().saturating_sub(NAMES_SHOWN);
         let more = if more > 0 {
             format!(", +{more}")
         } else {
             String::new()
         };
-        parts.push(format!("also open in {}{more}", also.join(", ")));
+        let also = match open {
+            0 => "",
+            _ => "also ",
+        };
+        parts.push(format!("{also}open in {}{more}", others.join(", ")));
     }
     Some(format!("{who} {}", parts.join("; ")))
 }
 
+/// `client[811] had no number left; a look 2 ms later found 59 of what came here: 59 × memfd:format-table`.
 fn told_full(full: &FullTable) -> String {
     let who = process(&full.comm, full.pid);
+    let Some(looked_ns) = full.looked_ns else {
+        return format!("{who} had no number left; nobody looked what was in there");
+    };
+    let later = duration(looked_ns.saturating_sub(full.t_ns));
     match full.received {
-        0 => format!("{who} had no number left; none was given to what came here"),
-        1 => format!(
-            "{who} had no number left; 1 of them was last given to what came here: {}",
-            names(&full.files)
-        ),
+        0 => format!("{who} had no number left; {later} later it held nothing of what came here"),
         received => format!(
-            "{who} had no number left; {received} of them were last given to what came here: {}",
+            "{who} had no number left; {later} later it held {received} of what came here: {}",
             names(&full.files)
         ),
     }
@@ -228,6 +241,7 @@ pub(super) fn summary(holdings: &Holdings) -> schema::StillOpenSummary {
         pid: it.pid,
         comm: it.comm.clone(),
         t_ns: Digits(it.t_ns),
+        looked_ns: it.looked_ns.map(Digits),
         received: it.received,
         files: counts(&it.files),
     };

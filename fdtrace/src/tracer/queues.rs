@@ -17,7 +17,7 @@ use fdtrace_common::queues::{
     HolderSeen, NamespacesPage, PAGE_CHANGED, PAGE_END, PAGE_GONE, PathPage, QueuePage, Queued,
     SocketsPage, UserSeen,
 };
-use fdtrace_common::tables::TableFilter;
+use fdtrace_common::tables::{EndWanted, TableFilter};
 
 use super::{
     Filter, ProbeError, SocketTables, TaskFiles,
@@ -145,6 +145,8 @@ unsafe impl Pod for Raw<NamespacesPage> {}
 unsafe impl Pod for Raw<SocketsPage> {}
 // SAFETY: plain integers without padding, of which any bytes are a value.
 unsafe impl Pod for Raw<TableFilter> {}
+// SAFETY: plain integers without padding, of which any bytes are a value.
+unsafe impl Pod for Raw<EndWanted> {}
 
 /// Files in flight by the address of the user for whom the kernel counts them.
 type Users = HashMap<u64, u64>;

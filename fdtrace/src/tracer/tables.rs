@@ -13,8 +13,8 @@ use aya::{
     programs::RawTracePoint,
 };
 use fdtrace_common::tables::{
-    ENDING_HEAD, ENDING_WORDS, EndingPart, FILE_WORDS, NUMBERS_PER_WORD, OpenNumber as Seen,
-    PID_WORDS, TableFilter, TableOwner, TableRow, file_bit, pid_bit,
+    ENDING_HEAD, ENDING_WORDS, EndWanted, EndingPart, FILE_WORDS, NUMBERS_PER_WORD,
+    OpenNumber as Seen, PID_WORDS, TableFilter, TableOwner, TableRow, file_bit, pid_bit,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use zerocopy::FromBytes as _;
@@ -42,13 +42,14 @@ const ENDS_LOST: &str = "ENDS_LOST";
 /// Reads tables.
 pub(super) struct Tables {
     filter: Array<MapData, Raw<TableFilter>>,
-    ends_wanted: BpfHashMap<MapData, u32, u8>,
+    ends_wanted: BpfHashMap<MapData, u32, Raw<EndWanted>>,
     ends: RingBuf<MapData>,
     ends_lost: PerCpuArray<MapData, u64>,
     /// Parts that were lost, when that was read last.
     lost: u64,
-    /// Of tables whose last part has not come, by process.
-    parts: HashMap<u32, Vec<OpenNumber>>,
+    /// Of tables whose last part has not come, by process and time: two threads of one may both find that no
+    /// other lives.
+    parts: HashMap<(u32, u64), Vec<OpenNumber>>,
     /// What the kernel half says of how a file was made was seen to be right.
     tells_made: bool,
 }
@@ -162,7 +163,9 @@ impl Tables {
     /// Has the end of a process told.
     pub(super) fn tell_end_of(&mut self, pid: u32) {
         // If there is no room, its end goes unseen, and what it had is told as such.
-        let _ = self.ends_wanted.insert(pid, 1, 0);
+        const BPF_NOEXIST: u64 = 1;
+        let wanted = Raw(EndWanted::default());
+        let _ = self.ends_wanted.insert(pid, wanted, BPF_NOEXIST);
     }
 
     /// What has come of processes that have ended.
@@ -172,13 +175,14 @@ impl Tables {
             let Some(part) = part(&record) else {
                 continue;
             };
-            let numbers = self.parts.entry(part.owner.pid).or_default();
+            let key = (part.owner.pid, part.t_ns);
+            let numbers = self.parts.entry(key).or_default();
             let known = part.numbers.iter().take(part.len as usize);
             numbers.extend(known.map(|seen| number(seen, self.tells_made)));
             if part.len > 0 {
                 continue;
             }
-            let numbers = self.parts.remove(&part.owner.pid).unwrap_or_default();
+            let numbers = self.parts.remove(&key).unwrap_or_default();
             let lost = numbers.len() != part.all as usize;
             let below = (part.words > ENDING_WORDS)
                 .then_some(ENDING_WORDS as i32 * NUMBERS_PER_WORD as i32);
@@ -189,6 +193,7 @@ impl Tables {
                 at: LookedAt::ProcessEnd,
                 below,
                 lost,
+                apart: part.apart != 0,
                 tables: vec![Table {
                     numbers,
                     ..table_of(&part.owner)
@@ -207,15 +212,20 @@ impl Tables {
     }
 }
 
-/// Whether there is such a process, and it has not ended.
+/// Whether there is such a process, and it has not ended: its first thread may have, before the others.
 fn is_alive(pid: u32) -> bool {
-    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return false;
     };
-    // Behind the name, which may be anything in parentheses.
-    let state = stat.iter().rposition(|byte| *byte == b')');
-    let state = state.and_then(|end| stat.get(end + 2));
-    !matches!(state, None | Some(b'Z' | b'X'))
+    threads.flatten().any(|thread| {
+        let Ok(stat) = fs::read(thread.path().join("stat")) else {
+            return false;
+        };
+        // Behind the name, which may be anything in parentheses.
+        let state = stat.iter().rposition(|byte| *byte == b')');
+        let state = state.and_then(|end| stat.get(end + 2));
+        !matches!(state, None | Some(b'Z' | b'X'))
+    })
 }
 
 /// A part of a table, with zeros for the numbers that it does not have.
@@ -239,12 +249,14 @@ fn table_of(owner: &TableOwner) -> Table {
 }
 
 fn number(seen: &Seen, tells_made: bool) -> OpenNumber {
+    let is_path = seen.flags & libc::O_PATH.cast_unsigned() != 0;
     OpenNumber {
         fd: seen.fd.cast_signed(),
         file: seen.file,
         ino: seen.ino,
         dev: seen.dev,
-        made: seen.made != 0 && tells_made,
+        path: is_path,
+        made: seen.made != 0 && tells_made && !is_path,
     }
 }
 

@@ -267,6 +267,7 @@ impl Live {
                     at,
                     below: None,
                     lost: false,
+                    apart: false,
                     tables,
                 };
                 // Between the first question and this one some may have ended.

@@ -114,6 +114,37 @@ fn a_receiver_that_closes_all_at_once_is_said_to_have() {
     );
 }
 
+/// What is told of receivers, and of how many.
+fn states(lines: &[Value]) -> Vec<&str> {
+    let told = lines.iter();
+    let told = told.filter(|it| it["type"] == "still_open" && it["side"] == "receiver");
+    told.map(|line| line["state"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_place_at_the_number_of_a_closed_socket_is_not_that_socket() {
+    let _turn = take_turn!(tracing);
+    let (lines, _) = traced("place", &[]);
+    assert_eq!(states(&lines), ["replaced"; 5], "{lines:#?}");
+}
+
+#[test]
+fn what_a_thread_with_a_table_of_its_own_has_is_not_called_closed() {
+    let _turn = take_turn!(tracing);
+    // Whichever thread is the last.
+    for _ in 0..5 {
+        let (lines, _) = traced("own-table", &[]);
+        let states = states(&lines);
+        assert_eq!(states.len(), 3, "{lines:#?}");
+        assert!(
+            states
+                .iter()
+                .all(|state| ["open", "unknown"].contains(state)),
+            "{lines:#?}"
+        );
+    }
+}
+
 #[test]
 fn a_child_that_inherits_is_named_with_its_numbers() {
     let _turn = take_turn!(tracing);

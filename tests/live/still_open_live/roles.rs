@@ -4,7 +4,7 @@
 use std::{
     env, fs,
     os::{
-        fd::{AsRawFd as _, IntoRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     process::{Command, Stdio},
@@ -13,10 +13,15 @@ use std::{
 };
 
 use fdtrace::passing;
-use nix::sys::{
-    memfd::{MFdFlags, memfd_create},
-    resource::{Resource, setrlimit},
-    socket::MsgFlags,
+use nix::{
+    fcntl::OFlag,
+    sched::{CloneFlags, unshare},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        resource::{Resource, setrlimit},
+        socket::MsgFlags,
+        stat::Mode,
+    },
 };
 
 const ROLE: &str = "STILL_OPEN_ROLE";
@@ -93,12 +98,12 @@ fn send(role: &str, socket: &UnixStream) {
                 drop(one);
             }
         }
-        "user-drop" => {
+        "user-drop" | "own-table" => {
             for name in ["a", "b", "c"] {
                 give(socket, b"x", &memfd(name));
             }
         }
-        "inherit" => {
+        "inherit" | "place" => {
             for _ in 0..5 {
                 let (one, _) = UnixStream::pair().unwrap();
                 give(socket, b"x", &one.into());
@@ -112,9 +117,28 @@ fn send(role: &str, socket: &UnixStream) {
     }
 }
 
+/// Closes a number, and has its place in `/proc` stand there instead.
+fn put_place(file: OwnedFd) -> RawFd {
+    let fd = file.as_raw_fd();
+    let open = |fd| {
+        let path = format!("/proc/self/fd/{fd}");
+        nix::fcntl::open(path.as_str(), OFlag::O_PATH, Mode::empty()).unwrap()
+    };
+    let place = open(fd);
+    // By now the sender has closed its own, and the address is free as soon as this one is.
+    thread::sleep(Duration::from_millis(20));
+    drop(file);
+    let again = open(place.as_raw_fd()).into_raw_fd();
+    assert_eq!(again, fd);
+    again
+}
+
 fn receive(role: &str) {
     if role == "leak" {
         setrlimit(Resource::RLIMIT_NOFILE, 32, 32).unwrap();
+    }
+    if role == "own-table" {
+        unshare(CloneFlags::CLONE_FILES).unwrap();
     }
     let mut kept = Vec::new();
     while let Ok(received) = passing::receive(0, 1, MsgFlags::empty())
@@ -122,13 +146,21 @@ fn receive(role: &str) {
     {
         let closes = match role {
             "leak" => received.data == b"k",
-            "inherit" => false,
+            "inherit" | "own-table" => false,
+            "place" => {
+                kept.extend(received.fds.into_iter().map(put_place));
+                continue;
+            }
             _ => true,
         };
         match closes {
             true => drop(received.fds),
             false => kept.extend(received.fds.into_iter().map(OwnedFd::into_raw_fd)),
         }
+    }
+    if role == "own-table" {
+        // The first thread has the other table.
+        std::process::exit(0);
     }
     if role == "inherit" {
         // A child that is none of those who passed anything, for as long as somebody looks.

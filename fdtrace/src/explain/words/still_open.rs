@@ -12,9 +12,13 @@ pub(super) fn state(state: StillOpen) -> Said {
         ),
         StillOpen::Moved => said!(
             "the number does not stand for the open file that was passed, but its process has that under \
-             another one: it was duplicated, and the first number closed, as libdbus does"
+             another one, which it neither received nor sent: mostly a duplicate, as libdbus makes, whose first \
+             number was closed"
         ),
-        StillOpen::Closed => said!("the number stands for nothing: it was closed"),
+        StillOpen::Closed => said!(
+            "the number stands for nothing: it was closed, and no other number that may stand for the open \
+             file is left to be accounted for"
+        ),
         StillOpen::Replaced => said!(
             "the number stands for another file: it was closed and given away again, or replaced by dup2"
         ),
@@ -39,10 +43,20 @@ pub(super) fn missing(why: StillOpenMissing) -> Said {
         ),
         StillOpenMissing::NoNumber => said!(
             "the number was not known, and its process has a file of the same inode at the same address, \
-             which may be another open file"
+             which may be another open file, or have come there by another transfer"
+        ),
+        StillOpenMissing::OtherNumber => said!(
+            "the number does not stand for the open file that was passed. Its process has that under another \
+             number, which may be a duplicate of this one, or may have been there before: the process sent the \
+             file too, or received it more often than it has it"
+        ),
+        StillOpenMissing::OwnTables => said!(
+            "threads of the process had descriptor tables of their own as it ended (unshare(CLONE_FILES)), or \
+             may have had, and the one that was looked at does not have it",
+            cure: "look while it runs: `fdtrace trace --every 10s`"
         ),
         StillOpenMissing::TableTooLong => said!(
-            "as a process ends, only its numbers below 16,384 are looked at, and this one may be beyond them",
+            "as a process ends, only its numbers below 16,384 are looked at, and what was asked for may be beyond them",
             cure: "look while it runs: `fdtrace trace --every 10s`"
         ),
         StillOpenMissing::Lost => said!(

@@ -1,16 +1,17 @@
 //! Book: every descriptor that was delivered, at both ends, until it is known to be closed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod looking;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::{
-    answer::{Asked, answer},
-    holders::Holders,
+    answer::Asked,
     names::Names,
     party::{Entry, Party},
 };
 use crate::model::{
-    Cause, Fate, FileKey, FullTable, Holding, Holdings, Hop, Judged, Later, LookedAt, OpenNumber,
-    Side, StillOpen, Table, TableLook, Transfer, Verdict,
+    Cause, Fate, FileKey, FullTable, Holding, Holdings, Hop, Judged, Later, OpenNumber, Side,
+    TableLook, Transfer, Verdict,
 };
 
 /// Numbers that are remembered; the oldest are let go of, and counted.
@@ -38,6 +39,7 @@ type Key = (Side, u32);
 struct Place {
     key: Key,
     fd: Option<i32>,
+    file: FileKey,
     /// A number that is sent again keeps it.
     since_ns: u64,
     transfer: u64,
@@ -45,11 +47,15 @@ struct Place {
 
 impl Place {
     fn is_at_number(&self, party: &Party) -> bool {
-        let entry = self.fd.and_then(|fd| party.numbers.get(&fd));
+        let entry = self.fd.and_then(|fd| party.numbers.get(&(fd, self.file)));
         entry.is_some_and(|entry| entry.asked.since_ns == self.since_ns)
     }
 
-    fn is_other(&self, entry: &Entry) -> bool {
+    fn is_unnumbered(&self, party: &Party) -> bool {
+        self.fd.is_none() && party.unnumbered.iter().any(|entry| self.is_of(entry))
+    }
+
+    fn is_of(&self, entry: &Entry) -> bool {
         entry.transfer == self.transfer
     }
 }
@@ -74,7 +80,9 @@ pub struct Book {
     looked_ns: Option<u64>,
     /// Processes that are new here.
     new_pids: Vec<u32>,
-    /// What became of numbers that were told of after their processes had ended, and when.
+    /// Processes of which something was told after they had ended.
+    late_pids: BTreeSet<u32>,
+    /// What became of that, and when.
     late: Vec<(u64, Later)>,
 }
 
@@ -102,6 +110,7 @@ impl Book {
             let_go: 0,
             looked_ns: None,
             new_pids: Vec::new(),
+            late_pids: BTreeSet::new(),
             late: Vec::new(),
         }
     }
@@ -113,25 +122,27 @@ impl Book {
 
     /// What became of numbers that were told of after their processes had ended, and when those did.
     pub fn take_late(&mut self) -> Vec<(u64, Later)> {
+        for pid in std::mem::take(&mut self.late_pids) {
+            self.settle(pid);
+        }
         std::mem::take(&mut self.late)
     }
 
-    /// Takes in a transfer that has ended. Returns the ids of earlier ones that this proves closed at the
-    /// same end: their number was given away again.
-    pub fn note(&mut self, judged: &Judged) -> Vec<(Side, u64)> {
+    /// Takes in a transfer that has ended.
+    pub fn note(&mut self, judged: &Judged) {
         let transfer = &judged.transfer;
         if transfer.overdue {
-            return Vec::new();
+            return;
         }
         if transfer.cause() == Some(Cause::RlimitNofile) {
             self.note_full(transfer);
         }
         if !transfer.fate().installs() {
-            return Vec::new();
+            return;
         }
         let is_sure = !matches!(judged.verdict, Some(Verdict::Lost | Verdict::Different));
         let name = self.names.place(transfer);
-        let of = |fd, since_ns, tid| Entry {
+        let of = |fd, since_ns| Entry {
             transfer: transfer.id,
             asked: Asked {
                 fd,
@@ -139,25 +150,27 @@ impl Book {
                 sole: transfer.file.sole(),
                 since_ns,
             },
-            tid,
             name,
             state: None,
         };
-        let mut closed = Vec::new();
         if let Some(receiver) = transfer.receiver() {
             let install = transfer.hops.iter().find(|seen| seen.hop == Hop::Install);
             let since_ns = install.map_or_else(|| transfer.last_ns(), |seen| seen.t_ns);
-            let entry = of(receiver.fd, since_ns, receiver.tid);
-            let key = (Side::Receiver, receiver.pid);
-            closed.extend(self.add(key, &receiver.comm, entry, is_sure));
+            let entry = of(receiver.fd, since_ns);
+            self.add(
+                (Side::Receiver, receiver.pid),
+                &receiver.comm,
+                entry,
+                is_sure,
+            );
         }
         // What a peek leaves behind is delivered again.
         if let Some(sender) = &transfer.sender
             && transfer.fate() == Fate::Delivered
             && sender.fd.is_some()
         {
-            let entry = of(sender.fd, sender.t_ns, sender.tid.unwrap_or_default());
-            closed.extend(self.add((Side::Sender, sender.pid), &sender.comm, entry, is_sure));
+            let entry = of(sender.fd, sender.t_ns);
+            self.add((Side::Sender, sender.pid), &sender.comm, entry, is_sure);
         }
         while self.entries > self.entries_max {
             self.let_go_of_the_oldest();
@@ -165,20 +178,19 @@ impl Book {
         if self.order.len() > 2 * self.entries + ORDER_SLACK {
             self.forget_closed();
         }
-        closed
     }
 
     /// Takes those out of the order that are not there any more.
     fn forget_closed(&mut self) {
         let parties = &self.parties;
         self.order.retain(|place| {
-            parties.get(&place.key).is_some_and(|party| {
-                place.is_at_number(party) || party.others.iter().any(|it| place.is_other(it))
-            })
+            parties
+                .get(&place.key)
+                .is_some_and(|party| place.is_at_number(party) || place.is_unnumbered(party))
         });
     }
 
-    fn add(&mut self, key: Key, comm: &str, entry: Entry, is_sure: bool) -> Option<(Side, u64)> {
+    fn add(&mut self, key: Key, comm: &str, entry: Entry, is_sure: bool) {
         self.make_room_for(key, entry.asked.since_ns);
         if !self.parties.contains_key(&key) {
             let mut party = Party::new(comm);
@@ -190,43 +202,33 @@ impl Book {
             }
             self.parties.insert(key, party);
         }
-        let party = self.parties.get_mut(&key)?;
+        let Some(party) = self.parties.get_mut(&key) else {
+            return;
+        };
         // What it executes may have another name.
         comm.clone_into(&mut party.comm);
         if !is_sure {
             party.all += 1;
             party.unknown += 1;
-            return None;
+            return;
         }
-        let mut entry = entry;
         if party.ended_ns.is_some() {
-            match ending(&self.endings, key.1, entry.asked.since_ns) {
-                Some(look) => {
-                    let table = look.tables.first();
-                    let later = judge(&mut entry, key, table, look, comm);
-                    self.late.push((look.t_ns, later));
-                }
-                None => entry.state = Some(StillOpen::Ended),
-            }
-            party.unseen += u64::from(entry.state == Some(StillOpen::Ended));
+            self.late_pids.insert(key.1);
         }
         let len = party.len();
-        let closed = party.add(entry, key.0);
-        if entry.state.is_some_and(StillOpen::is_final) {
-            party.drop_closed();
-        }
+        party.add(entry, key.0);
         self.entries = self.entries + party.len() - len;
         let place = Place {
             key,
             fd: entry.asked.fd,
+            file: entry.asked.key,
             since_ns: entry.asked.since_ns,
             transfer: entry.transfer,
         };
-        if place.is_at_number(party) || party.others.iter().any(|other| place.is_other(other)) {
+        if place.fd.is_none() || place.is_at_number(party) {
             self.order.push_back(place);
         }
         self.news += 1;
-        closed.map(|id| (key.0, id))
     }
 
     /// Sees to it that the party of this key is the process that has that number at `since_ns`, and that
@@ -255,6 +257,9 @@ impl Book {
 
     /// Takes a process out, and keeps its figures if it had anything open.
     fn finish(&mut self, key: Key) {
+        if self.late_pids.contains(&key.1) {
+            self.settle(key.1);
+        }
         let Some(party) = self.parties.remove(&key) else {
             return;
         };
@@ -280,9 +285,12 @@ impl Book {
             return;
         };
         let len = party.len();
-        match place.fd.filter(|_| place.is_at_number(party)) {
-            Some(fd) => drop(party.numbers.remove(&fd)),
-            None => party.others.retain(|entry| !place.is_other(entry)),
+        match place.fd {
+            Some(fd) if place.is_at_number(party) => {
+                party.numbers.remove(&(fd, place.file));
+            }
+            Some(_) => {}
+            None => party.unnumbered.retain(|entry| !place.is_of(entry)),
         }
         let gone = len - party.len();
         party.unknown += gone as u64;
@@ -299,23 +307,30 @@ impl Book {
             return;
         }
         let party = self.parties.get(&(Side::Receiver, receiver.pid));
-        let names = party.map_or_else(Vec::new, |party| {
-            self.names
-                .count(party.numbers.values().map(|entry| entry.name))
-        });
+        if party.is_some_and(|party| party.ended_ns.is_some()) {
+            self.late_pids.insert(receiver.pid);
+        }
+        // What it has there is not known before somebody looks.
         self.full.push(FullTable {
             pid: receiver.pid,
             comm: receiver.comm.to_string(),
             t_ns: transfer.last_ns(),
-            received: party.map_or(0, |party| party.numbers.len() as u64),
-            files: names,
+            looked_ns: None,
+            received: 0,
+            files: Vec::new(),
         });
     }
 
-    /// Whether a look would make room.
+    /// Whether a look would make room, or tell what a full table has in it.
     #[must_use]
     pub fn asks_for_look(&self) -> bool {
-        self.entries > self.entries_max / 4 * 3 && self.news > self.entries_max / 4
+        let is_there = |pid| {
+            let party = self.parties.get(&(Side::Receiver, pid));
+            party.is_some_and(|party| party.ended_ns.is_none())
+        };
+        let mut full = self.full.iter();
+        (self.entries > self.entries_max / 4 * 3 && self.news > self.entries_max / 4)
+            || full.any(|full| full.looked_ns.is_none() && is_there(full.pid))
     }
 
     /// Whether anything is in it that a look would tell of.
@@ -369,95 +384,6 @@ impl Book {
         }
     }
 
-    /// Takes in what a look found, and says what became of each number that it tells of.
-    pub fn look(&mut self, look: &TableLook) -> Vec<Later> {
-        match look.at {
-            LookedAt::ProcessEnd => self.process_ended(look),
-            LookedAt::Every | LookedAt::Crowded | LookedAt::Last => self.look_at_all(look),
-        }
-    }
-
-    fn process_ended(&mut self, look: &TableLook) -> Vec<Later> {
-        let mut told = Vec::new();
-        for table in &look.tables {
-            for side in Side::ALL {
-                let Some(party) = self.parties.get_mut(&(side, table.pid)) else {
-                    continue;
-                };
-                // Of an earlier process of that number nothing is to be learned here.
-                if party.ended_ns.is_some() {
-                    continue;
-                }
-                party.ended_ns = Some(look.t_ns);
-                self.entries -= party.len();
-                for entry in party.numbers.values_mut().chain(&mut party.others) {
-                    told.push(judge(
-                        entry,
-                        (side, table.pid),
-                        Some(table),
-                        look,
-                        &party.comm,
-                    ));
-                }
-                party.drop_closed();
-                self.entries += party.len();
-            }
-        }
-        self.endings.push_back(look.clone());
-        if self.endings.len() > ENDINGS_MAX {
-            self.endings.pop_front();
-        }
-        told
-    }
-
-    fn look_at_all(&mut self, look: &TableLook) -> Vec<Later> {
-        self.looked_ns = Some(look.t_ns);
-        self.news = 0;
-        let tables: HashMap<u32, &Table> =
-            look.tables.iter().map(|table| (table.pid, table)).collect();
-        let holders = Holders::of(look);
-        // Who sent or received it has a line of its own.
-        let known: HashSet<(u32, FileKey)> = self
-            .parties
-            .iter()
-            .flat_map(|((_, pid), party)| party.entries().map(move |entry| (*pid, entry.asked.key)))
-            .collect();
-        let mut told = Vec::new();
-        for (key, party) in &mut self.parties {
-            if party.ended_ns.is_some() {
-                continue;
-            }
-            party.look_anew();
-            let mut also = Vec::new();
-            for entry in party.numbers.values_mut().chain(&mut party.others) {
-                let table = tables.get(&key.1).copied();
-                let mut later = judge(entry, *key, table, look, &party.comm);
-                if let Some((holders, more)) = holders.of_entry(entry, key.1, later.state) {
-                    later.holders = Some(holders);
-                    later.holders_more = more;
-                }
-                let others = later.holders.iter().flatten();
-                let unknown = others
-                    .filter(|holder| !known.contains(&(holder.pid, entry.asked.key)))
-                    .cloned();
-                also.push(unknown.collect::<Vec<_>>());
-                told.push(later);
-            }
-            party.note_also(also.iter().flatten());
-            let ended = |entry: &&Entry| entry.state == Some(StillOpen::Ended);
-            let ended = party.entries().filter(ended).count();
-            party.unseen += ended as u64;
-            if ended > 0 {
-                party.ended_ns = Some(look.t_ns);
-            }
-            self.entries -= party.len();
-            party.drop_closed();
-            self.entries += party.len();
-        }
-        told.sort_by_key(|later| (later.transfer, later.side, later.pid));
-        told
-    }
-
     /// What there is to say at the end.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
@@ -490,27 +416,4 @@ fn ending(endings: &VecDeque<TableLook>, pid: u32, since_ns: u64) -> Option<&Tab
         look.t_ns >= since_ns && tables.any(|table| table.pid == pid && table.start_ns <= since_ns)
     };
     endings.iter().find(is_its)
-}
-
-/// What a look says of one number, which it is noted at.
-fn judge(
-    entry: &mut Entry,
-    (side, pid): Key,
-    table: Option<&Table>,
-    look: &TableLook,
-    comm: &str,
-) -> Later {
-    let (state, missing) = answer(&entry.asked, table, look);
-    entry.state = Some(state);
-    Later {
-        transfer: entry.transfer,
-        side,
-        pid,
-        comm: comm.to_owned(),
-        fd: entry.asked.fd,
-        state,
-        missing,
-        holders: None,
-        holders_more: 0,
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::party::Entry;
+use super::answer::Asked;
 use crate::model::{FileHolder, FileKey, Sole, StillOpen, Table, TableLook};
 
 /// Processes that are named for each number, and numbers of each. One file may be behind thousands of
@@ -23,7 +23,7 @@ struct Held<'a> {
 }
 
 impl<'a> Holders<'a> {
-    pub(super) fn of(look: &'a TableLook) -> Self {
+    pub(super) fn by(look: &'a TableLook) -> Self {
         let mut files: HashMap<FileKey, Vec<Held<'a>>> = HashMap::new();
         for table in &look.tables {
             for number in &table.numbers {
@@ -53,15 +53,14 @@ impl<'a> Holders<'a> {
         Self(files)
     }
 
-    /// Who has the file of `entry`, a number of process `pid` of which the look says `state`; `None` if it
-    /// cannot be told from another.
-    pub(super) fn of_entry(
+    /// Who has the file of a number of process `pid` of which the look says `state`; `None` if it cannot be
+    /// told from another.
+    pub(super) fn of(
         &self,
-        entry: &Entry,
+        asked: &Asked,
         pid: u32,
         state: StillOpen,
     ) -> Option<(Vec<FileHolder>, u64)> {
-        let asked = &entry.asked;
         if asked.sole == Sole::Never {
             return None;
         }

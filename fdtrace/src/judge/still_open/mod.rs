@@ -7,8 +7,10 @@
 //!
 //! - *open* where the inode is of one open file alone. A socket's is. A memfd's and a pipe's are, of the
 //!   files that the kernel made with them: any other was opened by a path below `/proc`, and is told by that.
-//! - *closed* where the number stands for nothing or for another address, where the process has ended, and
-//!   where the same thread was given the number again.
+//! - *moved* where that file has a number that was not passed itself.
+//! - *closed* where the number stands for nothing, *replaced* where it stands for another file, if no other
+//!   number may stand for the file that was not passed itself. That the number was given away again is no
+//!   proof: threads may have tables of their own, and processes the same number, one after the other.
 //! - *unknown* of any other match.
 
 mod answer;
@@ -17,5 +19,4 @@ mod holders;
 mod names;
 mod party;
 
-pub use answer::{Asked, answer};
 pub use book::Book;

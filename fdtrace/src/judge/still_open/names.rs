@@ -41,15 +41,27 @@ impl Names {
         }
         let name = |place: u32| self.names.get(place as usize).map_or("", String::as_str);
         let alike = counts.len() > APART_MAX;
-        let mut by_name: HashMap<String, u64> = HashMap::new();
+        // Of names that are counted together, those figures that they have in common are kept.
+        let mut by_shape: HashMap<String, (Vec<Option<&str>>, u64)> = HashMap::new();
         for (place, count) in counts {
-            let name = match alike {
-                true => without_figures(name(place)),
+            let runs = runs(name(place));
+            let shape = match alike {
+                true => runs.iter().map(without_figures).collect(),
                 false => name(place).to_owned(),
             };
-            *by_name.entry(name).or_default() += count;
+            let (common, all) = by_shape
+                .entry(shape)
+                .or_insert_with(|| (runs.iter().copied().map(Some).collect(), 0));
+            for (common, run) in common.iter_mut().zip(runs) {
+                *common = common.filter(|common| *common == run);
+            }
+            *all += count;
         }
-        let mut counted: Vec<(String, u64)> = by_name.into_iter().collect();
+        let by_name = by_shape.into_values().map(|(common, count)| {
+            let runs = common.into_iter().map(|run| run.unwrap_or("*"));
+            (runs.collect(), count)
+        });
+        let mut counted: Vec<(String, u64)> = by_name.collect();
         counted.sort_by(|one, two| two.1.cmp(&one.1).then_with(|| one.0.cmp(&two.0)));
         counted
     }
@@ -84,17 +96,25 @@ fn name(transfer: &Transfer) -> String {
     }
 }
 
-/// With a star for each row of digits.
-fn without_figures(name: &str) -> String {
-    let mut text = String::new();
-    for c in name.chars() {
-        match c.is_ascii_digit() {
-            true if text.ends_with('*') => {}
-            true => text.push('*'),
-            false => text.push(c),
-        }
+/// A name in pieces, each all figures or without any.
+fn runs(name: &str) -> Vec<&str> {
+    let mut runs = Vec::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let is_other = |c: char| c.is_ascii_digit() != first.is_ascii_digit();
+        let (run, behind) = rest.split_at(rest.find(is_other).unwrap_or(rest.len()));
+        runs.push(run);
+        rest = behind;
     }
-    text
+    runs
+}
+
+/// A star for figures.
+fn without_figures<'a>(run: &&'a str) -> &'a str {
+    match run.starts_with(|c: char| c.is_ascii_digit()) {
+        true => "*",
+        false => run,
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +130,16 @@ mod tests {
             ..Names::default()
         };
         assert_eq!(names.count(0..20), [("memfd:batch-*".to_owned(), 20)]);
+        let listening = Names {
+            names: (0..4)
+                .map(|port| format!("tcp 127.0.0.1:{} listening", 8080 + port))
+                .collect(),
+            ..Names::default()
+        };
+        assert_eq!(
+            listening.count(0..4),
+            [("tcp 127.0.0.1:* listening".to_owned(), 4)]
+        );
         assert_eq!(
             names.count([4, 4, 5].into_iter()),
             [

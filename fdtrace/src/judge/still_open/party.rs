@@ -1,17 +1,15 @@
 //! Party: one process at one end, and the numbers under which it received, or from which it sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{answer::Asked, names::Names};
-use crate::model::{Also, FileHolder, Holding, Side, Sole, StillOpen};
+use crate::model::{Also, FileHolder, FileKey, Holding, Side, StillOpen};
 
 /// One number, until it is known to be closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) transfer: u64,
     pub(super) asked: Asked,
-    /// The thread that received it.
-    pub(super) tid: u32,
     /// Place of its file's name.
     pub(super) name: u32,
     /// What the latest look said.
@@ -24,19 +22,27 @@ pub(super) struct Party {
     pub(super) comm: String,
     /// Numbers that there were.
     pub(super) all: u64,
-    /// By number.
-    pub(super) numbers: BTreeMap<i32, Entry>,
-    /// Those whose number is not known, or was given to another thread since, which may have a table of
-    /// its own.
-    pub(super) others: Vec<Entry>,
+    /// By number, and by what it stood for: a number that was given away again need not be closed, because
+    /// threads may have tables of their own, and of one that was closed there may be a duplicate.
+    pub(super) numbers: BTreeMap<(i32, FileKey), Entry>,
+    /// Those whose number is not known.
+    pub(super) unnumbered: Vec<Entry>,
     /// Numbers of which nothing can be told.
     pub(super) unknown: u64,
     /// Numbers that ended with the process, without anybody having looked.
     pub(super) unseen: u64,
     /// When the process ended: CLOCK_MONOTONIC, nanoseconds.
     pub(super) ended_ns: Option<u64>,
-    /// Who else has some of it, by the latest look.
-    also: HashMap<u32, Also>,
+    /// Who else has some of it, by the latest look: which files, and whether all were inherited.
+    also: HashMap<u32, Others>,
+}
+
+/// What another process has.
+#[derive(Debug)]
+struct Others {
+    comm: String,
+    files: HashSet<FileKey>,
+    inherited: bool,
 }
 
 impl Party {
@@ -45,7 +51,7 @@ impl Party {
             comm: comm.to_owned(),
             all: 0,
             numbers: BTreeMap::new(),
-            others: Vec::new(),
+            unnumbered: Vec::new(),
             unknown: 0,
             unseen: 0,
             ended_ns: None,
@@ -54,65 +60,68 @@ impl Party {
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.numbers.values().chain(&self.others)
+        self.numbers.values().chain(&self.unnumbered)
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.numbers.values_mut().chain(&mut self.unnumbered)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.numbers.len() + self.others.len()
+        self.numbers.len() + self.unnumbered.len()
     }
 
-    /// Takes a number in. Returns the transfer whose number it was before, which was closed by then.
-    pub(super) fn add(&mut self, entry: Entry, side: Side) -> Option<u64> {
+    /// Takes a number in. If it stood for the same file before, that is one question, and the latest transfer
+    /// is the one that is told of.
+    pub(super) fn add(&mut self, entry: Entry, side: Side) {
         let Some(fd) = entry.asked.fd else {
             self.all += 1;
-            self.others.push(entry);
-            return None;
+            self.unnumbered.push(entry);
+            return;
         };
-        let before = self.numbers.get(&fd).copied();
-        if let Some(before) = before
-            && side == Side::Sender
-            && before.asked.key == entry.asked.key
-        {
-            // It is sent again.
-            let asked = before.asked;
-            self.numbers.insert(fd, Entry { asked, ..entry });
-            return None;
-        }
-        self.all += 1;
-        match before {
+        let before = self.numbers.get(&(fd, entry.asked.key)).copied();
+        // A number that is sent again is the same.
+        self.all += u64::from(before.is_none() || side == Side::Receiver);
+        let entry = match before {
             // Events may come in another order than things happened.
-            Some(before) if before.asked.since_ns > entry.asked.since_ns => {
-                if side == Side::Receiver && before.tid != entry.tid {
-                    self.others.push(entry);
-                    return None;
-                }
-                Some(entry.transfer)
-            }
-            Some(before) => {
-                self.numbers.insert(fd, entry);
-                let is_another = before.asked.key != entry.asked.key;
-                if side == Side::Receiver && before.tid != entry.tid {
-                    self.others.push(before);
-                    return None;
-                }
-                // The number was closed; a duplicate of it may be open, as libraries make them.
-                if is_another && before.asked.sole != Sole::Never {
-                    self.others.push(before);
-                }
-                Some(before.transfer)
-            }
-            None => {
-                self.numbers.insert(fd, entry);
-                None
-            }
-        }
+            Some(before) if before.asked.since_ns > entry.asked.since_ns => before,
+            Some(before) if side == Side::Sender => Entry {
+                asked: before.asked,
+                ..entry
+            },
+            _ => entry,
+        };
+        self.numbers.insert((fd, entry.asked.key), entry);
     }
 
-    /// Lets go of what is closed.
-    pub(super) fn drop_closed(&mut self) {
+    /// Takes out what came after this time, which is another process's of the same number.
+    pub(super) fn split_off(&mut self, t_ns: u64) -> Self {
+        let mut next = Self::new(&self.comm);
+        let is_later = |entry: &Entry| entry.asked.since_ns > t_ns;
+        next.numbers
+            .extend(self.numbers.extract_if(.., |_, entry| is_later(entry)));
+        next.unnumbered
+            .extend(self.unnumbered.extract_if(.., |entry| is_later(entry)));
+        next.all = next.len() as u64;
+        self.all = self.all.saturating_sub(next.all);
+        next
+    }
+
+    /// Lets go of what is closed, and returns how much that was.
+    pub(super) fn drop_closed(&mut self) -> usize {
+        let len = self.len();
+        let ended = |entry: &&Entry| entry.state == Some(StillOpen::Ended);
+        self.unseen += self.entries().filter(ended).count() as u64;
         let is_open = |entry: &Entry| !entry.state.is_some_and(StillOpen::is_final);
         self.numbers.retain(|_, entry| is_open(entry));
-        self.others.retain(is_open);
+        self.unnumbered.retain(is_open);
+        len - self.len()
+    }
+
+    /// What its process has of it, by the latest look.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Entry> {
+        let is_held = |entry: &&Entry| entry.state.and_then(StillOpen::is_held) == Some(true);
+        self.entries().filter(is_held)
     }
 
     /// Forgets who else had what it has, ahead of a new look.
@@ -121,32 +130,38 @@ impl Party {
     }
 
     /// Notes that others have one of its open files too.
-    pub(super) fn note_also<'a>(&mut self, others: impl Iterator<Item = &'a FileHolder>) {
+    pub(super) fn note_also<'a>(
+        &mut self,
+        others: impl Iterator<Item = (FileKey, &'a FileHolder)>,
+    ) {
         /// Of more processes than anybody reads about.
         const ALSO_MAX: usize = 64;
-        for other in others {
+        for (key, other) in others {
             if self.also.len() >= ALSO_MAX && !self.also.contains_key(&other.pid) {
                 continue;
             }
-            let also = self.also.entry(other.pid).or_insert_with(|| Also {
-                pid: other.pid,
+            let also = self.also.entry(other.pid).or_insert_with(|| Others {
                 comm: other.comm.clone(),
-                files: 0,
+                files: HashSet::new(),
                 inherited: true,
             });
-            also.files += 1;
+            // A file that it has under many numbers is one.
+            also.files.insert(key);
             also.inherited &= other.inherited;
         }
     }
 
     pub(super) fn holding(&self, pid: u32, side: Side, names: &Names) -> Holding {
-        let held = || {
-            let is_held = |entry: &&Entry| entry.state.and_then(StillOpen::is_held) == Some(true);
-            self.entries().filter(is_held)
-        };
+        let held = || self.held();
         let is_unknown =
             |entry: &&Entry| entry.state.is_none_or(|state| state == StillOpen::Unknown);
-        let mut also: Vec<Also> = self.also.values().cloned().collect();
+        let also = self.also.iter().map(|(pid, others)| Also {
+            pid: *pid,
+            comm: others.comm.clone(),
+            files: others.files.len() as u64,
+            inherited: others.inherited,
+        });
+        let mut also: Vec<Also> = also.collect();
         also.sort_by(|one, two| two.files.cmp(&one.files).then(one.pid.cmp(&two.pid)));
         Holding {
             pid,

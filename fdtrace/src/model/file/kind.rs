@@ -117,7 +117,7 @@ pub(super) fn of(file: &FileIdentity) -> FileKind {
 }
 
 /// The open flag of a file that is a place in a tree and nothing more.
-const O_PATH: u32 = 0o10_000_000;
+pub(super) const O_PATH: u32 = 0o10_000_000;
 
 /// Bits of the minor number in the kernel's own encoding of a device.
 pub(super) const MINOR_BITS: u32 = 20;
@@ -126,7 +126,7 @@ pub(super) const MINOR_BITS: u32 = 20;
 pub(super) fn sole(file: &FileIdentity) -> Sole {
     match of(file) {
         // A path below /proc leads to anything, again and again, without opening it.
-        _ if file.flags & O_PATH != 0 => Sole::Never,
+        _ if file.is_path() => Sole::Never,
         // A bound socket's place in a directory is another file system's.
         FileKind::Socket if file.magic == SOCKFS_MAGIC => Sole::Always,
         FileKind::Memfd | FileKind::Pipe => Sole::IfMade,

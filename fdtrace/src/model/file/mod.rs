@@ -74,6 +74,12 @@ impl FileIdentity {
         kind::sole(self)
     }
 
+    /// Whether it was opened with `O_PATH`: it only says where a file is.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        self.flags & kind::O_PATH != 0
+    }
+
     /// Whether it is of a kind that pidfds are of, on this kernel or an earlier one.
     #[must_use]
     pub fn may_be_pidfd(&self) -> bool {

@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::Holder;
 use crate::model::{Digits, LookedAt, Side, StillOpen as State, StillOpenMissing};
 
-/// What became of one descriptor at one end, by a look through tables. What a later delivery of its number
-/// to the same thread proves closed has no such line.
+/// What became of one descriptor at one end, by a look through tables. Where the same open file is passed again
+/// under the same number of the process, there is one for the latest transfer alone.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StillOpen {
-    /// Id of the transfer; of a sender's number, of the latest that was sent from it.
+    /// Id of the transfer: of the latest that passed this open file under this number.
     pub transfer: u64,
     /// At which end.
     pub side: Side,
@@ -113,7 +113,9 @@ pub struct FullTable {
     pub comm: String,
     /// When it was seen to be full: CLOCK_MONOTONIC, nanoseconds.
     pub t_ns: Digits,
-    /// Its numbers that were last given to what it received, as far as is known.
+    /// When its table was looked at first after that: CLOCK_MONOTONIC, nanoseconds; null if it was not.
+    pub looked_ns: Option<Digits>,
+    /// Of its numbers, those that stood then for what it had received; 0 if nobody looked.
     pub received: u64,
     /// What that was, by name, most first.
     pub files: Vec<NameCount>,
