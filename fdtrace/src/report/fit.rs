@@ -204,7 +204,11 @@ impl Wrapper {
                         .extend(chars.by_ref().take_while(|char| *char != 'm'));
                     self.word.push('m');
                 }
-                HANG => self.hang_at(self.used + self.blanks + self.word_width),
+                HANG => {
+                    self.hang_at(self.used + self.blanks + self.word_width);
+                    // The word under way may still be put on a line of its own.
+                    self.hang = self.hang.min(self.width - self.word_width);
+                }
                 ' ' => {
                     self.end_word();
                     self.blanks += 1;
@@ -292,6 +296,11 @@ mod tests {
             "  one two three four\n  five"
         );
         assert_eq!(fit(20, "no newline"), "no newline");
+        // A mark behind a word that is as wide as a line.
+        assert_eq!(
+            fit(20, "one two_three_four_fiv\t six\n"),
+            "one\n  two_three_four_fiv\n  six\n"
+        );
     }
 
     #[test]
