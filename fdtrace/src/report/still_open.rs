@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{
+    fit::HANG,
     phrase::{count, duration},
     sanitize, schema,
     text::YELLOW,
@@ -23,14 +24,14 @@ const NAMES_SHOWN: usize = 3;
 pub(super) fn write(out: &mut impl io::Write, holdings: &Holdings, now_ns: u64) -> io::Result<()> {
     for (place, line) in sentences(holdings, now_ns).iter().enumerate() {
         let title = if place == 0 { "still open" } else { "" };
-        writeln!(out, "{title:<10} {line}")?;
+        writeln!(out, "{title:<10} {HANG}{line}")?;
     }
     for (place, trouble) in troubles(holdings).iter().enumerate() {
         let title = match place {
             0 if !holdings.full.is_empty() => "full",
             _ => "",
         };
-        writeln!(out, "{YELLOW}{title:<10} {trouble}{YELLOW:#}")?;
+        writeln!(out, "{YELLOW}{title:<10} {HANG}{trouble}{YELLOW:#}")?;
     }
     Ok(())
 }
