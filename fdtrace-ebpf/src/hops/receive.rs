@@ -65,16 +65,27 @@ fn received<P: Pointer>(first: P, second: P) {
 /// Does not return the number: the receiver is told it, or a refusal as a negative errno.
 #[inline(always)]
 fn told<P: Pointer>([file, user_fd]: [P; 2], result: i64) {
-    let result = result as i32;
-    let fd = if result < 0 {
-        result
-    } else {
-        // The kernel has just written it there, but another thread may have written since.
-        kernel::read_user(user_fd.address()).unwrap_or(NOT_TOLD)
+    let (file, result) = (File(file), result as i32);
+    let fd = match result {
+        ..0 => result,
+        _ => number_told(file.0.address(), user_fd.address()),
     };
-    let file = File(file);
-    let is_stale = fd >= 0 && FdTable::of(Task::current()).file(fd).0 != file.0.address();
-    installed(file, result, if is_stale { NOT_TOLD } else { fd });
+    installed(file, result, fd);
+}
+
+/// What a receiver was told of a file that was just installed: its number, or a refusal as a negative errno.
+/// [`NOT_TOLD`] if that may not be what the kernel has written, for another thread may have written since. A
+/// number that it wrote may stand for the same file; then it is not the one that was given away last.
+#[inline(always)]
+pub(super) fn number_told(file: u64, user_fd: u64) -> i32 {
+    let number = kernel::read_user(user_fd).unwrap_or(NOT_TOLD);
+    let table = FdTable::of(Task::current());
+    let is_new = table.file(number).0 == file && table.gave_last(number);
+    if number < 0 || is_new {
+        number
+    } else {
+        NOT_TOLD
+    }
 }
 
 /// Returns the number, or a refusal as a negative errno.

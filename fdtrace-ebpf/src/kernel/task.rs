@@ -267,6 +267,12 @@ impl FdTable {
         ((i64::from(fd as u32) - i64::from(self.max)) >> 63) as u64
     }
 
+    /// Whether `fd` is the number that was given away last: the search for the next free one goes on behind it.
+    #[inline(always)]
+    pub(crate) fn gave_last(&self, fd: i32) -> bool {
+        self.next == (fd as u32).wrapping_add(1)
+    }
+
     /// The file at `fd`, or a null file.
     #[inline(always)]
     pub(crate) fn file(&self, fd: i32) -> File {

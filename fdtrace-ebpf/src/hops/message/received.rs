@@ -16,8 +16,8 @@ use super::{describe_rows, row, sent::unsent};
 use crate::{
     describe,
     emit::{self, Program},
-    hops::end,
-    kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, Task, Typed},
+    hops::{end, receive::number_told},
+    kernel::{Cookie, List, Msghdr, Pointer, Task, Typed},
     ring,
     slots::{self, ENTRY_CLOEXEC, ENTRY_IN_PLACE, Entry, Slot, Stage},
 };
@@ -49,15 +49,16 @@ fn detached(message: Msghdr<Typed>, cookie: Cookie<Typed>) {
 pub(crate) fn install_slot1_f(ctx: FExitContext) -> i32 {
     let (file, user_fd) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
     let result = ctx.arg::<u64>(4) as i32;
-    installed(file, user_fd, ctx.arg::<u64>(2) as u32, result, || {
-        if result < 0 {
-            return result;
-        }
-        // The kernel has just written it there, but another thread may have written since.
-        let number = kernel::read_user(user_fd).unwrap_or(NOT_TOLD);
-        let is_stale = number >= 0 && FdTable::of(Task::current()).file(number).0 != file;
-        if is_stale { NOT_TOLD } else { number }
-    });
+    installed(
+        file,
+        user_fd,
+        ctx.arg::<u64>(2) as u32,
+        result,
+        || match result {
+            ..0 => result,
+            _ => number_told(file, user_fd),
+        },
+    );
     0
 }
 
