@@ -40,6 +40,8 @@ struct Known {
     made: bool,
     /// Those that stood for it when it was passed.
     asked: HashSet<i32>,
+    /// How many of these still do.
+    standing: usize,
     /// How often it was passed under a number that is not known.
     unnumbered: usize,
     /// The process sent it, so it may have had it before it received it.
@@ -58,12 +60,12 @@ impl Known {
 
     /// How many numbers stand for it that were not passed.
     fn others(&self) -> usize {
-        self.numbers.len() - self.asked.intersection(&self.numbers).count()
+        self.numbers.len() - self.standing
     }
 
     /// How many of those that were passed stand for it no more.
     fn displaced(&self) -> usize {
-        self.asked.difference(&self.numbers).count()
+        self.asked.len() - self.standing
     }
 }
 
@@ -95,6 +97,9 @@ impl<'a> Process<'a> {
                 known.numbers.insert(number.fd);
                 known.made |= number.made;
             }
+        }
+        for known in files.values_mut() {
+            known.standing = known.asked.intersection(&known.numbers).count();
         }
         Self {
             table,
