@@ -467,6 +467,7 @@ fn a_full_table_is_told_with_what_came_into_it() {
         (RECEIVER, None, 0)
     );
     assert!(book.asks_for_look());
+    assert!(!book.asks_for_look());
     // Number 5 is another file's by now.
     let (mut own, late) = (still(&socket(9, 0, 1), 5), socket(5, 7, 350));
     own.file += 0x80;
@@ -490,6 +491,8 @@ fn only_so_much_is_remembered_and_the_rest_is_counted() {
         book.note(&socket(id, id as i32, 100 + id));
     }
     assert!(book.asks_for_look());
+    // If that look fails, the next message is no reason for another.
+    assert!(!book.asks_for_look());
     let holdings = book.holdings();
     // Each has two ends.
     assert_eq!(holdings.let_go, 1900);

@@ -246,7 +246,7 @@ impl Live {
         for look in self.parts.tracer.ended_tables() {
             self.take_look(session, look)?;
         }
-        match session.book().asks_for_look() {
+        match session.asks_for_look() {
             true => self.look_at_tables(session, LookedAt::Crowded),
             false => Ok(()),
         }

@@ -116,6 +116,11 @@ impl<'a> Session<'a> {
         self.book.take_new_pids()
     }
 
+    /// Whether a look through the tables of processes is of use now.
+    pub fn asks_for_look(&mut self) -> bool {
+        self.book.asks_for_look()
+    }
+
     /// Takes in what a look through the tables of processes found.
     ///
     /// # Errors

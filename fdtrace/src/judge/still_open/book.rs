@@ -76,6 +76,8 @@ pub struct Book {
     /// Processes that are not told of one by one.
     others: u64,
     full: Vec<FullTable>,
+    /// A table was found full, and no look was asked for since.
+    full_is_new: bool,
     let_go: u64,
     looked_ns: Option<u64>,
     /// Processes that are new here.
@@ -107,6 +109,7 @@ impl Book {
             finished: Vec::new(),
             others: 0,
             full: Vec::new(),
+            full_is_new: false,
             let_go: 0,
             looked_ns: None,
             new_pids: Vec::new(),
@@ -307,8 +310,11 @@ impl Book {
             return;
         }
         let party = self.parties.get(&(Side::Receiver, receiver.pid));
-        if party.is_some_and(|party| party.ended_ns.is_some()) {
-            self.late_pids.insert(receiver.pid);
+        match party.map(|party| party.ended_ns) {
+            Some(Some(_)) => drop(self.late_pids.insert(receiver.pid)),
+            Some(None) => self.full_is_new = true,
+            // It has nothing that came here.
+            None => {}
         }
         // What it has there is not known before somebody looks.
         self.full.push(FullTable {
@@ -321,16 +327,15 @@ impl Book {
         });
     }
 
-    /// Whether a look would make room, or tell what a full table has in it.
-    #[must_use]
-    pub fn asks_for_look(&self) -> bool {
-        let is_there = |pid| {
-            let party = self.parties.get(&(Side::Receiver, pid));
-            party.is_some_and(|party| party.ended_ns.is_none())
-        };
-        let mut full = self.full.iter();
-        (self.entries > self.entries_max / 4 * 3 && self.news > self.entries_max / 4)
-            || full.any(|full| full.looked_ns.is_none() && is_there(full.pid))
+    /// Whether a look would make room, or tell what a full table has in it. It is asked for once: one that
+    /// fails, or does not find the process, is not tried again with every message.
+    pub fn asks_for_look(&mut self) -> bool {
+        let is_crowded =
+            self.entries > self.entries_max / 4 * 3 && self.news > self.entries_max / 4;
+        if is_crowded {
+            self.news = 0;
+        }
+        std::mem::take(&mut self.full_is_new) || is_crowded
     }
 
     /// Whether anything is in it that a look would tell of.

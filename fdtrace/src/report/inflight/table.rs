@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     inflight::{Census, Holding, Part, Row, description},
-    model::{Fate, Holder},
+    model::{Fate, Holder, Identity},
     report::{
         groups::{GroupBy, Groups, Sort},
         sanitize,
@@ -118,11 +118,7 @@ fn sender(census: &Census, holding: &Holding, row: &Row) -> String {
     if !holders.is_empty() {
         return format!("{}, holding the sending socket", processes(holders.iter()));
     }
-    match holding
-        .socket
-        .peer_creds
-        .filter(|_| is_of_peer(holding, row))
-    {
+    match peer(holding, row) {
         Some(peer) => format!("[{}], the peer by SO_PEERCRED", peer.pid),
         None => "not known".to_owned(),
     }
@@ -133,19 +129,17 @@ fn user(holding: &Holding, row: &Row) -> String {
     if let Some(sender) = row.queued.sender {
         return format!("uid {}", sender.uid);
     }
-    match holding
-        .socket
-        .peer_creds
-        .filter(|_| is_of_peer(holding, row))
-    {
+    match peer(holding, row) {
         Some(peer) => format!("uid {}, the peer by SO_PEERCRED", peer.uid),
         None => "not known".to_owned(),
     }
 }
 
-/// Whether it came over the connection that the socket has, or had.
-fn is_of_peer(holding: &Holding, row: &Row) -> bool {
-    holding.socket.peer == row.queued.sender_sock || holding.socket.peer == 0
+/// Who made the connection, if it came over that which the socket has, or had.
+fn peer(holding: &Holding, row: &Row) -> Option<Identity> {
+    let socket = &holding.socket;
+    let is_its = socket.peer == row.queued.sender_sock || socket.peer == 0;
+    socket.peer_creds.filter(|_| is_its)
 }
 
 fn processes<'a>(holders: impl ExactSizeIterator<Item = &'a Holder>) -> String {
