@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod arch;
 pub mod counters;
 pub mod descriptions;
 pub mod offsets;

@@ -110,12 +110,6 @@ macro_rules! for_each_offset {
             MOUNT__MOUNTPOINT "mount.mnt_mountpoint" 8;
             MOUNT__ID "mount.mnt_id" 4;
             MOUNT__NS "mount.mnt_ns" 8;
-            PT_REGS__BX "pt_regs.bx" 8;
-            PT_REGS__CX "pt_regs.cx" 8;
-            PT_REGS__DX "pt_regs.dx" 8;
-            PT_REGS__SI "pt_regs.si" 8;
-            PT_REGS__DI "pt_regs.di" 8;
-            PT_REGS__ORIG_AX "pt_regs.orig_ax" 8;
         }
     };
 }
@@ -131,6 +125,8 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 /// `CONSUME_SKB_HAS_LOCATION` is 1 where that tracepoint passes its caller as a second argument.
 /// `RECEIVE_FD_FIRST_IS_NUMBER` is 1 where the function that installs a descriptor takes a number
 /// before the file (`__receive_fd` of 5.10).
+/// `ARCH` is the number of an [`Arch`](crate::arch::Arch). Those of `PT_REGS__` are where its system calls
+/// have their number and their arguments, the first of a 32-bit process's apart.
 /// `HAS_TASK_PT_REGS` is 1 where that helper exists (5.15). `INSTALL_BY_TABLE` is 1 where new
 /// descriptors are found by comparing the receiver's table before and after. `LIST_END_BY_FREE` is
 /// 1 where the end of a list is seen by its memory being given back. `SEEN_BEFORE_QUEUE` is 1 where
@@ -152,7 +148,8 @@ pub const CAST_MARKER: u32 = 0x7fda_ca57;
 #[macro_export]
 macro_rules! for_each_fact {
     ($each:ident) => {
-        $each! { FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
+        $each! { ARCH; PT_REGS__NUMBER; PT_REGS__FIRST; PT_REGS__SECOND; PT_REGS__THIRD; PT_REGS__COMPAT_FIRST;
+        FILE__REFS; FILE_REFS_BIAS; CONSUME_SKB_HAS_LOCATION; RECEIVE_FD_FIRST_IS_NUMBER;
         HAS_TASK_PT_REGS; RDONLY_CAST; TYPE__WORDS; TYPE__FILE; TYPE__INODE; TYPE__SUPER_BLOCK; TYPE__DENTRY;
         SOCK__SCM_RECV_FLAGS; SOCK__SCM_RIGHTS_MASK; SOCK__V6_RCV_SADDR; SOCK__V6_DADDR; NSPROXY__MNT_NS;
         NS_COMMON__OPS; PROC_NS_OPERATIONS__NAME; DMA_BUF__NAME; VSOCK_SOCK__LOCAL_ADDR; VSOCK_SOCK__REMOTE_ADDR;

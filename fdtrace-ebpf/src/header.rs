@@ -16,30 +16,16 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 
+use fdtrace_common::arch::Arch;
+
 use crate::{
     kernel::{self, Msghdr, SyscallRegs},
     offsets::*,
 };
 
-/// System calls that send messages, each with its number; those of 32-bit processes too. To the
-/// others such a number means nothing, or a call that sends nothing on a socket.
-const SENDING: [(i32, u32); 5] = [
-    (46, 0),  // sendmsg
-    (307, 1), // sendmmsg
-    (370, 2), // sendmsg of a 32-bit process
-    (345, 3), // its sendmmsg
-    (102, 4), // its socketcall
-];
-
-/// System calls that receive them, likewise.
-const RECEIVING: [(i32, u32); 6] = [
-    (47, 0),  // recvmsg
-    (299, 1), // recvmmsg
-    (372, 2), // recvmsg of a 32-bit process
-    (337, 3), // its recvmmsg
-    (417, 4), // its recvmmsg with 64-bit times
-    (102, 5), // its socketcall
-];
+/// How many system calls send messages, and how many receive them.
+const SENDING: u32 = Arch::X86_64.calls().sending.len() as u32;
+const RECEIVING: u32 = Arch::X86_64.calls().receiving.len() as u32;
 
 /// The programs that look for a header.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +37,7 @@ pub(crate) enum Looker {
 }
 
 const LOOKERS: u32 = 3;
-const CALLS: u32 = 8;
+const CALLS: u32 = 8; // no fewer than either
 const SOCKETS: u32 = 8;
 /// Added to a socket's number where something else than the usual function is called when a message
 /// was queued, as for a socket in a sockmap.
@@ -67,28 +53,22 @@ pub(crate) struct Way {
 const WAYS: u32 = LOOKERS * CALLS * SOCKETS;
 
 impl Way {
-    /// The way from this system call, if it has a header, to `looker`, over a socket of this type;
-    /// an out-of-band byte takes another way, and so does a receiver with a function of its own that
-    /// is called when something was queued.
+    /// The way from the system call at this place among those that send or receive, if it is one of
+    /// them, to `looker`, over a socket of this type; an out-of-band byte takes another way, and so does
+    /// a receiver with a function of its own that is called when something was queued.
     #[inline(always)]
     pub(crate) fn of(
         looker: Looker,
-        syscall: i32,
+        call: u32,
         socket_type: u16,
         oob: bool,
         own_ready: bool,
     ) -> Option<Self> {
-        let calls: &[(i32, u32)] = match looker {
-            Looker::Install => &RECEIVING,
-            _ => &SENDING,
+        let calls = match looker {
+            Looker::Install => RECEIVING,
+            _ => SENDING,
         };
-        let mut call = CALLS;
-        for (number, index) in calls {
-            if *number == syscall {
-                call = *index;
-            }
-        }
-        if call >= CALLS {
+        if call >= calls {
             return None;
         }
         let socket = match socket_type {
@@ -103,14 +83,10 @@ impl Way {
     }
 }
 
-/// Whether this system call sends messages.
+/// Whether a system call at this place among those that send messages is one of them.
 #[inline(always)]
-pub(crate) fn sends(syscall: i32) -> bool {
-    let mut found = false;
-    for (number, _) in SENDING {
-        found |= number == syscall;
-    }
-    found
+pub(crate) fn sends(call: u32) -> bool {
+    call < SENDING
 }
 
 /// How far the header is from the context, by way; 0 where that is not known yet.

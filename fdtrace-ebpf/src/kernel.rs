@@ -11,6 +11,7 @@ pub(crate) mod namespace;
 mod open;
 pub(crate) mod path;
 mod pointer;
+mod registers;
 mod task;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
@@ -25,6 +26,7 @@ pub(crate) use self::{
     pointer::{
         Pointer, Room, Typed, copy, copy_from_kernel, copy_from_user, read_copied, read_user,
     },
+    registers::Registers,
     task::{FdTable, SyscallRegs, Task},
 };
 use crate::offsets::*;

@@ -11,7 +11,7 @@ use fdtrace_testkit::kernels::{KERNELS, directory, fixture};
 use proptest::prelude::*;
 
 /// Offsets in the order of `KERNELS`; `None` where the kernel has no such member.
-const OFFSETS: [(&str, [Option<u32>; 6]); 20] = {
+const OFFSETS: [(&str, [Option<u32>; 6]); 21] = {
     const fn all(offset: u32) -> [Option<u32>; 6] {
         [Some(offset); 6]
     }
@@ -58,6 +58,7 @@ const OFFSETS: [(&str, [Option<u32>; 6]); 20] = {
         ("socket_alloc.vfs_inode.i_ino", all(192)),
         ("msghdr.msg_flags", each([80, 68, 68, 68, 68, 68])),
         ("pt_regs.orig_ax", all(120)),
+        ("pt_regs.syscallno", [None; 6]),
     ]
 };
 

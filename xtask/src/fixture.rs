@@ -19,7 +19,8 @@ use anyhow::{Context, Result, ensure};
 use btf::{Full, Kind, Selection};
 
 /// Structs that are wanted beside those of the offset table: what other hops may come to read.
-const MORE_STRUCTS: [&str; 4] = [
+const MORE_STRUCTS: [&str; 5] = [
+    "pt_regs",
     "scm_cookie",
     "msghdr",
     "unix_stream_read_state",

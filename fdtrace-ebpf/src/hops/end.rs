@@ -132,7 +132,7 @@ pub(super) fn dropped(
         return;
     };
     if HAS_TASK_PT_REGS.load() == 1 {
-        scratch.head.call = SyscallRegs::of(task).call() as i32;
+        scratch.head.call = SyscallRegs::of(task).number().call() as i32;
     }
     if task.has_uring() {
         // What runs may be a request of that, within another call.

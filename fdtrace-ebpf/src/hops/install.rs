@@ -76,7 +76,8 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     head.result = result;
     head.room = ROOM_UNKNOWN;
     let regs = SyscallRegs::of(task);
-    head.call = regs.call() as i32;
+    let number = regs.number();
+    head.call = number.call() as i32;
     if flags & MSG_PEEK != 0 {
         head.flags |= FLAG_PEEK;
     }
@@ -102,7 +103,7 @@ fn report(ctx: &BtfTracePointContext, task: Task, receiver: Sock<Typed>, window:
     let mut told = 0;
     let way = Way::of(
         Looker::Install,
-        regs.number(),
+        number.receiving(),
         receiver.kind(),
         flags & MSG_OOB != 0,
         false,

@@ -28,9 +28,10 @@ macro_rules! on_entry {
 
         #[aya_ebpf::macros::kprobe]
         pub(crate) fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
+            let registers = crate::kernel::Registers::of(&ctx);
             $body(
                 aya_ebpf::EbpfContext::as_ptr(&ctx),
-                $(ctx.arg::<u64>($index).unwrap_or_default()),*
+                $(registers.argument::<$index>()),*
             );
             0
         }
@@ -44,7 +45,8 @@ macro_rules! on_entry {
 
         #[aya_ebpf::macros::kprobe]
         pub(crate) fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
-            $body($(ctx.arg::<u64>($index).unwrap_or_default()),*);
+            let registers = crate::kernel::Registers::of(&ctx);
+            $body($(registers.argument::<$index>()),*);
             0
         }
     };
@@ -70,7 +72,8 @@ macro_rules! on_return {
         #[aya_ebpf::macros::kprobe]
         pub(crate) fn $kprobe(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
             let mut arguments = crate::calls::no_arguments();
-            $(arguments[$index] = ctx.arg($index).unwrap_or_default();)*
+            let registers = crate::kernel::Registers::of(&ctx);
+            $(arguments[$index] = registers.argument::<$index>();)*
             crate::calls::enter($program, arguments);
             0
         }
@@ -78,7 +81,7 @@ macro_rules! on_return {
         #[aya_ebpf::macros::kretprobe]
         pub(crate) fn $kretprobe(ctx: aya_ebpf::programs::RetProbeContext) -> u32 {
             if let Some(arguments) = crate::calls::leave($program) {
-                $body([$(arguments[$index]),*], ctx.ret::<u64>() as i64);
+                $body([$(arguments[$index]),*], crate::kernel::Registers::of(&ctx).result() as i64);
             }
             0
         }

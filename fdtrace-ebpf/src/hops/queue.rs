@@ -7,6 +7,7 @@
 
 use aya_ebpf::{EbpfContext as _, macros::btf_tracepoint, programs::BtfTracePointContext};
 use fdtrace_common::{
+    arch::place,
     counters::Counter,
     records::{FLAG_HAS_URING, FLAG_RACED, RecordKind},
 };
@@ -27,14 +28,6 @@ use crate::{
 
 /// How far to look back from the tail: others may queue behind us before we look.
 const LOOK_BACK: usize = 16;
-
-const SYS_SENDMSG: i32 = 46;
-const SYS_SENDMMSG: i32 = 307;
-const SYS_IO_URING_ENTER: i32 = 426;
-/// What `orig_ax` holds in io_uring's workers, which never entered a system call.
-const SYS_NONE: i32 = 0;
-/// `socketcall` of a 32-bit process, which keeps its arguments in user memory.
-const SYS_SOCKETCALL: i32 = 102;
 
 const MSG_OOB: u64 = 1;
 
@@ -111,17 +104,18 @@ pub(super) fn report_name(scratch: &mut Scratch, address: u64) {
 fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     let task = Task::current();
     let regs = SyscallRegs::of(task);
-    let syscall = regs.number();
-    let by_call = header::sends(syscall);
-    if !by_call && syscall != SYS_IO_URING_ENTER && syscall != SYS_NONE {
+    let number = regs.number();
+    let call = number.sending();
+    let by_call = header::sends(call);
+    if !by_call && !number.may_be_uring() {
         if task.has_uring() {
             sent_unread(task, receiver);
         }
         return;
     }
     // Most calls pass nothing, and should not pay for those that do.
-    let control = match syscall {
-        SYS_SENDMSG => Control::of(regs.second()),
+    let control = match call {
+        place::SENDMSG => Control::of(regs.second()),
         _ => None,
     };
     if control.is_some_and(Control::is_empty) {
@@ -136,9 +130,9 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     let mut sender = Sock(0);
     let mut socket_fd = -1;
     if by_call {
-        if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
+        if call == place::SENDMSG || call == place::SENDMMSG {
             socket_fd = regs.first() as i32;
-        } else if syscall != SYS_SOCKETCALL {
+        } else if call != place::SEND_BY_SOCKETCALL {
             socket_fd = regs.compat_first() as i32;
         }
         sender = table.sock(socket_fd);
@@ -160,9 +154,9 @@ fn look_for_list(ctx: &BtfTracePointContext, receiver: Sock<Typed>) {
     let mut passed = 0;
     let mut first_file = File(0);
     let mut look_back = 1;
-    let oob = syscall == SYS_SENDMSG && regs.third() & MSG_OOB != 0;
+    let oob = call == place::SENDMSG && regs.third() & MSG_OOB != 0;
     let own_ready = sender.0 != 0 && receiver.data_ready() != sender.data_ready();
-    if let Some(way) = Way::of(Looker::Queue, syscall, receiver.kind(), oob, own_ready) {
+    if let Some(way) = Way::of(Looker::Queue, call, receiver.kind(), oob, own_ready) {
         look_back = LOOK_BACK;
         match header::find(ctx.as_ptr(), regs, way, has_uring, control.is_some()) {
             Found::Nothing => {

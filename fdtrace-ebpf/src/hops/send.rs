@@ -12,6 +12,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, RetProbeContext},
 };
 use fdtrace_common::{
+    arch::place,
     counters::Counter,
     records::{FLAG_NO_RIGHTS, Head, LIST_MAX, RecordKind},
 };
@@ -24,14 +25,12 @@ use crate::{
     emit::{self, Files, Program, Scratch},
     filter,
     header::{self, Found, Looker, Way},
-    kernel::{self, FdTable, Msghdr, Pointer, Sock, SyscallRegs, Task, Typed},
+    kernel::{self, FdTable, Msghdr, Pointer, Registers, Sock, SyscallRegs, Task, Typed},
     offsets::BY_SLOT,
     ring,
     slots::{self, Stage},
 };
 
-const SYS_SENDMSG: i32 = 46;
-const SYS_SENDMMSG: i32 = 307;
 const EPERM: i32 = 1;
 const EAGAIN: i32 = 11;
 const SOCK_STREAM: u16 = 1;
@@ -53,7 +52,7 @@ pub(crate) fn end_stream_f(ctx: FExitContext) -> i32 {
 pub(crate) fn end_stream_r(ctx: RetProbeContext) -> u32 {
     list_sent(
         ctx.as_ptr(),
-        ctx.ret::<u64>() as i64,
+        Registers::of(&ctx).result() as i64,
         Program::SendStream,
         Counter::SentStreamFired,
     );
@@ -75,7 +74,7 @@ pub(crate) fn end_dgram_f(ctx: FExitContext) -> i32 {
 pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
     list_sent(
         ctx.as_ptr(),
-        ctx.ret::<u64>() as i64,
+        Registers::of(&ctx).result() as i64,
         Program::SendDgram,
         Counter::SentDgramFired,
     );
@@ -171,13 +170,13 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     }
     let task = Task::current();
     let regs = SyscallRegs::of(task);
-    let syscall = regs.number();
+    let call = regs.number().sending();
     // Every type of socket returns the same way.
-    let Some(way) = Way::of(Looker::Send, syscall, SOCK_STREAM, false, false) else {
+    let Some(way) = Way::of(Looker::Send, call, SOCK_STREAM, false, false) else {
         return;
     };
-    let control = match syscall {
-        SYS_SENDMSG => Control::of(regs.second()),
+    let control = match call {
+        place::SENDMSG => Control::of(regs.second()),
         _ => None,
     };
     if control.is_some_and(Control::is_empty) {
@@ -204,7 +203,7 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     note_uring(scratch, ctx.as_ptr(), task);
     let table = FdTable::of(task);
     scratch.look_up_in(table);
-    let socket_fd = if syscall == SYS_SENDMSG || syscall == SYS_SENDMMSG {
+    let socket_fd = if call == place::SENDMSG || call == place::SENDMMSG {
         regs.first() as i32
     } else {
         regs.compat_first() as i32
@@ -239,7 +238,7 @@ pub(crate) fn end_seqsent_f(ctx: FExitContext) -> i32 {
 
 #[kretprobe]
 pub(crate) fn end_seqsent_r(ctx: RetProbeContext) -> u32 {
-    seqpacket_sent(ctx.ret::<u64>() as i64);
+    seqpacket_sent(Registers::of(&ctx).result() as i64);
     0
 }
 

@@ -7,7 +7,10 @@ use aya_ebpf::{
         bpf_probe_read_kernel, bpf_task_pt_regs,
     },
 };
-use fdtrace_common::records::{Call, WINDOW_WORDS};
+use fdtrace_common::{
+    arch::{Arch, Calls, IO_URING_ENTER, place},
+    records::{Call, WINDOW_WORDS},
+};
 
 use super::{
     File, Sock,
@@ -15,6 +18,9 @@ use super::{
     task_table,
 };
 use crate::offsets::*;
+
+/// How many system calls have no place for descriptors.
+const READING: u32 = Arch::X86_64.calls().reading.len() as u32;
 
 /// TASK_COMM_LEN.
 const COMM_LEN: usize = 16;
@@ -351,29 +357,67 @@ impl SyscallRegs {
         self.0.0
     }
 
-    /// The system call's number; 0 in workers that never entered one.
     #[inline(always)]
-    pub(crate) fn number(self) -> i32 {
-        read::<u64>(self.0, &PT_REGS__ORIG_AX) as i32
+    pub(crate) fn number(self) -> CallNumber {
+        CallNumber(read(self.0, &PT_REGS__NUMBER))
     }
 
-    /// What it is called for. A 32-bit process has numbers of its own; one of those that stands for
-    /// another call in a 64-bit process is one that receives nothing there.
+    #[inline(always)]
+    pub(crate) fn first(self) -> u64 {
+        read(self.0, &PT_REGS__FIRST)
+    }
+
+    #[inline(always)]
+    pub(crate) fn second(self) -> u64 {
+        read(self.0, &PT_REGS__SECOND)
+    }
+
+    #[inline(always)]
+    pub(crate) fn third(self) -> u64 {
+        read(self.0, &PT_REGS__THIRD)
+    }
+
+    /// The first argument of a call that was made as a 32-bit process makes it.
+    #[inline(always)]
+    pub(crate) fn compat_first(self) -> u32 {
+        read::<u64>(self.0, &PT_REGS__COMPAT_FIRST) as u32
+    }
+}
+
+/// The number of a system call, which stands for another one on each architecture; 0 in workers that
+/// never entered one.
+#[derive(Clone, Copy)]
+pub(crate) struct CallNumber(i32);
+
+impl CallNumber {
+    /// Its place among the calls that send messages; how many there are if it is none of them.
+    #[inline(always)]
+    pub(crate) fn sending(self) -> u32 {
+        self.place(|calls| calls.sending)
+    }
+
+    /// Likewise among those that receive them.
+    #[inline(always)]
+    pub(crate) fn receiving(self) -> u32 {
+        self.place(|calls| calls.receiving)
+    }
+
+    /// Whether what runs may be a request of an io_uring.
+    #[inline(always)]
+    pub(crate) fn may_be_uring(self) -> bool {
+        const NONE: i32 = 0;
+        self.0 == IO_URING_ENTER || self.0 == NONE
+    }
+
+    /// What it is called for.
     #[inline(always)]
     pub(crate) fn call(self) -> Call {
-        /// read, readv and recvfrom, then what 32-bit processes call them.
-        const READS: [i32; 6] = [0, 19, 45, 3, 145, 371];
-        const RECVMSG: i32 = 47;
-        let number = self.number();
-        let mut reads = false;
-        for read in READS {
-            reads |= number == read;
-        }
-        if number < 0 {
+        let recvmsg = |calls: Calls| [calls.receiving[place::RECVMSG as usize]];
+        if self.0 < 0 {
             Call::Unread
-        } else if number == RECVMSG {
+        } else if self.place(recvmsg) == 0 {
             Call::Recvmsg
-        } else if reads {
+        } else if self.place(|calls| calls.reading) < READING {
             Call::PlainRead
         } else {
             Call::Other
@@ -381,23 +425,21 @@ impl SyscallRegs {
     }
 
     #[inline(always)]
-    pub(crate) fn first(self) -> u64 {
-        read(self.0, &PT_REGS__DI)
-    }
-
-    #[inline(always)]
-    pub(crate) fn second(self) -> u64 {
-        read(self.0, &PT_REGS__SI)
-    }
-
-    #[inline(always)]
-    pub(crate) fn third(self) -> u64 {
-        read(self.0, &PT_REGS__DX)
-    }
-
-    /// The first argument of a call that was made as a 32-bit process makes it.
-    #[inline(always)]
-    pub(crate) fn compat_first(self) -> u32 {
-        read::<u64>(self.0, &PT_REGS__BX) as u32
+    fn place<const N: usize>(self, calls: impl Fn(Calls) -> [i32; N]) -> u32 {
+        let place = |calls: [i32; N]| {
+            let mut found = N as u32;
+            for (place, call) in calls.into_iter().enumerate() {
+                if self.0 == call {
+                    found = place as u32;
+                }
+            }
+            found
+        };
+        // The verifier knows which, and drops the other.
+        if ARCH.load() == Arch::X86_64 as u32 {
+            place(calls(Arch::X86_64.calls()))
+        } else {
+            place(calls(Arch::Aarch64.calls()))
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The offsets that programs read kernel structures with, resolved from BTF.
 
+use fdtrace_common::arch::Arch;
+
 use crate::kernel::{self, KernelView, TypeError, Types};
 
 /// A constant for the programs: an offset in bytes, or a yes or no.
@@ -12,6 +14,9 @@ pub enum OffsetError {
     /// The member is missing, ambiguous, or not at a whole byte.
     #[error(transparent)]
     Type(#[from] TypeError),
+    /// The registers are those of an architecture that the programs do not know.
+    #[error("struct pt_regs is that of neither x86-64 nor arm64")]
+    OtherArchitecture,
     /// Neither form of the file's reference count exists.
     #[error("struct file has neither f_ref nor f_count")]
     NoFileRefs,
@@ -93,6 +98,7 @@ impl Offsets {
             let member = types.member_of_size(path, *size)?;
             facts.push((*name, member.offset));
         }
+        facts.extend(registers(types)?);
         let (refs, bias) = file_refs(types)?;
         facts.push(("FILE__REFS", refs));
         facts.push(("FILE_REFS_BIAS", bias));
@@ -228,6 +234,45 @@ fn scm_rights(types: &Types) -> Result<Option<(u32, u32)>, OffsetError> {
         Err(TypeError::NoSuchMember { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Which architecture it is, and where a system call's registers are: its number is in a member that no
+/// other architecture has.
+fn registers(types: &Types) -> Result<[Fact; 6], OffsetError> {
+    let has = |path| match types.member(path) {
+        Ok(_) => Ok(true),
+        Err(TypeError::NoSuchMember { .. }) => Ok(false),
+        Err(error) => Err(error),
+    };
+    let register = |name: &str| {
+        let member = types.member_of_size(&format!("pt_regs.{name}"), 8)?;
+        Ok::<_, TypeError>(member.offset)
+    };
+    let (arch, number, [first, second, third, compat_first]) = if has("pt_regs.orig_ax")? {
+        let arguments = ["di", "si", "dx", "bx"].map(register);
+        (Arch::X86_64, register("orig_ax")?, arguments)
+    } else if has("pt_regs.syscallno")? {
+        // The result takes the first argument's register, which is kept apart; a 32-bit process's too.
+        let first = || register("orig_x0");
+        let other =
+            |number: u32| Ok(types.member_of_size("pt_regs.regs", 31 * 8)?.offset + number * 8);
+        let number = types.member_of_size("pt_regs.syscallno", 4)?.offset;
+        (
+            Arch::Aarch64,
+            number,
+            [first(), other(1), other(2), first()],
+        )
+    } else {
+        return Err(OffsetError::OtherArchitecture);
+    };
+    Ok([
+        ("ARCH", arch as u32),
+        ("PT_REGS__NUMBER", number),
+        ("PT_REGS__FIRST", first?),
+        ("PT_REGS__SECOND", second?),
+        ("PT_REGS__THIRD", third?),
+        ("PT_REGS__COMPAT_FIRST", compat_first?),
+    ])
 }
 
 /// Where a file's reference count is, and what to add to the raw value.

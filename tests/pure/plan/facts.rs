@@ -6,6 +6,8 @@ use fdtrace::{
 };
 use fdtrace_testkit::kernels::{KERNELS, fixture};
 
+use fdtrace_common::arch::{Arch, IO_URING_ENTER};
+
 use super::{auto, fact, tracepoints};
 
 #[test]
@@ -97,4 +99,23 @@ fn consume_skb_tells_its_caller_only_where_it_passes_one() {
             "{kernel}"
         );
     }
+}
+
+/// The programs have the numbers of every architecture, and here are those of the one at hand.
+#[test]
+fn system_calls_have_the_numbers_that_this_machine_gives_them() {
+    let here = match std::env::consts::ARCH {
+        "x86_64" => Arch::X86_64,
+        "aarch64" => Arch::Aarch64,
+        other => panic!("fdtrace does not know {other}"),
+    };
+    let calls = here.calls();
+    let number = |number: libc::c_long| i32::try_from(number).expect("they are small");
+    let sending = [libc::SYS_sendmsg, libc::SYS_sendmmsg].map(number);
+    assert_eq!(calls.sending[..2], sending);
+    let receiving = [libc::SYS_recvmsg, libc::SYS_recvmmsg].map(number);
+    assert_eq!(calls.receiving[..2], receiving);
+    let reading = [libc::SYS_read, libc::SYS_readv, libc::SYS_recvfrom].map(number);
+    assert_eq!(calls.reading[..3], reading);
+    assert_eq!(IO_URING_ENTER, number(libc::SYS_io_uring_enter));
 }
