@@ -231,7 +231,7 @@ pub(super) fn address(name: &str) -> &'static libc::sockaddr_un {
     address.sun_family = libc::AF_UNIX as u16;
     let name = format!("play-{}-{name}", getpid());
     for (to, from) in address.sun_path[1..].iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     Box::leak(Box::new(address))
 }

@@ -239,7 +239,7 @@ fn at_path(path: &CStr) -> &'static libc::sockaddr_un {
     unsafe {
         (*address).sun_path = [0; 108];
         for (to, from) in (*address).sun_path.iter_mut().zip(path.to_bytes()) {
-            *to = from.cast_signed();
+            *to = libc::c_char::from_ne_bytes([*from]);
         }
         &*address
     }

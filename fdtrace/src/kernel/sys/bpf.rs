@@ -171,7 +171,7 @@ pub fn create_map(
     let mut place = [0; 16];
     // The kernel wants a NUL at the end.
     for (to, from) in place.iter_mut().take(15).zip(name.to_bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     attr.__bindgen_anon_1.map_name = place;
     // SAFETY: the command reads no other memory.
