@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod arch;
 mod bench;
+mod cross;
 mod ebpf;
 mod elf;
 mod features;

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// The bpf-linker that `--install` installs.
 const LINKER_VERSION: &str = "0.10.4";
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+pub(crate) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
 /// Where the compiler comes from, and so how Cargo is told to use it.

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::series::Package;
-use crate::{process, toolchain};
+use crate::{arch::Arch, process, toolchain};
 
 /// Where Debian's package of its keys puts them, and where it will once the old name is gone.
 const KEYRINGS: &[&str] = &[
@@ -32,29 +32,39 @@ fn label(suite: &str) -> &'static str {
 
 /// One suite, with its package lists at hand.
 pub(crate) struct Suite {
-    name: &'static str,
+    name: String,
+    arch: Arch,
     dir: PathBuf,
 }
 
 impl Suite {
-    /// Fetches the package lists of the suite `name` into a folder below `cache`.
-    pub(crate) fn fetch(name: &'static str, cache: &Path) -> Result<Self> {
-        let dir = cache.join(name);
-        let suite = Self { name, dir };
+    /// Fetches the package lists of the suite `name` for this architecture into a folder below `cache`.
+    pub(crate) fn fetch(name: &str, arch: Arch, cache: &Path) -> Result<Self> {
+        let suite = Self {
+            name: name.to_owned(),
+            arch,
+            dir: match arch {
+                Arch::X86_64 => cache.join(name),
+                Arch::Arm64 => cache.join(format!("{name}-{}", arch.debian())),
+            },
+        };
         for part in ["lists/partial", "cache/archives/partial"] {
             let part = suite.dir.join(part);
             fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
         }
         let list = suite.source_list();
-        fs::write(&list, source(&address(label(name))?, name, keyring()?))
-            .with_context(|| format!("cannot write {}", list.display()))?;
+        fs::write(
+            &list,
+            source(arch, &address(label(name))?, name, keyring()?),
+        )
+        .with_context(|| format!("cannot write {}", list.display()))?;
         eprintln!("fetching the package lists of {name}");
         quietly(suite.apt("apt-get").args(["-qq", "update"]))?;
         Ok(suite)
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     /// The packages of this suite whose names begin with `prefix`.
@@ -109,11 +119,18 @@ impl Suite {
         option("Dir::Etc::PreferencesParts", Path::new("/dev/null"));
         option("Dir::State::Lists", &self.dir.join("lists"));
         option("Dir::Cache", &self.dir.join("cache"));
+        // As on a machine of that architecture: names of packages are that one's.
+        let arch = self.arch.debian();
+        command.arg(format!("-oAPT::Architecture={arch}"));
+        command.arg(format!("-oAPT::Architectures={arch}"));
+        let mut option = |name: &str, value: &str| {
+            command.arg(format!("-o{name}={value}"));
+        };
         // Without this a suite that cannot be fetched would be a warning.
-        option("APT::Update::Error-Mode", Path::new("any"));
-        option("Acquire::Languages", Path::new("none"));
+        option("APT::Update::Error-Mode", "any");
+        option("Acquire::Languages", "none");
         // apt's own user cannot write to a folder in somebody's home.
-        option("APT::Sandbox::User", Path::new("root"));
+        option("APT::Sandbox::User", "root");
         command
     }
 }
@@ -133,8 +150,9 @@ fn quietly(command: &mut Command) -> Result<()> {
 }
 
 /// The one line of a source list.
-fn source(address: &str, suite: &str, keyring: &str) -> String {
-    format!("deb [arch=amd64 targets=Packages signed-by={keyring}] {address} {suite} main\n")
+fn source(arch: Arch, address: &str, suite: &str, keyring: &str) -> String {
+    let arch = arch.debian();
+    format!("deb [arch={arch} targets=Packages signed-by={keyring}] {address} {suite} main\n")
 }
 
 fn keyring() -> Result<&'static str> {
@@ -186,7 +204,12 @@ mod tests {
 
     #[test]
     fn a_source_names_its_keys_and_turns_no_check_off() {
-        let source = source("http://archive.invalid/debian/", "sid", "/keys.gpg");
+        let source = source(
+            Arch::X86_64,
+            "http://archive.invalid/debian/",
+            "sid",
+            "/keys.gpg",
+        );
         assert_eq!(
             source,
             "deb [arch=amd64 targets=Packages signed-by=/keys.gpg] http://archive.invalid/debian/ sid main\n"

@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
+
 use super::{
     archive::Suite,
     kernel::Kernel,
@@ -48,6 +50,7 @@ fn fetch(kernel: &Kernel, series: &Series, cache: &Path, dir: &Path) -> Result<(
     let named = series.suites().iter().find(|name| **name == suite);
     let suite = Suite::fetch(
         named.context("its suite is unknown")?,
+        Arch::X86_64,
         &cache.join("suites"),
     )?;
     let debug = Package {

@@ -17,10 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use vm_init::{JOB, Job};
 
 use super::{cpio::Archive, libraries};
-use crate::{process, toolchain, workspace};
-
-/// Static binaries need the target named: Cargo would otherwise build macros with their flags.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+use crate::{arch::Arch, cross, process, toolchain, workspace};
 
 /// The users of a VM: root, and those that servers give it up for.
 const USERS: [(&str, &str); 2] = [
@@ -110,30 +107,31 @@ impl Tests {
 }
 
 /// Builds fdtrace, init, the benchmark if that is wanted, and the programs of `tests`, all static.
-pub(crate) fn build(bench: bool, tests: &[Tests]) -> Result<Vec<Program>> {
+pub(crate) fn build(arch: Arch, bench: bool, tests: &[Tests]) -> Result<Vec<Program>> {
     let mut names = vec!["fdtrace", "vm-init"];
     names.extend(bench.then_some("fdtrace-bench"));
     let packages = names.iter().flat_map(|name| ["-p", name]);
-    process::run(cargo("build").args(packages))?;
-    let mut programs: Vec<Program> = names.into_iter().map(built).collect();
+    process::run(cargo(arch, "build")?.args(packages))?;
+    let mut programs: Vec<Program> = names.into_iter().map(|name| built(arch, name)).collect();
     for name in tests
         .iter()
         .map(|tests| &tests.program)
         .collect::<BTreeSet<_>>()
     {
-        programs.push(Program::new(name, build_test(name)?));
+        programs.push(Program::new(name, build_test(arch, name)?));
     }
     Ok(programs)
 }
 
 /// A program that [`build`] builds by the way.
-pub(crate) fn built(name: &str) -> Program {
-    Program::new(name, directory().join(TARGET).join("release").join(name))
+pub(crate) fn built(arch: Arch, name: &str) -> Program {
+    let release = directory(arch).join(arch.target()).join("release");
+    Program::new(name, release.join(name))
 }
 
 /// The test binary's name has a hash in it, so Cargo has to say where it is.
-fn build_test(name: &str) -> Result<PathBuf> {
-    let mut cargo = cargo("test");
+fn build_test(arch: Arch, name: &str) -> Result<PathBuf> {
+    let mut cargo = cargo(arch, "test")?;
     cargo
         .args(["-p", "fdtrace", "--no-run", "--test", name])
         .arg("--message-format=json-render-diagnostics")
@@ -156,18 +154,21 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     })
 }
 
-fn directory() -> PathBuf {
-    workspace::target().join("vm")
+/// One for each architecture: the compiler may be another, and Cargo would build everything anew.
+fn directory(arch: Arch) -> PathBuf {
+    workspace::target().join(match arch {
+        Arch::X86_64 => "vm",
+        Arch::Arm64 => "vm-arm64",
+    })
 }
 
-fn cargo(subcommand: &str) -> Command {
+fn cargo(arch: Arch, subcommand: &str) -> Result<Command> {
     let mut cargo = process::cargo();
-    cargo
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .args([subcommand, "--release", "--target", TARGET, "--target-dir"])
-        .arg(directory());
-    cargo
+    cargo.args([subcommand, "--release", "--target-dir"]);
+    cargo.arg(directory(arch));
+    let flags = cross::aim(&mut cargo, arch)?;
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    Ok(cargo)
 }
 
 /// Writes the initramfs with these programs and this job to `path`.

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
+
 use super::{
     archive::Suite,
     series::{Package, Series},
@@ -58,17 +60,25 @@ pub(crate) struct Kernel {
 }
 
 impl Choice {
+    /// What this kernel is called where there may be one of another architecture beside it.
+    pub(crate) fn label(&self, arch: Arch) -> String {
+        match arch {
+            Arch::X86_64 => self.to_string(),
+            Arch::Arm64 => format!("{self}-{}", arch.debian()),
+        }
+    }
+
     /// Finds the kernel; Debian's are kept below `cache` until `refresh` asks for newer ones.
-    pub(crate) fn kernel(&self, cache: &Path, refresh: bool) -> Result<Kernel> {
+    pub(crate) fn kernel(&self, arch: Arch, cache: &Path, refresh: bool) -> Result<Kernel> {
         match self {
             Self::Image(path) => Ok(Kernel {
                 image: path.clone(),
                 origin: path.display().to_string(),
             }),
             Self::Series(series) => {
-                let dir = cache.join("kernels").join(series.to_string());
+                let dir = cache.join("kernels").join(self.label(arch));
                 if refresh || !dir.join(IMAGE).is_file() {
-                    fetch(series, cache, &dir)?;
+                    fetch(series, arch, cache, &dir)?;
                 }
                 let origin = dir.join(ORIGIN);
                 Ok(Kernel {
@@ -82,8 +92,8 @@ impl Choice {
 }
 
 /// Puts Debian's kernel of this series into `dir`, whole or not at all.
-fn fetch(series: &Series, cache: &Path, dir: &Path) -> Result<()> {
-    let (suite, package) = find(series, &cache.join("suites"))?;
+fn fetch(series: &Series, arch: Arch, cache: &Path, dir: &Path) -> Result<()> {
+    let (suite, package) = find(series, arch, &cache.join("suites"))?;
     let unpacked = dir.with_extension(format!("new-{}", process::id()));
     let done = (|| {
         let image = unpack(&suite, &package, &unpacked.join("package"))?;
@@ -106,15 +116,16 @@ fn fetch(series: &Series, cache: &Path, dir: &Path) -> Result<()> {
     done.with_context(|| format!("cannot fetch {package} from {}", suite.name()))
 }
 
-fn find(series: &Series, suites: &Path) -> Result<(Suite, Package)> {
+fn find(series: &Series, arch: Arch, suites: &Path) -> Result<(Suite, Package)> {
     for name in series.suites() {
-        let suite = Suite::fetch(name, suites)?;
-        if let Some(package) = series.newest(&suite.packages(&series.image_prefix())?) {
+        let suite = Suite::fetch(name, arch, suites)?;
+        if let Some(package) = series.newest(&suite.packages(&series.image_prefix())?, arch) {
             return Ok((suite, package));
         }
     }
     bail!(
-        "Debian has no cloud kernel of series {series} in {}",
+        "Debian has no cloud kernel of series {series} for {} in {}",
+        arch.debian(),
         series.suites().join(", ")
     )
 }

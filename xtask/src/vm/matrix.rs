@@ -13,6 +13,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::arch::Arch;
+
 use super::{
     Session,
     cell::{self, Cell, Ended},
@@ -149,10 +151,15 @@ pub(crate) fn run(
     println!("\nwhat the commands printed: {}", results.display());
     if let Some(page) = page {
         let names = columns.names();
-        page::write(page, page::MATRIX, &table(&rows, &names).markdown())?;
+        let place = |name| match session.qemu.arch {
+            Arch::X86_64 => String::from(name),
+            arch => format!("{name} of {}", arch.debian()),
+        };
+        let matrix = table(&rows, &names).markdown();
+        page::write(page, &place(page::MATRIX), &matrix)?;
         page::write(
             page,
-            page::SCENARIOS,
+            &place(page::SCENARIOS),
             &page::scenarios(&played(&rows, &names)),
         )?;
     }
@@ -175,7 +182,7 @@ fn played<'a>(rows: &'a [Row], names: &'a [String]) -> Vec<page::Kernel<'a>> {
 }
 
 fn row(session: &Session, choice: &Choice, columns: &Columns) -> Row {
-    let kernel = choice.to_string();
+    let kernel = session.label(choice);
     let names = columns.names();
     let results = session.cache.join("results").join(&kernel);
     // Those of another run would look like this one's; there may be none.

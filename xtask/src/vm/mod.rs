@@ -9,7 +9,7 @@
 //! 3. `machine` starts `qemu`, follows init's frames, and looks for `trouble` in the kernel's log.
 //! 4. The output goes to the user as it comes, or with `--all` into a `cell` of the `matrix`.
 
-mod archive;
+pub(crate) mod archive;
 mod cell;
 mod cpio;
 mod debug;
@@ -40,7 +40,7 @@ use vm_init::{Frame, Job};
 
 pub(crate) use programs::test;
 
-use crate::workspace;
+use crate::{arch::Arch, workspace};
 use cell::Ended;
 use image::{Program, Tests};
 pub(crate) use kernel::Choice;
@@ -74,6 +74,7 @@ Examples:
   cargo xtask vm --kernel 7.3 -- fdtrace doctor
   cargo xtask vm --kernel path/to/bzImage --append lsm=bpf
   cargo xtask vm --all
+  cargo xtask vm --all --arch arm64
   cargo xtask vm --all --tools --timeout 1800 --test live::trace_live
   cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::
   cargo xtask vm --tools --timeout 900 --test live -- live labs::")]
@@ -81,6 +82,9 @@ pub(crate) struct Args {
     /// A kernel series that Debian has, or the path of a bzImage; with --all, more than one.
     #[arg(long, value_name = "SERIES|PATH")]
     kernel: Vec<Choice>,
+    /// The architecture of the VM's processor; another one than this machine's is emulated.
+    #[arg(long, value_enum, default_value_t)]
+    arch: Arch,
     /// Run `fdtrace verify` with each mechanism, or the command, on 5.10, 6.1, 6.12, 6.18 and 7.3.
     #[arg(long)]
     all: bool,
@@ -147,11 +151,14 @@ pub(crate) fn bench(kernel: Choice, args: &[OsString]) -> Result<ExitCode> {
 /// Exits with what the command exits with.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !cfg!(target_arch = "x86_64") {
-        bail!("the VMs are for x86_64, and so are the binaries that Cargo builds for them here");
+        bail!("VMs run on an x86-64 machine, on which the binaries for them are built");
     }
     // Before the build, so that a missing QEMU does not cost minutes to find out.
-    let qemu = Qemu::find(args.accel)?;
+    let qemu = Qemu::find(args.arch, args.accel)?;
     let tools = args.shell || args.tools;
+    if tools && args.arch != Arch::X86_64 {
+        bail!("there is no busybox here for {}", args.arch.debian());
+    }
     let busybox = tools.then(image::busybox).transpose()?;
     let columns = Columns::of(args);
     let mut session = Session::new(qemu, Duration::from_secs(args.timeout));
@@ -159,7 +166,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     session.append.clone_from(&args.append);
     session.job.env.extend(args.env.clone());
     let kernels = args.kernels()?;
-    session.programs = image::build(args.bench, &args.test)?;
+    session.programs = image::build(args.arch, args.bench, &args.test)?;
     session.programs.extend(args.with.iter().cloned());
     session.programs.extend(busybox);
     if args.all {
@@ -241,10 +248,15 @@ impl Session {
         }
     }
 
+    /// What this kernel is called in messages and tables.
+    fn label(&self, choice: &Choice) -> String {
+        choice.label(self.qemu.arch)
+    }
+
     /// Runs the job on `choice`; an error is a VM that did not come to its end.
     fn run(&self, choice: &Choice, mut hear: impl FnMut(&Frame, &Up)) -> Result<()> {
-        let name = choice.to_string();
-        let kernel = choice.kernel(&self.cache, self.refresh)?;
+        let name = self.label(choice);
+        let kernel = choice.kernel(self.qemu.arch, &self.cache, self.refresh)?;
         eprintln!("{name}: booting {}", kernel.origin);
         let machine = Machine {
             name: &name,
@@ -279,7 +291,7 @@ impl Session {
             Frame::Hello(_) => up = Some(now_up.clone()),
             Frame::Out(bytes) => ended.out.extend(bytes),
             Frame::Err(bytes) => ended.err.extend(bytes),
-            Frame::Trouble(what) => eprintln!("{choice}: init: {what}"),
+            Frame::Trouble(what) => eprintln!("{}: init: {what}", self.label(choice)),
             Frame::Exit(code) => {
                 ended.code = *code;
                 each(std::mem::take(&mut ended));

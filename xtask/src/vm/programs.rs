@@ -17,6 +17,7 @@ use super::{
     qemu::{self, Qemu},
 };
 use crate::{
+    arch::Arch,
     process,
     test::Outcome::{self, Passed, Skipped},
 };
@@ -43,16 +44,16 @@ pub(crate) fn test() -> Result<Outcome> {
         };
         carried.push(Program::new(name, path));
     }
-    if process::find(qemu::PROGRAM).is_none() {
-        return Ok(Skipped(format!("no {}", qemu::PROGRAM)));
+    if process::find(qemu::program(Arch::X86_64)).is_none() {
+        return Ok(Skipped(format!("no {}", qemu::program(Arch::X86_64))));
     }
     let kernel: Choice = DEFAULT_KERNEL.parse().map_err(anyhow::Error::msg)?;
-    let mut session = Session::new(Qemu::find(None)?, TIMEOUT);
-    if let Err(error) = kernel.kernel(&session.cache, session.refresh) {
+    let mut session = Session::new(Qemu::find(Arch::X86_64, None)?, TIMEOUT);
+    if let Err(error) = kernel.kernel(Arch::X86_64, &session.cache, session.refresh) {
         return Ok(Skipped(format!("no kernel to boot: {error:#}")));
     }
     let (program, module) = TESTS;
-    session.programs = image::build(false, &[Tests::from(program)])?;
+    session.programs = image::build(Arch::X86_64, false, &[Tests::from(program)])?;
     session.programs.extend(carried);
     let mut command = Tests::from(program).command();
     command.extend(TRACED.map(|name| format!("{module}::{name}").into()));

@@ -7,17 +7,33 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::toolchain;
+use crate::{arch::Arch, toolchain};
 
-/// What Debian calls it, which other systems do too.
-pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
-const PACKAGE: &str = "qemu-system-x86";
+/// What Debian calls it for an architecture, which other systems do too.
+pub(crate) fn program(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "qemu-system-x86_64",
+        Arch::Arm64 => "qemu-system-aarch64",
+    }
+}
+
+fn package(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "qemu-system-x86",
+        Arch::Arm64 => "qemu-system-arm",
+    }
+}
 
 /// Kernel parameters: all messages to the first serial port, from the very beginning, and an end
 /// instead of a wait when the kernel cannot go on.
-const PARAMETERS: &str = "console=ttyS0 earlyprintk=ttyS0 panic=-1 rdinit=/init";
+fn parameters(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "console=ttyS0 earlyprintk=ttyS0 panic=-1 rdinit=/init",
+        Arch::Arm64 => "console=ttyAMA0 earlycon panic=-1 rdinit=/init",
+    }
+}
 
 /// How the machine's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -35,7 +51,10 @@ impl Accelerator {
     ///
     /// A KVM on a processor without virtualisation is one inside a VM that stands in for the
     /// hardware, and does not know all of its instructions.
-    fn find() -> Self {
+    fn find(arch: Arch) -> Self {
+        if arch != Arch::X86_64 {
+            return Self::Tcg;
+        }
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         // It may be there and not for us.
         let usable = File::options()
@@ -59,8 +78,12 @@ impl Accelerator {
     /// processor has none. And a CPU hit an `int3` that another one was just replacing: with one
     /// thread for all CPUs, no two of them run at once. With both, 40 boots of 40 came up, no
     /// slower.
-    fn arguments(self) -> Vec<&'static str> {
-        let tcg = ["-accel", "tcg,thread=single", "-cpu", "max,cx16=off"];
+    fn arguments(self, arch: Arch) -> Vec<&'static str> {
+        let cpu = match arch {
+            Arch::X86_64 => "max,cx16=off",
+            Arch::Arm64 => "cortex-a57",
+        };
+        let tcg = ["-accel", "tcg,thread=single", "-cpu", cpu];
         match self {
             Self::Kvm => vec!["-accel", "kvm", "-cpu", "max", "-smp", "2"],
             Self::Tcg => [&tcg[..], &["-smp", "2"]].concat(),
@@ -94,6 +117,7 @@ fn virtualises(cpu: &str) -> bool {
 #[derive(Clone, Debug)]
 pub(crate) struct Qemu {
     program: PathBuf,
+    pub(crate) arch: Arch,
     pub(crate) accelerator: Accelerator,
 }
 
@@ -111,10 +135,14 @@ pub(crate) struct Boot<'a> {
 
 impl Qemu {
     /// With `accelerator`, or the best there is.
-    pub(crate) fn find(accelerator: Option<Accelerator>) -> Result<Self> {
+    pub(crate) fn find(arch: Arch, accelerator: Option<Accelerator>) -> Result<Self> {
+        if arch != Arch::X86_64 && accelerator == Some(Accelerator::Kvm) {
+            bail!("only an arm64 machine has a KVM for arm64: leave --accel out");
+        }
         Ok(Self {
-            program: toolchain::find_or_install(PROGRAM, PACKAGE)?,
-            accelerator: accelerator.unwrap_or_else(Accelerator::find),
+            program: toolchain::find_or_install(program(arch), package(arch))?,
+            arch,
+            accelerator: accelerator.unwrap_or_else(|| Accelerator::find(arch)),
         })
     }
 
@@ -123,18 +151,29 @@ impl Qemu {
         let mut command = Command::new(&self.program);
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-            .args(["-display", "none", "-machine", "pc"])
-            .args(self.accelerator.arguments())
+            .args(["-display", "none", "-machine"])
+            .arg(match self.arch {
+                Arch::X86_64 => "pc",
+                Arch::Arm64 => "virt,gic-version=2",
+            })
+            .args(self.accelerator.arguments(self.arch))
             .args(["-m", "1024"])
             .arg("-serial")
             .arg(format!("file:{}", boot.log.display()))
             .args(["-chardev", "stdio,id=init,signal=off"])
-            .args(["-serial", "chardev:init"])
+            .args(match self.arch {
+                Arch::X86_64 => ["-serial", "chardev:init"],
+                // That machine has one port, so the second is a card.
+                Arch::Arm64 => ["-device", "pci-serial,chardev=init"],
+            })
             .arg("-kernel")
             .arg(boot.kernel)
             .arg("-initrd")
             .arg(boot.initramfs)
-            .args(["-append", format!("{PARAMETERS} {}", boot.append).trim()]);
+            .args([
+                "-append",
+                format!("{} {}", parameters(self.arch), boot.append).trim(),
+            ]);
         if let Some(monitor) = boot.monitor {
             // Without that device a dump would not say where in it the kernel is.
             command.args(["-device", "vmcoreinfo", "-qmp"]);
@@ -159,16 +198,21 @@ mod tests {
 
     #[test]
     fn what_is_counted_has_one_processor_and_a_clock_of_its_own() {
-        let counted = Accelerator::Counted.arguments();
+        let counted = Accelerator::Counted.arguments(Arch::X86_64);
         let has = |option: &str, value: &str| counted.windows(2).any(|two| two == [option, value]);
         assert!(has("-smp", "1") && has("-icount", "shift=0,sleep=off"));
-        assert!(!Accelerator::Tcg.arguments().contains(&"-icount"));
+        assert!(
+            !Accelerator::Tcg
+                .arguments(Arch::X86_64)
+                .contains(&"-icount")
+        );
     }
 
     #[test]
     fn the_log_is_the_first_port_and_the_commands_have_the_second() {
         let qemu = Qemu {
             program: "qemu".into(),
+            arch: Arch::X86_64,
             accelerator: Accelerator::Tcg,
         };
         let command = qemu.command(&Boot {

@@ -4,6 +4,8 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
+use crate::arch::Arch;
+
 /// Series that fdtrace is held to on every change, oldest first, with the suites that have them.
 ///
 /// A release's own suite comes before its updates: it changes a few times a year, so that two
@@ -29,7 +31,7 @@ const ELSEWHERE: &[&str] = &["trixie-backports", "sid", "experimental"];
 
 /// The package with the image; its real name has the release before the flavour.
 const IMAGE: &str = "linux-image-";
-const FLAVOUR: &str = "-cloud-amd64";
+const FLAVOUR: &str = "-cloud-";
 
 /// A kernel series such as 6.12.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +57,14 @@ impl Series {
         format!("{IMAGE}{self}.")
     }
 
-    /// The newest image among `packages`.
-    pub(crate) fn newest(&self, packages: &[Package]) -> Option<Package> {
+    /// The newest image for this architecture among `packages`.
+    pub(crate) fn newest(&self, packages: &[Package], arch: Arch) -> Option<Package> {
+        let flavour = format!("{FLAVOUR}{}", arch.debian());
         packages
             .iter()
             .filter(|package| {
                 package.name.starts_with(&self.image_prefix())
-                    && package.name.ends_with(FLAVOUR)
+                    && package.name.ends_with(&flavour)
                     && package.version.starts_with(&format!("{self}."))
             })
             .max_by(|a, b| compare(&a.version, &b.version))
@@ -186,7 +189,9 @@ linux | 6.12.99-1~bpo12+1 | http://a.invalid/debian bookworm-backports/main Sour
     fn newest(series: &str) -> Option<String> {
         let packages: Vec<_> = MADISON.lines().filter_map(Package::from_madison).collect();
         let series: Series = series.parse().unwrap();
-        series.newest(&packages).map(|package| package.to_string())
+        series
+            .newest(&packages, Arch::X86_64)
+            .map(|package| package.to_string())
     }
 
     #[test]
@@ -209,6 +214,18 @@ linux | 6.12.99-1~bpo12+1 | http://a.invalid/debian bookworm-backports/main Sour
     fn a_series_that_is_not_there_is_not_guessed() {
         assert_eq!(newest("6.16"), None);
         assert_eq!(newest("6.13"), None);
+    }
+
+    #[test]
+    fn another_architectures_image_is_not_taken() {
+        let packages: Vec<_> = MADISON.lines().filter_map(Package::from_madison).collect();
+        let series: Series = "6.12".parse().unwrap();
+        assert_eq!(series.newest(&packages, Arch::Arm64), None);
+        let name = "linux-image-6.12.95+deb12-cloud-arm64";
+        let arm64 = format!("{name} | 6.12.95-1 | place arm64 Packages");
+        let arm64 = Package::from_madison(&arm64).unwrap();
+        let found = series.newest(&[&packages[..], &[arm64]].concat(), Arch::Arm64);
+        assert_eq!(found.unwrap().name, name);
     }
 
     #[test]

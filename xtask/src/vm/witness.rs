@@ -24,7 +24,7 @@ use super::{
     monitor::Monitor,
     qemu::{Accelerator, Qemu},
 };
-use crate::{process, workspace};
+use crate::{arch::Arch, process, workspace};
 
 /// The one whose debugging package everybody can have for long: of Debian's oldstable.
 const KERNEL: &str = "6.1";
@@ -63,13 +63,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let Choice::Series(series) = &args.kernel else {
         bail!("only a series of Debian's has a debugging package");
     };
-    let qemu = Qemu::find(args.accel)?;
+    let qemu = Qemu::find(Arch::X86_64, args.accel)?;
     let cache = workspace::cache().join("vm");
     let drgn = drgn(&cache)?;
-    let kernel = args.kernel.kernel(&cache, args.refresh)?;
+    let kernel = args.kernel.kernel(Arch::X86_64, &cache, args.refresh)?;
     let debug = Debug::of(&kernel, series, &cache)?;
-    let mut programs = image::build(false, &[])?;
-    programs.push(image::built(WORKLOAD));
+    let mut programs = image::build(Arch::X86_64, false, &[])?;
+    programs.push(image::built(Arch::X86_64, WORKLOAD));
     programs.push(Program::new(debug::MODULE, debug.module.clone()));
 
     let name = format!("witness-{series}");

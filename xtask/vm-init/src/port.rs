@@ -1,7 +1,8 @@
 //! The serial port to the host, as a plain pipe for bytes.
 //!
 //! The second port: the first is the kernel's console, and a message of the kernel's in the
-//! middle of a command's output would spoil it.
+//! middle of a command's output would spoil it. Where the first is of another kind, the second is the
+//! first of its own.
 
 use std::{
     fs::File,
@@ -14,7 +15,11 @@ use anyhow::{Context as _, Result};
 use nix::sys::termios::{self, SetArg};
 use vm_init::Frame;
 
-const PORT: &str = "/dev/ttyS1";
+const PORT: &str = if cfg!(target_arch = "aarch64") {
+    "/dev/ttyS0"
+} else {
+    "/dev/ttyS1"
+};
 
 /// May be written to from several threads, a frame at a time.
 pub(crate) struct Port {
