@@ -23,6 +23,7 @@ fn header() -> Header {
     Header {
         utc_offset_s: 3600,
         machine: fdtrace::model::Machine {
+            arch: Some("aarch64".to_owned()),
             host: Some("there".to_owned()),
             boot_id: None,
         },

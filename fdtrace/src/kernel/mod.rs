@@ -213,6 +213,7 @@ pub fn machine() -> Machine {
         Some(text.trim_end().to_owned())
     };
     Machine {
+        arch: Some(std::env::consts::ARCH.to_owned()),
         host: read("/proc/sys/kernel/hostname"),
         boot_id: read("/proc/sys/kernel/random/boot_id"),
     }

@@ -1,15 +1,16 @@
 //! What earlier versions wrote otherwise. Those versions are over, so these names and numbers are theirs
 //! for good.
 //!
-//! Their headers have no coverage: the functions and tracepoints of their plan show what it was. Their
-//! records, all made on x86-64, have a system call's number where later ones say what it is for.
+//! Their headers have no coverage: the functions and tracepoints of their plan show what it was. They were
+//! all made on x86-64 and do not say so, and their records have a system call's number where later ones
+//! say what it is for.
 
 use std::mem::offset_of;
 
 use fdtrace_common::records::{Call, Head};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::model::{Coverage, Hop, PlanEntry};
 
@@ -27,7 +28,10 @@ struct Evidence {
     described: bool,
 }
 
-/// Adds the coverage to a header that lacks it.
+/// The one architecture of the versions that did not note it.
+const ARCH: &str = "x86_64";
+
+/// Adds the coverage and the architecture to a header that lacks them.
 pub(super) fn complete(mut header: Value) -> serde_json::Result<Value> {
     if header.get("coverage").is_none() {
         let coverage = Evidence::deserialize(&header)?.coverage();
@@ -35,6 +39,14 @@ pub(super) fn complete(mut header: Value) -> serde_json::Result<Value> {
         // What is no object is no header either, which reading it finds out.
         if let Some(fields) = header.as_object_mut() {
             fields.insert("coverage".to_owned(), coverage);
+        }
+    }
+    if header["machine"].get("arch").is_none()
+        && let Some(fields) = header.as_object_mut()
+    {
+        let machine = fields.entry("machine").or_insert_with(|| json!({}));
+        if let Some(machine) = machine.as_object_mut() {
+            machine.insert("arch".to_owned(), ARCH.into());
         }
     }
     Ok(header)
@@ -85,7 +97,6 @@ impl Evidence {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
@@ -113,6 +124,18 @@ mod tests {
         let all = json!({ "plan": [entry("end", "kfree")], "described": true });
         let all = coverage_of(all);
         assert!(all.every_end && !all.failed_sends && all.descriptions);
+    }
+
+    #[test]
+    fn what_does_not_name_its_architecture_is_of_x86() {
+        let arch = |machine: Value| {
+            let header = json!({ "coverage": { "hops": [] }, "machine": machine });
+            complete(header).expect("it has a coverage")["machine"]["arch"].clone()
+        };
+        assert_eq!(arch(json!({ "host": "there" })), "x86_64");
+        assert_eq!(arch(json!({ "arch": "aarch64" })), "aarch64");
+        let without = complete(json!({ "plan": [] })).expect("it has a plan");
+        assert_eq!(without["machine"]["arch"], "x86_64");
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub struct Start {
     pub fdtrace: String,
     /// Kernel release.
     pub kernel: String,
+    /// The processor's architecture, such as `x86_64` or `aarch64`; null where the recording does not say
+    /// it.
+    pub arch: Option<String>,
     /// Host name; null where the recording does not say it.
     pub host: Option<String>,
     /// Id of the boot, as in `/proc/sys/kernel/random/boot_id`: times of two boots do not compare; null
@@ -293,7 +296,7 @@ pub struct File<'a> {
     pub description_missing: Option<DescriptionMissing>,
     /// Whether the name that it was opened by is gone; null where that is not known.
     pub deleted: Option<bool>,
-    /// Open flags, as in `open(2)`.
+    /// Open flags, as in `open(2)`: some have other numbers on another architecture, which `start` tells.
     pub flags: u32,
     /// Type and permissions, as in `stat(2)`.
     pub mode: u16,

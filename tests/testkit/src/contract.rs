@@ -15,6 +15,7 @@ pub const PROMISED: &[(&str, &[&str])] = &[
             "schema_version",
             "fdtrace",
             "kernel",
+            "arch",
             "host",
             "boot_id",
             "wall_ns",

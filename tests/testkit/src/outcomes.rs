@@ -362,6 +362,7 @@ pub fn write(mut report: impl Report, kernel: &str, runs: &[ScenarioRun], losses
         wall_ns: 1_700_000_000_000_000_001,
         mono_ns: 9_007_199_254_740_993,
         machine: &Machine {
+            arch: Some("x86_64".to_owned()),
             host: Some("there".to_owned()),
             boot_id: Some("5dbb4b47-9b0e-4e1e-9c0d-7a0f2d6a9f11".to_owned()),
         },
