@@ -13,7 +13,7 @@ mod other {
     pub(in super::super) const RECEIVES: [(); 0] = [];
 
     pub(in super::super) fn try_call() -> Result<(), String> {
-        Err("32-bit calls here are not x86's".to_owned())
+        Err("on this architecture only a 32-bit program can make a 32-bit call".to_owned())
     }
 
     pub(in super::super) fn send(_: (), _: i32, _: i32) {}

@@ -3,13 +3,13 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Result, ensure};
-use nix::sys::socket::{MsgFlags, SockType};
+use nix::sys::socket::SockType;
 
 use super::{CONTENT, exchange, expect, expect_nothing, queue_watched};
 use crate::{
     model::{Cause, Fate},
     verify::{
-        runner::{Runner, attempt, expect_content, now_ns},
+        runner::{Runner, expect_content, now_ns},
         scenarios::scenarios,
         ways::{
             batch,
@@ -122,9 +122,14 @@ fn io_uring(runner: &Runner) -> Result<()> {
 
 #[cfg(target_arch = "x86_64")]
 fn compat_32(runner: &Runner) -> Result<()> {
+    use nix::sys::socket::MsgFlags;
+
     use crate::{
         kernel::passing,
-        verify::ways::compat::{self, Compat},
+        verify::{
+            runner::attempt,
+            ways::compat::{self, Compat},
+        },
     };
 
     if let Some(why) = attempt(compat::try_call)? {
@@ -182,5 +187,5 @@ fn compat_32(runner: &Runner) -> Result<()> {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn compat_32(runner: &Runner) -> Result<()> {
-    runner.skip("32-bit calls are made in x86's way alone")
+    runner.skip("on this architecture only a 32-bit program can make a 32-bit call")
 }
