@@ -5,6 +5,24 @@ struct msghdr { void *name; unsigned namelen; struct iovec *iov; unsigned iovlen
                 void *control; unsigned controllen; unsigned flags; };
 struct rights { unsigned len, level, type; int fd; };
 
+#ifdef __arm__
+enum { SENDMSG = 296, RECVMSG = 297 };
+
+static int call(int number, int a, void *b, int c)
+{
+    register int r7 __asm__("r7") = number;
+    register int r0 __asm__("r0") = a;
+    register void *r1 __asm__("r1") = b;
+    register int r2 __asm__("r2") = c;
+    __asm__ volatile("svc 0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2) : "memory");
+    return r0;
+}
+
+__asm__(".globl _start\n_start: ldr r0, [sp]\n bl run\n");
+#define ENTRY
+#else
+enum { SENDMSG = 370, RECVMSG = 372 };
+
 static int call(int number, int a, void *b, int c)
 {
     int result;
@@ -13,9 +31,13 @@ static int call(int number, int a, void *b, int c)
     return result;
 }
 
-__attribute__((force_align_arg_pointer, used)) static void run(int argc)
+__asm__(".globl _start\n_start: pushl (%esp)\n call run\n");
+#define ENTRY force_align_arg_pointer,
+#endif
+
+__attribute__((ENTRY used)) static void run(int argc)
 {
-    enum { EXIT = 1, WRITE = 4, SENDMSG = 370, RECVMSG = 372, SOL_SOCKET = 1, SCM_RIGHTS = 1 };
+    enum { EXIT = 1, WRITE = 4, SOL_SOCKET = 1, SCM_RIGHTS = 1 };
     char data = 'x';
     struct iovec iov = { &data, 1 };
     struct rights rights = { sizeof rights, SOL_SOCKET, SCM_RIGHTS, 2 };
@@ -27,5 +49,3 @@ __attribute__((force_align_arg_pointer, used)) static void run(int argc)
     }
     call(EXIT, done != 1, 0, 0);
 }
-
-__asm__(".globl _start\n_start: pushl (%esp)\n call run\n");
