@@ -88,6 +88,13 @@ impl Hook {
         )
     }
 
+    /// Whether the arguments that it reads are known without the kernel's types. Those of 5.10 on arm64
+    /// have no static function, and a kprobe does without.
+    fn needs_no_prototype(&self) -> bool {
+        let is_sendmsg = CALLED_AS_SENDMSG.contains(&self.target);
+        self.kind.mechanism() == Mechanism::Kprobe && (self.params.is_empty() || is_sendmsg)
+    }
+
     /// Why this hook cannot work on the kernel that `view` shows; `None` if it can.
     pub(super) fn unfit(&self, view: &KernelView) -> Result<Option<String>, TypeError> {
         let is_tracepoint = self.kind.mechanism() == Mechanism::Tracepoint;
@@ -96,6 +103,9 @@ impl Hook {
             _ => ("function", "takes", view.types.function(self.target)?),
         };
         let Some(prototype) = prototype else {
+            if self.needs_no_prototype() && view.symbols.exact(self.target).is_some() {
+                return Ok(None);
+            }
             return Ok(Some(format!(
                 "kernel {} has no {what} {}",
                 view.release, self.target
@@ -123,6 +133,14 @@ impl Hook {
         Ok(None)
     }
 }
+
+/// Functions that the kernel calls through `proto_ops.sendmsg`: a compiler cannot have changed what they
+/// take.
+const CALLED_AS_SENDMSG: [&str; 3] = [
+    "unix_stream_sendmsg",
+    "unix_dgram_sendmsg",
+    "unix_seqpacket_sendmsg",
+];
 
 /// Hooks that together show a hop.
 pub(super) struct Candidate {

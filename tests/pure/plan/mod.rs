@@ -4,6 +4,7 @@
 //! The snapshots were read against the kernels' own lists of tracepoints. A change in one of them
 //! is a change in what fdtrace can say on that kernel, so it needs the same reading.
 
+mod arm64;
 mod facts;
 mod refusals;
 
