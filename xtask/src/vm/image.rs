@@ -125,8 +125,8 @@ pub(crate) fn build(arch: Arch, bench: bool, tests: &[Tests]) -> Result<Vec<Prog
 
 /// A program that [`build`] builds by the way.
 pub(crate) fn built(arch: Arch, name: &str) -> Program {
-    let release = directory(arch).join(arch.target()).join("release");
-    Program::new(name, release.join(name))
+    let folder = directory(arch).join(arch.target()).join(profile(arch));
+    Program::new(name, folder.join(name))
 }
 
 /// The test binary's name has a hash in it, so Cargo has to say where it is.
@@ -162,9 +162,16 @@ fn directory(arch: Arch) -> PathBuf {
     })
 }
 
+fn profile(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "release",
+        Arch::Arm64 => "emulated",
+    }
+}
+
 fn cargo(arch: Arch, subcommand: &str) -> Result<Command> {
     let mut cargo = process::cargo();
-    cargo.args([subcommand, "--release", "--target-dir"]);
+    cargo.args([subcommand, "--profile", profile(arch), "--target-dir"]);
     cargo.arg(directory(arch));
     let flags = cross::aim(&mut cargo, arch)?;
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
