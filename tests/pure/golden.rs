@@ -3,9 +3,10 @@
 //!
 //! They are of real kernels: `reload` is HAProxy handing over its listeners, and `tracepoints` an
 //! acceptor whose workers lose descriptors, both on a 6.18 that has tracepoints alone;
-//! `trampolines` is `fdtrace verify` with scenarios of every fate, on Debian's 6.12. A recording is
-//! never made anew for a later version, only added. Of files they have the names that were told with the
-//! same message: earlier versions told each about once a second, and took it for later messages' too.
+//! `trampolines` is `fdtrace verify` with scenarios of every fate, on Debian's 6.12, and `arm64` some of
+//! these on its arm64 6.12. A recording is never made anew for a later version, only added. Of files they
+//! have the names that were told with the same message: earlier versions told each about once a second, and
+//! took it for later messages' too.
 
 use std::{fs, path::PathBuf};
 
@@ -35,6 +36,17 @@ fn replay(recording: &str, args: &[&str]) -> String {
 fn text_says_what_it_said() {
     for recording in RECORDINGS {
         insta::assert_snapshot!(format!("{recording}_text"), replay(recording, &[]));
+    }
+}
+
+#[test]
+fn what_was_recorded_on_arm64_is_read_on_any_machine() {
+    insta::assert_snapshot!("arm64_text", replay("arm64", &[]));
+    for (recording, arch) in [("arm64", "aarch64"), ("trampolines", "x86_64")] {
+        let json = replay(recording, &["--format", "json"]);
+        let start = json.lines().next().expect("it has a first line");
+        let start: serde_json::Value = serde_json::from_str(start).expect("it is JSON");
+        assert_eq!(start["arch"], arch, "{recording}");
     }
 }
 
