@@ -24,6 +24,7 @@ use crate::{
     control::Control,
     filter::{self, Stage, Way, held},
     kernel::{FdTable, File, List, Pointer, Room, Skb, Task},
+    offsets::BY_SLOT,
     ring::{self, Held, Record},
 };
 
@@ -32,6 +33,18 @@ const RECORDS_MAX: u32 = LIST_MAX.div_ceil(FILES_PER_RECORD) as u32;
 
 /// Room for descriptor numbers: a full list may start anywhere in the first half.
 pub(crate) const FDS_MAX: usize = 512;
+
+/// How records wait until it is known whether anybody wants them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Wait {
+    /// They do not.
+    Not,
+    /// In maps.
+    InMaps,
+    /// In the place of their list.
+    InPlace,
+}
 
 /// What a program works on. It lives in a map and not on the stack because the verifier does not
 /// track what is in a map: paths that differ only in what they noted here count as one.
@@ -58,8 +71,8 @@ pub(crate) struct Scratch {
     pub(crate) found: u32,
     reserved: u32,
     pub(crate) room: Room,
-    /// 1 if the records under way are to be [held](filter).
-    held: u32,
+    /// How the records under way are to be [held](filter).
+    held: Wait,
     /// 1 if they are to say what the files' dentries are called.
     labelled: u32,
     /// The [`Counter`] of those that find no room.
@@ -68,6 +81,16 @@ pub(crate) struct Scratch {
     program: u32,
     /// Records that were handed over.
     submitted: u32,
+}
+
+impl Wait {
+    #[inline(always)]
+    fn by(way: Way) -> Self {
+        match way {
+            Way::Hold => Self::InMaps,
+            Way::Emit | Way::Drop => Self::Not,
+        }
+    }
 }
 
 impl Scratch {
@@ -286,7 +309,7 @@ pub(crate) fn files(scratch: &mut Scratch, lost: Counter, files: Files) {
     let stage = Stage::of(lost);
     let way = filter::way(&mut scratch.head, stage);
     if way != Way::Drop {
-        scratch.held = u32::from(way == Way::Hold);
+        scratch.held = Wait::by(way);
         scratch.labelled = u32::from(is_first_sight(scratch.head.kind));
         scratch.lost = lost as u32;
         scratch.head.total = files.total as u16;
@@ -306,11 +329,22 @@ pub(crate) fn files(scratch: &mut Scratch, lost: Counter, files: Files) {
     filter::done(&scratch.head, way, stage);
 }
 
-/// Writes the record of so many files from `first` on that is in the scratch, of `total` in all, unfiltered.
-/// Returns 1 if that and what comes after it is lost, else 0.
+/// Decides about the records of a whole message that the scratch's head is of. Says how that was decided, for
+/// [`filter::done`].
+#[inline(always)]
+pub(crate) fn decide(scratch: &mut Scratch, stage: Stage) -> Way {
+    let way = filter::way(&mut scratch.head, stage);
+    scratch.held = match way {
+        Way::Hold if held::begin(scratch.head.list, scratch.head.count) => Wait::InPlace,
+        way => Wait::by(way),
+    };
+    way
+}
+
+/// Writes the record of so many files from `first` on that is in the scratch, of `total` in all, as was
+/// [decided](decide). Returns 1 if that and what comes after it is lost, else 0.
 #[inline(always)]
 pub(crate) fn run(scratch: &mut Scratch, first: u64, count: u64, total: u64) -> u64 {
-    scratch.held = 0;
     scratch.head.files = count as u16;
     scratch.head.first = first as u16;
     let rest = total.saturating_sub(first) as u32;
@@ -406,13 +440,15 @@ extern "C" fn write_file(program: u64, index: u64, place: u64) -> u64 {
     0
 }
 
-/// Writes the name of a socket, which `fill` reads and measures, as a record of its own.
+/// Writes the name of a socket, which `fill` reads and measures, as a record of its own: as was
+/// [decided](decide), where two records tell of a message.
 #[inline(always)]
 pub(crate) fn name(scratch: &mut Scratch, lost: Counter, fill: impl FnOnce(*mut u8, usize) -> u32) {
     const ROOM: usize = 108; // sun_path
     const { assert!(size_of::<SocketName>() <= size_of::<[FileSeen; FILES_PER_RECORD]>()) };
-    let way = filter::way(&mut scratch.head, Stage::Sending);
-    scratch.held = u32::from(way == Way::Hold);
+    if BY_SLOT.load() == 0 {
+        scratch.held = Wait::by(filter::way(&mut scratch.head, Stage::Sending));
+    }
     scratch.lost = lost as u32;
     let kind = scratch.head.kind;
     scratch.head.kind = RecordKind::SocketNamed as u16;
@@ -438,9 +474,15 @@ const LOOK_EVERY: u32 = 16;
 /// Says whether there was room; if not, `records` are lost.
 #[inline(always)]
 fn submit(scratch: &mut Scratch, len: u64, records: u32) -> bool {
-    if filter::is_on() && scratch.held == 1 && held::can_be(&scratch.head) {
-        held::hold(scratch.program);
-        return true;
+    if filter::is_on() {
+        if scratch.held == Wait::InPlace {
+            held::hold_in_place(&scratch.head);
+            return true;
+        }
+        if scratch.held == Wait::InMaps && held::can_be(&scratch.head) {
+            held::hold(scratch.program);
+            return true;
+        }
     }
     let record = &raw const *scratch;
     // SAFETY: the scratch begins as a record does, and what is changed below lies behind that.

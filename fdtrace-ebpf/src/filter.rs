@@ -34,7 +34,7 @@ pub(crate) use self::wanted::{is_of_wanted_process, is_on};
 use crate::{
     calls,
     kernel::Task,
-    offsets::{INSTALL_BY_TABLE, SEEN_BEFORE_QUEUE},
+    offsets::{BY_SLOT, INSTALL_BY_TABLE, SEEN_BEFORE_QUEUE},
     ring,
 };
 
@@ -102,6 +102,16 @@ pub(crate) fn passes_over(task: Task, list: u64, skb: u64, sender: u64) -> bool 
         // Where the verifier knows what an address points to, it is no number to hand over.
         || (looks_come_late() && (is_of_wanted_sock(sender) || !held::knows(list, skb)))
     {
+        return false;
+    }
+    held::forget(list);
+    true
+}
+
+/// The same, where nothing but the list is known of a message and senders are seen before they queue.
+#[inline(always)]
+pub(crate) fn passes_over_list(task: Task, list: u64) -> bool {
+    if !is_on() || is_suspended() || is_marked(list) || is_current_wanted(task) {
         return false;
     }
     held::forget(list);
@@ -178,12 +188,23 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
     }
 }
 
-/// The current task destroys a list that nobody has read: if it is wanted, so is the list, with what
-/// was kept of its sender.
+/// The current task is the first that could want a list, which it destroys or gives back as a receiver: if
+/// it does, the list is wanted, with what was kept of its sender.
 #[inline(always)]
-pub(crate) fn destroys(head: &Head) {
+pub(crate) fn takes(head: &Head) {
     if is_on() && is_wanted(&head.comm) && !is_marked(head.list) {
         take_up(head);
+    }
+}
+
+/// The current task has got a duplicate of a list, which the head is of. If it is wanted, so is what was
+/// kept of the original's sender, where no hop before has asked.
+#[inline(always)]
+pub(crate) fn duplicates(head: &mut Head) {
+    if BY_SLOT.load() == 1 {
+        let duplicate = core::mem::replace(&mut head.list, head.origin);
+        takes(head);
+        head.list = duplicate;
     }
 }
 
@@ -202,6 +223,8 @@ pub(crate) fn done(head: &Head, way: Way, stage: Stage) {
         return;
     }
     let ends = head.kind == RecordKind::ListReleased as u16
+        || head.kind == RecordKind::Received as u16
+        || head.kind == RecordKind::Unsent as u16
         || head.kind == RecordKind::ListDestroyed as u16
         || (head.kind == RecordKind::ReceiveReturned as u16
             && head.flags & (FLAG_PEEK | FLAG_OOB | FLAG_LEFT) == 0

@@ -138,8 +138,9 @@ pub(crate) fn submit(
     records: u32,
     is_filling_up: bool,
 ) -> bool {
-    if len == size_of::<OneFile>() as u64 {
-        let has_room = submit_one(record, is_filling_up);
+    // Most have one file.
+    if len == (ONE_FILE * size_of::<u64>()) as u64 {
+        let has_room = fill::<ONE_FILE>((&raw const *record).cast(), is_filling_up);
         if !has_room {
             count_lost(lost, records);
         }
@@ -160,32 +161,35 @@ pub(crate) fn submit(
     has_room
 }
 
-/// A record with one file.
-#[repr(C)]
-struct OneFile {
-    head: Head,
-    file: FileSeen,
-}
+/// Words of a record with one file.
+const ONE_FILE: usize = (size_of::<Head>() + size_of::<FileSeen>()) / size_of::<u64>();
+const _: () = assert!(size_of::<FileSeen>() % size_of::<u64>() == 0);
 
-/// Hands over a record with one file, as most have. To reserve that much and fill it costs less than to
-/// have any number of bytes copied.
+/// Hands over a record of so many words. To reserve that much and fill it costs less than to have any number
+/// of bytes copied.
 #[inline(always)]
-fn submit_one(record: &Record, is_filling_up: bool) -> bool {
-    const WORDS: usize = size_of::<OneFile>() / size_of::<u64>();
-    const { assert!(size_of::<OneFile>() % size_of::<u64>() == 0) };
-    let Some(mut entry) = EVENTS.reserve::<OneFile>(0) else {
+fn fill<const WORDS: usize>(record: *const u64, is_filling_up: bool) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<[u64; WORDS]>(0) else {
         return false;
     };
-    let (to, from) = (
-        entry.as_mut_ptr().cast::<u64>(),
-        (&raw const *record).cast::<u64>(),
-    );
+    let to = entry.as_mut_ptr().cast::<u64>();
     for word in 0..WORDS {
         // SAFETY: both are at least that long. Volatile, so that it stays a load and a store each.
-        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+        unsafe {
+            to.add(word)
+                .write_volatile(record.add(word).read_volatile())
+        };
     }
     entry.submit(wake_up(is_filling_up));
     true
+}
+
+/// Hands over a record of so many words that was held. One that finds no room counts in `lost`.
+#[inline(always)]
+pub(crate) fn submit_words<const WORDS: usize>(record: *const u64, lost: Counter) {
+    if !fill::<WORDS>(record, false) {
+        count_lost(lost as u32, 1);
+    }
 }
 
 /// Hands over the first `len` bytes of a record that was put together elsewhere. One that finds no

@@ -4,6 +4,8 @@
 //! any more, and nobody else is the worse for it. Of what is not held there is a note. With it a
 //! list is known to come from an unwanted sender, and what that costs a wanted receiver is counted.
 
+mod places;
+
 use core::arch::asm;
 
 use aya_ebpf::{
@@ -19,7 +21,7 @@ use fdtrace_common::{
 
 use crate::{
     emit,
-    offsets::SEEN_BEFORE_QUEUE,
+    offsets::{BY_SLOT, SEEN_BEFORE_QUEUE},
     ring::{self, Held},
 };
 
@@ -69,6 +71,23 @@ impl HeldKey {
 #[inline(always)]
 pub(crate) fn can_be(head: &Head) -> bool {
     head.flags & FLAG_RACED == 0
+}
+
+/// How the records of a list wait that is about to get into its queue, with so many files: whether in a
+/// [place](places). What was held of an earlier list at its address goes.
+#[inline(always)]
+pub(crate) fn begin(list: u64, count: u16) -> bool {
+    if count == 1 && places::claim(list) {
+        return true;
+    }
+    forget(list);
+    false
+}
+
+/// Keeps a record in the place of its list, likewise.
+#[inline(always)]
+pub(crate) fn hold_in_place(head: &Head) {
+    places::keep(head.list, head.kind, (&raw const *head).cast());
 }
 
 /// Keeps the record in a program's scratch until it is known whether anybody wants it.
@@ -173,6 +192,9 @@ pub(super) fn forget(list: u64) {
 #[inline(never)]
 extern "C" fn take_out(list: u64, skb: u64, count: u64, report: u64) -> u64 {
     let is_on = |other: u64| other == skb || other == 0 || skb == 0;
+    if BY_SLOT.load() == 1 && places::take(list, report != 0) {
+        return 0;
+    }
     let mut whole = false;
     if report != 0 {
         // SAFETY: the entry is a number, and stays one whoever writes it.
@@ -207,6 +229,12 @@ fn origin(list: u64) -> u64 {
 
 #[inline(always)]
 fn take_all(list: u64, report: bool) {
+    if BY_SLOT.load() == 1 {
+        take_one(list, RecordKind::SocketNamed as u64, 0, u64::from(report));
+        take_run(list, RecordKind::Sent, report);
+        let _ = UNHELD_LISTS.remove(&list);
+        return;
+    }
     if SEEN_BEFORE_QUEUE.load() == 1 {
         let origin = origin(list);
         take_run(origin, RecordKind::ListCopied, report);

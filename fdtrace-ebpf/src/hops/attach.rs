@@ -11,6 +11,7 @@ use super::on_return;
 use crate::{
     calls,
     emit::{self, Files, Program},
+    filter,
     kernel::{Cookie, List, Pointer, Skb, Task},
     ring,
 };
@@ -77,5 +78,6 @@ fn duplicated<P: Pointer>([origin]: [P; 1], duplicate: i64) {
     scratch.head.list = duplicate as u64;
     scratch.head.origin = origin.address();
     scratch.head.count = List(duplicate as u64).count();
+    filter::duplicates(&mut scratch.head);
     emit::files(scratch, Counter::AttachLost, Files::NONE);
 }

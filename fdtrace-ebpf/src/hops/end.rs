@@ -24,7 +24,7 @@ use crate::{
     emit::{self, Files, Program, Scratch},
     filter,
     kernel::{Cookie, List, Pointer, Skb, SyscallRegs, Task, Typed},
-    offsets::{CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
+    offsets::{BY_SLOT, CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
     ring,
 };
 
@@ -87,7 +87,7 @@ fn freed(
     scratch.head.location = location();
     scratch.head.list = list.0;
     scratch.head.count = list.count();
-    filter::destroys(&scratch.head);
+    filter::takes(&scratch.head);
     emit::callers(scratch, context);
     end_of_list(scratch, list, true);
 }
@@ -142,6 +142,10 @@ pub(super) fn dropped(
         scratch.head.flags |= FLAG_INSTALLED_UNSEEN;
     }
     scratch.head.list = list.0.address();
+    if BY_SLOT.load() == 1 {
+        // Where each hop is watched, one before it has asked.
+        filter::takes(&scratch.head);
+    }
     if tells_all {
         emit::callers(scratch, context);
     }
@@ -165,7 +169,7 @@ fn destructed(context: *const c_void, skb: impl Pointer) {
     scratch.head.flags = FLAG_DESTRUCTED;
     scratch.head.list = list.0;
     scratch.head.count = list.count();
-    filter::destroys(&scratch.head);
+    filter::takes(&scratch.head);
     emit::callers(scratch, context);
     end_of_list(scratch, list, true);
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{kernel::Types, plan::Offsets};
 
 /// Maps that only a filter uses.
-pub(super) const MAPS: [&str; 8] = [
+pub(super) const MAPS: [&str; 9] = [
     WANTED_PROCESSES,
     NAMED_PIDS,
     WANTED_COMMS,
@@ -24,7 +24,10 @@ pub(super) const MAPS: [&str; 8] = [
     HELD,
     "HELD_BY_USER",
     UNHELD,
+    PLACES,
 ];
+/// What waits by the address of its list, where two records tell of a message.
+pub(super) const PLACES: &str = "HELD_PLACES";
 pub(super) const WANTED_PROCESSES: &str = "WANTED_PROCESSES";
 const NAMED_PIDS: &str = "NAMED_PIDS";
 const WANTED_COMMS: &str = "WANTED_COMMS";

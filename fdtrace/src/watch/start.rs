@@ -193,12 +193,7 @@ impl Options {
         let view = KernelView::live()?;
         check_privileges(&view)?;
         let view_took = begin.elapsed();
-        // What a filter holds of unwanted senders, it holds by hop.
-        let price = match self.price {
-            Price::Least if self.filter.is_on() => Price::Low,
-            price => price,
-        };
-        let plan = plan_at(&view, self.attach, price)?;
+        let plan = plan_at(&view, self.attach, self.price)?;
         // Two records need each of their hooks.
         let spare_plan = plan
             .by_message
@@ -218,6 +213,10 @@ impl Options {
         {
             drop(tracer);
             tracer = Tracer::start_filtered(other, self.buffer_bytes, &types, filter)?;
+        }
+        if self.filter.is_on() {
+            // Who asks about few processes wants to know why any send of theirs failed, the first as well.
+            tracer.watch_returns()?;
         }
         let attach_took = begin.elapsed();
         let begin = Instant::now();

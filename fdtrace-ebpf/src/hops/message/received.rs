@@ -16,6 +16,7 @@ use super::{describe_rows, row, sent::unsent};
 use crate::{
     describe,
     emit::{self, Program},
+    filter::{self, Way},
     hops::{end, receive::number_told},
     kernel::{Cookie, List, Msghdr, Pointer, Task, Typed},
     ring,
@@ -36,9 +37,14 @@ fn detached(message: Msghdr<Typed>, cookie: Cookie<Typed>) {
         return;
     }
     ring::count(Counter::DetachFired);
-    let tid = Task::current().tid();
+    let task = Task::current();
+    let tid = task.tid();
     if let Some(slot) = slots::slot(tid) {
         slot.take(tid, list, Stage::Installing);
+        if filter::passes_over_list(task, slot.list_number()) {
+            slot.enter(Stage::PassingOver);
+            return;
+        }
         slot.t_ns = emit::now();
         slot.room = message.room();
     }
@@ -80,12 +86,16 @@ fn installed(file: u64, user_fd: u64, flags: u32, result: i32, number: impl Fn()
     let Some(slot) = slots::slot(tid) else {
         return;
     };
-    if slot.stage(tid) != Stage::Installing {
-        if user_fd != 0 {
-            // Of which list is not known.
-            slot.take(tid, 0, Stage::InstallingUnseen);
+    match slot.stage(tid) {
+        Stage::Installing => {}
+        Stage::PassingOver => return,
+        _ => {
+            if user_fd != 0 {
+                // Of which list is not known.
+                slot.take(tid, 0, Stage::InstallingUnseen);
+            }
+            return;
         }
-        return;
     }
     let place = slot.count;
     if place == 0 {
@@ -131,6 +141,7 @@ fn given_back(context: *const c_void, cookie: Cookie<Typed>) {
             slot.enter(Stage::GivenUp);
             unsent(task, list, slot);
         }
+        Stage::PassingOver => slot.enter(Stage::Idle),
         _ => {
             let unseen = slot.stage(tid) == Stage::InstallingUnseen;
             if unseen {
@@ -154,10 +165,15 @@ fn received(task: Task, list: List<Typed>, slot: &Slot) {
     head.origin = slot.t_ns;
     head.room = slot.room;
     head.location = u64::from(slot.count);
-    describe::task(scratch);
-    scratch.lost = Counter::EndLost as u32;
-    let total = scratch.head.total;
-    emit::runs(total, |first| write_received(first));
+    filter::takes(&scratch.head);
+    let way = emit::decide(scratch, filter::Stage::Receiving);
+    if way != Way::Drop {
+        describe::task(scratch);
+        scratch.lost = Counter::EndLost as u32;
+        let total = scratch.head.total;
+        emit::runs(total, |first| write_received(first));
+    }
+    filter::done(&scratch.head, way, filter::Stage::Receiving);
 }
 
 /// Writes the record of the received files from `first` on, likewise.

@@ -16,6 +16,7 @@ use crate::{
     control::{self, Control},
     describe,
     emit::{self, FDS_MAX, Program, Scratch},
+    filter::{self, Way},
     hops::{copy, queue::report_name},
     kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, Sock, Task, Typed},
     ring,
@@ -138,8 +139,11 @@ fn queued(list: List<Typed>, receiver: Sock<Typed>) {
         // Its copy went unseen, or another thread has taken the slot.
         ring::count(Counter::WindowFull);
     }
+    let way = emit::decide(scratch, filter::Stage::Sending);
     report_name(scratch, receiver.address());
-    describe::task(scratch);
+    if way == Way::Emit {
+        describe::task(scratch);
+    }
     scratch.lost = Counter::QueueLost as u32;
     let total = scratch.head.total;
     emit::runs(total, |first| write_sent(Program::Queue as u64, first));
@@ -216,8 +220,12 @@ pub(super) fn unsent(task: Task, list: List<Typed>, slot: &Slot) {
     if task.has_uring() {
         head.flags |= FLAG_HAS_URING;
     }
-    describe::task(scratch);
-    scratch.lost = Counter::EndLost as u32;
-    let total = scratch.head.total;
-    emit::runs(total, |first| write_sent(Program::Release as u64, first));
+    let way = emit::decide(scratch, filter::Stage::Receiving);
+    if way != Way::Drop {
+        describe::task(scratch);
+        scratch.lost = Counter::EndLost as u32;
+        let total = scratch.head.total;
+        emit::runs(total, |first| write_sent(Program::Release as u64, first));
+    }
+    filter::done(&scratch.head, way, filter::Stage::Receiving);
 }
