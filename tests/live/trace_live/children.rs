@@ -51,6 +51,16 @@ fn a_child() {
                 std::mem::forget(received.fds);
             }
         }
+        // Peeks at the first message of its standard input before it receives that, and the second; the
+        // third it reads.
+        Ok("receive in each way") => {
+            for flags in [MsgFlags::MSG_PEEK, MsgFlags::empty(), MsgFlags::empty()] {
+                let received = passing::receive(0, 250, flags).unwrap();
+                println!("\nreceived {}", received.fds.len());
+            }
+            assert_eq!(nix::unistd::read(std::io::stdin(), &mut [0]).unwrap(), 1);
+            println!("\nreceived 0");
+        }
         // Leaves what comes on its standard input unread, and is gone.
         Ok("leave") => {
             let input = std::io::stdin();
@@ -129,6 +139,11 @@ impl ReceivingChild {
     /// A child with another job that receives too.
     pub(crate) fn start_with(job: &str) -> Self {
         let (socket, its) = UnixStream::pair().unwrap();
+        Self::start_over(job, socket, its)
+    }
+
+    /// Likewise, with `its` end of this socket.
+    pub(crate) fn start_over(job: &str, socket: UnixStream, its: UnixStream) -> Self {
         let mut child = child(job)
             .stdin(Stdio::from(OwnedFd::from(its)))
             .stdout(Stdio::piped())

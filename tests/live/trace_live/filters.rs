@@ -1,6 +1,14 @@
 //! Whose transfers are shown.
 
-use std::{fs, os::fd::AsRawFd as _, path::Path, process::Command};
+use std::{
+    fs,
+    os::{
+        fd::AsRawFd as _,
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    process::Command,
+};
 
 use fdtrace::passing;
 use fdtrace_testkit::{
@@ -37,6 +45,52 @@ fn a_transfer_is_shown_when_either_end_is_of_a_process() {
         assert_eq!(transfer["verdict"], "same");
     }
     receiver.end();
+}
+
+/// What an unwanted sender tells waits until it is known who reads it, wherever that is kept.
+#[test]
+fn what_an_unwanted_sender_has_told_comes_with_its_receiver() {
+    let _turn = take_turn!(tracing);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let sender = UnixStream::connect(&path).unwrap();
+    let (its, _) = listener.accept().unwrap();
+    let mut receiver = ReceivingChild::start_over("receive in each way", sender, its);
+    let pid = receiver.child.id();
+    let file = fs::File::open("/dev/null").unwrap();
+    let fd = file.as_raw_fd();
+    let tracing = Tracing::start(&["trace", "--format", "json", "--pid", &pid.to_string()]);
+    let socket = receiver.socket.as_raw_fd();
+    passing::send(socket, b"x", &[&[fd]]).unwrap();
+    assert_eq!([receiver.received(), receiver.received()], [1, 1]);
+    passing::send(socket, b"x", &[&[fd; 40]]).unwrap();
+    assert_eq!(receiver.received(), 40);
+    passing::send(socket, b"x", &[&[fd]]).unwrap();
+    assert_eq!(receiver.received(), 0);
+    receiver.end();
+    let run = tracing.stop();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let lines = lines(&run.stdout);
+    let all = transfers(&lines);
+    let of = |fate: &str| {
+        let is_it = |transfer: &&&serde_json::Value| transfer["fate"] == fate;
+        all.iter().filter(is_it).count()
+    };
+    let fates = [of("peeked"), of("delivered"), of("discarded")];
+    assert_eq!(fates, [1, 41, 1], "{run:?}");
+    for transfer in all {
+        assert_eq!(transfer["sender"]["pid"], std::process::id(), "{run:?}");
+        assert_eq!(transfer["sender"]["fd"], fd, "{run:?}");
+        assert_eq!(transfer["receiver"]["pid"], pid, "{run:?}");
+        assert_eq!(
+            transfer["socket"]["path"],
+            path.to_str().unwrap(),
+            "{run:?}"
+        );
+        let is_lost = transfer["fate"] == "discarded";
+        assert_eq!(transfer["verdict"] == "same", !is_lost, "{run:?}");
+    }
 }
 
 #[test]
