@@ -12,5 +12,6 @@ pub mod offsets;
 pub mod paths;
 pub mod queues;
 pub mod records;
+pub mod refused;
 pub mod tables;
 pub mod wake;

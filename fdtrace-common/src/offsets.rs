@@ -83,6 +83,9 @@ macro_rules! for_each_offset {
             UNIX_SKB_PARMS__UID "unix_skb_parms.uid" 4;
             UNIX_SKB_PARMS__GID "unix_skb_parms.gid" 4;
             UNIX_SKB_PARMS__CONSUMED "unix_skb_parms.consumed" 4;
+            SOCK__MAX_ACK_BACKLOG "sock.sk_max_ack_backlog" 4;
+            SOCK__SNDBUF "sock.sk_sndbuf" 4;
+            SOCK__WMEM_ALLOC "sock.sk_wmem_alloc" 4;
             SOCK__ERR "sock.sk_err" 4;
             SOCK__STATE "sock.__sk_common.skc_state" 1;
             SOCK__PEER_PID "sock.sk_peer_pid" 8;
@@ -156,7 +159,7 @@ macro_rules! for_each_fact {
         TASK_STRUCT__IO_URING; TASK_STRUCT__CGROUPS; CSS_SET__DFL_CGRP; CGROUP__SELF__PARENT; CGROUP_SUBSYS_STATE__CGROUP;
         CGROUP__KN; KERNFS_NODE__ID;
         NSPROXY__NET_NS; NET__LIST__NEXT; NET__LIST__PREV; NET__NS__OPS; NET__UNX__TABLE__BUCKETS;
-        CRED__USER; USER_STRUCT__UNIX_INFLIGHT; SCM_FP_LIST__USER;
+        CRED__USER; USER_STRUCT__UNIX_INFLIGHT; SCM_FP_LIST__USER; USER_STRUCT__UID;
         SIGNAL_STRUCT__LIVE; SIGNAL_STRUCT__THREAD_HEAD; TASK_STRUCT__THREAD_NODE; TASK_STRUCT__GROUP_LEADER;
         FILE__RA__PREV_POS;
         INSTALL_BY_TABLE; LIST_END_BY_FREE; SEEN_BEFORE_QUEUE; BY_SLOT; }

@@ -83,6 +83,14 @@ pub enum RecordKind {
     /// many files had their turn. Of each of these, [`FileSeen::slot`] is what the kernel installed and
     /// [`FileSeen::told`] the number, a refusal as a negative errno, or [`NOT_TOLD`].
     Received = 25,
+    /// A send named descriptors on a socket that passes none: one of another family than Unix. Its files are
+    /// what the sender's table holds at the numbers; the socket is described ahead of it, at
+    /// [`SOCKET_ITSELF`].
+    RightsIgnored = 26,
+    /// A send has SCM_RIGHTS parts that name no descriptor, [`Head::count`] of them, and none that does.
+    RightsEmpty = 27,
+    /// What a failed send had to do with: a [`crate::refused::SendRefused`] ahead of its `SendReturned`.
+    SendRefused = 28,
     /// All queues have been looked through as the trace ended: what was there has been told of by
     /// then. `Head::t_ns` is when that began, and `Head::result` 1 if every queue could be read.
     /// Made by userspace.
@@ -131,6 +139,9 @@ pub const FLAG_CONTROL_SEEN: u16 = 1 << 11;
 /// `Head::flags`: in `ReceiveReturned`, a number below the highest new one is free. The kernel
 /// gives the lowest, so another task has closed it since, or that new one is its doing.
 pub const FLAG_HOLE: u16 = 1 << 12;
+
+/// [`Head::first`] of a description that is of the socket that was sent on, and of no file of the message.
+pub const SOCKET_ITSELF: u16 = u16::MAX;
 
 /// The bytes left of a control buffer where there is none.
 pub const NO_CONTROL: u64 = u32::MAX as u64;

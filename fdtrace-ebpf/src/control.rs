@@ -79,6 +79,14 @@ impl Control {
         Self { at, len }
     }
 
+    /// The control message at `at`, in the kernel's copy, if it is an SCM_RIGHTS.
+    #[inline(always)]
+    pub(crate) fn rights_at(at: u64) -> Option<Self> {
+        let cmsg: Cmsghdr = kernel::read_copied(at);
+        let is_rights = cmsg.level == SOL_SOCKET && cmsg.kind == SCM_RIGHTS;
+        is_rights.then_some(Self { at, len: cmsg.len })
+    }
+
     /// The number, if these are in the kernel's memory, and all that they say is one.
     #[inline(always)]
     pub(crate) fn only_number(self) -> Option<i32> {
@@ -112,13 +120,18 @@ pub(crate) struct Rights {
     pub(crate) named: u32,
     /// Whether all control messages were looked at.
     pub(crate) whole: bool,
+    /// SCM_RIGHTS parts without a number.
+    pub(crate) empty: u32,
 }
 
 impl Rights {
     /// As one number, which is all that a global function can return.
     #[inline(always)]
     fn pack(self) -> u64 {
-        u64::from(self.read) | u64::from(self.named) << 16 | u64::from(self.whole) << 48
+        u64::from(self.read)
+            | u64::from(self.named) << 16
+            | u64::from(self.whole) << 48
+            | u64::from(self.empty) << 49
     }
 
     #[inline(always)]
@@ -126,7 +139,8 @@ impl Rights {
         Self {
             read: (packed & 0xffff) as u32,
             named: (packed >> 16 & 0xffff_ffff) as u32,
-            whole: packed >> 48 != 0,
+            whole: packed >> 48 & 1 != 0,
+            empty: (packed >> 49) as u32,
         }
     }
 }
@@ -203,6 +217,7 @@ fn walk(
         read: 0,
         named: 0,
         whole: false,
+        empty: 0,
     };
     let mut at = control;
     let end = at + control_len;
@@ -220,6 +235,7 @@ fn walk(
         if cmsg.level == SOL_SOCKET && cmsg.kind == SCM_RIGHTS {
             let count = (cmsg.len - HEADER) / 4;
             rights.named += clamp(count, NAMED_MAX);
+            rights.empty += u32::from(count == 0);
             if rights.read > LIST_MAX as u32 {
                 break;
             }

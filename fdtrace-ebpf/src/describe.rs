@@ -12,7 +12,8 @@ use fdtrace_common::{
         DESCRIBED_ROOM, DescribedNames, PathDescribed, SocketAddresses, SocketDescribed,
         TaskDescribed,
     },
-    records::{FLAG_DESCRIBED, Head, LIST_MAX, RecordKind},
+    records::{FLAG_DESCRIBED, Head, LIST_MAX, RecordKind, SOCKET_ITSELF},
+    refused::SendRefused,
 };
 
 use crate::{
@@ -50,6 +51,7 @@ struct Work {
 }
 
 const _: () = assert!(size_of::<SocketDescribed>() <= size_of::<DescribedNames>());
+const _: () = assert!(size_of::<SendRefused>() <= size_of::<DescribedNames>());
 const _: () = assert!(size_of::<TaskDescribed>() <= size_of::<DescribedNames>());
 
 /// One for each program, as they may interrupt each other.
@@ -138,6 +140,30 @@ extern "C" fn describe_files(program: u64, total: u64) -> u64 {
         describe_file(program, index);
     }
     0
+}
+
+/// Describes the socket with this file, on which what `scratch` is a record of was sent.
+#[inline(always)]
+pub(crate) fn socket(scratch: &Scratch, file: File) {
+    if !is_on() || file.0 == 0 {
+        return;
+    }
+    let Some(work) = begin(scratch.program(), &scratch.head) else {
+        return;
+    };
+    work.head.first = SOCKET_ITSELF;
+    work.head.origin = file.0;
+    tell_socket(work, file);
+}
+
+/// Writes what `fill` says of the failed send that `scratch` is a record of.
+#[inline(always)]
+pub(crate) fn refused(scratch: &Scratch, fill: impl FnOnce(*mut SendRefused)) {
+    let Some(work) = begin(scratch.program(), &scratch.head) else {
+        return;
+    };
+    fill((&raw mut work.path).cast());
+    submit(work, RecordKind::SendRefused, size_of::<SendRefused>());
 }
 
 /// Describes one file of the list in the head of `scratch`, ahead of the record that it is in.

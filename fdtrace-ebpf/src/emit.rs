@@ -144,11 +144,12 @@ pub(crate) enum Program {
     SendDgram,
     Free,
     Seqpacket,
+    Ignored,
 }
 
 impl Program {
     /// How many there are.
-    pub(crate) const COUNT: u32 = Self::Seqpacket as u32 + 1;
+    pub(crate) const COUNT: u32 = Self::Ignored as u32 + 1;
 }
 
 /// One scratch per program and CPU is enough: the kernel does not run a program on a CPU where

@@ -149,7 +149,7 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
     }
     if head.list == 0 {
         // What nobody has received is nobody else's.
-        if !wanted && head.kind == RecordKind::SendReturned as u16 {
+        if !wanted && is_of_sender_alone(head.kind) {
             return Way::Drop;
         }
         // A sender that was too late for its list. There are few, and any may be wanted.
@@ -186,6 +186,14 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
         }
         _ => Way::Drop,
     }
+}
+
+/// Whether such a record is of a send that gets nowhere.
+#[inline(always)]
+fn is_of_sender_alone(kind: u16) -> bool {
+    kind == RecordKind::SendReturned as u16
+        || kind == RecordKind::RightsIgnored as u16
+        || kind == RecordKind::RightsEmpty as u16
 }
 
 /// The current task is the first that could want a list, which it destroys or gives back as a receiver: if

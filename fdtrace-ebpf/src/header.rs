@@ -34,9 +34,10 @@ pub(crate) enum Looker {
     Queue,
     Send,
     Install,
+    Ignored,
 }
 
-const LOOKERS: u32 = 3;
+const LOOKERS: u32 = 4;
 const CALLS: u32 = 8; // no fewer than either
 const SOCKETS: u32 = 8;
 /// Added to a socket's number where something else than the usual function is called when a message

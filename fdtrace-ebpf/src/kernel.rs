@@ -18,6 +18,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use fdtrace_common::{
     queues::{BoundName, Creds, SocketSeen},
     records::{FileSeen, LABEL_LEN, LIST_MAX},
+    refused::SendRefused,
 };
 
 use self::pointer::{can_cast, cast, follow, read, read_at, read_to, read_words};
@@ -191,6 +192,17 @@ impl<P: Pointer> Sock<P> {
         read(follow(file, &FILE__INODE), &INODE__INO)
     }
 
+    /// The socket's file; a null one while it has none.
+    #[inline(always)]
+    pub(crate) fn file(self) -> File {
+        let socket: u64 = read(self.0, &SOCK__SOCKET);
+        File(if socket == 0 {
+            0
+        } else {
+            read(socket, &SOCKET__FILE)
+        })
+    }
+
     /// Whether the socket that it is connected to takes messages from it, but no descriptors.
     #[inline(always)]
     pub(crate) fn is_refused_rights(self) -> bool {
@@ -223,6 +235,44 @@ impl<P: Pointer> Sock<P> {
         read(self.queue_head().0, &SK_BUFF_HEAD__QLEN)
     }
 
+    /// Writes what a failed send on this Unix socket had to do with. With `elsewhere`, the address and length of
+    /// one of its own, it was not to go to the socket that this one is connected to.
+    ///
+    /// # Safety
+    /// `seen` can be written.
+    #[inline(always)]
+    pub(crate) unsafe fn describe_refusal(self, seen: *mut SendRefused, elsewhere: (u64, u32)) {
+        let unread: u32 = read(self.0, &SOCK__WMEM_ALLOC);
+        // SAFETY: the caller's promise; every read fits its field.
+        unsafe {
+            // The count begins with one.
+            (*seen).unread = unread.wrapping_sub(1);
+            read_to(&raw mut (*seen).unread_limit, self.0, &SOCK__SNDBUF);
+            (*seen).receiver_sock = 0;
+            (*seen).receiver_ino = 0;
+            (*seen).queued = 0;
+            (*seen).queue_limit = 0;
+            let name = &raw mut (*seen).name;
+            (*name).reserved = 0;
+            (*name).len = 0;
+            let (at, len) = elsewhere;
+            if len > 0 {
+                let to = (&raw mut (*name).name).cast();
+                (*name).len = copy_name(at + u64::from(FAMILY_BYTES), len, to, SUN_PATH);
+                return;
+            }
+            let peer = self.peer();
+            if peer.0 == 0 {
+                return;
+            }
+            (*seen).receiver_sock = peer.0;
+            (*seen).receiver_ino = peer.ino();
+            (*seen).queued = peer.queued();
+            read_to(&raw mut (*seen).queue_limit, peer.0, &SOCK__MAX_ACK_BACKLOG);
+            copy_bound_name(peer.address(), name);
+        }
+    }
+
     /// Writes what a Unix socket looks like at this moment.
     ///
     /// # Safety
@@ -230,13 +280,7 @@ impl<P: Pointer> Sock<P> {
     #[inline(always)]
     pub(crate) unsafe fn describe(self, seen: *mut SocketSeen) {
         const TCP_LISTEN: u8 = 10;
-        let sock = self.0.address();
-        let socket: u64 = read(sock, &SOCK__SOCKET);
-        let file = File(if socket == 0 {
-            0
-        } else {
-            read(socket, &SOCKET__FILE)
-        });
+        let file = self.file();
         let peer = self.peer();
         let state: u8 = read(self.0, &SOCK__STATE);
         // SAFETY: the caller's promise; every read fits its field.
@@ -284,25 +328,33 @@ impl Sock {
 /// Copies `sun_path` of a `struct unix_address` to `name`; returns its length in bytes.
 #[inline(always)]
 pub(crate) fn copy_socket_name(address: u64, name: *mut u8, room: usize) -> u32 {
-    const FAMILY_BYTES: u32 = 2; // sun_family comes before sun_path
     let len: u32 = read(address, &UNIX_ADDRESS__LEN);
+    let from = address + u64::from(UNIX_ADDRESS__NAME.load()) + u64::from(FAMILY_BYTES);
+    copy_name(from, len, name, room)
+}
+
+/// Copies a name whose address, with its family, is `len` bytes long; returns the name's length.
+#[inline(always)]
+fn copy_name(from: u64, len: u32, name: *mut u8, room: usize) -> u32 {
     let len = len.saturating_sub(FAMILY_BYTES);
     let len = if len as usize > room {
         room as u32
     } else {
         len
     };
-    let from = address + u64::from(UNIX_ADDRESS__NAME.load()) + u64::from(FAMILY_BYTES);
     // SAFETY: `name` has `room` bytes, and no more than that is copied.
     unsafe { bpf_probe_read_kernel(name.cast(), len, from as *const _) };
     len
 }
 
+/// `sun_family` comes before `sun_path`.
+const FAMILY_BYTES: u32 = 2;
+const SUN_PATH: usize = 108;
+
 /// # Safety
 /// `name` can be written.
 #[inline(always)]
 unsafe fn copy_bound_name(address: u64, name: *mut BoundName) {
-    const SUN_PATH: usize = 108;
     // SAFETY: the caller's promise, and there is room for a `sun_path`.
     unsafe {
         (*name).reserved = 0;

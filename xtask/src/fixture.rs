@@ -19,8 +19,9 @@ use anyhow::{Context, Result, ensure};
 use btf::{Full, Kind, Selection};
 
 /// Structs that are wanted beside those of the offset table: what other hops may come to read.
-const MORE_STRUCTS: [&str; 5] = [
+const MORE_STRUCTS: [&str; 6] = [
     "pt_regs",
+    "socket_alloc",
     "scm_cookie",
     "msghdr",
     "unix_stream_read_state",

@@ -9,7 +9,7 @@ use fdtrace_common::{
     records::{LIST_MAX, RecordKind},
 };
 
-use super::on_return;
+use super::{nowhere, on_return};
 use crate::{
     calls,
     control::{self, Control, Rights},
@@ -42,6 +42,7 @@ fn copied<P: Pointer>([socket, message, cookie]: [P; 3], result: i64) {
     if result == 0 {
         list = Cookie(cookie).list().0.address();
         if list == 0 {
+            nowhere::empty(sender, message);
             return;
         }
     }

@@ -9,8 +9,10 @@ mod detach;
 mod end;
 mod install;
 mod message;
+mod nowhere;
 mod queue;
 mod receive;
+mod refused;
 mod send;
 
 /// Programs that look at a function's arguments as it is entered.

@@ -17,7 +17,7 @@ use fdtrace_common::{
     records::{FLAG_NO_RIGHTS, Head, LIST_MAX, RecordKind},
 };
 
-use super::{copy::socket_fd, on_entry};
+use super::{copy::socket_fd, on_entry, refused};
 use crate::{
     calls,
     control::{self, Control, Rights},
@@ -41,6 +41,7 @@ const SOCK_STREAM: u16 = 1;
 pub(crate) fn end_stream_f(ctx: FExitContext) -> i32 {
     list_sent(
         ctx.as_ptr(),
+        Some((Typed(ctx.arg(0)), Typed(ctx.arg(1)))),
         ctx.arg::<u64>(3) as i64,
         Program::SendStream,
         Counter::SentStreamFired,
@@ -52,6 +53,7 @@ pub(crate) fn end_stream_f(ctx: FExitContext) -> i32 {
 pub(crate) fn end_stream_r(ctx: RetProbeContext) -> u32 {
     list_sent(
         ctx.as_ptr(),
+        None,
         Registers::of(&ctx).result() as i64,
         Program::SendStream,
         Counter::SentStreamFired,
@@ -63,6 +65,7 @@ pub(crate) fn end_stream_r(ctx: RetProbeContext) -> u32 {
 pub(crate) fn end_dgram_f(ctx: FExitContext) -> i32 {
     list_sent(
         ctx.as_ptr(),
+        Some((Typed(ctx.arg(0)), Typed(ctx.arg(1)))),
         ctx.arg::<u64>(3) as i64,
         Program::SendDgram,
         Counter::SentDgramFired,
@@ -74,6 +77,7 @@ pub(crate) fn end_dgram_f(ctx: FExitContext) -> i32 {
 pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
     list_sent(
         ctx.as_ptr(),
+        None,
         Registers::of(&ctx).result() as i64,
         Program::SendDgram,
         Counter::SentDgramFired,
@@ -81,9 +85,16 @@ pub(crate) fn end_dgram_r(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// The send of a list that was seen at `copy` returns.
+/// The send of a list that was seen at `copy` returns, by a call with this socket and message, where they
+/// are known.
 #[inline(always)]
-fn list_sent(context: *const c_void, result: i64, program: Program, fired: Counter) {
+fn list_sent(
+    context: *const c_void,
+    call: Option<(Typed, Typed)>,
+    result: i64,
+    program: Program,
+    fired: Counter,
+) {
     let Some(sending) = ending_send() else {
         return;
     };
@@ -108,6 +119,19 @@ fn list_sent(context: *const c_void, result: i64, program: Program, fired: Count
     scratch.head.result = result;
     if result == -EPERM && sending.sock != 0 {
         note_rights(&mut scratch.head, Sock(sending.sock));
+    }
+    if result < 0 && !filter::drops(&scratch.head) {
+        match call {
+            Some((socket, message)) => {
+                let sender = kernel::sock_of(socket);
+                refused::tell(scratch, task, sender, Some(Msghdr(message)));
+            }
+            None if sending.sock != 0 => {
+                refused::tell(scratch, task, Sock(sending.sock), None::<Msghdr<u64>>);
+            }
+            // Where the message was to go was in its call's arguments.
+            None => {}
+        }
     }
     emit::files(scratch, Counter::EndLost, Files::NONE);
 }
@@ -214,6 +238,9 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     if result == -EPERM && !message.is_addressed() {
         note_rights(&mut scratch.head, sender);
     }
+    if result < 0 && !filter::drops(&scratch.head) {
+        refused::tell(scratch, task, sender, Some(message));
+    }
     returned(scratch, sender, passed, result);
 }
 
@@ -275,6 +302,9 @@ fn seqpacket_sent(result: i64) {
     let table = FdTable::of(task);
     scratch.look_up_in(table);
     scratch.head.socket_fd = socket_fd(task, &table, sender.0);
+    if !filter::drops(&scratch.head) {
+        refused::tell(scratch, task, sender, Some(Msghdr(message)));
+    }
     returned(scratch, sender, passed, result);
 }
 

@@ -118,6 +118,15 @@ impl User {
         Self(read(list.0, &SCM_FP_LIST__USER))
     }
 
+    /// Its id, in the initial user namespace.
+    #[inline(always)]
+    pub(crate) fn uid(self) -> u32 {
+        if self.0 == 0 {
+            return 0;
+        }
+        read(self.0, &USER_STRUCT__UID)
+    }
+
     /// How many files the kernel counts as in flight for it.
     #[inline(always)]
     pub(crate) fn in_flight(self) -> u64 {

@@ -41,6 +41,7 @@ pub(super) fn conclude(message: &Message, index: usize, ending: Ending) -> Concl
             of_receive(message, index, &given, returned.as_ref(), backtrace)
         }
         Ending::SendReturned(returned, attached) => of_send(&returned, attached, message.count),
+        Ending::Ignored => discarded(Cause::NotUnix),
         Ending::SendUnseen if message.given_up => Lost(Loss::Failed, None),
         Ending::PutOff { is_lossy: false } => Lost(Loss::Failed, None),
         Ending::SendUnseen | Ending::PutOff { is_lossy: true } => Unknown,

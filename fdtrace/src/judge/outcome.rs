@@ -112,7 +112,12 @@ impl Message {
             self.head(Hop::Queue).or(sent).map(|sent| &sent.ends),
             &last.ends,
             self.socket_name.as_deref(),
+            self.other_socket.as_deref(),
         );
+        let mut socket = socket;
+        if let Some(to) = &self.failed_send {
+            socket.receiver_ino = socket.receiver_ino.or(to.receiver_ino);
+        }
         let left = [Hop::Dequeue, Hop::Detach];
         let left = left.into_iter().find(|hop| self.has(*hop));
         let queued_ns = left.and_then(|left| self.time_between(Hop::Queue, left));
@@ -170,6 +175,7 @@ impl Message {
                 end,
                 chain,
                 wanted: self.is_wanted(),
+                failed_send: self.failed_send.clone(),
                 queued_ns: queued_ns.filter(|_| !unsure),
                 peek: false,
                 overdue: false,

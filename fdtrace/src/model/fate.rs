@@ -74,6 +74,8 @@ pub enum Cause {
     TooManyFds,
     /// A stream message without data carries nothing, and the send succeeds.
     ZeroLength,
+    /// It was sent on a socket that is no Unix socket: those pass none, and the send may succeed.
+    NotUnix,
     /// The data was taken by a call that cannot take descriptors.
     PlainRead,
     /// The data was spliced, and a pipe takes no descriptors.
@@ -98,13 +100,14 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause that is not an errno, in the order of declaration.
-    pub const NAMED: [Self; 16] = [
+    pub const NAMED: [Self; 17] = [
         Self::NoControlRoom,
         Self::RlimitNofile,
         Self::Lsm,
         Self::Passrights,
         Self::TooManyFds,
         Self::ZeroLength,
+        Self::NotUnix,
         Self::PlainRead,
         Self::Splice,
         Self::Oob,

@@ -7,6 +7,7 @@ mod digits;
 mod doubt;
 mod earlier;
 mod end;
+mod failed_send;
 mod fate;
 mod file;
 mod hop;
@@ -30,6 +31,7 @@ pub use digits::{Digits, EXACT_MAX};
 pub use doubt::Doubt;
 pub use earlier::{Again, Earlier, Relay};
 pub use end::{End, Loss, Lost};
+pub use failed_send::{FailedSend, HeldBy, UserInFlight};
 pub use fate::{Cause, CauseMissing, Fate};
 pub use file::{
     DescriptionMissing, Device, FileDescription, FileIdentity, FileKind, FilePath,
@@ -50,7 +52,7 @@ pub use still_open::{
     Also, FileHolder, FileKey, FullTable, Holding, Holdings, Later, LookedAt, OpenNumber, Side,
     Sole, StillOpen, StillOpenMissing, Table, TableLook,
 };
-pub use summary::{Counts, Pair, QueueTime, Tally, UnreadQueues};
+pub use summary::{Counts, EmptyRights, Pair, QueueTime, Tally, UnreadQueues};
 pub use table::{OpenFile, Snapshot};
 pub use transfer::{Chain, Context, HopSeen, Transfer, Way};
 pub use verdict::{Judged, Verdict};

@@ -44,7 +44,7 @@ impl SocketType {
 /// The sockets that a message goes through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Socket {
-    /// Type; null if it was not seen in the queue.
+    /// Type; null if it was not seen in the queue, or is no Unix socket.
     #[serde(rename = "type")]
     pub kind: Option<SocketType>,
     /// Path that the receiver, or else the sender, is bound to; `@` and an abstract name. A path that
@@ -54,6 +54,9 @@ pub struct Socket {
     pub sender_ino: Option<u64>,
     /// Inode number of the receiver's socket; null before it is accepted.
     pub receiver_ino: Option<u64>,
+    /// What it is, where it is no Unix socket: its protocol and addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
 }
 
 /// `sun_path` as users write it: up to the first NUL, or `@` and the name if it begins with one.

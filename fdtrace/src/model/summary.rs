@@ -187,6 +187,18 @@ impl<T: Copy + PartialEq> Counts<T> {
     }
 }
 
+/// Sends of a process whose SCM_RIGHTS name no descriptor: the kernel makes nothing of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct EmptyRights {
+    /// Process id; null for all those of more processes than are counted one by one.
+    pub pid: Option<u32>,
+    /// Its name.
+    #[schemars(with = "Option<String>")]
+    pub comm: Option<SmolStr>,
+    /// How many.
+    pub sends: u64,
+}
+
 /// Why not all is known of what lay in queues, by the look through them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UnreadQueues {

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use smol_str::SmolStr;
 
 use super::{
-    Cause, CauseMissing, DescriptionMissing, Doubt, End, Fate, FileDescription, FileIdentity, Hop,
-    Receiver, Sender, Socket, SocketDescription, Task, named,
+    Cause, CauseMissing, DescriptionMissing, Doubt, End, FailedSend, Fate, FileDescription,
+    FileIdentity, Hop, Receiver, Sender, Socket, SocketDescription, Task, named,
 };
 
 /// One file's way in one message.
@@ -43,6 +43,8 @@ pub struct Transfer {
     pub found_ns: Option<u64>,
     /// What is known of its file and ends.
     pub context: Context,
+    /// What its send had to do with, if that failed and it was seen.
+    pub failed_send: Option<Box<FailedSend>>,
     /// Nanoseconds from queue to dequeue, or to detach where dequeue is not watched.
     pub queued_ns: Option<u64>,
     /// Nanoseconds from copy to install, where both were seen. Where one record tells of a whole receive,

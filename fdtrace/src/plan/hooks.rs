@@ -51,6 +51,9 @@ impl Kind {
     }
 }
 
+/// The program that looks at everybody's sends.
+pub(super) const SENT_BY_ANYBODY: &str = "end_sock_send_ignored";
+
 /// One program and the place it attaches to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -82,10 +85,22 @@ impl Hook {
     /// Why this hook is left out of a plan that must not slow the machine down; `None` if it
     /// need not be.
     pub(super) fn costs(&self) -> Option<&'static str> {
-        (self.target == "kfree").then_some(
-            "kfree, which alone shows that a list was spliced away or taken by a sockmap, is \
-             everybody's, so it is watched only by those who ask for every end",
-        )
+        match self {
+            Self {
+                target: "kfree", ..
+            } => Some(
+                "kfree, which alone shows that a list was spliced away or taken by a sockmap, is \
+                 everybody's, so it is watched only by those who ask for every end",
+            ),
+            Self {
+                program: SENT_BY_ANYBODY,
+                ..
+            } => Some(
+                "sock_send_length, which alone shows descriptors that a TCP socket passes over, is \
+                 everybody's, so sends that succeed are looked at only by those who ask for every end",
+            ),
+            _ => None,
+        }
     }
 
     /// Whether the arguments that it reads are known without the kernel's types. Those of 5.10 on arm64
@@ -180,10 +195,14 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
         Hop::Copy => candidates! {
             Trampoline {
                 Fexit "copy_scm_send_f" on "__scm_send" ("struct socket *", "struct msghdr *", "struct scm_cookie *") CopyFired;
+                Fentry "copy_cmsg_f" on "__sock_cmsg_send" ("struct sock *", "struct cmsghdr *"), optional;
+                Fentry "copy_cmsg3_f" on "__sock_cmsg_send" ("struct sock *", "struct msghdr *", "struct cmsghdr *"), optional;
             }
             Kprobe {
                 Kprobe "copy_scm_send_k" on "__scm_send" ("struct socket *", "struct msghdr *", "struct scm_cookie *");
                 Kretprobe "copy_scm_send_r" on "__scm_send" () CopyFired;
+                Kprobe "copy_cmsg_k" on "__sock_cmsg_send" ("struct sock *", "struct cmsghdr *"), optional;
+                Kprobe "copy_cmsg3_k" on "__sock_cmsg_send" ("struct sock *", "struct msghdr *", "struct cmsghdr *"), optional;
             }
         },
         Hop::Attach => candidates! {
@@ -332,6 +351,7 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
                 BtfTracepoint "end_sock_send_length" on "sock_send_length" ("struct sock *", "int", "int") SentFired;
+                BtfTracepoint "end_sock_send_ignored" on "sock_send_length" ("struct sock *", "int", "int");
                 RawTracepoint "end_kfree" on "kfree" ("long unsigned int", "void *") FreeFired;
             }
         },
@@ -345,6 +365,8 @@ pub(super) fn by_message(hop: Hop) -> &'static [Candidate] {
         Hop::Copy => candidates! {
             Trampoline {
                 Fexit "copy_slot_f" on "__scm_send" ("struct socket *", "struct msghdr *", "struct scm_cookie *") CopyFired;
+                Fentry "copy_cmsg_f" on "__sock_cmsg_send" ("struct sock *", "struct cmsghdr *"), optional;
+                Fentry "copy_cmsg3_f" on "__sock_cmsg_send" ("struct sock *", "struct msghdr *", "struct cmsghdr *"), optional;
             }
         },
         Hop::Queue => candidates! {

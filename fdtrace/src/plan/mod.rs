@@ -334,17 +334,20 @@ fn fitting_hooks(
         match unfit_here {
             None if is_own => own.push(hook),
             None => bonus.push(hook),
-            Some(why) => unfit.push((is_own && !hook.optional, why)),
+            Some(why) => unfit.push((hook, is_own && !hook.optional, why)),
         }
     }
-    let lacks = unfit.iter().any(|(is_needed, _)| *is_needed);
+    // Of two programs for one function, which has changed, one fits.
+    let is_served = |hook: &Hook| own.iter().any(|taken| taken.target == hook.target);
+    unfit.retain(|(hook, ..)| !(hook.optional && is_served(hook)));
+    let lacks = unfit.iter().any(|(_, is_needed, _)| *is_needed);
     let whole = !lacks || candidate.mechanism == Mechanism::Tracepoint;
     let mut hooks = Vec::new();
     if whole && !own.is_empty() {
         hooks = own;
         hooks.extend(bonus);
     }
-    let unfit = unfit.into_iter().map(|(_, why)| why).collect();
+    let unfit = unfit.into_iter().map(|(.., why)| why).collect();
     Ok(Fitting { hooks, unfit })
 }
 
@@ -374,6 +377,13 @@ impl Plan {
     pub fn sees_failed_sends(&self) -> bool {
         self.hooks()
             .any(|hook| SENDS_RETURNED.contains(&hook.target))
+    }
+
+    /// Whether it shows what is sent over sockets that pass no descriptors.
+    #[must_use]
+    pub fn sees_other_sockets(&self) -> bool {
+        self.hooks()
+            .any(|hook| hook.target == OTHERS_SEND || hook.program == hooks::SENT_BY_ANYBODY)
     }
 
     /// What it shows, where files are not described.
@@ -442,6 +452,8 @@ impl Plan {
 
 /// Where a send returns whose list did not get into a queue.
 const SENDS_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "sock_send_length"];
+/// Where sockets of other families look at control messages.
+const OTHERS_SEND: &str = "__sock_cmsg_send";
 /// Where a call gives its list back.
 const LIST_RELEASED: &str = "__scm_destroy";
 /// Where the memory of a list is given back.

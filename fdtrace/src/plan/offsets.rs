@@ -58,10 +58,11 @@ const UNIX_SOCKETS: &str = "NET__UNX__TABLE__BUCKETS";
 
 /// The way from a task and from a message to the user for whom the kernel counts what is in flight;
 /// likewise.
-const USERS: [(&str, &str); 3] = [
+const USERS: [(&str, &str); 4] = [
     ("CRED__USER", "cred.user"),
     (IN_FLIGHT, "user_struct.unix_inflight"),
     ("SCM_FP_LIST__USER", "scm_fp_list.user"),
+    ("USER_STRUCT__UID", "user_struct.uid"),
 ];
 const IN_FLIGHT: &str = "USER_STRUCT__UNIX_INFLIGHT";
 

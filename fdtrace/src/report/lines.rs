@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use super::{
     fit::Fit,
     groups::{Grouping, Groups},
-    phrase::{counts, duration},
+    phrase::{count, counts, duration},
     plan::write_heading,
     programs,
     sanitize::sanitize,
@@ -312,6 +312,17 @@ impl<W: io::Write> TraceReport for Lines<W> {
         }
         still_open::write(&mut self.out, &end.holdings, end.t_ns)?;
         write_losses(&mut self.out, losses, self.style.buffer_kib)?;
+        for empty in end.empty_rights.iter().take(PAIRS_SHOWN) {
+            let who = match (&empty.comm, empty.pid) {
+                (Some(comm), Some(pid)) => format!("{}[{pid}]", sanitize(comm)),
+                _ => "others".to_owned(),
+            };
+            let sends = count(empty.sends, "send");
+            writeln!(
+                self.out,
+                "{YELLOW}nothing    {sends} of {who} with an SCM_RIGHTS that names no descriptor{YELLOW:#}"
+            )?;
+        }
         if !tally.undescribed().is_empty() {
             let reasons = tally.undescribed().iter();
             let reasons: Vec<String> = reasons

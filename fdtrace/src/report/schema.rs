@@ -23,8 +23,8 @@ use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 
 use crate::model::{
-    self, Cause, CauseMissing, DescriptionMissing, Device, Digits, Doubt, Fate, FileKind, Hop,
-    Mark, Marks, PlanEntry, Pointer, Socket, Verdict, Way,
+    self, Cause, CauseMissing, DescriptionMissing, Device, Digits, Doubt, FailedSend, Fate,
+    FileKind, Hop, Mark, Marks, PlanEntry, Pointer, Socket, Verdict, Way,
 };
 
 pub use doctor::{Doctor, Functions, Place, PlaceKind, Process};
@@ -203,6 +203,10 @@ pub struct Transfer<'a> {
     /// Why the cause is not known, of a fate that has one; absent where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause_missing: Option<CauseMissing>,
+    /// What its send had to do with, which failed: where it was to go, how full that was, and what its user has
+    /// in flight. Absent of others, and where that was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_send: Option<&'a FailedSend>,
     /// Whether it is the same file object that came out; null if nothing came out to compare.
     pub verdict: Option<Verdict>,
     /// Why something of it is left open; null where nothing is, or where `missing` hops say it all.

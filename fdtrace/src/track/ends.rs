@@ -18,6 +18,8 @@ pub(crate) enum Ending {
     Received(Given, Option<Return>),
     /// Its send returned, and it is in no queue. It had been attached to an skb or not.
     SendReturned(SendReturn, bool),
+    /// It was sent on a socket that is no Unix socket, and passed over.
+    Ignored,
     /// It is in no queue, and what its send returned went unseen.
     SendUnseen,
     /// Its send was put off, and did not come back; its return may be among what was lost.

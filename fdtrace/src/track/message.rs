@@ -1,12 +1,12 @@
 //! One message: what each hop saw of its list, file by file.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use fdtrace_common::records::LIST_MAX;
 
 use super::by_look::Claim;
 use crate::{
-    model::{CauseMissing, Hop, Task},
+    model::{CauseMissing, FailedSend, FileDescription, Hop, Task},
     wire::{Backtrace, Description, Refusal, Sight, Sighting, Stamp},
 };
 
@@ -15,7 +15,11 @@ use crate::{
 pub(crate) struct Message {
     pub(crate) id: u64,
     pub(crate) socket_name: Option<String>,
+    /// What it was sent on, where that is no Unix socket.
+    pub(crate) other_socket: Option<Arc<FileDescription>>,
     pub(crate) count: u16,
+    /// What its send had to do with that failed.
+    pub(crate) failed_send: Option<Box<FailedSend>>,
     /// The heads of all sightings.
     pub(crate) heads: Vec<(Hop, Stamp)>,
     pub(crate) files: Vec<File>,

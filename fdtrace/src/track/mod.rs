@@ -17,6 +17,7 @@ mod by_copy;
 mod by_install;
 mod by_look;
 mod by_table;
+mod empty;
 mod ends;
 mod found;
 mod list;
@@ -31,6 +32,7 @@ mod whole;
 
 pub(crate) use by_look::{PREEMPTED_MAX_NS, Sharing};
 use by_look::{Senders, Turns};
+use empty::EmptySends;
 pub use ends::Ended;
 pub(crate) use ends::Ending;
 pub(crate) use message::{File, Message, Seen};
@@ -40,7 +42,7 @@ use wanted::WantedSenders;
 use std::collections::VecDeque;
 
 use crate::{
-    model::Coverage,
+    model::{Coverage, EmptyRights},
     wire::{Event, EventKind, List, Recent, Sighting, Stamp},
 };
 
@@ -98,6 +100,7 @@ pub struct Tracker {
     /// When each thread that receives read a message or returned with one.
     reads: Turns,
     ended: VecDeque<Ended>,
+    empty_sends: EmptySends,
     /// Memory for messages that begin.
     #[expect(clippy::vec_box, reason = "messages are handed around by their boxes")]
     spare: Vec<Box<Message>>,
@@ -135,6 +138,7 @@ impl Tracker {
             reads_without_sender: Recent::new(READS_MAX),
             reads: Turns::of(READERS_MAX),
             ended: VecDeque::new(),
+            empty_sends: EmptySends::default(),
             spare: Vec::new(),
             count: 0,
             forgotten: 0,
@@ -176,6 +180,9 @@ impl Tracker {
                 self.received_whole(list, seen, received);
             }
             (EventKind::SendReturned(returned), _) => self.send_returned(seen, &returned),
+            (EventKind::RightsIgnored, _) => self.rights_ignored(seen),
+            // Without a descriptor there is no message to follow.
+            (EventKind::RightsEmpty, _) => self.empty_sends.note(&seen.stamp),
             // Of a list that it does not name: the kernel half makes none.
             (_, None) | (EventKind::ListDuplicated(None), _) => {}
             (EventKind::ListCopied, Some(list)) => self.copied(list, seen),
@@ -215,6 +222,12 @@ impl Tracker {
     #[must_use]
     pub fn asks_for_returns(&self) -> bool {
         self.asks_for_returns
+    }
+
+    /// Who has sent SCM_RIGHTS that name no descriptor, most first.
+    #[must_use]
+    pub fn empty_rights(&self) -> Vec<EmptyRights> {
+        self.empty_sends.told()
     }
 
     /// A message that begins, with this many files.

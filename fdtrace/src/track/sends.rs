@@ -15,10 +15,11 @@ impl Tracker {
             return;
         };
         let backtrace = &seen.aside.backtrace;
-        let Some(message) = self.take_send(seen.stamp.by.tid, |it| it.is_copied_at(copied_ns))
+        let Some(mut message) = self.take_send(seen.stamp.by.tid, |it| it.is_copied_at(copied_ns))
         else {
             return;
         };
+        message.note_failed_send(seen);
         if is_put_off(returned.result, backtrace) {
             self.put_off(message, &seen.stamp, backtrace.in_uring());
             return;
@@ -44,11 +45,21 @@ impl Tracker {
         let mut message = self.new_message(head.count);
         message.claim(LateSender::new(seen, 0), None);
         message.describe(seen);
+        message.note_failed_send(seen);
         if is_put_off(returned.result, &seen.aside.backtrace) {
             self.put_off(message, &head, false);
             return;
         }
         self.close(message, Ending::SendReturned(*returned, attached));
+    }
+
+    /// A send named descriptors on a socket that is no Unix socket, which passes over them.
+    pub(super) fn rights_ignored(&mut self, seen: &Sighting) {
+        let mut message = self.new_message(seen.stamp.count);
+        message.claim(LateSender::new(seen, 0), None);
+        message.describe(seen);
+        message.other_socket = seen.other_socket().cloned();
+        self.close(message, Ending::Ignored);
     }
 
     /// Takes out the send of this thread that has still to return, if this is true of it.
@@ -78,5 +89,14 @@ impl Tracker {
             message.cause_missing = CauseMissing::NotWatched;
         }
         self.close(message, Ending::SendUnseen);
+    }
+}
+
+impl Message {
+    /// Notes what its send had to do with, which failed.
+    fn note_failed_send(&mut self, seen: &Sighting) {
+        self.failed_send.clone_from(&seen.aside.failed_send);
+        let to = self.failed_send.as_ref().and_then(|it| it.path.as_ref());
+        self.socket_name = self.socket_name.take().or_else(|| to.cloned());
     }
 }

@@ -1,6 +1,6 @@
 //! How a trace ended, live or recorded.
 
-use crate::model::{Judged, Losses, ProgramCost, UnreadQueues};
+use crate::model::{EmptyRights, Judged, Losses, ProgramCost, UnreadQueues};
 
 /// What is known once a trace is over.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Ended {
     pub losses: Losses,
     /// Messages, or parts of one, that had to leave before they had ended, for want of memory.
     pub forgotten: u64,
+    /// Who has sent SCM_RIGHTS that name no descriptor.
+    pub empty_rights: Vec<EmptyRights>,
     /// Records that could not be decoded.
     pub undecodable: u64,
     /// What each program has cost, if the kernel timed them.

@@ -6,7 +6,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 use super::{
     Ended, Pipeline, Session, Took, command::Running, found::Found, intake::Intake, looks,
-    recorder::Recorder, with_causes,
+    receivers::Receivers, recorder::Recorder, with_causes,
 };
 use crate::{
     kernel::{Namer, clock::now_ns},
@@ -93,6 +93,8 @@ pub struct Live {
     parts: Parts,
     pipeline: Pipeline,
     recorder: Option<Recorder>,
+    /// Who holds the sockets that failed sends were to go to.
+    receivers: Receivers,
     /// How a recording will have ended.
     end: Option<End>,
     tick: Option<Interval>,
@@ -103,6 +105,7 @@ impl Live {
         Self {
             pipeline: pipeline(&parts),
             recorder: None,
+            receivers: Receivers::default(),
             end: None,
             tick: None,
             parts,
@@ -350,6 +353,7 @@ impl Live {
             intake.written.map_err(LiveError::Recording)?;
         }
         let mut batch = self.pipeline.take_judged();
+        self.receivers.name(&mut self.parts.tracer, &mut batch);
         let overdue = self.pipeline.take_overdue(now);
         if let Some(recorder) = &mut self.recorder
             && (any || lost || settled || !overdue.is_empty())
@@ -450,6 +454,7 @@ impl Live {
             },
             losses,
             forgotten: self.pipeline.forgotten(),
+            empty_rights: self.pipeline.empty_rights(),
             undecodable: self.pipeline.undecodable(),
             programs,
         })

@@ -20,6 +20,7 @@ mod intake;
 mod live;
 mod looks;
 mod pipeline;
+mod receivers;
 mod recorder;
 mod refusal;
 mod replay;

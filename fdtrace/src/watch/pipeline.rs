@@ -8,7 +8,7 @@ use std::mem;
 
 use crate::{
     judge::{Meanwhile, Outcomes, Received, Unseen},
-    model::{Coverage, Earlier, Judged, Losses, QueueFact, TableLook, Transfer},
+    model::{Coverage, Earlier, EmptyRights, Judged, Losses, QueueFact, TableLook, Transfer},
     track::Tracker,
     wire::{self, Assembler, Decoder, Record, Symbolizer},
 };
@@ -201,6 +201,12 @@ impl Pipeline {
     #[must_use]
     pub fn asks_for_returns(&self) -> bool {
         self.tracker.asks_for_returns()
+    }
+
+    /// Who has sent SCM_RIGHTS that name no descriptor, most first.
+    #[must_use]
+    pub fn empty_rights(&self) -> Vec<EmptyRights> {
+        self.tracker.empty_rights()
     }
 
     /// Whether a look through the queues would tell more of what has been seen so far.

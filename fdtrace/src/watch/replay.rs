@@ -133,6 +133,7 @@ impl<R: Read> Replay<R> {
             },
             losses,
             forgotten: self.pipeline.forgotten(),
+            empty_rights: self.pipeline.empty_rights(),
             undecodable,
             programs: None,
         }

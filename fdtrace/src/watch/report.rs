@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::model::{
-    Holdings, Judged, Later, LookedAt, Losses, Machine, PlanEntry, ProgramCost, Tally, UnreadQueues,
+    EmptyRights, Holdings, Judged, Later, LookedAt, Losses, Machine, PlanEntry, ProgramCost, Tally,
+    UnreadQueues,
 };
 
 /// What is known before the first transfer.
@@ -44,6 +45,8 @@ pub struct TraceEnd {
     pub exit_code: u8,
     /// What is still open of what was passed.
     pub holdings: Holdings,
+    /// Who has sent SCM_RIGHTS that name no descriptor.
+    pub empty_rights: Vec<EmptyRights>,
 }
 
 /// What a look through tables told.

@@ -171,6 +171,7 @@ impl<'a> Session<'a> {
             unread: ended.unread,
             programs: ended.programs,
             exit_code,
+            empty_rights: ended.empty_rights,
             holdings: Holdings {
                 not_looked: self.not_looked,
                 ..self.book.holdings()

@@ -158,6 +158,7 @@ impl Assembler {
         match aside {
             AsideKind::SocketName(name) => self.aside(of).socket_name = Some(name),
             AsideKind::File(described) => self.aside(of).described.push(described),
+            AsideKind::FailedSend(it) => self.aside(of).failed_send = Some(it),
             AsideKind::Task(task) => drop(self.tasks.insert(of.by.tid, task)),
             AsideKind::Backtrace(addresses) => {
                 self.backtraces.insert(EndOf::of(of), addresses);
@@ -182,6 +183,7 @@ impl Assembler {
         if let Some(known) = self.asides.remove(&run(stamp)) {
             aside.described.extend(known.described);
             aside.socket_name = known.socket_name.or(aside.socket_name.take());
+            aside.failed_send = known.failed_send;
         }
         aside.task = self.tasks.get(&stamp.by.tid).copied();
         aside.backtrace = backtrace;

@@ -21,6 +21,7 @@ use super::{
         Actor, Aside, At, Call, Ends, Event, EventKind, Fd, Given, List, Look, Received, Refusal,
         Return, SendReturn, Sight, Sighting, Sights, Skb, Sock, Stamp, Table, Unsent,
     },
+    failed_send::failed_send,
     record::{AsideKind, Record},
     sighted,
 };
@@ -41,7 +42,10 @@ pub enum DecodeError {
 }
 
 /// Every kind of record.
-const KINDS: [RecordKind; 24] = [
+const KINDS: [RecordKind; 27] = [
+    RecordKind::SendRefused,
+    RecordKind::RightsIgnored,
+    RecordKind::RightsEmpty,
     RecordKind::Sent,
     RecordKind::Unsent,
     RecordKind::Received,
@@ -125,6 +129,9 @@ impl Decoder {
                     Some(AsideKind::SocketName(socket_name(name)))
                 })
             }
+            RecordKind::SendRefused => {
+                failed_send(rest).map(|it| AsideKind::FailedSend(Box::new(it)))
+            }
             RecordKind::PathDescribed => {
                 Described::path(head, rest, &mut self.paths).map(AsideKind::File)
             }
@@ -181,6 +188,8 @@ fn event(kind: RecordKind, head: &Head, seen: &Sighting) -> Option<EventKind> {
             result: head.result,
             takes_no_fds: head.flags & FLAG_NO_RIGHTS != 0,
         }),
+        RecordKind::RightsIgnored => EventKind::RightsIgnored,
+        RecordKind::RightsEmpty => EventKind::RightsEmpty,
         RecordKind::ListReleased => EventKind::ListReleased(given(head)),
         RecordKind::ListDestroyed => EventKind::ListDestroyed {
             freed_by: Some(head.location).filter(|location| *location != 0),
@@ -188,6 +197,7 @@ fn event(kind: RecordKind, head: &Head, seen: &Sighting) -> Option<EventKind> {
         },
         RecordKind::SocketNamed
         | RecordKind::PathDescribed
+        | RecordKind::SendRefused
         | RecordKind::SocketDescribed
         | RecordKind::TaskDescribed
         | RecordKind::Called => return None,

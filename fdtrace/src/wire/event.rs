@@ -5,12 +5,14 @@
 
 use std::{num::NonZeroU64, sync::Arc};
 
+use fdtrace_common::records::SOCKET_ITSELF;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::{Backtrace, Control, Described};
 use crate::model::{
-    DescriptionMissing, FileDescription, FileIdentity, Occasion, SocketType, Task, lossless,
+    DescriptionMissing, FailedSend, FileDescription, FileIdentity, Occasion, SocketType, Task,
+    lossless,
 };
 
 /// Number of a descriptor.
@@ -197,6 +199,14 @@ pub struct Sighting {
 }
 
 impl Sighting {
+    /// What the socket is that was sent on, where that is no Unix socket and was described.
+    #[must_use]
+    pub fn other_socket(&self) -> Option<&Arc<FileDescription>> {
+        let mut described = self.aside.described.iter();
+        let itself = described.find(|it| it.index == SOCKET_ITSELF)?;
+        Some(&itself.description)
+    }
+
     /// What the file at this place of its list is, or why that is not known; `None` if the hop says
     /// nothing of its files. A description is of one file of one message, and taken for no other's.
     #[must_use]
@@ -246,6 +256,8 @@ pub struct Aside {
     pub described: SmallVec<[Described; 1]>,
     /// The functions that were under way, where that was written down.
     pub backtrace: Backtrace,
+    /// What a failed send had to do with.
+    pub failed_send: Option<Box<FailedSend>>,
 }
 
 /// How a sender's list was seen in its queue.
@@ -421,6 +433,10 @@ pub enum EventKind {
     ReceiveReturned(Return),
     /// A send returned whose list did not get into a queue, or failed.
     SendReturned(SendReturn),
+    /// A send named descriptors on a socket that passes none, as it is no Unix socket.
+    RightsIgnored,
+    /// A send had SCM_RIGHTS parts, none of which names a descriptor.
+    RightsEmpty,
     /// A call is done with its list.
     ListReleased(Given),
     /// An skb was freed with its list unread.

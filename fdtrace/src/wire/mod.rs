@@ -7,6 +7,7 @@ mod control;
 mod decode;
 mod described;
 mod event;
+mod failed_send;
 mod families;
 mod found;
 mod queues;

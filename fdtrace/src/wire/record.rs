@@ -1,7 +1,7 @@
 //! Records: what one record of the ring buffer says, of which an event may take several.
 
 use super::{Described, Event, Stamp};
-use crate::model::Task;
+use crate::model::{FailedSend, Task};
 
 /// What one record says.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub enum AsideKind {
     File(Described),
     /// What separates its task from others.
     Task(Task),
+    /// What a failed send had to do with.
+    FailedSend(Box<FailedSend>),
     /// The functions under way, innermost first, by return addresses.
     Backtrace(Vec<u64>),
 }

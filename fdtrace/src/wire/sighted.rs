@@ -5,7 +5,7 @@ use fdtrace_common::{descriptions::TaskDescribed, records::FileSeen};
 use smol_str::SmolStr;
 
 use super::event::{Ends, List, Sight, Skb, Sock, Stamp};
-use crate::model::{FileIdentity, Hop, HopSeen, Receiver, Sender, Socket, Task};
+use crate::model::{FileDescription, FileIdentity, Hop, HopSeen, Receiver, Sender, Socket, Task};
 
 /// A file, as a hop saw it. What the kernel calls one that is in no directory is known where the hop
 /// looked.
@@ -48,8 +48,14 @@ pub(crate) fn receiver(returned: &Stamp, install: Option<(&Sight, bool)>) -> Rec
 }
 
 /// The sockets between them, as its send and its latest event show them.
-pub(crate) fn sockets(sent: Option<&Ends>, last: &Ends, name: Option<&str>) -> Socket {
+pub(crate) fn sockets(
+    sent: Option<&Ends>,
+    last: &Ends,
+    name: Option<&str>,
+    other: Option<&FileDescription>,
+) -> Socket {
     Socket {
+        other: other.map(FileDescription::to_string),
         kind: sent.and_then(|sent| sent.kind),
         path: name.map(str::to_owned),
         sender_ino: sent.and_then(|sent| sent.sender_ino),

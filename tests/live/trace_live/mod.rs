@@ -15,6 +15,7 @@ mod killed;
 mod marks;
 mod memory;
 mod names;
+mod nowhere;
 mod queued;
 mod recordings;
 mod relays;

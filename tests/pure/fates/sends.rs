@@ -582,3 +582,23 @@ fn of_a_failed_send_whose_last_record_was_lost_the_others_are_shown() {
             .all(|it| (it.fate(), it.cause()) == failed && it.count == 40)
     );
 }
+
+#[test]
+fn what_is_sent_on_another_socket_than_a_unix_one_is_passed_over_and_nothing_else_is() {
+    let message = three();
+    let ignored = track(message.ignored(10));
+    let not_unix = (Fate::Discarded, Some(Cause::NotUnix));
+    for (index, transfer) in ignored.iter().enumerate() {
+        assert_eq!((transfer.fate(), transfer.cause()), not_unix);
+        let sender = transfer.sender.as_ref().expect("it says itself who it is");
+        assert_eq!(sender.fd, Some(message.sender_fd + index as i32));
+        assert_eq!((transfer.socket.kind, transfer.doubt), (None, None));
+    }
+    assert_eq!(ignored.len(), 3);
+    // The same thread passes the same files the proper way afterwards, and before.
+    let properly = [message.copied(20), message.delivered(30)].concat();
+    let both = [message.ignored(10), properly.clone()].concat();
+    assert_eq!(fates(&[both]), [[not_unix; 3], [DELIVERED; 3]].concat());
+    let both = [properly, message.ignored(100)].concat();
+    assert_eq!(fates(&[both]), [[DELIVERED; 3], [not_unix; 3]].concat());
+}

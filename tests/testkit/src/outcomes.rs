@@ -71,6 +71,7 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
                 t_ns: 1_000,
             }),
             socket: Socket {
+                other: None,
                 kind: Some(SocketType::Stream),
                 path: None,
                 sender_ino: Some(31),
@@ -90,6 +91,7 @@ pub fn delivered(id: u64, index: u16, count: u16) -> Judged {
             peek: false,
             overdue: false,
             found_ns: None,
+            failed_send: None,
             context: Context::default(),
             queued_ns: Some(41_250),
             total_ns: None,

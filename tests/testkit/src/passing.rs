@@ -38,6 +38,7 @@ pub enum Event {
     FileReceived(Sighting),
     FdInstalled(Sighting),
     SendReturned(Sighting),
+    RightsIgnored(Sighting),
     ListReleased(Sighting),
     ReceiveReturned(Sighting),
     ListDestroyed(Sighting),
@@ -75,6 +76,7 @@ impl Event {
             Self::FileReceived(_) => RecordKind::FileReceived,
             Self::FdInstalled(_) => RecordKind::FdInstalled,
             Self::SendReturned(_) => RecordKind::SendReturned,
+            Self::RightsIgnored(_) => RecordKind::RightsIgnored,
             Self::ListReleased(_) => RecordKind::ListReleased,
             Self::ReceiveReturned(_) => RecordKind::ReceiveReturned,
             Self::ListDestroyed(_) => RecordKind::ListDestroyed,
@@ -104,6 +106,7 @@ impl Event {
             | Self::FileReceived(seen)
             | Self::FdInstalled(seen)
             | Self::SendReturned(seen)
+            | Self::RightsIgnored(seen)
             | Self::ListReleased(seen)
             | Self::ReceiveReturned(seen)
             | Self::ListDestroyed(seen)
@@ -510,6 +513,15 @@ impl Passing {
         runs(head, files.collect(), Event::SendReturned)
     }
 
+    /// It was sent on a socket that is no Unix socket, under its sender's numbers.
+    pub fn ignored(&self, t_ns: u64) -> Vec<Event> {
+        let mut head = self.head(RecordKind::RightsIgnored, t_ns, self.sender);
+        (head.skb, head.list, head.socket_type) = (0, 0, 0);
+        let files =
+            (0..self.files.len()).map(|index| self.seen(index, self.sender_fd + index as i32));
+        runs(head, files.collect(), Event::RightsIgnored)
+    }
+
     fn bare(&self, head: Head, wrap: fn(Sighting) -> Event) -> Vec<Event> {
         let files = (0..self.files.len()).map(|index| self.seen(index, -1));
         runs(head, files.collect(), wrap)
@@ -583,6 +595,7 @@ pub fn files_mut(event: &mut Event) -> &mut [FileSeen] {
         | Event::ListReleased(seen)
         | Event::ReceiveReturned(seen)
         | Event::SendReturned(seen)
+        | Event::RightsIgnored(seen)
         | Event::Sent(seen)
         | Event::Unsent(seen)
         | Event::Received(seen)

@@ -17,7 +17,7 @@ use crate::{
     describe,
     emit::{self, FDS_MAX, Program, Scratch},
     filter::{self, Way},
-    hops::{copy, queue::report_name},
+    hops::{copy, nowhere, queue::report_name},
     kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, Sock, Task, Typed},
     ring,
     slots::{self, Entry, Slot, Stage},
@@ -55,6 +55,7 @@ fn copied(socket: Typed, message: Msghdr<Typed>, cookie: Cookie<Typed>, result: 
     }
     let list = cookie.list().0.address();
     if list == 0 {
+        nowhere::empty(sender, message);
         return;
     }
     ring::count(Counter::CopyFired);

@@ -47,6 +47,13 @@ pub(in crate::explain) fn cause(cause: Cause) -> Said {
             cure: "send at least one byte of data with the descriptors",
             see: "zero-length-send"
         ),
+        Cause::NotUnix => said!(
+            "it was sent on a socket that is no Unix socket (TCP, UDP): those pass no descriptors, the \
+             kernel does not even look at the numbers, and sendmsg succeeds",
+            cure: "pass descriptors over a Unix socket; a protocol that does (Wayland, D-Bus) cannot do \
+                   it through TCP or a forwarding that makes TCP of it",
+            see: "inet-carries-none"
+        ),
         Cause::PlainRead => said!(
             "the bytes were taken by a call that cannot take descriptors (read, recv): it was lost, \
              and nobody was told",

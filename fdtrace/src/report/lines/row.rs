@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     super::{
-        phrase::{ended, push_number, receiver},
+        phrase::{ended, grouped, push_number, receiver},
         sanitize::push_sanitized,
         text::{DIM, RED, YELLOW},
     },
@@ -22,6 +22,9 @@ use crate::{
         Cause, CauseMissing, Earlier, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict,
     },
 };
+
+/// Holders of a socket that are named.
+const HOLDERS_SHOWN: usize = 3;
 
 /// Transfers that are told together.
 pub(super) struct Row {
@@ -66,6 +69,8 @@ struct Entry {
     earlier: Earlier,
     /// Who closed the receiving socket with it, where that was seen.
     closed_by: Option<Piece>,
+    /// What its send had to do with, which failed.
+    failed_send: Option<Piece>,
 }
 
 impl Row {
@@ -88,7 +93,10 @@ impl Row {
             to: SmallVec::new(),
             socket: (
                 socket.kind.map_or("", SocketType::name),
-                texts.add(|text| push_sanitized(text, socket.path.as_deref().unwrap_or_default())),
+                texts.add(|text| {
+                    let name = socket.path.as_deref().or(socket.other.as_deref());
+                    push_sanitized(text, name.unwrap_or_default());
+                }),
             ),
             queued_ns: transfer.queued_ns,
             entries: SmallVec::new(),
@@ -126,6 +134,7 @@ impl Row {
             verdict: judged.verdict,
             marks: judged.marks(),
             earlier: judged.earlier.clone(),
+            failed_send: failed_send(transfer).map(|said| texts.add(|text| text.push_str(&said))),
             closed_by: closed_by.map(|(pid, comm)| texts.add(|text| push_party(text, comm, pid))),
         });
     }
@@ -243,7 +252,11 @@ impl Row {
             (Cause::ReceiverClosed, _, Some(by)) => {
                 format!("{by} closed the receiving socket without having read it")
             }
-            (cause, ..) => words::cure(cause)?.to_owned(),
+            (cause, ..) => match (entry.failed_send, words::cure(cause)) {
+                (Some(said), Some(cure)) => format!("{}; {cure}", texts.of(said)),
+                (Some(said), None) => texts.of(said).to_owned(),
+                (None, cure) => cure?.to_owned(),
+            },
         };
         Some(format!("{cause}: {cure}"))
     }
@@ -340,6 +353,49 @@ impl Key {
             peek: transfer.peek || transfer.fate() == Fate::Peeked,
             overdue: transfer.overdue,
         }
+    }
+}
+
+/// What a failed send had to do with, as far as its errno is about that.
+fn failed_send(transfer: &Transfer) -> Option<String> {
+    let (send, cause) = (transfer.failed_send.as_ref()?, transfer.cause()?);
+    let mut at = String::new();
+    if let Some(path) = &send.path {
+        at.push_str(" at ");
+        push_sanitized(&mut at, path);
+    }
+    for (place, holder) in send.holders.iter().take(HOLDERS_SHOWN).enumerate() {
+        at.push_str(match place {
+            0 if send.path.is_none() => " at ",
+            0 => " of ",
+            _ => ", ",
+        });
+        push_party(&mut at, &holder.comm, holder.pid);
+    }
+    match cause {
+        Cause::Errno(libc::EAGAIN) => Some(match (send.queued, send.queue_limit) {
+            (Some(queued), Some(limit)) if queued > limit => {
+                format!("{queued} of {limit} queued{at}")
+            }
+            _ if send.unread >= send.unread_limit => format!(
+                "{} of {} bytes unread{at}",
+                grouped(send.unread.into()),
+                grouped(send.unread_limit.into())
+            ),
+            // There is room again.
+            _ => return (!at.is_empty()).then(|| format!("no room{at}")),
+        }),
+        Cause::Errno(libc::ETOOMANYREFS) => {
+            let user = send.user?;
+            Some(format!(
+                "uid {} has {} descriptors in flight of {}",
+                user.uid, user.files, user.limit
+            ))
+        }
+        Cause::Errno(_) | Cause::Passrights => {
+            (!at.is_empty()).then(|| format!("it was to go{}", at.replacen(" at ", " to ", 1)))
+        }
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::StillOpenSummary;
-use crate::model::{QueueTime, UnreadQueues};
+use crate::model::{EmptyRights, QueueTime, UnreadQueues};
 
 /// What all results come to.
 #[derive(Debug, Default, Serialize, JsonSchema)]
@@ -54,6 +54,9 @@ pub struct Summary {
     /// What is still open of what was passed; of a trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub still_open: Option<StillOpenSummary>,
+    /// Sends whose SCM_RIGHTS name no descriptor, by process, most first; of a trace, absent if there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty_rights: Option<Vec<EmptyRights>>,
     /// What the traced command returned, as a shell would say it: 128 and the signal's number, if
     /// one ended it.
     #[serde(skip_serializing_if = "Option::is_none")]

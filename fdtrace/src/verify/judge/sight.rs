@@ -27,6 +27,8 @@ enum Spot {
     NewNumbers,
     /// The names of the functions that were under way.
     Functions,
+    /// What is sent over sockets of other families.
+    OtherSockets,
 }
 
 impl fmt::Display for Spot {
@@ -41,6 +43,7 @@ impl fmt::Display for Spot {
             Self::Refusals => "receive, where the kernel says why it installs no number,",
             Self::NewNumbers => "receive, where the kernel gives the new number,",
             Self::Functions => "what functions a list ends in",
+            Self::OtherSockets => "what is sent over other sockets than Unix ones",
         })
     }
 }
@@ -65,6 +68,10 @@ pub(super) fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<B
     blind.extend((plan.unnamed.is_some() && fate.has_cause()).then_some(Spot::Functions));
     let unwatched = |hop| (!plan.watches(hop)).then_some(Spot::Hop(hop));
     match (fate, cause) {
+        (_, Some(Cause::NotUnix)) => {
+            blind.clear();
+            blind.extend((!plan.sees_other_sockets()).then_some(Spot::OtherSockets));
+        }
         (Fate::Failed, _) | (_, Some(Cause::ZeroLength)) => {
             blind.retain(|spot| *spot == Spot::Functions);
             blind.extend((!plan.sees_failed_sends()).then_some(Spot::SendResults));

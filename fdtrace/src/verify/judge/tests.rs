@@ -120,6 +120,7 @@ fn transfer() -> Transfer {
         peek: false,
         overdue: false,
         found_ns: None,
+        failed_send: None,
         context: Context::default(),
         queued_ns: Some(1),
         total_ns: None,

@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::Write as _,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
@@ -21,6 +21,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use super::scenarios;
 use crate::{
     kernel::passing,
+    model::{Cause, Fate},
     verify::runner::{Runner, expect_content},
 };
 
@@ -32,7 +33,7 @@ scenarios! { NegativeControl:
     "pipe-cannot" pipe_cannot,
         "a pipe carries no descriptors: ENOTSOCK";
     "inet-carries-none" inet_carries_none,
-        "SCM_RIGHTS on a TCP socket: sendmsg succeeds, nothing passes";
+        "SCM_RIGHTS on a TCP or UDP socket: sendmsg succeeds, nothing passes";
     "reused-number" reused_number,
         "a number that is reused while its file is in flight does not change what arrives";
     "reused-pointer" reused_pointer,
@@ -94,14 +95,28 @@ fn pipe_cannot(runner: &Runner) -> Result<()> {
 
 fn inet_carries_none(runner: &Runner) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let sender = TcpStream::connect(listener.local_addr()?)?;
-    let (receiver, _) = listener.accept()?;
-    let file = runner.file(CONTENT)?;
-    passing::send(sender.as_raw_fd(), b"m", &[&[file.as_raw_fd()]])
-        .context("sendmsg on a TCP socket")?;
-    let received = passing::receive(receiver.as_raw_fd(), 1, MsgFlags::empty())?;
-    ensure!(received.data == b"m", "other bytes came");
-    ensure!(received.fds.is_empty(), "a descriptor came through TCP");
+    let tcp = TcpStream::connect(listener.local_addr()?)?;
+    let (tcp_peer, _) = listener.accept()?;
+    let udp_peer = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"))?;
+    let udp = UdpSocket::bind((udp_peer.local_addr()?.ip(), 0))?;
+    udp.connect(udp_peer.local_addr()?)?;
+    let pairs: [(&str, OwnedFd, OwnedFd); 2] = [
+        ("tcp", tcp.into(), tcp_peer.into()),
+        ("udp", udp.into(), udp_peer.into()),
+    ];
+    for (name, sender, receiver) in pairs {
+        let ((first, first_watch), (last, last_watch)) = (runner.watched()?, runner.watched()?);
+        let fds = [first.as_raw_fd(), last.as_raw_fd()];
+        runner.send(name, &sender).unheld().fds(&fds)?;
+        runner.fate(name, 0..2, Fate::Discarded, Some(Cause::NotUnix))?;
+        // Nothing refers to them but the sender, and nothing comes.
+        drop((first, last));
+        first_watch.released()?;
+        last_watch.released()?;
+        let received = passing::receive(receiver.as_raw_fd(), 2, MsgFlags::empty())?;
+        ensure!(received.data == name.as_bytes(), "other bytes came");
+        ensure!(received.fds.is_empty(), "a descriptor came through {name}");
+    }
     pass_really(runner)
 }
 
