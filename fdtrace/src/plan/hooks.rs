@@ -202,6 +202,7 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kprobe "copy_scm_send_k" on "__scm_send" ("struct socket *", "struct msghdr *", "struct scm_cookie *");
                 Kretprobe "copy_scm_send_r" on "__scm_send" () CopyFired;
                 Kprobe "copy_cmsg_k" on "__sock_cmsg_send" ("struct sock *", "struct cmsghdr *"), optional;
+                Kprobe "copy_cmsg3_k" on "__sock_cmsg_send" ("struct sock *", "struct msghdr *", "struct cmsghdr *"), optional;
             }
         },
         Hop::Attach => candidates! {
