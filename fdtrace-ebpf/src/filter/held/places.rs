@@ -103,7 +103,7 @@ pub(super) fn take(list: u64, report: bool) -> bool {
 }
 
 /// Makes it another's place, if it is still this one's. This target has no atomic types. The kernel has the
-/// instruction since 5.12, and two records a message since 6.10.
+/// instruction since 5.12, and two records a message are told since 6.10: userspace takes it out elsewhere.
 #[inline(always)]
 fn exchange(place: &mut Place, owner: u64, next: u64) -> bool {
     let address = (&raw mut *place).cast::<u8>();
