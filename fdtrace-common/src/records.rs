@@ -105,7 +105,8 @@ pub const FLAG_WINDOW_SHORT: u16 = 1 << 1;
 /// the list is void; what it says of the sender's numbers and table (`fd`, `slot`) holds. It has no
 /// files where the call was a `sendmmsg`: which of its messages that was is not known.
 pub const FLAG_RACED: u16 = 1 << 2;
-/// `Head::flags`: the skb is being destructed; a hook on its freeing may have told before.
+/// `Head::flags`: the skb is being destructed; a hook on its freeing may have told before. In `Unsent`, the list
+/// was on one, and goes with it.
 pub const FLAG_DESTRUCTED: u16 = 1 << 3;
 /// `Head::flags`: other tasks use the receiver's table, and may have closed numbers meanwhile.
 pub const FLAG_TABLE_SHARED: u16 = 1 << 4;

@@ -80,6 +80,8 @@ pub(crate) struct Slot {
     tid: u32,
     stage: Stage,
     pub(crate) list: u64,
+    /// Of a sender, where its call keeps the list: not there any more once an skb has it.
+    pub(crate) cookie: u64,
     /// When it was copied, or detached.
     pub(crate) t_ns: u64,
     /// The socket that it is sent on, and its inode.

@@ -43,6 +43,9 @@ pub(crate) struct Message {
     pub(crate) counted: bool,
     /// Its skb was freed by the call that sends it, so that has failed.
     pub(crate) given_up: bool,
+    /// Its list was on an skb as its sender gave it back, which only that tells where two records tell of a
+    /// message.
+    pub(crate) ended_on_skb: bool,
     /// The call that gave it back has taken it off its queue, as the functions under way show.
     pub(crate) taken: bool,
     /// Why no cause is known, should it end without.

@@ -24,7 +24,7 @@ impl Tracker {
             self.put_off(message, &seen.stamp, backtrace.in_uring());
             return;
         }
-        let attached = message.has(Hop::Attach);
+        let attached = message.has(Hop::Attach) || message.ended_on_skb;
         self.close(message, Ending::SendReturned(*returned, attached));
     }
 

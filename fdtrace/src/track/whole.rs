@@ -25,6 +25,9 @@ impl Tracker {
         let stamp = seen.stamp;
         self.released(list, seen, &Given::UNREAD);
         if unsent.return_told {
+            if let Some(message) = self.messages.get_mut(Key::Send(stamp.by.tid)) {
+                message.ended_on_skb = unsent.attached;
+            }
             return;
         }
         self.asks_for_returns = true;

@@ -161,6 +161,7 @@ fn event(kind: RecordKind, head: &Head, seen: &Sighting) -> Option<EventKind> {
         RecordKind::Sent => EventKind::Sent(Some(head.origin).filter(|ns| *ns != 0)),
         RecordKind::Unsent => EventKind::Unsent(Unsent {
             copied_ns: head.origin,
+            attached: head.flags & FLAG_DESTRUCTED != 0,
             empty: head.room != 0,
             return_told: head.result != 0,
             has_uring: head.flags & FLAG_HAS_URING != 0,

@@ -363,6 +363,8 @@ pub struct SendReturn {
 pub struct Unsent {
     /// When it was made.
     pub copied_ns: u64,
+    /// It was on an skb already, and ended with that.
+    pub attached: bool,
     /// It was to be sent without data, which a stream makes nothing of.
     pub empty: bool,
     /// What the call returns will be told by a [`SendReturn`].

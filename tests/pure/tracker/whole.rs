@@ -1,7 +1,9 @@
 //! Two records that tell of a whole message say what one for each hop does.
 
 use fdtrace::model::{Cause, CauseMissing, Chain, Fate, Hop, Transfer};
-use fdtrace_common::records::{FLAG_INSTALLED_UNSEEN, IN_PLACE, NOT_TOLD};
+use fdtrace_common::records::{
+    FLAG_DESTRUCTED, FLAG_INSTALLED_UNSEEN, FLAG_NO_RIGHTS, IN_PLACE, NOT_TOLD,
+};
 use fdtrace_testkit::{Event, OTHER_CALL, Passing, RECVMSG, Tracker, files_mut, head_mut, tracker};
 
 /// A tracker of what such records show: no dequeue, and no failed send.
@@ -246,4 +248,20 @@ fn a_peek_takes_a_duplicate_and_leaves_the_message() {
 fn what_is_sent_and_not_received_is_queued() {
     let message = Passing::one();
     assert_eq!(fates(&[message.sent_whole(10, 20)]), [(Fate::Queued, None)]);
+}
+
+#[test]
+fn a_receiver_takes_no_descriptors_only_if_an_skb_had_them() {
+    let message = Passing::one();
+    let eperm = |flags| {
+        let mut unsent = message.unsent(10, 20, true);
+        head_mut(&mut unsent[0]).flags |= flags;
+        let mut returned = message.send_returned(30, 10, -libc::EPERM);
+        head_mut(&mut returned[0]).flags |= FLAG_NO_RIGHTS;
+        fates(&[unsent, returned])
+    };
+    let passrights = (Fate::Failed, Some(Cause::Passrights));
+    assert_eq!(eperm(FLAG_DESTRUCTED), [passrights]);
+    let refused = (Fate::Failed, Some(Cause::Errno(libc::EPERM)));
+    assert_eq!(eperm(0), [refused]);
 }

@@ -139,7 +139,7 @@ fn given_back(context: *const c_void, cookie: Cookie<Typed>) {
         }
         Stage::Sending => {
             slot.enter(Stage::GivenUp);
-            unsent(task, list, slot);
+            unsent(task, list, cookie, slot);
         }
         Stage::PassingOver => slot.enter(Stage::Idle),
         _ => {

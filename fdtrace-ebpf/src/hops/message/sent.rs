@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    records::{FILES_PER_RECORD, FLAG_HAS_URING, LIST_MAX, NOT_TOLD, RecordKind},
+    records::{FILES_PER_RECORD, FLAG_DESTRUCTED, FLAG_HAS_URING, LIST_MAX, NOT_TOLD, RecordKind},
 };
 
 use super::{describe_rows, row};
@@ -65,6 +65,7 @@ fn copied(socket: Typed, message: Msghdr<Typed>, cookie: Cookie<Typed>, result: 
     };
     slot.take(tid, list, Stage::Sending);
     slot.t_ns = emit::now();
+    slot.cookie = cookie.0.address();
     slot.sender_sock = sender.0.address();
     slot.sender_ino = sender.ino();
     slot.socket_type = sender.kind();
@@ -201,7 +202,7 @@ extern "C" fn write_sent(program: u64, first: u64) -> u64 {
 
 /// The sender's call fails, or sends nothing.
 #[inline(always)]
-pub(super) fn unsent(task: Task, list: List<Typed>, slot: &Slot) {
+pub(super) fn unsent(task: Task, list: List<Typed>, cookie: Cookie<Typed>, slot: &Slot) {
     ring::count(Counter::ReleaseFired);
     let Some(scratch) = emit::begin(task, Program::Release, RecordKind::Unsent) else {
         return;
@@ -213,6 +214,9 @@ pub(super) fn unsent(task: Task, list: List<Typed>, slot: &Slot) {
     head.count = list.count();
     head.total = head.count;
     head.room = slot.empty;
+    if cookie.0.address() != slot.cookie {
+        head.flags |= FLAG_DESTRUCTED;
+    }
     // SAFETY: the slot lives as long as the map; volatile because userspace writes it.
     let told = RETURNS
         .get_ptr(0)
