@@ -1,7 +1,11 @@
 //! `fdtrace check` in front of a command that hands descriptors over rightly, or in one of several wrong
 //! ways.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use fdtrace_testkit::{
     command::{Run, fdtrace, run, skip},
@@ -86,15 +90,23 @@ fn a_hop_that_is_needed_and_not_watched_is_no_answer() {
     fs::write(&file, "need = [\"copy\"]\n").unwrap();
     // By tracepoints nobody sees a copy.
     let mut command = fdtrace(&["check", "--attach", "tracepoint", "--file"]);
-    let run = run(command.arg(&file).arg("--").arg("touch").arg(&ran));
-    if run.stderr.contains("tracepoint") && run.code == Some(2) {
+    let copy = run(command.arg(&file).arg("--").arg("touch").arg(&ran));
+    if copy.stderr.contains("tracepoint") && copy.code == Some(2) {
         return skip(
             "a_hop_that_is_needed_and_not_watched_is_no_answer",
             "this kernel has no such tracepoints",
         );
     }
-    assert_eq!(run.code, Some(3), "{run:?}");
-    assert!(run.stderr.contains("not watched: "), "{run:?}");
+    assert_eq!(copy.code, Some(3), "{copy:?}");
+    assert!(copy.stderr.contains("not watched: "), "{copy:?}");
+    // Nor the function that refuses a file.
+    let mut command = fdtrace(&["check", "--attach", "tracepoint", "--expect", "cause=lsm"]);
+    let refused = run(command.arg("--").arg("touch").arg(&ran));
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(
+        refused.stderr.contains("not watched: receive"),
+        "{refused:?}"
+    );
     assert!(!ran.exists(), "the command was run");
 }
 
@@ -226,4 +238,30 @@ fn what_is_closed_and_what_is_kept_is_seen_at_both_ends() {
         let run = check(&["--expect", &format!("delivered=3 {word}")], "right");
         assert_eq!(run.code, Some(code), "{word}: {run:?}");
     }
+}
+
+/// The quickest of several runs by turns: whatever else the machine does only makes one slower.
+#[test]
+fn check_takes_hardly_longer_than_trace() {
+    const MORE: Duration = Duration::from_millis(300);
+    const TURNS: usize = 12;
+    let _turn = take_turn!(tracing);
+    let took = |args: &[&str]| {
+        let begun = Instant::now();
+        let run = run(&mut fdtrace(args));
+        assert_eq!(run.code, Some(0), "{run:?}");
+        begun.elapsed()
+    };
+    let [mut trace, mut check, mut late] = [Duration::MAX; 3];
+    for _ in 0..TURNS {
+        trace = trace.min(took(&["trace", "--", "true"]));
+        check = check.min(took(&["check", "--", "true"]));
+        // Negative control: a check that takes half a second longer.
+        late = late.min(took(&["check", "--", "sleep", "0.5"]));
+        if check <= trace + MORE && late > trace + MORE {
+            break;
+        }
+    }
+    assert!(check <= trace + MORE, "{check:?} and not {trace:?}");
+    assert!(late > trace + MORE, "half a second is not noticed");
 }

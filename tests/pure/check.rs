@@ -192,6 +192,12 @@ fn what_cannot_be_read_in_a_file_is_pointed_at() {
             18,
             Some("memfd"),
         ),
+        (
+            "[[allow]]\nwhere = { cause = \"no-contol-room\" }\n",
+            2,
+            19,
+            Some("no-control-room"),
+        ),
         ("need = [\"instal\"]\n", 1, 9, Some("install")),
         ("[[expect]\n", 1, 10, None),
         ("\n[[allow]]\nbecause = \"of it\"\n", 2, 1, None),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Pattern;
-use crate::model::Hop;
+use crate::model::{Cause, Fate, Hop};
 
 /// What is expected of transfers that a pattern means.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,7 +223,20 @@ impl Expectation {
         if self.within.is_some() {
             needs.extend([Hop::Queue, Hop::Dequeue]);
         }
+        if matches!(self.of.fate, Some(Fate::Discarded | Fate::Collected)) {
+            needs.push(Hop::End);
+        }
+        // Only the function that refuses a file says that it did.
+        if self.of.cause == Some(Cause::Lsm) {
+            needs.push(Hop::Receive);
+        }
         needs
+    }
+
+    /// Whether only what a send returned tells that it holds.
+    #[must_use]
+    pub fn needs_returns(&self) -> bool {
+        self.of.fate == Some(Fate::Failed) || self.of.cause == Some(Cause::ZeroLength)
     }
 
     /// What it says, in a line that [`super::parse_line`] reads.
@@ -243,8 +256,8 @@ impl Expectation {
             ("kind", self.of.kind.map(crate::model::FileKind::name)),
             ("path", self.of.path.as_deref()),
             ("socket", self.of.socket.as_deref()),
-            ("fate", self.of.fate.map(crate::model::Fate::name)),
-            ("cause", self.of.cause.map(crate::model::Cause::name)),
+            ("fate", self.of.fate.map(Fate::name)),
+            ("cause", self.of.cause.map(Cause::name)),
         ] {
             words.extend(value.map(|value| format!("{field}={}", quote(value))));
         }

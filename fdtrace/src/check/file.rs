@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{
     Allowance, Each, Expectation, Expectations, Pattern, SyntaxError, expectation::Within, similar,
 };
-use crate::model::Hop;
+use crate::model::{Cause, Hop};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,6 +78,11 @@ pub fn parse(text: &str) -> Result<Expectations, SyntaxError> {
 /// What may have been meant instead of the first name that a message of serde's quotes, of those that it
 /// quotes after that.
 fn meant(message: &str) -> Option<String> {
+    // Errnos are causes too, so serde cannot list them all.
+    if let Some(value) = message.strip_suffix(", expected the name of a cause") {
+        let name = value.split('"').nth(1)?;
+        return similar(name, Cause::NAMED.map(Cause::name));
+    }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let name = quoted.next()?;
     similar(name, quoted)

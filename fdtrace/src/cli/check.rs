@@ -110,18 +110,17 @@ async fn watch(
     let mut later = Vec::new();
     let mut traced = Vec::new();
     let mut page = Vec::new();
+    let pointers = || common.pointers(live.header().kptr_restrict);
     let collector = Collector {
         transfers: &mut transfers,
         later: &mut later,
-        json: Json::new(
-            &mut traced,
-            common.pointers(live.header().kptr_restrict),
-            false,
-        ),
+        json: outputs
+            .write_a(CheckFormat::Json)
+            .then(|| Json::new(&mut traced, pointers(), false)),
         #[cfg(feature = "html")]
         page: outputs
             .write_a(CheckFormat::Html)
-            .then(|| Html::new(&mut page, common.pointers(live.header().kptr_restrict))),
+            .then(|| Html::new(&mut page, pointers())),
     };
     let mut session = Session::begin(
         Selection::default(),
@@ -199,11 +198,18 @@ fn missing(expectations: &Expectations, coverage: &Coverage) -> Option<String> {
     needs.extend(by_expectation.chain([Hop::Install]));
     needs.sort();
     needs.dedup();
-    let missing: Vec<&str> = needs
+    let mut missing: Vec<&str> = needs
         .into_iter()
         .filter(|hop| !coverage.watches(*hop))
         .map(Hop::name)
         .collect();
+    let returns = expectations
+        .expect
+        .iter()
+        .any(check::Expectation::needs_returns);
+    if returns && !coverage.failed_sends {
+        missing.push("what a send returns");
+    }
     (!missing.is_empty()).then(|| format!("not watched: {}", missing.join(", ")))
 }
 
@@ -256,36 +262,42 @@ fn cannot_execute(error: CommandError) -> Result<u8> {
     Ok(code)
 }
 
-/// Keeps every transfer, as it is, in JSON, and on a page if one is asked for.
+/// Keeps every transfer, and writes it in JSON and on a page where these are asked for.
 struct Collector<'a> {
     transfers: &'a mut Vec<Judged>,
     later: &'a mut Vec<Later>,
-    json: Json<&'a mut Vec<u8>>,
+    json: Option<Json<&'a mut Vec<u8>>>,
     #[cfg(feature = "html")]
     page: Option<Html<&'a mut Vec<u8>>>,
 }
 
-impl TraceReport for Collector<'_> {
-    fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()> {
+impl Collector<'_> {
+    /// Has those that are asked for do the same.
+    fn each(
+        &mut self,
+        mut tell: impl FnMut(&mut dyn TraceReport) -> io::Result<()>,
+    ) -> io::Result<()> {
         #[cfg(feature = "html")]
         if let Some(page) = &mut self.page {
-            page.start(start)?;
+            tell(page)?;
         }
-        self.json.start(start)
+        self.json.as_mut().map_or(Ok(()), |json| tell(json))
+    }
+}
+
+impl TraceReport for Collector<'_> {
+    fn start(&mut self, start: &TraceStart<'_>) -> io::Result<()> {
+        self.each(|report| report.start(start))
     }
 
     fn transfer(&mut self, judged: &Judged) -> io::Result<()> {
         self.transfers.push(judged.clone());
-        #[cfg(feature = "html")]
-        if let Some(page) = &mut self.page {
-            page.transfer(judged)?;
-        }
-        self.json.transfer(judged)
+        self.each(|report| report.transfer(judged))
     }
 
     fn looked(&mut self, looked: &Looked<'_>) -> io::Result<()> {
         self.later.extend_from_slice(looked.later);
-        self.json.looked(looked)
+        self.each(|report| report.looked(looked))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -293,11 +305,7 @@ impl TraceReport for Collector<'_> {
     }
 
     fn summary(&mut self, tally: &Tally, losses: &Losses, end: &TraceEnd) -> io::Result<()> {
-        #[cfg(feature = "html")]
-        if let Some(page) = &mut self.page {
-            page.summary(tally, losses, end)?;
-        }
-        self.json.summary(tally, losses, end)
+        self.each(|report| report.summary(tally, losses, end))
     }
 }
 
@@ -327,7 +335,6 @@ impl Outputs {
     }
 
     /// Whether one of them has this format.
-    #[cfg(feature = "html")]
     fn write_a(&self, format: CheckFormat) -> bool {
         let mut others = self.others.iter();
         self.main.0 == format || others.any(|(other, _)| *other == format)
