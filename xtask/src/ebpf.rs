@@ -4,16 +4,14 @@
 //! The build must give the same bytes in any folder and for any user: every path is remapped, the
 //! toolchain is closed off from the caller's settings, and [`elf::refuse_paths`] checks it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
     elf,
     fingerprint::{Fingerprint, Inputs},
+    paths::{self, remaps},
     process,
     toolchain::{self, TARGET, Toolchain},
     workspace::{self, FINGERPRINT, OBJECT},
@@ -22,8 +20,12 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only say whether the committed object is up to date; needs no eBPF toolchain.
-    #[arg(long, conflicts_with_all = ["install", "log"])]
+    #[arg(long, conflicts_with_all = ["install", "log", "reproduce"])]
     check: bool,
+    /// Build it anew with the compiler that built the committed object: any other compiler, and any
+    /// other byte, is a failure.
+    #[arg(long, conflicts_with_all = ["install", "log"])]
+    reproduce: bool,
     /// Only install what is missing to build it (Debian, as root or with sudo).
     #[arg(long, conflicts_with = "log")]
     install: bool,
@@ -39,6 +41,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if args.install {
         return toolchain::install();
+    }
+    if args.reproduce {
+        println!("{}", reproduce()?);
+        return Ok(());
     }
     let toolchain = Toolchain::find()?;
     let object = build(&toolchain, args.log)?;
@@ -77,6 +83,37 @@ pub(crate) fn check() -> Result<String> {
     Ok(format!("{OBJECT} is up to date"))
 }
 
+/// Says that the committed object was built anew, byte by byte; an error when it was not.
+pub(crate) fn reproduce() -> Result<String> {
+    check()?;
+    let recorded = committed()?.toolchain;
+    let toolchain = Toolchain::find()?;
+    if let Some(other) = recorded.other(toolchain.versions()) {
+        bail!(
+            "{OBJECT} cannot be built anew here: {other}; {}",
+            toolchain::how_to_get(&recorded)
+        );
+    }
+    // What an earlier run left would be no build.
+    let left = workspace::target().join("ebpf").join(TARGET);
+    if left.exists() {
+        fs::remove_dir_all(&left).with_context(|| format!("cannot clear {}", left.display()))?;
+    }
+    if !is_reproduced(&build(&toolchain, false)?)? {
+        bail!("the same toolchain built another object: run `cargo xtask ebpf`");
+    }
+    Ok(format!(
+        "{OBJECT} was built anew, with the same bytes, by {recorded}"
+    ))
+}
+
+/// Whether a fresh build has the bytes of the committed object.
+pub(crate) fn is_reproduced(fresh: &[u8]) -> Result<bool> {
+    let committed = fs::read(workspace::root().join(OBJECT))
+        .with_context(|| format!("cannot read {OBJECT}"))?;
+    Ok(fresh == committed)
+}
+
 /// Builds the object from the tree's sources; writes below the target directory only.
 pub(crate) fn build(toolchain: &Toolchain, log: bool) -> Result<Vec<u8>> {
     // Of its own, for the two compilers would evict each other's host artefacts.
@@ -92,7 +129,7 @@ pub(crate) fn build(toolchain: &Toolchain, log: bool) -> Result<Vec<u8>> {
     let mut flags: Vec<String> = ["-Clinker=bpf-linker", "-Clink-arg=--btf", "-Cdebuginfo=2"]
         .map(str::to_owned)
         .into();
-    flags.extend(remaps(toolchain, &target)?);
+    flags.extend(remaps(Some(toolchain.rust_src()), &target)?);
     // The encoded form alone survives a space in a path.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     process::run(&mut cargo)?;
@@ -101,34 +138,8 @@ pub(crate) fn build(toolchain: &Toolchain, log: bool) -> Result<Vec<u8>> {
     let linked = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let object = elf::strip(&linked)?;
     elf::describe(&object)?;
-    let mut folders = vec![workspace::root(), workspace::target()];
-    folders.extend(workspace::cargo_home());
-    folders.extend(workspace::home());
-    elf::refuse_paths(&object, &folders)?;
+    elf::refuse_paths(&object, &paths::of_this_machine())?;
     Ok(object)
-}
-
-/// Flags that replace every folder of this machine by a name that is the same everywhere.
-fn remaps(toolchain: &Toolchain, target: &Path) -> Result<Vec<String>> {
-    // Of two that match rustc takes the later, so inner folders follow outer ones.
-    let mut renames: Vec<(PathBuf, &str)> = Vec::new();
-    if let Some(cargo_home) = workspace::cargo_home() {
-        let registries = cargo_home.join("registry/src");
-        renames.push((cargo_home, "cargo"));
-        // One folder per registry or mirror, with its host in the name.
-        let folders = fs::read_dir(registries).into_iter().flatten().flatten();
-        renames.extend(folders.map(|registry| (registry.path(), "crates")));
-    }
-    renames.push((toolchain.rust_src().to_path_buf(), "rust"));
-    renames.push((workspace::root(), "fdtrace"));
-    renames.push((target.to_path_buf(), "target"));
-    let flag = |(folder, name): (PathBuf, &str)| {
-        let folder = folder
-            .to_str()
-            .with_context(|| format!("{} is not UTF-8", folder.display()))?;
-        Ok(format!("--remap-path-prefix={folder}={name}"))
-    };
-    renames.into_iter().map(flag).collect()
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {

@@ -61,10 +61,7 @@ pub(crate) fn refuse_paths(object: &[u8], folders: &[PathBuf]) -> Result<()> {
                 && !after.is_some_and(|byte| *byte != b'/' && in_a_path(*byte))
         });
         if leaks {
-            bail!(
-                "the object names a folder of this machine: {}",
-                folder.display()
-            );
+            bail!("it names a folder of this machine: {}", folder.display());
         }
     }
     Ok(())

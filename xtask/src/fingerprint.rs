@@ -97,6 +97,17 @@ impl Inputs {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Versions(pub(crate) BTreeMap<String, String>);
 
+impl Versions {
+    /// The first program of which `here` has another version, or none, in words.
+    pub(crate) fn other(&self, here: &Self) -> Option<String> {
+        let missing = "missing".to_owned();
+        self.0.iter().find_map(|(name, recorded)| {
+            let found = here.0.get(name).unwrap_or(&missing);
+            (found != recorded).then(|| format!("{name} was {recorded}, and is {found}"))
+        })
+    }
+}
+
 impl fmt::Display for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<_> = self
@@ -197,7 +208,7 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .fold(String::new(), |mut hex, byte| {

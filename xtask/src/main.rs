@@ -14,6 +14,7 @@ mod elf;
 mod features;
 mod fingerprint;
 mod fixture;
+mod paths;
 mod process;
 mod summary;
 mod test;

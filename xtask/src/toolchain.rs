@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
+    ebpf,
     fingerprint::Versions,
     process::{self, output},
 };
@@ -82,7 +83,7 @@ impl Toolchain {
         };
         let cargo =
             output(cargo(source, &rustc).arg("-V")).context("cannot ask cargo for its version")?;
-        let versions = BTreeMap::from([
+        let mut versions = BTreeMap::from([
             (
                 "rustc".to_owned(),
                 verbose.lines().next().unwrap_or("unknown").to_owned(),
@@ -93,6 +94,10 @@ impl Toolchain {
             ("cargo".to_owned(), cargo),
             ("bpf-linker".to_owned(), linker_version.to_string()),
         ]);
+        if source == Source::Debian {
+            // Debian builds one release of the compiler more than once.
+            versions.extend(packages(said("LLVM version: "))?);
+        }
         Ok(Self {
             source,
             llvm: llvm_of(&rustc, &sysroot)?,
@@ -236,6 +241,40 @@ fn linked_llvm(libraries: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+/// The versions of the packages that the compiler is made of, with an LLVM of this version.
+fn packages(llvm: &str) -> Result<BTreeMap<String, String>> {
+    let major = llvm.split('.').next().unwrap_or(llvm);
+    let names = DEBIAN_PACKAGES.map(str::to_owned).into_iter();
+    names
+        .chain([format!("libllvm{major}")])
+        .map(|name| {
+            let mut query = Command::new("dpkg-query");
+            query.args(["--show", "--showformat=${Version}", &name]);
+            let version = output(&mut query)
+                .with_context(|| format!("dpkg-query does not know the version of {name}"))?;
+            Ok((name, version))
+        })
+        .collect()
+}
+
+/// How to get the toolchain that is recorded, in words.
+pub(crate) fn how_to_get(recorded: &Versions) -> String {
+    let packages = pinned(recorded).join(" ");
+    format!(
+        "install that with `apt-get install --allow-downgrades {packages}` if Debian's archive still has it, \
+         or build the object with what is here (`cargo xtask ebpf`), test it and commit it"
+    )
+}
+
+/// The packages that are recorded, as apt-get takes them with their versions.
+fn pinned(recorded: &Versions) -> Vec<String> {
+    let is_package = |name: &str| DEBIAN_PACKAGES.contains(&name) || name.starts_with("libllvm");
+    let packages = recorded.0.iter().filter(|(name, _)| is_package(name));
+    packages
+        .map(|(name, version)| format!("{name}={version}"))
+        .collect()
+}
+
 fn linker() -> Result<(PathBuf, LinkerVersion)> {
     let path = process::find("bpf-linker").context("it is not installed")?;
     let said = output(Command::new(&path).arg("--version")).context("it does not start")?;
@@ -290,9 +329,16 @@ pub(crate) fn install() -> Result<()> {
             bail!("no apt-get here: run `rustup toolchain install nightly --component rust-src`");
         }
         apt_get(&["update"])?;
-        let mut install = vec!["install", "-y", "--no-install-recommends"];
-        install.extend(DEBIAN_PACKAGES);
-        apt_get(&install)?;
+        let install = |packages: &[&str]| {
+            let options = ["install", "-y", "--no-install-recommends"];
+            apt_get(&[&options, packages].concat())
+        };
+        // What built the committed object builds it again.
+        let pinned = ebpf::committed().map_or_else(|_| Vec::new(), |it| pinned(&it.toolchain));
+        let pinned: Vec<&str> = pinned.iter().map(String::as_str).collect();
+        if pinned.is_empty() || install(&pinned).is_err() {
+            install(&DEBIAN_PACKAGES)?;
+        }
     }
     if let Err(error) = linker() {
         eprintln!("bpf-linker: {error}");
@@ -376,6 +422,20 @@ mod tests {
                 && !usable([0, 9, 15])
                 && !usable([0, 11, 0])
                 && !usable([1, 10, 4])
+        );
+    }
+
+    #[test]
+    fn recorded_packages_are_what_apt_is_asked_for() {
+        let recorded = [
+            ("cargo", "1"),
+            ("libllvm22", "1:22"),
+            ("rustc-web", "1.96+x"),
+        ];
+        let recorded = recorded.map(|(name, version)| (name.to_owned(), version.to_owned()));
+        assert_eq!(
+            pinned(&Versions(recorded.into())),
+            ["libllvm22=1:22", "rustc-web=1.96+x"]
         );
     }
 

@@ -167,3 +167,26 @@ fn locked_reads_names_and_versions() {
     let lock = "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.2.3\"\nsource = \"x\"\n";
     assert_eq!(locked(lock).collect::<Vec<_>>(), [("a", "1.2.3")]);
 }
+
+#[test]
+fn another_version_of_a_recorded_program_is_named_and_one_more_is_not() {
+    let versions = |named: &[(&str, &str)]| {
+        let named = named.iter();
+        Versions(
+            named
+                .map(|(name, version)| ((*name).to_owned(), (*version).to_owned()))
+                .collect(),
+        )
+    };
+    let recorded = versions(&[("cargo", "1"), ("rustc", "2")]);
+    let same = versions(&[("cargo", "1"), ("libllvm", "9"), ("rustc", "2")]);
+    assert_eq!(recorded.other(&same), None);
+    assert_eq!(
+        recorded.other(&versions(&[("cargo", "1"), ("rustc", "3")])),
+        Some("rustc was 2, and is 3".to_owned())
+    );
+    assert_eq!(
+        recorded.other(&versions(&[("cargo", "1")])),
+        Some("rustc was 2, and is missing".to_owned())
+    );
+}
