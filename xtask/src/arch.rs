@@ -19,6 +19,19 @@ impl Arch {
         }
     }
 
+    /// What RPM calls it.
+    pub(crate) fn rpm(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "aarch64",
+        }
+    }
+
+    /// What images of containers call it.
+    pub(crate) fn oci(self) -> &'static str {
+        self.debian()
+    }
+
     /// The target of its programs.
     pub(crate) fn target(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod arch;
 mod bench;
 mod cross;
+mod dist;
 mod ebpf;
 mod elf;
 mod features;
@@ -21,6 +22,7 @@ mod test;
 mod toolchain;
 mod verify;
 mod vm;
+mod workflows;
 mod workspace;
 
 /// Build and test tasks of fdtrace.
@@ -35,6 +37,8 @@ struct Cli {
 enum Task {
     /// Measure what watching costs here, beside what else one could run.
     Bench(bench::Args),
+    /// Build everything that a release has, or install and run it.
+    Dist(dist::Args),
     /// Build the eBPF object that fdtrace carries, or check that it is up to date.
     Ebpf(ebpf::Args),
     /// Cut a kernel's BTF and symbols down to a fixture for tests.
@@ -52,6 +56,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Bench(args) => bench::run(&args),
+        Task::Dist(args) => dist::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Ebpf(args) => ebpf::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Fixture(args) => fixture::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Test(args) => test::run(&args),

@@ -19,7 +19,7 @@ use crate::{
     ebpf, features, process,
     summary::{self, Totals},
     toolchain::{self, Toolchain},
-    vm, workspace,
+    vm, workflows, workspace,
 };
 
 /// Names the file to which a test that skips itself appends `skipped: NAME: WHY`.
@@ -106,6 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     checks.run("security advisories of dependencies", advisories);
     checks.run("fresh eBPF build", || fresh_build(args.no_install));
 
+    checks.run("action and workflows", || workflows::check(args.no_install));
     checks.run("programs that tests use", || programs(args.no_install));
     checks.run("real programs on another kernel", vm::test);
 

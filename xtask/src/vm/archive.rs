@@ -164,7 +164,7 @@ fn keyring() -> Result<&'static str> {
 }
 
 /// Where this machine's apt gets packages of the archive with this label from.
-fn address(label: &str) -> Result<String> {
+pub(crate) fn address(label: &str) -> Result<String> {
     if let Some(address) = configured(label) {
         return Ok(address);
     }

@@ -36,7 +36,7 @@ pub(crate) fn of(program: &Path, data: &[u8]) -> Result<Vec<PathBuf>> {
 }
 
 /// The dynamic linker that an ELF program names.
-fn linker(data: &[u8]) -> Option<PathBuf> {
+pub(crate) fn linker(data: &[u8]) -> Option<PathBuf> {
     let elf = ElfFile64::<Endianness>::parse(data).ok()?;
     let endian = elf.endian();
     let named = elf

@@ -44,6 +44,7 @@ use crate::{arch::Arch, workspace};
 use cell::Ended;
 use image::{Program, Tests};
 pub(crate) use kernel::Choice;
+pub(crate) use libraries::linker as dynamic_linker;
 use machine::{Machine, Then, Up};
 use matrix::Columns;
 use qemu::{Accelerator, Qemu};
