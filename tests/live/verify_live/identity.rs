@@ -9,10 +9,9 @@ use serde_json::Value;
 use super::run::{Lines, TRANSFERS, identities, names, verify};
 
 /// Negative controls in which one process sends to itself; everywhere else two take part.
-const SINGLE_PROCESS: [&str; 5] = [
+const SINGLE_PROCESS: [&str; 4] = [
     "number-as-data",
     "pipe-cannot",
-    "inet-carries-none",
     "reused-number",
     "reused-pointer",
 ];
@@ -319,4 +318,25 @@ fn transfers_say_how_each_scenario_passed_them() {
     }
     let receiver = &first("concurrent-receive")["receiver"];
     assert_ne!(receiver["tid"], receiver["pid"], "{receiver}");
+}
+
+/// Sockets of other families pass over descriptors; one that goes through a Unix socket shows that the check
+/// can tell.
+#[test]
+fn what_other_sockets_pass_over_is_told_beside_what_arrives() {
+    let _turn = take_turn!(tracing);
+    const NAME: &str = "inet-carries-none";
+    let run = verify(&[NAME]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let lines = Lines::of(&run);
+    let mut fates = BTreeMap::new();
+    for transfer in lines.transfers(NAME) {
+        let fate = (transfer["fate"].to_string(), transfer["cause"].to_string());
+        *fates.entry(fate).or_insert(0) += 1;
+    }
+    let expected = [
+        (("\"delivered\"".to_owned(), "null".to_owned()), 1),
+        (("\"discarded\"".to_owned(), "\"not-unix\"".to_owned()), 4),
+    ];
+    assert_eq!(fates, BTreeMap::from(expected), "{run:?}");
 }

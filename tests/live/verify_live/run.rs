@@ -9,7 +9,7 @@ use fdtrace_testkit::{
 use serde_json::Value;
 
 /// Every scenario of identity, with the number of transfers that it makes. `None`: as many as it takes.
-pub(crate) const TRANSFERS: [(&str, Option<usize>); 28] = [
+pub(crate) const TRANSFERS: [(&str, Option<usize>); 27] = [
     ("stream-one-fd", Some(1)),
     ("dgram-one-fd", Some(1)),
     ("seqpacket-one-fd", Some(1)),
@@ -35,7 +35,6 @@ pub(crate) const TRANSFERS: [(&str, Option<usize>); 28] = [
     ("reopened-path", Some(1)),
     ("number-as-data", Some(1)),
     ("pipe-cannot", Some(1)),
-    ("inet-carries-none", Some(1)),
     ("reused-number", Some(1)),
     ("reused-pointer", None),
 ];
