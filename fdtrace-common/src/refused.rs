@@ -6,6 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::queues::BoundName;
 
+/// See [`SendRefused::queue_limit`].
+pub const NO_LIMIT: u32 = u32::MAX;
+
 /// What the kernel went by when it refused a send, as it was when the call returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
@@ -22,7 +25,8 @@ pub struct SendRefused {
     pub in_flight_limit: u64,
     /// Messages in the receiver's queue.
     pub queued: u32,
-    /// A datagram is refused where more are queued than that.
+    /// A datagram is refused where more are queued than that; [`NO_LIMIT`] between two that are connected to
+    /// each other.
     pub queue_limit: u32,
     /// Bytes that the sender's socket has on their way.
     pub unread: u32,

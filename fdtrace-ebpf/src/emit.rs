@@ -42,8 +42,8 @@ enum Wait {
     Not,
     /// In maps.
     InMaps,
-    /// In the place of their list.
-    InPlace,
+    /// In the bucket of their list.
+    InBucket,
 }
 
 /// What a program works on. It lives in a map and not on the stack because the verifier does not
@@ -336,7 +336,7 @@ pub(crate) fn files(scratch: &mut Scratch, lost: Counter, files: Files) {
 pub(crate) fn decide(scratch: &mut Scratch, stage: Stage) -> Way {
     let way = filter::way(&mut scratch.head, stage);
     scratch.held = match way {
-        Way::Hold if held::begin(scratch.head.list, scratch.head.count) => Wait::InPlace,
+        Way::Hold if held::begin(scratch.head.list, scratch.head.count) => Wait::InBucket,
         way => Wait::by(way),
     };
     way
@@ -476,8 +476,8 @@ const LOOK_EVERY: u32 = 16;
 #[inline(always)]
 fn submit(scratch: &mut Scratch, len: u64, records: u32) -> bool {
     if filter::is_on() {
-        if scratch.held == Wait::InPlace {
-            held::hold_in_place(&scratch.head);
+        if scratch.held == Wait::InBucket {
+            held::hold_in_bucket(&scratch.head);
             return true;
         }
         if scratch.held == Wait::InMaps && held::can_be(&scratch.head) {

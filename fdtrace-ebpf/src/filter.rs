@@ -169,7 +169,7 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
         // Of a peek, or of a send that tells more when the duplicate is on its skb.
         Stage::Sending if head.kind == RecordKind::ListDuplicated as u16 => Way::Drop,
         Stage::Sending => Way::Hold,
-        _ if wanted && !marked && stage == Stage::Reading => {
+        _ if wanted && !marked && is_first_to_ask(head, stage) => {
             take_up(head);
             Way::Emit
         }
@@ -188,6 +188,15 @@ pub(crate) fn way(head: &mut Head, stage: Stage) -> Way {
     }
 }
 
+/// Whether nothing before this record of a receiver, or of whoever gives a list back, has asked who is wanted.
+#[inline(always)]
+fn is_first_to_ask(head: &Head, stage: Stage) -> bool {
+    stage == Stage::Reading
+        || head.kind == RecordKind::Received as u16
+        // Where each hop is watched, its read has.
+        || (BY_SLOT.load() == 1 && head.kind == RecordKind::ListReleased as u16)
+}
+
 /// Whether such a record is of a send that gets nowhere.
 #[inline(always)]
 fn is_of_sender_alone(kind: u16) -> bool {
@@ -196,8 +205,8 @@ fn is_of_sender_alone(kind: u16) -> bool {
         || kind == RecordKind::RightsEmpty as u16
 }
 
-/// The current task is the first that could want a list, which it destroys or gives back as a receiver: if
-/// it does, the list is wanted, with what was kept of its sender.
+/// The current task destroys a list that nobody has read, or duplicates one: if it is wanted, so is the list,
+/// with what was kept of its sender.
 #[inline(always)]
 pub(crate) fn takes(head: &Head) {
     if is_on() && is_wanted(&head.comm) && !is_marked(head.list) {

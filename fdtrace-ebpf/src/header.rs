@@ -16,12 +16,15 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 
-use fdtrace_common::arch::Arch;
+use fdtrace_common::arch::{Arch, place};
 
 use crate::{
-    kernel::{self, Msghdr, SyscallRegs},
+    control::Control,
+    kernel::{self, Msghdr, SyscallRegs, Task},
     offsets::*,
 };
+
+const SOCK_STREAM: u16 = 1;
 
 /// How many system calls send messages, and how many receive them.
 const SENDING: u32 = Arch::X86_64.calls().sending.len() as u32;
@@ -176,6 +179,25 @@ pub(crate) fn find(
         UNSURE => Found::Unsure,
         at => Found::At(at),
     }
+}
+
+/// The header of the send that returns now, for a program that all types of socket get to in the same way.
+/// Nothing where the current task is in no call that sends, or passes no control message.
+#[inline(always)]
+pub(crate) fn of_send(context: *const c_void, task: Task, looker: Looker) -> Found {
+    let regs = SyscallRegs::of(task);
+    let call = regs.number().sending();
+    let Some(way) = Way::of(looker, call, SOCK_STREAM, false, false) else {
+        return Found::Nothing;
+    };
+    let control = match call {
+        place::SENDMSG => Control::of(regs.second()),
+        _ => None,
+    };
+    if control.is_some_and(Control::is_empty) {
+        return Found::Nothing;
+    }
+    find(context, regs, way, task.has_uring(), control.is_some())
 }
 
 #[unsafe(no_mangle)]

@@ -4,7 +4,7 @@
 //! any more, and nobody else is the worse for it. Of what is not held there is a note. With it a
 //! list is known to come from an unwanted sender, and what that costs a wanted receiver is counted.
 
-mod places;
+mod buckets;
 
 use core::arch::asm;
 
@@ -74,20 +74,20 @@ pub(crate) fn can_be(head: &Head) -> bool {
 }
 
 /// How the records of a list wait that is about to get into its queue, with so many files: whether in a
-/// [place](places). What was held of an earlier list at its address goes.
+/// [bucket](buckets). What was held of an earlier list at its address goes.
 #[inline(always)]
 pub(crate) fn begin(list: u64, count: u16) -> bool {
-    if count == 1 && places::claim(list) {
+    if count == 1 && buckets::claim(list) {
         return true;
     }
     forget(list);
     false
 }
 
-/// Keeps a record in the place of its list, likewise.
+/// Keeps a record in the bucket of its list, likewise.
 #[inline(always)]
-pub(crate) fn hold_in_place(head: &Head) {
-    places::keep(head.list, head.kind, (&raw const *head).cast());
+pub(crate) fn hold_in_bucket(head: &Head) {
+    buckets::keep(head.list, head.kind, (&raw const *head).cast());
 }
 
 /// Keeps the record in a program's scratch until it is known whether anybody wants it.
@@ -192,7 +192,7 @@ pub(super) fn forget(list: u64) {
 #[inline(never)]
 extern "C" fn take_out(list: u64, skb: u64, count: u64, report: u64) -> u64 {
     let is_on = |other: u64| other == skb || other == 0 || skb == 0;
-    if BY_SLOT.load() == 1 && places::take(list, report != 0) {
+    if BY_SLOT.load() == 1 && buckets::take(list, report != 0) {
         return 0;
     }
     let mut whole = false;

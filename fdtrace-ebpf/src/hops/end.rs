@@ -24,7 +24,7 @@ use crate::{
     emit::{self, Files, Program, Scratch},
     filter,
     kernel::{Cookie, List, Pointer, Skb, SyscallRegs, Task, Typed},
-    offsets::{BY_SLOT, CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
+    offsets::{CONSUME_SKB_HAS_LOCATION, HAS_TASK_PT_REGS},
     ring,
 };
 
@@ -142,10 +142,6 @@ pub(super) fn dropped(
         scratch.head.flags |= FLAG_INSTALLED_UNSEEN;
     }
     scratch.head.list = list.0.address();
-    if BY_SLOT.load() == 1 {
-        // Where each hop is watched, one before it has asked.
-        filter::takes(&scratch.head);
-    }
     if tells_all {
         emit::callers(scratch, context);
     }

@@ -12,7 +12,6 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, ProbeContext},
 };
 use fdtrace_common::{
-    arch::place,
     counters::Counter,
     records::{LIST_MAX, RecordKind},
 };
@@ -23,11 +22,9 @@ use crate::{
     describe,
     emit::{self, Files, Program, Scratch},
     filter,
-    header::{self, Found, Looker, Way},
-    kernel::{FdTable, Msghdr, Pointer, Registers, Sock, SyscallRegs, Task, Typed},
+    header::{self, Found, Looker},
+    kernel::{FdTable, Msghdr, Pointer, Registers, Sock, Task, Typed},
 };
-
-const SOCK_STREAM: u16 = 1;
 
 // `__sock_cmsg_send(sock, cmsg, cookie)`
 #[fentry]
@@ -98,20 +95,7 @@ pub(crate) fn end_sock_send_ignored(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn sent(ctx: &BtfTracePointContext, sender: Sock<Typed>) {
     let task = Task::current();
-    let regs = SyscallRegs::of(task);
-    let call = regs.number().sending();
-    let Some(way) = Way::of(Looker::Ignored, call, SOCK_STREAM, false, false) else {
-        return;
-    };
-    let control = match call {
-        place::SENDMSG => Control::of(regs.second()),
-        _ => None,
-    };
-    if control.is_some_and(Control::is_empty) {
-        return;
-    }
-    let found = header::find(ctx.as_ptr(), regs, way, task.has_uring(), control.is_some());
-    let Found::At(message) = found else {
+    let Found::At(message) = header::of_send(ctx.as_ptr(), task, Looker::Ignored) else {
         return;
     };
     let kind = match sender.is_unix() {

@@ -24,7 +24,7 @@ use crate::{
     describe,
     emit::{self, Files, Program, Scratch},
     filter,
-    header::{self, Found, Looker, Way},
+    header::{self, Found, Looker},
     kernel::{self, FdTable, Msghdr, Pointer, Registers, Sock, SyscallRegs, Task, Typed},
     offsets::BY_SLOT,
     ring,
@@ -193,20 +193,7 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
         return;
     }
     let task = Task::current();
-    let regs = SyscallRegs::of(task);
-    let call = regs.number().sending();
-    // Every type of socket returns the same way.
-    let Some(way) = Way::of(Looker::Send, call, SOCK_STREAM, false, false) else {
-        return;
-    };
-    let control = match call {
-        place::SENDMSG => Control::of(regs.second()),
-        _ => None,
-    };
-    if control.is_some_and(Control::is_empty) {
-        return;
-    }
-    let message = match header::find(ctx.as_ptr(), regs, way, task.has_uring(), control.is_some()) {
+    let message = match header::of_send(ctx.as_ptr(), task, Looker::Send) {
         Found::At(message) => message,
         Found::Nothing => return,
         // What io_uring sends meanwhile has a header of its own, and there is nothing to tell by.
@@ -227,6 +214,8 @@ fn nothing_sent(ctx: &BtfTracePointContext, sender: Sock<Typed>, result: i32) {
     note_uring(scratch, ctx.as_ptr(), task);
     let table = FdTable::of(task);
     scratch.look_up_in(table);
+    let regs = SyscallRegs::of(task);
+    let call = regs.number().sending();
     let socket_fd = if call == place::SENDMSG || call == place::SENDMMSG {
         regs.first() as i32
     } else {

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
 use fdtrace_common::descriptions::{About, SocketAddresses, TaskDescribed};
 
-use super::{File, Sock, copy_bound_name, follow, read, read_at, read_to};
+use super::{File, Sock, follow, read, read_at, read_to, sock::copy_bound_name};
 use crate::offsets::*;
 
 const AF_INET: u16 = 2;

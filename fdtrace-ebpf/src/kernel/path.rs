@@ -10,7 +10,7 @@ use fdtrace_common::paths::{
     NAME_ROOM, PATH_CUT, PATH_DETACHED, PATH_MOUNT_ROOT, PATH_ROOTLESS, PATH_UNLINKED, PathHead,
 };
 
-use super::{DENTRY_WORDS, File, pointer::Room, read};
+use super::{File, file::DENTRY_WORDS, pointer::Room, read};
 use crate::offsets::*;
 
 /// The most bytes of a name that one component has.

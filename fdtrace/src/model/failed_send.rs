@@ -16,15 +16,17 @@ pub struct FailedSend {
     pub path: Option<String>,
     /// Messages in the receiver's queue; null where the receiver is not known.
     pub queued: Option<u32>,
-    /// Of a datagram socket: where more messages are queued than this, a datagram has to wait or is refused.
+    /// Where more messages are queued than this, a datagram has to wait or is refused; null of a stream, and
+    /// between two sockets that are connected to each other, which have no such limit.
     pub queue_limit: Option<u32>,
-    /// Bytes that the sending socket has sent and nobody has read, as the kernel counts them.
+    /// Bytes of memory that the sending socket's messages take which nobody has read, wherever they were sent.
     pub unread: u32,
     /// A send has to wait or is refused where those are as many as this (SO_SNDBUF).
     pub unread_limit: u32,
     /// What the sender's user has in flight; null where the kernel does not show it.
     pub user: Option<UserInFlight>,
-    /// Processes that held the receiving socket soon afterwards; empty where nobody looked.
+    /// Processes that held the receiving socket when this was told of, up to a second later; empty where that is
+    /// not known.
     pub holders: Vec<HeldBy>,
 }
 

@@ -1,5 +1,6 @@
 //! Text for people who watch a trace scroll: a line a message, or a line a descriptor, and a summary.
 
+mod failed;
 mod layout;
 mod names;
 mod notes;

@@ -24,10 +24,10 @@ pub(super) const MAPS: [&str; 9] = [
     HELD,
     "HELD_BY_USER",
     UNHELD,
-    PLACES,
+    BUCKETS,
 ];
 /// What waits by the address of its list, where two records tell of a message.
-pub(super) const PLACES: &str = "HELD_PLACES";
+pub(super) const BUCKETS: &str = "HELD_BUCKETS";
 pub(super) const WANTED_PROCESSES: &str = "WANTED_PROCESSES";
 const NAMED_PIDS: &str = "NAMED_PIDS";
 const WANTED_COMMS: &str = "WANTED_COMMS";

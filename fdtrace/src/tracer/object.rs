@@ -76,7 +76,7 @@ pub(super) fn load(
     // What nobody uses need not take memory.
     if !offsets.use_slots() {
         loader.map_max_entries(SLOTS, 1);
-        loader.map_max_entries(filter::PLACES, 1);
+        loader.map_max_entries(filter::BUCKETS, 1);
     }
     if !filter.is_on() {
         for name in filter::MAPS {

@@ -110,6 +110,37 @@ fn what_a_full_queue_refuses_says_where_it_was_to_go_and_how_full_that_was() {
 }
 
 #[test]
+fn two_datagram_sockets_that_are_connected_to_each_other_have_no_limit_of_messages() {
+    let _turn = take_turn!(tracing);
+    let (sender, receiver) = UnixDatagram::pair().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    let file = create();
+    let mut sent: u64 = 0;
+    let lines = trace(|| {
+        while passing::send(sender.as_raw_fd(), b"m", &[&[file.as_raw_fd()]]).is_ok() {
+            sent += 1;
+        }
+    });
+    let limit = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+    assert!(sent > limit.trim().parse().unwrap(), "{sent}");
+    let of_file = of(&lines, &file);
+    let mut failed = of_file.iter().filter(|it| it["fate"] == "failed");
+    let (Some(failed), None) = (failed.next(), failed.next()) else {
+        panic!("{of_file:?}");
+    };
+    let send = &failed["failed_send"];
+    assert_eq!(
+        (&send["queued"], &send["queue_limit"]),
+        (&sent.into(), &Value::Null)
+    );
+    assert!(
+        send["unread"].as_u64() >= send["unread_limit"].as_u64(),
+        "{send}"
+    );
+    drop(receiver);
+}
+
+#[test]
 fn a_tcp_socket_passes_over_descriptors_and_that_is_told() {
     let _turn = take_turn!(tracing);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

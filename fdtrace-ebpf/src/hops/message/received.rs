@@ -165,7 +165,6 @@ fn received(task: Task, list: List<Typed>, slot: &Slot) {
     head.origin = slot.t_ns;
     head.room = slot.room;
     head.location = u64::from(slot.count);
-    filter::takes(&scratch.head);
     let way = emit::decide(scratch, filter::Stage::Receiving);
     if way != Way::Drop {
         describe::task(scratch);

@@ -49,7 +49,7 @@ pub(in crate::explain) fn cause(cause: Cause) -> Said {
         ),
         Cause::NotUnix => said!(
             "it was sent on a socket that is no Unix socket (TCP, UDP): those pass no descriptors, the \
-             kernel does not even look at the numbers, and sendmsg succeeds",
+             kernel does not even look at the numbers, and no send fails for them",
             cure: "pass descriptors over a Unix socket; a protocol that does (Wayland, D-Bus) cannot do \
                    it through TCP or a forwarding that makes TCP of it",
             see: "inet-carries-none"

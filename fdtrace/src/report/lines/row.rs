@@ -7,10 +7,11 @@ use smallvec::SmallVec;
 
 use super::{
     super::{
-        phrase::{ended, grouped, push_number, receiver},
+        phrase::{ended, push_number, receiver},
         sanitize::push_sanitized,
         text::{DIM, RED, YELLOW},
     },
+    failed::failed_send,
     names::push_file,
     notes::{Note, of_agains, of_relays},
     numbers::Number,
@@ -22,9 +23,6 @@ use crate::{
         Cause, CauseMissing, Earlier, Fate, Judged, Mark, Marks, SocketType, Transfer, Verdict,
     },
 };
-
-/// Holders of a socket that are named.
-const HOLDERS_SHOWN: usize = 3;
 
 /// Transfers that are told together.
 pub(super) struct Row {
@@ -134,7 +132,12 @@ impl Row {
             verdict: judged.verdict,
             marks: judged.marks(),
             earlier: judged.earlier.clone(),
-            failed_send: failed_send(transfer).map(|said| texts.add(|text| text.push_str(&said))),
+            failed_send: transfer
+                .failed_send
+                .as_deref()
+                .zip(transfer.cause())
+                .and_then(|(send, cause)| failed_send(send, cause))
+                .map(|said| texts.add(|text| text.push_str(&said))),
             closed_by: closed_by.map(|(pid, comm)| texts.add(|text| push_party(text, comm, pid))),
         });
     }
@@ -353,49 +356,6 @@ impl Key {
             peek: transfer.peek || transfer.fate() == Fate::Peeked,
             overdue: transfer.overdue,
         }
-    }
-}
-
-/// What a failed send had to do with, as far as its errno is about that.
-fn failed_send(transfer: &Transfer) -> Option<String> {
-    let (send, cause) = (transfer.failed_send.as_ref()?, transfer.cause()?);
-    let mut at = String::new();
-    if let Some(path) = &send.path {
-        at.push_str(" at ");
-        push_sanitized(&mut at, path);
-    }
-    for (place, holder) in send.holders.iter().take(HOLDERS_SHOWN).enumerate() {
-        at.push_str(match place {
-            0 if send.path.is_none() => " at ",
-            0 => " of ",
-            _ => ", ",
-        });
-        push_party(&mut at, &holder.comm, holder.pid);
-    }
-    match cause {
-        Cause::Errno(libc::EAGAIN) => Some(match (send.queued, send.queue_limit) {
-            (Some(queued), Some(limit)) if queued > limit => {
-                format!("{queued} of {limit} queued{at}")
-            }
-            _ if send.unread >= send.unread_limit => format!(
-                "{} of {} bytes unread{at}",
-                grouped(send.unread.into()),
-                grouped(send.unread_limit.into())
-            ),
-            // There is room again.
-            _ => return (!at.is_empty()).then(|| format!("no room{at}")),
-        }),
-        Cause::Errno(libc::ETOOMANYREFS) => {
-            let user = send.user?;
-            Some(format!(
-                "uid {} has {} descriptors in flight of {}",
-                user.uid, user.files, user.limit
-            ))
-        }
-        Cause::Errno(_) | Cause::Passrights => {
-            (!at.is_empty()).then(|| format!("it was to go{}", at.replacen(" at ", " to ", 1)))
-        }
-        _ => None,
     }
 }
 

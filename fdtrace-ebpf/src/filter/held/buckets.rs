@@ -1,9 +1,9 @@
-//! Places: what is held of messages that two records tell of, by the address of the list.
+//! Buckets: what is held of messages that two records tell of, by the address of the list.
 //!
-//! Most messages pass one file, and most are read within microseconds. A place in an array costs a tenth of
-//! an entry that is hashed. It is one list's until that is read or destroyed; a list whose place is taken
-//! waits in the [maps](super), and so do messages of more files. So a user who fills the places makes others
-//! pay, and lose nothing.
+//! Most messages pass one file, and most are read within microseconds. An array with a bucket for each hash
+//! of an address, which holds one list, saves them the hash map's locks and the count of what each user has.
+//! A list whose bucket is another's waits in the [maps](super), and so do messages of more files. So a user
+//! who fills the buckets makes others pay, and lose nothing.
 
 use core::{arch::asm, mem::offset_of};
 
@@ -16,7 +16,7 @@ use fdtrace_common::{
 use crate::ring;
 
 /// How many there are. Userspace makes do with one where nothing is filtered.
-const PLACES: u32 = 8192;
+const BUCKETS: u32 = 8192;
 
 /// A record with one file, and one with a socket's name.
 const FILE_WORDS: usize = (size_of::<Head>() + size_of::<FileSeen>()) / size_of::<u64>();
@@ -25,7 +25,7 @@ const _: () = assert!(size_of::<FileSeen>() % size_of::<u64>() == 0);
 const _: () = assert!(size_of::<SocketName>() % size_of::<u64>() == 0);
 
 #[repr(C)]
-struct Place {
+struct Bucket {
     /// Whose it is; 0 if nobody's.
     list: u64,
     /// [`HAS_FILE`] and [`HAS_NAME`].
@@ -38,82 +38,82 @@ const HAS_FILE: u64 = 1;
 const HAS_NAME: u64 = 2;
 
 #[map]
-static HELD_PLACES: Array<Place> = Array::with_max_entries(PLACES, 0);
+static HELD_BUCKETS: Array<Bucket> = Array::with_max_entries(BUCKETS, 0);
 
-/// The place that this list shares with others.
+/// The bucket that this list shares with others.
 #[inline(always)]
-fn place(list: u64) -> Option<&'static mut Place> {
+fn bucket(list: u64) -> Option<&'static mut Bucket> {
     // Lists are pieces of 2 KiB or 4 KiB.
-    let place = HELD_PLACES.get_ptr_mut((list >> 11 ^ list >> 24) as u32 % PLACES)?;
+    let bucket = HELD_BUCKETS.get_ptr_mut((list >> 11 ^ list >> 24) as u32 % BUCKETS)?;
     // SAFETY: it lives as long as the map. Whoever is not its owner looks at `list` alone.
-    Some(unsafe { &mut *place })
+    Some(unsafe { &mut *bucket })
 }
 
-/// Takes a list's place for it, if nobody else has it; what lies there of an earlier list at the address goes.
+/// Takes a list's bucket for it, if nobody else has it; what lies there of an earlier list at the address goes.
 #[inline(always)]
 pub(super) fn claim(list: u64) -> bool {
-    let Some(place) = place(list) else {
+    let Some(bucket) = bucket(list) else {
         return false;
     };
     // SAFETY: a plain field, volatile because other CPUs write it.
-    let owner = unsafe { (&raw const place.list).read_volatile() };
-    let is_mine = owner == list || (owner == 0 && exchange(place, 0, list));
+    let owner = unsafe { (&raw const bucket.list).read_volatile() };
+    let is_mine = owner == list || (owner == 0 && exchange(bucket, 0, list));
     if is_mine {
-        place.has = 0;
+        bucket.has = 0;
     }
     is_mine
 }
 
-/// Keeps the record at `record` in the place that its list has claimed.
+/// Keeps the record at `record` in the bucket that its list has claimed.
 #[inline(always)]
 pub(super) fn keep(list: u64, kind: u16, record: *const u64) {
-    let Some(place) = place(list) else {
+    let Some(bucket) = bucket(list) else {
         return;
     };
     if kind == RecordKind::SocketNamed as u16 {
-        copy::<NAME_WORDS>(place.name.as_mut_ptr(), record);
-        place.has |= HAS_NAME;
+        copy::<NAME_WORDS>(bucket.name.as_mut_ptr(), record);
+        bucket.has |= HAS_NAME;
     } else {
-        copy::<FILE_WORDS>(place.file.as_mut_ptr(), record);
-        place.has |= HAS_FILE;
+        copy::<FILE_WORDS>(bucket.file.as_mut_ptr(), record);
+        bucket.has |= HAS_FILE;
     }
 }
 
-/// Gives a list's place back, having reported what is there if so. Says whether it had one.
+/// Gives a list's bucket back, having reported what is there if so. Says whether it had one.
 #[inline(always)]
 pub(super) fn take(list: u64, report: bool) -> bool {
-    let Some(place) = place(list) else {
+    let Some(bucket) = bucket(list) else {
         return false;
     };
     // SAFETY: as above.
-    if unsafe { (&raw const place.list).read_volatile() } != list {
+    if unsafe { (&raw const bucket.list).read_volatile() } != list {
         return false;
     }
     if report {
-        if place.has & HAS_NAME != 0 {
-            ring::submit_words::<NAME_WORDS>(place.name.as_ptr(), Counter::QueueLost);
+        if bucket.has & HAS_NAME != 0 {
+            ring::submit_words::<NAME_WORDS>(bucket.name.as_ptr(), Counter::QueueLost);
         }
-        if place.has & HAS_FILE != 0 {
-            ring::submit_words::<FILE_WORDS>(place.file.as_ptr(), Counter::QueueLost);
+        if bucket.has & HAS_FILE != 0 {
+            ring::submit_words::<FILE_WORDS>(bucket.file.as_ptr(), Counter::QueueLost);
         }
     }
     // Not a store: who claims it next must not be overtaken by what was read above.
-    exchange(place, list, 0);
+    exchange(bucket, list, 0);
     true
 }
 
-/// Makes it another's place, if it is still this one's. This target has no atomic types. The kernel has the
+/// Makes it another's bucket, if it is still this one's. This target has no atomic types. The kernel has the
 /// instruction since 5.12, and two records a message are told since 6.10: userspace takes it out elsewhere.
 #[inline(always)]
-fn exchange(place: &mut Place, owner: u64, next: u64) -> bool {
-    let address = (&raw mut *place).cast::<u8>();
+fn exchange(bucket: &mut Bucket, owner: u64, next: u64) -> bool {
+    let address = (&raw mut *bucket).cast::<u8>();
     let mut found = owner;
     // SAFETY: the field is a number of that size, and lives as long as the map.
     unsafe {
         asm!(
             "r0 = cmpxchg_64({address} + {at}, r0, {next})",
             address = in(reg) address,
-            at = const offset_of!(Place, list),
+            at = const offset_of!(Bucket, list),
             next = in(reg) next,
             inout("r0") found,
         );
