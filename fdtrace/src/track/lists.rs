@@ -58,9 +58,18 @@ impl Tracker {
         }
     }
 
+    /// Whether a read shows only as its list is detached, as where two records tell of a message.
+    fn sees_detach_alone(&self) -> bool {
+        self.coverage.watches(Hop::Detach) && !self.coverage.watches(Hop::Dequeue)
+    }
+
     /// A list was duplicated: by its sender for the skb, or by a peek, which leaves the message where
     /// it is. What was not seen at that address is of no message that is there later.
     pub(super) fn duplicated(&mut self, list: List, seen: &Sighting, from: List) {
+        if self.sees_detach_alone() {
+            // Nothing else tells of it before, if what its sender told was lost or not kept.
+            self.message_at(from, &seen.stamp);
+        }
         let Some(message) = self.messages.get_mut(Key::List(from)) else {
             return;
         };
@@ -86,8 +95,7 @@ impl Tracker {
     /// A call is done with a list.
     pub(super) fn released(&mut self, list: List, seen: &mut Sighting, given: &Given) {
         let received = Ending::Received(*given, None);
-        let watches = |hop| self.coverage.watches(hop);
-        let sees_detach_alone = watches(Hop::Detach) && !watches(Hop::Dequeue);
+        let sees_detach_alone = self.sees_detach_alone();
         let peek = match self.messages.take(Key::Peek(list)) {
             Some(peek) => match peek.phase {
                 Phase::PeekOf { origin, .. } => Some((origin, peek.message)),

@@ -50,6 +50,11 @@ impl Tracker {
         let ended = seen.stamp;
         seen.stamp.at.ns = received.detached_ns;
         self.detached(list, seen, received.room);
+        if self.receiving(list).is_none() {
+            // What its sender told was lost, or not kept, or it was sent before anything was watched.
+            self.message_at(list, &seen.stamp);
+            self.detached(list, seen, received.room);
+        }
         let receiver_task = seen.aside.task;
         if let Some(message) = self.receiving(list) {
             message.forget_refs(Hop::Detach);

@@ -270,12 +270,12 @@ fn what_is_not_kept_of_a_crowd_is_counted_once_it_is_wanted() {
         panic!("{run:?}");
     };
     assert_eq!(transfer["receiver"]["fd"], number, "{transfer}");
-    // Where two records tell of a message, the place of its list may be free whatever the crowd has.
+    // Where two records tell of a message, the bucket of its list may be free whatever the crowd has.
     let hooks = lines[0]["plan"].as_array().unwrap();
-    let has_places = hooks
+    let has_buckets = hooks
         .iter()
         .any(|hook| hook["kind"] == "fentry" && hook["hop"] == "queue");
-    let is_kept = has_places && run.code == Some(0);
+    let is_kept = has_buckets && run.code == Some(0);
     let filter_full = &lines.last().unwrap()["filter_full"];
     if is_kept {
         assert_eq!(filter_full, 0, "{run:?}");

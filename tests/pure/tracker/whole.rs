@@ -265,3 +265,52 @@ fn a_receiver_takes_no_descriptors_only_if_an_skb_had_them() {
     let refused = (Fate::Failed, Some(Cause::Errno(libc::EPERM)));
     assert_eq!(eperm(0), [refused]);
 }
+
+#[test]
+fn what_is_received_is_told_whether_or_not_its_sender_was_seen() {
+    let message = several(2);
+    let transfers = track(&[message.received_whole(50, 70, &[9, 10])]);
+    assert_eq!(transfers.len(), 2);
+    for (transfer, number) in transfers.iter().zip([9, 10]) {
+        assert_eq!(
+            (transfer.fate(), &transfer.sender),
+            (Fate::Delivered, &None)
+        );
+        let receiver = transfer.receiver().expect("it was seen");
+        assert_eq!((receiver.fd, receiver.pid), (Some(number), 200));
+        assert_ne!(transfer.chain, Chain::Whole);
+    }
+    // Another list that was at its address is no message of these.
+    let other = Passing {
+        files: vec![0xc000, 0xc100],
+        ..several(2)
+    };
+    let ends = fates(&[
+        other.sent_whole(10, 20),
+        message.received_whole(50, 70, &[9, 10]),
+    ]);
+    assert_eq!(ends[2..], [(Fate::Delivered, None); 2]);
+    assert_eq!(ends.len(), 4);
+}
+
+#[test]
+fn a_peek_at_a_message_whose_sender_was_not_seen_is_one() {
+    let message = Passing::one();
+    let duplicate = Passing {
+        list: 0xd0,
+        sender: 200,
+        ..Passing::one()
+    };
+    let transfers = track(&[
+        duplicate.duplicated(30, message.list),
+        duplicate.received_whole(40, 50, &[9]),
+        message.received_whole(60, 70, &[10]),
+    ]);
+    let told: Vec<_> = transfers.iter().map(|it| (it.fate(), it.message)).collect();
+    assert_eq!(told, [(Fate::Peeked, 1), (Fate::Delivered, 1)]);
+    assert!(
+        transfers
+            .iter()
+            .all(|it| it.sender.is_none() && it.chain != Chain::Whole)
+    );
+}
