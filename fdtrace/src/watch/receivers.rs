@@ -1,7 +1,8 @@
-//! Receivers: who holds the socket that a failed send was to go to, looked up soon afterwards.
+//! Receivers: who holds the socket that a failed send was to go to, as that send is told of.
 //!
-//! A socket's address may be another's by then. So a process counts only if the number that it was found with
-//! still leads to the inode that the send was to go to, which is nobody else's.
+//! Looking through all tables is dear, so what one look found serves for a while. It may be of before the
+//! send, and a socket's address another's by then. So a process is named only if the number that it was found
+//! with leads, now, to the inode that the send was to go to, which is nobody else's.
 
 use std::{collections::HashMap, fs, time::Duration};
 
@@ -15,11 +16,11 @@ use crate::{
 /// All queues and tables are looked through no more often than this.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who holds which socket, by its inode.
+/// Who held which socket when that was last looked at, by its inode.
 #[derive(Default)]
 pub(super) struct Receivers {
     looked: Option<Instant>,
-    holders: HashMap<u64, Vec<HeldBy>>,
+    found: HashMap<u64, Vec<Holder>>,
 }
 
 impl Receivers {
@@ -37,17 +38,17 @@ impl Receivers {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let is_known = |(_, ino): &(u64, u64)| self.holders.contains_key(ino);
-        let is_due = self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
-        if is_due {
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             self.look(tracer, &wanted);
-        } else if !wanted.iter().any(is_known) {
-            return;
         }
+        let holders: HashMap<u64, Vec<HeldBy>> = wanted
+            .iter()
+            .filter_map(|(_, ino)| Some((*ino, holders_now(self.found.get(ino)?, *ino))))
+            .collect();
         for judged in batch {
             if let Some(to) = &mut judged.transfer.failed_send
                 && let Some(ino) = to.receiver_ino
-                && let Some(holders) = self.holders.get(&ino)
+                && let Some(holders) = holders.get(&ino)
             {
                 to.holders.clone_from(holders);
             }
@@ -56,22 +57,26 @@ impl Receivers {
 
     fn look(&mut self, tracer: &mut Tracer, wanted: &[(u64, u64)]) {
         self.looked = Some(Instant::now());
-        self.holders.clear();
+        self.found.clear();
         let Ok(pass) = tracer.queued() else {
             return;
         };
         for (sock, ino) in wanted {
-            let holders = pass.holders.get(sock).into_iter().flatten();
-            let holders = holders.filter(|holder| holds(holder, *ino));
-            let holders: Vec<HeldBy> = holders
-                .map(|holder| HeldBy {
-                    pid: holder.pid,
-                    comm: holder.comm.as_str().into(),
-                })
-                .collect();
-            self.holders.insert(*ino, holders);
+            let found = pass.holders.get(sock).cloned().unwrap_or_default();
+            self.found.insert(*ino, found);
         }
     }
+}
+
+/// Those who hold the socket with this inode now.
+fn holders_now(found: &[Holder], ino: u64) -> Vec<HeldBy> {
+    let holders = found.iter().filter(|holder| holds(holder, ino));
+    holders
+        .map(|holder| HeldBy {
+            pid: holder.pid,
+            comm: holder.comm.as_str().into(),
+        })
+        .collect()
 }
 
 /// Whether one of its numbers stands for the socket with this inode now.
