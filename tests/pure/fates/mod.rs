@@ -1,6 +1,7 @@
 //! Every fate and cause, without a kernel: what each mechanism shows of it, and what the tracker
 //! must make of that. Each case differs from its neighbour by the one thing that tells them apart.
 
+mod put_off;
 mod queues;
 mod sends;
 mod unnamed;
@@ -213,24 +214,6 @@ fn a_receive_from_a_stream_that_fails_takes_nothing() {
     assert_eq!(read(DGRAM, -libc::EFAULT, 0).0, [lost]);
     // The data before it was copied, and its own could not be: it is on its skb still.
     assert_eq!(read(STREAM, 1, FLAG_LEFT), (vec![queued], vec![DELIVERED]));
-}
-
-#[test]
-fn a_kept_receive_queue_is_purged_by_connect_alone() {
-    let message = Passing::one();
-    let ended = |called: &[&str]| {
-        let end = [message.called(called), message.destroyed(40, 0, 300)].concat();
-        fates(&[sent(&message), end])
-    };
-    assert_eq!(
-        ended(&["skb_queue_purge", "unix_dgram_connect"]),
-        [discarded(Cause::Reconnect)]
-    );
-    // A socket's own end purges likewise.
-    assert_eq!(
-        ended(&["skb_queue_purge", "unix_release"]),
-        [discarded(Cause::Dropped)]
-    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use fdtrace::model::{Cause, Fate, Mark, Transfer};
 use fdtrace_common::records::FLAG_PEEK;
 use fdtrace_testkit::{Event, PLAIN_READ, Passing, RECVMSG, head_mut, track, tracker};
 
-use super::{DELIVERED, Ended, fates, sent, three, truncated};
+use super::{DELIVERED, Ended, discarded, fates, sent, three, truncated};
 
 #[test]
 fn what_was_not_found_at_last_is_queued_only_if_nothing_can_have_hidden_its_end() {
@@ -194,5 +194,23 @@ fn of_a_peek_whose_end_was_not_seen_only_what_it_installed_is_shown() {
     assert_eq!(
         ended,
         [(0, Fate::Peeked), (0, Fate::Unknown), (1, Fate::Unknown)]
+    );
+}
+
+#[test]
+fn a_kept_receive_queue_is_purged_by_connect_alone() {
+    let message = Passing::one();
+    let ended = |called: &[&str]| {
+        let end = [message.called(called), message.destroyed(40, 0, 300)].concat();
+        fates(&[sent(&message), end])
+    };
+    assert_eq!(
+        ended(&["skb_queue_purge", "unix_dgram_connect"]),
+        [discarded(Cause::Reconnect)]
+    );
+    // A socket's own end purges likewise.
+    assert_eq!(
+        ended(&["skb_queue_purge", "unix_release"]),
+        [discarded(Cause::Dropped)]
     );
 }
