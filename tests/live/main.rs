@@ -11,6 +11,7 @@ mod inflight_live;
 mod labs;
 mod programs;
 mod refusals;
+mod release;
 mod runners;
 mod still_open_live;
 mod trace_live;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use tempfile::TempDir;
 
 use super::{Release, VERSION, copy, program::Built};
 use crate::{arch::Arch, process, toolchain, workspace};
@@ -35,14 +36,30 @@ pub(super) fn file(release: &Release, arch: Arch) -> PathBuf {
         .join(format!("fdtrace-{VERSION}-oci-{}.tar", arch.oci()))
 }
 
-/// Options that keep images and containers below `folder`, whatever this machine has of its own.
-pub(super) fn storage(folder: &Path) -> Vec<String> {
-    // No other driver works everywhere: overlayfs does not lie on overlayfs.
-    let mut options = vec!["--storage-driver=vfs".to_owned()];
-    for (option, name) in [("root", "store"), ("runroot", "run")] {
-        options.push(format!("--{option}={}", folder.join(name).display()));
+/// Where images and containers are kept, whatever this machine has of its own.
+pub(super) struct Storage {
+    folder: PathBuf,
+    /// Elsewhere, for podman takes no name of more than 50 characters here.
+    run: TempDir,
+}
+
+impl Storage {
+    pub(super) fn below(folder: &Path) -> Result<Self> {
+        Ok(Self {
+            folder: folder.join("store"),
+            run: tempfile::tempdir().context("cannot make a folder for containers")?,
+        })
     }
-    options
+
+    /// The options that buildah and podman take for it.
+    pub(super) fn options(&self) -> [String; 3] {
+        [
+            // No other driver works everywhere: overlayfs does not lie on overlayfs.
+            "--storage-driver=vfs".to_owned(),
+            format!("--root={}", self.folder.display()),
+            format!("--runroot={}", self.run.path().display()),
+        ]
+    }
 }
 
 /// Builds it for `arch`.
@@ -62,10 +79,10 @@ pub(super) fn build(release: &Release, arch: Arch, built: &Built) -> Result<()> 
     let tmp = root.join("tmp");
     fs::create_dir_all(&tmp).with_context(|| format!("cannot make {}", tmp.display()))?;
 
-    let storage = storage(&scratch);
+    let storage = Storage::below(&scratch)?;
     let buildah = |arguments: &[&str]| {
         let mut command = Command::new(&program);
-        command.args(&storage).args(arguments);
+        command.args(storage.options()).args(arguments);
         command
     };
     let container = process::output(&mut buildah(&["from", "scratch"]))

@@ -28,9 +28,9 @@ mod trial;
 
 use tools::Tools;
 
-/// The machines that a release is for. Whatever else is among them has to run here: a program writes its
-/// own manual pages.
-const ARCHITECTURES: [Arch; 1] = [Arch::X86_64];
+/// The machines that a release is for. The first is the one that builds: programs write their own manual
+/// pages, and only its own run here.
+const ARCHITECTURES: [Arch; 2] = [Arch::X86_64, Arch::Arm64];
 
 /// The version that is released: all of the workspace's packages have it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -93,8 +93,10 @@ impl Release {
             &workspace::root().join(OBJECT),
             &self.folder.join("fdtrace.bpf.o"),
         )?;
+        let mut pages = None;
         for arch in ARCHITECTURES {
-            let built = program::build(self, arch)?;
+            let built = program::build(self, arch, pages.as_deref())?;
+            pages.get_or_insert_with(|| built.share());
             packages::build(self, &tools, arch, &built)?;
             image::build(self, arch, &built)?;
             sbom::write(self, &tools, arch)?;

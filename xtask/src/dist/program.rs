@@ -43,10 +43,10 @@ impl Built {
     }
 }
 
-/// Builds it for `arch`, with its pages and completions beside it.
-pub(super) fn build(release: &Release, arch: Arch) -> Result<Built> {
-    // Of its own, for other flags would build everything anew each time.
-    let target_dir = release.scratch.join("build");
+/// Builds it for `arch`, with pages and completions beside it: its own, or those in `share`.
+pub(super) fn build(release: &Release, arch: Arch, share: Option<&Path>) -> Result<Built> {
+    // Of its own, for other flags, or another compiler, would build everything anew each time.
+    let target_dir = release.scratch.join("build").join(arch.debian());
     let mut cargo = process::cargo();
     cargo
         .args(["build", "--release", "--locked", "-p", "fdtrace"])
@@ -65,7 +65,14 @@ pub(super) fn build(release: &Release, arch: Arch) -> Result<Built> {
         target_dir,
     };
     is_fit(&built.program())?;
-    describe_itself(&built)?;
+    let to = built.share();
+    if to.exists() {
+        fs::remove_dir_all(&to).with_context(|| format!("cannot clear {}", to.display()))?;
+    }
+    match share {
+        None => describe_itself(&built)?,
+        Some(share) => process::run(Command::new("cp").arg("-r").arg(share).arg(&to))?,
+    }
     Ok(built)
 }
 
@@ -85,9 +92,6 @@ fn is_fit(program: &Path) -> Result<()> {
 /// Has the program write its manual pages and completions.
 fn describe_itself(built: &Built) -> Result<()> {
     let share = built.share();
-    if share.exists() {
-        fs::remove_dir_all(&share).with_context(|| format!("cannot clear {}", share.display()))?;
-    }
     let pages = share.join("man");
     fs::create_dir_all(&pages).with_context(|| format!("cannot make {}", pages.display()))?;
     let mut man = Command::new(built.program());

@@ -123,6 +123,13 @@ pub(crate) fn build(arch: Arch, bench: bool, tests: &[Tests]) -> Result<Vec<Prog
     Ok(programs)
 }
 
+/// Builds init alone.
+pub(crate) fn init(arch: Arch) -> Result<Program> {
+    let name = "vm-init";
+    process::run(cargo(arch, "build")?.args(["-p", name]))?;
+    Ok(built(arch, name))
+}
+
 /// A program that [`build`] builds by the way.
 pub(crate) fn built(arch: Arch, name: &str) -> Program {
     let folder = directory(arch).join(arch.target()).join(profile(arch));

@@ -38,10 +38,10 @@ use std::{
 use anyhow::{Result, bail};
 use vm_init::{Frame, Job};
 
-pub(crate) use programs::test;
+pub(crate) use programs::{played, test};
 
 use crate::{arch::Arch, workspace};
-use cell::Ended;
+pub(crate) use cell::Ended;
 use image::{Program, Tests};
 pub(crate) use kernel::Choice;
 pub(crate) use libraries::linker as dynamic_linker;

@@ -1,9 +1,11 @@
-//! Real programs on another kernel than this machine's: the part of `cargo xtask test` that boots
-//! a VM. They are those of `tests/live/programs` that are small enough to carry, and need no
-//! files beside themselves: tmux wants a locale.
+//! Programs that are there already, on another kernel than this machine's: an fdtrace that was built for a
+//! release, and real programs, which is the part of `cargo xtask test` that boots a VM. These are the ones of
+//! `tests/live/programs` that are small enough to carry, and need no files beside themselves: tmux wants a locale.
 
 use std::{
+    ffi::OsString,
     io::{self, Write as _},
+    path::Path,
     time::Duration,
 };
 
@@ -31,6 +33,24 @@ const TRACED: [&str; 1] = ["nginx"];
 
 /// It takes some 30 s under TCG where nothing else runs.
 const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Runs commands of the fdtrace at `program` on the kernel of Debian's stable release for that architecture.
+pub(crate) fn played(
+    arch: Arch,
+    program: &Path,
+    commands: Vec<Vec<OsString>>,
+) -> Result<Vec<Ended>> {
+    let kernel: Choice = DEFAULT_KERNEL.parse().map_err(anyhow::Error::msg)?;
+    let mut session = Session::new(Qemu::find(arch, None)?, TIMEOUT);
+    session.programs = vec![
+        image::init(arch)?,
+        Program::new("fdtrace", program.to_owned()),
+    ];
+    session.job.commands = commands;
+    let mut all = Vec::new();
+    let (_, ran) = session.run_each(&kernel, |ended| all.push(ended));
+    ran.map(|()| all)
+}
 
 /// Runs their tests on the kernel of Debian's stable release; a skip names what is not here.
 pub(crate) fn test() -> Result<Outcome> {

@@ -1,40 +1,45 @@
 //! The archive, unpacked.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Root, only, said};
+use super::{Root, only, said, works};
 use crate::{
     arch::Arch,
-    dist::{Release, VERSION},
+    dist::{ARCHITECTURES, Release, VERSION},
     fingerprint::sha256,
 };
-
-const ENDING: &str = ".tar.gz";
 
 pub(super) fn runs(release: &Release, arch: Arch, place: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.arg("--extract")
         .arg("--file")
-        .arg(only(release, ENDING)?);
+        .arg(archive(release, arch)?);
     said(tar.arg("--directory").arg(place))?;
     let program = place.join(program(arch));
+    if arch != ARCHITECTURES[0] {
+        return works::in_vm(arch, &program);
+    }
     let root = place.join("root");
     fs::create_dir_all(root.join("bin")).context("cannot make a root")?;
     fs::copy(&program, root.join("bin/fdtrace"))
         .with_context(|| format!("cannot copy {}", program.display()))?;
     let root = Root::at(&root)?;
-    super::runs(&|| root.command("fdtrace"))
+    works::here(arch, &|| root.command("fdtrace"))
 }
 
 /// The names of its manual pages.
-pub(super) fn pages(release: &Release) -> Result<impl Iterator<Item = String>> {
+pub(super) fn pages(release: &Release, arch: Arch) -> Result<impl Iterator<Item = String>> {
     let listed = said(
         Command::new("tar")
             .arg("--list")
             .arg("--file")
-            .arg(only(release, ENDING)?),
+            .arg(archive(release, arch)?),
     )?;
     let pages: Vec<String> = listed
         .lines()
@@ -53,12 +58,16 @@ pub(super) fn pages(release: &Release) -> Result<impl Iterator<Item = String>> {
 pub(super) fn program_sum(release: &Release, arch: Arch) -> Result<String> {
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--to-stdout", "--file"]);
-    let output = super::capture(tar.arg(only(release, ENDING)?).arg(program(arch)))?;
+    let output = super::capture(tar.arg(archive(release, arch)?).arg(program(arch)))?;
     ensure!(
         output.status.success() && !output.stdout.is_empty(),
         "the archive has no program"
     );
     Ok(sha256(&output.stdout))
+}
+
+fn archive(release: &Release, arch: Arch) -> Result<PathBuf> {
+    only(release, &format!("-{}.tar.gz", arch.target()))
 }
 
 /// Where it is in the archive: cargo-binstall looks there, by fdtrace/Cargo.toml.

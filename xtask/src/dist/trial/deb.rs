@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Root, is_complete, is_the_program, only, said};
+use super::{Root, is_complete, is_the_program, only, said, works};
 use crate::{
     arch::Arch,
     dist::{Release, VERSION},
@@ -35,13 +35,17 @@ pub(super) fn installs_and_runs(release: &Release, arch: Arch, place: &Path) -> 
     bootstrap(&root)?;
     let root = Root::at(&root)?;
     fs::copy(&package, root.0.join("fdtrace.deb")).context("cannot copy the package")?;
+    said(
+        root.command("dpkg")
+            .args(["--add-architecture", arch.debian()]),
+    )?;
     said(root.command("dpkg").args(["--install", "/fdtrace.deb"]))?;
     let listed = said(root.command("dpkg").args(["--listfiles", "fdtrace"]))?;
     let files: Vec<&str> = listed
         .lines()
         .filter(|line| root.0.join(line.trim_start_matches('/')).is_file())
         .collect();
-    is_complete(&files, &COMPLETIONS, &OTHERS, release)?;
+    is_complete(&files, &COMPLETIONS, &OTHERS, release, arch)?;
     is_the_program(&root.0.join("usr/bin/fdtrace"), release, arch)?;
     said(root.command("dpkg").args(["--verify", "fdtrace"]))?;
     let version =
@@ -53,7 +57,7 @@ pub(super) fn installs_and_runs(release: &Release, arch: Arch, place: &Path) -> 
         version == format!("{VERSION}-1"),
         "Debian calls it {version}"
     );
-    super::runs(&|| root.command("fdtrace"))?;
+    works::here(arch, &|| root.command("fdtrace"))?;
     said(root.command("dpkg").args(["--purge", "fdtrace"]))?;
     let left: Vec<_> = files
         .iter()

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{is_the_program, said};
+use super::{is_the_program, said, works};
 use crate::{
     arch::Arch,
     dist::{Release, VERSION, image},
@@ -23,10 +23,13 @@ pub(super) fn runs(release: &Release, arch: Arch, place: &Path) -> Result<()> {
     ensure!(size <= MOST_BYTES, "it takes {size} bytes");
     let podman = toolchain::find_or_install("podman", "podman")?;
     let runc = toolchain::find_or_install("runc", "runc")?;
-    let storage = image::storage(place);
+    let storage = image::Storage::below(place)?;
     let podman = |arguments: &[&str]| {
         let mut command = Command::new(&podman);
-        command.args(&storage).args(["--runtime"]).arg(&runc);
+        command
+            .args(storage.options())
+            .args(["--runtime"])
+            .arg(&runc);
         // Without systemd there is no other one.
         command.arg("--cgroup-manager=cgroupfs").args(arguments);
         command
@@ -45,7 +48,7 @@ pub(super) fn runs(release: &Release, arch: Arch, place: &Path) -> Result<()> {
         "--ulimit=nproc=1024:1024",
         "--network=none",
     ];
-    super::runs(&|| {
+    works::here(arch, &|| {
         let mut run = podman(&["run", "--rm", "--privileged", "--pid=host"]);
         run.args(limits).arg(&name);
         run

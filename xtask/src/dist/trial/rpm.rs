@@ -4,8 +4,12 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Root, is_complete, is_the_program, only, said};
-use crate::{arch::Arch, dist::Release, process, toolchain};
+use super::{Root, is_complete, is_the_program, only, said, works};
+use crate::{
+    arch::Arch,
+    dist::{ARCHITECTURES, Release},
+    process, toolchain,
+};
 
 const COMPLETIONS: [&str; 3] = [
     "/usr/share/bash-completion/completions/fdtrace",
@@ -37,6 +41,7 @@ pub(super) fn installs_and_runs(release: &Release, arch: Arch, place: &Path) -> 
         &COMPLETIONS,
         &OTHERS,
         release,
+        arch,
     )?;
     let needed = said(&mut rpm(&["--query", "--requires", "--package"], &package))?;
     let needed: Vec<_> = needed
@@ -49,10 +54,14 @@ pub(super) fn installs_and_runs(release: &Release, arch: Arch, place: &Path) -> 
     }
     spoiled_is_refused(&rpm, &package, place)?;
 
-    said(&mut rpm(&["--install"], &package))?;
+    let foreign: &[&str] = match arch == ARCHITECTURES[0] {
+        true => &[],
+        false => &["--ignorearch"],
+    };
+    said(&mut rpm(&[&["--install"], foreign].concat(), &package))?;
     is_the_program(&root.join("usr/bin/fdtrace"), release, arch)?;
     let root = Root::at(&root)?;
-    super::runs(&|| root.command("fdtrace"))
+    works::here(arch, &|| root.command("fdtrace"))
 }
 
 /// Negative control: one byte of the payload is another, and rpm says so.

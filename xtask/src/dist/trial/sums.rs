@@ -9,13 +9,12 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::said;
-use crate::arch::Arch;
 use crate::dist::{
     Release, copy, files,
     sums::{SUMS, minisign, sign_with},
 };
 
-pub(super) fn hold(release: &Release, _: Arch, place: &Path) -> Result<()> {
+pub(super) fn hold(release: &Release, place: &Path) -> Result<()> {
     // A copy, for it will be spoiled; the eBPF object is among them.
     let folder = place.join("copy");
     for file in files(&release.folder)? {
