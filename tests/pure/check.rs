@@ -78,7 +78,12 @@ fn what_cannot_be_read_is_pointed_at() {
             Some("delivered"),
         ),
         ("kind=memfdd", 6, "`memfdd` is no kind", Some("memfd")),
-        ("fate=droped", 6, "`droped` is no fate", None),
+        (
+            "fate=droped",
+            6,
+            "`droped` is no fate: it is one of delivered, peeked, truncated, refused, discarded, collected, failed, queued, unknown",
+            None,
+        ),
         (
             "to=ä delivered=x",
             16,

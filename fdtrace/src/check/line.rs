@@ -121,9 +121,16 @@ fn not_one_of(
     word: &Word,
     names: impl IntoIterator<Item = &'static str>,
 ) -> SyntaxError {
+    let names: Vec<_> = names.into_iter().collect();
+    let instead = similar(value, names.iter().copied());
+    // Without one that is meant, only all of them help.
+    let all = match instead {
+        Some(_) => String::new(),
+        None => format!(": it is one of {}", names.join(", ")),
+    };
     SyntaxError {
-        instead: similar(value, names),
-        ..error(word.value_at, format!("`{value}` is no {}", word.key))
+        instead,
+        ..error(word.value_at, format!("`{value}` is no {}{all}", word.key))
     }
 }
 

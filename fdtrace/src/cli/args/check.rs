@@ -66,16 +66,17 @@ impl FromStr for CheckReport {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((_, "")) => Err("there is no file behind the =".to_owned()),
-            Some((format, file)) => Ok(Self {
-                format: CheckFormat::from_str(format, false)?,
-                file: Some(file.into()),
-            }),
-            None => Ok(Self {
-                format: CheckFormat::from_str(text, false)?,
-                file: None,
-            }),
-        }
+        let (format, file) = match text.split_once('=') {
+            Some((_, "")) => return Err("there is no file behind the =".to_owned()),
+            Some((format, file)) => (format, Some(file.into())),
+            None => (text, None),
+        };
+        let format = CheckFormat::from_str(format, false).map_err(|_| {
+            let formats = CheckFormat::value_variants().iter();
+            let names = formats.filter_map(ValueEnum::to_possible_value);
+            let names: Vec<_> = names.map(|name| name.get_name().to_owned()).collect();
+            format!("`{format}` is no format: it is one of {}", names.join(", "))
+        })?;
+        Ok(Self { format, file })
     }
 }
