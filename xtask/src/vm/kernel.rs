@@ -20,6 +20,9 @@ use super::{
 const IMAGE: &str = "vmlinuz";
 const ORIGIN: &str = "origin";
 
+/// What names of packages with images begin with.
+const IMAGES: &str = "linux-image-";
+
 /// Which kernel, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
@@ -55,6 +58,8 @@ impl fmt::Display for Choice {
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
+    /// Whether its pages have 16 KiB, which not every processor knows.
+    pub(crate) large_pages: bool,
     /// Where it is from: the package in its exact version, and the suite.
     pub(crate) origin: String,
 }
@@ -73,6 +78,7 @@ impl Choice {
         match self {
             Self::Image(path) => Ok(Kernel {
                 image: path.clone(),
+                large_pages: false,
                 origin: path.display().to_string(),
             }),
             Self::Series(series) => {
@@ -83,12 +89,34 @@ impl Choice {
                 let origin = dir.join(ORIGIN);
                 Ok(Kernel {
                     image: dir.join(IMAGE),
+                    large_pages: series.has_large_pages(),
                     origin: fs::read_to_string(&origin)
                         .with_context(|| format!("cannot read {}", origin.display()))?,
                 })
             }
         }
     }
+}
+
+/// What Debian has beside the series of `--all`. A suite that cannot be looked into is told, and passed over.
+pub(crate) fn others(arch: Arch, cache: &Path) -> Result<Vec<Choice>> {
+    let mut packages = Vec::new();
+    for name in Series::suites_of_all() {
+        let found = Suite::fetch(name, arch, &cache.join("suites"))
+            .and_then(|suite| suite.packages(IMAGES));
+        match found {
+            Ok(found) => packages.extend(found),
+            Err(error) => eprintln!("passing over {name}: {error:#}"),
+        }
+    }
+    let others = Series::others(&packages, arch);
+    if others.is_empty() {
+        bail!(
+            "Debian's archive has no other kernels for {}",
+            arch.debian()
+        );
+    }
+    Ok(others.into_iter().map(Choice::Series).collect())
 }
 
 /// Puts Debian's kernel of this series into `dir`, whole or not at all.
@@ -124,7 +152,7 @@ fn find(series: &Series, arch: Arch, suites: &Path) -> Result<(Suite, Package)> 
         }
     }
     bail!(
-        "Debian has no cloud kernel of series {series} for {} in {}",
+        "Debian has no kernel of series {series} for {} in {}",
         arch.debian(),
         series.suites().join(", ")
     )

@@ -122,6 +122,7 @@ impl Machine<'_> {
         let mut command = self.qemu.command(&Boot {
             kernel: &self.kernel.image,
             initramfs: &dir.initramfs(),
+            large_pages: self.kernel.large_pages,
             log: &log,
             append: self.append,
             monitor: self.monitored.then_some(monitor.as_path()),

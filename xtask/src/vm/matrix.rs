@@ -1,4 +1,4 @@
-//! `--all`: the same commands on every kernel, and one table of what came out.
+//! `--all` and `--every`: the same commands on every kernel, and one table of what came out.
 //!
 //! A kernel that fails does not stop the others: one run has to show all that is wrong.
 
@@ -29,6 +29,9 @@ use super::{
 const AUTO: &str = "auto";
 const MECHANISMS: [&str; 4] = [AUTO, "trampoline", "kprobe", "tracepoint"];
 
+/// What is enough for a kernel of `--every`: the best that it has, and what is guessed most.
+const OUTERMOST: [&str; 2] = [AUTO, "tracepoint"];
+
 /// The same with every filter there is, whose code is not in the programs otherwise: one more column
 /// for each.
 const FILTERED: [(&str, &str); 3] = [
@@ -44,6 +47,8 @@ pub(crate) enum Columns {
     Verify {
         tests: Vec<Tests>,
     },
+    /// `fdtrace verify` alone, with the best mechanism and with tracepoints.
+    Outermost,
     Command(Vec<OsString>),
 }
 
@@ -69,6 +74,7 @@ impl Columns {
                     .chain(tests.iter().map(Tests::command))
                     .collect()
             }
+            Self::Outermost => OUTERMOST.map(verify).into(),
             Self::Command(command) => vec![command.clone()],
         }
     }
@@ -83,6 +89,7 @@ impl Columns {
                     .chain(tests.iter().map(ToString::to_string))
                     .collect()
             }
+            Self::Outermost => OUTERMOST.map(str::to_owned).into(),
             Self::Command(command) => {
                 let program = command.first().cloned().unwrap_or_default();
                 vec![program.to_string_lossy().into_owned()]
@@ -92,6 +99,7 @@ impl Columns {
 
     fn cell(&self, name: &str, ended: &Ended) -> Cell {
         match self {
+            Self::Outermost => Cell::of_verify(ended, name == AUTO),
             Self::Verify { .. } if MECHANISMS.contains(&name) => {
                 Cell::of_verify(ended, name == AUTO)
             }
@@ -113,6 +121,15 @@ struct Row {
     error: Option<String>,
 }
 
+/// The page that the tables are put into.
+#[derive(Clone, Copy)]
+pub(crate) enum Page<'a> {
+    /// Those of `--all`.
+    Matrix(&'a Path),
+    /// That of `--every`, whose scenarios would have too many columns.
+    Others(&'a Path),
+}
+
 /// Boots each of `kernels`, up to `jobs` at a time, and prints the table; `page` gets it too,
 /// between its marks.
 pub(crate) fn run(
@@ -120,7 +137,7 @@ pub(crate) fn run(
     kernels: &[Choice],
     columns: &Columns,
     jobs: usize,
-    page: Option<&Path>,
+    page: Option<Page<'_>>,
 ) -> Result<ExitCode> {
     let waiting = Mutex::new(kernels.iter().enumerate());
     let next = || {
@@ -155,13 +172,15 @@ pub(crate) fn run(
             Arch::X86_64 => String::from(name),
             arch => format!("{name} of {}", arch.debian()),
         };
-        let matrix = table(&rows, &names).markdown();
-        page::write(page, &place(page::MATRIX), &matrix)?;
-        page::write(
-            page,
-            &place(page::SCENARIOS),
-            &page::scenarios(&played(&rows, &names)),
-        )?;
+        let table = table(&rows, &names).markdown();
+        match page {
+            Page::Others(path) => page::write(path, &place(page::OTHERS), &table)?,
+            Page::Matrix(path) => {
+                page::write(path, &place(page::MATRIX), &table)?;
+                let scenarios = page::scenarios(&played(&rows, &names));
+                page::write(path, &place(page::SCENARIOS), &scenarios)?;
+            }
+        }
     }
     Ok(ExitCode::from(exit_code(&rows)))
 }

@@ -46,7 +46,7 @@ use image::{Program, Tests};
 pub(crate) use kernel::Choice;
 pub(crate) use libraries::linker as dynamic_linker;
 use machine::{Machine, Then, Up};
-use matrix::Columns;
+use matrix::{Columns, Page};
 use qemu::{Accelerator, Qemu};
 use series::Series;
 
@@ -56,8 +56,8 @@ const TESTED: &str = "FDTRACE_BIN=/bin/fdtrace";
 /// Lets tests say why they skip themselves where their other complaints go.
 const SKIPPED: &str = "FDTRACE_SKIP_LOG=/proc/self/fd/2";
 
-/// What is booted when nobody says what: the kernel of Debian's stable release.
-const DEFAULT_KERNEL: &str = "6.12";
+/// What is booted when nobody says what.
+const DEFAULT_KERNEL: &str = series::STABLE;
 
 /// Seconds that the benchmark may take: QEMU counts slowly.
 const BENCH_TIMEOUT: u64 = 3600;
@@ -67,7 +67,7 @@ const BENCH_TIMEOUT: u64 = 3600;
 Kernels come from Debian's archive through this machine's apt, with their signatures checked, and \
 are kept in .cache/vm, or in vm below the folder that FDTRACE_CACHE names. Even without KVM a boot takes seconds.
 
-The exit status is the command's. With --all it is 1 if anything failed or --attach auto could not \
+The exit status is the command's. With --all or --every it is 1 if anything failed or --attach auto could not \
 run, 3 if a question stayed open, and 0 otherwise.
 
 Examples:
@@ -76,11 +76,14 @@ Examples:
   cargo xtask vm --kernel path/to/bzImage --append lsm=bpf
   cargo xtask vm --all
   cargo xtask vm --all --arch arm64
+  cargo xtask vm --every
   cargo xtask vm --all --tools --timeout 1800 --test live::trace_live
   cargo xtask vm --kernel 6.12 --test live -- live --test-threads=1 endings::
   cargo xtask vm --tools --timeout 900 --test live -- live labs::")]
+#[command(group = clap::ArgGroup::new("table").args(["all", "every"]))]
 pub(crate) struct Args {
-    /// A kernel series that Debian has, or the path of a bzImage; with --all, more than one.
+    /// A kernel series that Debian has, a flavour of it (6.12-generic, 6.12-rt, 6.12-16k), or the path of a
+    /// bzImage; with --all, more than one.
     #[arg(long, value_name = "SERIES|PATH")]
     kernel: Vec<Choice>,
     /// The architecture of the VM's processor; another one than this machine's is emulated.
@@ -89,11 +92,15 @@ pub(crate) struct Args {
     /// Run `fdtrace verify` with each mechanism, or the command, on 5.10, 6.1, 6.12, 6.18 and 7.3.
     #[arg(long)]
     all: bool,
-    /// VMs that --all runs at a time.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "all")]
+    /// For a release: `fdtrace verify`, by the best mechanism and by tracepoints, on what else Debian has.
+    /// Every other series, and each other flavour of the stable and of the newest one.
+    #[arg(long, conflicts_with = "kernel")]
+    every: bool,
+    /// VMs that are run at a time.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "table")]
     jobs: usize,
     /// Open a prompt in the VM.
-    #[arg(long, conflicts_with_all = ["all", "command"])]
+    #[arg(long, conflicts_with_all = ["table", "command"])]
     shell: bool,
     /// Put a shell and its usual commands into the VM's /bin, as --shell does.
     #[arg(long)]
@@ -123,8 +130,8 @@ pub(crate) struct Args {
     /// Look for newer packages than those in the cache.
     #[arg(long)]
     refresh: bool,
-    /// With --all, put the tables into this Markdown page, between its marks.
-    #[arg(long, value_name = "FILE", requires = "all")]
+    /// Put the tables into this Markdown page, between their marks.
+    #[arg(long, value_name = "FILE", requires = "table")]
     page: Option<PathBuf>,
     /// What to run in the VM [default: fdtrace verify]
     #[arg(last = true)]
@@ -166,11 +173,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     session.refresh = args.refresh;
     session.append.clone_from(&args.append);
     session.job.env.extend(args.env.clone());
-    let kernels = args.kernels()?;
+    let kernels = args.kernels(&session)?;
     session.programs = image::build(args.arch, args.bench, &args.test)?;
     session.programs.extend(args.with.iter().cloned());
     session.programs.extend(busybox);
-    if args.all {
+    if args.all || args.every {
         session.job.commands = columns.commands();
         let commands = u32::try_from(session.job.commands.len()).unwrap_or(u32::MAX);
         session.timeout = session.timeout.saturating_mul(commands);
@@ -179,7 +186,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             &kernels,
             &columns,
             args.jobs,
-            args.page.as_deref(),
+            args.page.as_deref().map(if args.every {
+                Page::Others
+            } else {
+                Page::Matrix
+            }),
         );
     }
     let Some(kernel) = kernels.first() else {
@@ -193,13 +204,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     session.job.commands = match columns {
         Columns::Command(command) => vec![command],
-        Columns::Verify { .. } => vec![["fdtrace", "verify"].map(OsString::from).into()],
+        Columns::Verify { .. } | Columns::Outermost => {
+            vec![["fdtrace", "verify"].map(OsString::from).into()]
+        }
     };
     stream(&session, kernel)
 }
 
 impl Args {
-    fn kernels(&self) -> Result<Vec<Choice>> {
+    fn kernels(&self, session: &Session) -> Result<Vec<Choice>> {
+        if self.every {
+            return kernel::others(self.arch, &session.cache);
+        }
         match (self.kernel.as_slice(), self.all) {
             ([], true) => Ok(Series::all().map(Choice::Series).collect()),
             ([], false) => Ok(DEFAULT_KERNEL.parse().into_iter().collect()),
@@ -211,12 +227,12 @@ impl Args {
 
 impl Columns {
     fn of(args: &Args) -> Self {
-        if args.command.is_empty() {
-            Self::Verify {
+        match args.command.as_slice() {
+            [] if args.every && args.test.is_empty() => Self::Outermost,
+            [] => Self::Verify {
                 tests: args.test.clone(),
-            }
-        } else {
-            Self::Command(args.command.clone())
+            },
+            command => Self::Command(command.to_vec()),
         }
     }
 }

@@ -9,6 +9,8 @@ use super::{cell::Played, table::Table};
 
 /// Where the page has the table of kernels and mechanisms.
 pub(crate) const MATRIX: &str = "matrix";
+/// Where it has that of the kernels beside the matrix.
+pub(crate) const OTHERS: &str = "other kernels";
 /// Where it has the table of scenarios and kernels.
 pub(crate) const SCENARIOS: &str = "scenarios";
 
@@ -16,7 +18,7 @@ pub(crate) const SCENARIOS: &str = "scenarios";
 pub(crate) fn write(page: &Path, place: &str, content: &str) -> Result<()> {
     let text =
         fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let begin = format!("<!-- {place}: written by cargo xtask vm --all --page -->\n");
+    let begin = format!("<!-- {place}: written by cargo xtask vm -->\n");
     let end = format!("<!-- end of {place} -->");
     let parts = text
         .split_once(&begin)
@@ -163,7 +165,7 @@ mod tests {
     fn only_what_is_between_the_marks_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let page = dir.path().join("page.md");
-        let begin = "<!-- matrix: written by cargo xtask vm --all --page -->\n";
+        let begin = "<!-- matrix: written by cargo xtask vm -->\n";
         let page_with = |content: &str| format!("a\n{begin}{content}<!-- end of matrix -->\nb\n");
         fs::write(&page, page_with("old\n")).unwrap();
         write(&page, MATRIX, "new\n").unwrap();
