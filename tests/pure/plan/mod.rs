@@ -5,6 +5,7 @@
 //! is a change in what fdtrace can say on that kernel, so it needs the same reading.
 
 mod arm64;
+mod distributions;
 mod facts;
 mod refusals;
 
