@@ -173,6 +173,10 @@ fn doctors_json_has_every_place_and_nothing_private() {
             "{prototype}"
         );
         assert_eq!(copy["symbols"][0], "__scm_send");
+        let build = fs::read_to_string("/proc/sys/kernel/version").expect("/proc is mounted");
+        assert_eq!(findings["build"], build.trim());
+        assert!(findings["page_size"].as_u64() >= Some(4096), "{findings}");
+        assert!(findings["settings"].is_object(), "{findings}");
         // What is not there says why.
         let absent = places.iter().filter(|place| place["prototype"].is_null());
         let mut unfit = absent.map(|place| &place["unfit"]);

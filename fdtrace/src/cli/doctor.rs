@@ -10,7 +10,7 @@ use super::{
     args::{Common, Doctor, Format},
 };
 use crate::{
-    kernel::{self, Confinement, KernelView, Naming},
+    kernel::{self, Confinement, KernelView, Naming, settings},
     plan::{Plan, PlanError, places, plan},
     report::{self, Fit, schema},
     tracer::Tracer,
@@ -125,7 +125,11 @@ impl Findings {
             schema_version: schema::SCHEMA_VERSION,
             fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: self.view.release.clone(),
+            build: settings::build(),
+            distribution: settings::distribution(),
             machine: std::env::consts::ARCH.to_owned(),
+            page_size: settings::page_size(),
+            settings: settings::settings(),
             plan: self.plan.as_ref().map_or_else(Vec::new, Plan::entries),
             tested: self.tested,
             offsets: offsets

@@ -21,6 +21,7 @@ mod namer;
 mod names;
 #[allow(unsafe_code)]
 pub mod passing;
+pub mod settings;
 mod symbols;
 #[allow(unsafe_code)]
 pub mod sys;

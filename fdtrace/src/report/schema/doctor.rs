@@ -20,8 +20,17 @@ pub struct Doctor {
     pub fdtrace: String,
     /// Kernel release.
     pub kernel: String,
+    /// How it was built, as `uname -v` says it; null where that is not visible.
+    pub build: Option<String>,
+    /// The distribution and its version, a container's in a container; null where none is named.
+    pub distribution: Option<String>,
     /// Kind of machine, as `uname -m` says it.
     pub machine: String,
+    /// Bytes of a page of memory.
+    pub page_size: usize,
+    /// Settings that decide on some kernel what may be attached, by their names for sysctl; those that
+    /// this process may not read are left out.
+    pub settings: BTreeMap<String, String>,
     /// How each hop is watched, or would be; empty where nothing can be planned.
     pub plan: Vec<PlanEntry>,
     /// Whether the self-test was made: then every hook in the plan was seen to fire, and an entry
