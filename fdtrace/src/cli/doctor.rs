@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kernel::{self, Confinement, KernelView, Naming, settings},
-    plan::{Plan, PlanError, places, plan},
+    plan::{Attach, Plan, PlanError, Price, places, plan},
     report::{self, Fit, schema},
     tracer::Tracer,
     watch::{self, StartError, with_causes},
@@ -19,7 +19,8 @@ use crate::{
 
 pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
     let view = KernelView::live()?;
-    let planned = plan(&view, common.attach.into());
+    let attach = common.attach.into();
+    let planned = plan(&view, attach);
     let mut findings = Findings {
         obstacles: watch::obstacles(&view).iter().map(obstacle).collect(),
         plan: None,
@@ -28,7 +29,7 @@ pub(super) fn run(args: &Doctor, common: &Common) -> Result<u8> {
         view,
     };
     match planned {
-        Ok(plan) => findings.rehearse(plan),
+        Ok(plan) => findings.rehearse(plan, attach),
         // On a kernel that is like no other, what it has is worth knowing all the same.
         Err(error) if args.format == Format::Json && !is_choice(&error) => {
             findings.obstacles.push(with_causes(&error));
@@ -94,20 +95,22 @@ struct Findings {
 }
 
 impl Findings {
-    /// Tries `plan`, unless something stands in the way.
-    fn rehearse(&mut self, plan: Plan) {
-        self.plan = Some(plan.clone());
+    /// Tries `plan`, and others without what does not work, unless something stands in the way.
+    fn rehearse(&mut self, plan: Plan, attach: Attach) {
+        self.plan = Some(plan);
         if !self.obstacles.is_empty() {
             return;
         }
-        match Tracer::rehearse(plan, &self.view.types) {
-            Ok(left) => {
-                self.plan = Some(left);
+        let works = watch::what_works(&mut self.view, attach, Price::Low, |plan, types| {
+            Tracer::rehearse(&plan, types).map(|()| plan)
+        });
+        match works {
+            Ok(plan) => {
+                self.plan = Some(plan);
                 self.tested = true;
             }
             Err(error) => {
                 const LINES: usize = 40;
-                let error = StartError::from(error);
                 let log = error.verifier_log().unwrap_or_default().trim_end();
                 let lines: Vec<&str> = log.lines().collect();
                 let last = &lines[lines.len().saturating_sub(LINES)..];

@@ -174,7 +174,7 @@ fn of_receive(
         discarded(Cause::PlainRead)
     } else if let Some(returned) = returned {
         of_table(message, index, returned)
-    } else if backtrace.by_recvmsg() {
+    } else if backtrace.by_recvmsg() && !message.may_be_detached {
         // The list was given back before anything looked for room, so there was no control buffer.
         Lost(Loss::Truncated, Some(Cause::NoControlRoom))
     } else {

@@ -92,6 +92,7 @@ pub(super) fn load(dir: &Path) -> Result<KernelView, KernelError> {
         no_trampolines: description.no_trampolines,
         no_kprobes: description.no_kprobes,
         rdonly_cast: None,
+        broken: Vec::new(),
         init_pid_namespace: description.init_pid_namespace,
         init_user_namespace: true,
     })

@@ -13,6 +13,8 @@ use aya_obj::generated::{
     bpf_prog_type::{BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_TRACING},
 };
 
+use crate::model::Mechanism;
+
 use super::{
     Types,
     sys::{
@@ -26,6 +28,9 @@ const FUNCTION: &str = "scm_fp_dup";
 
 /// How little perf is for everybody.
 const PERF_PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
+
+/// Whether the kernel patches calls into functions as they are entered.
+const FTRACE_ENABLED: &str = "/proc/sys/kernel/ftrace_enabled";
 
 /// Present where perf can make kprobes.
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
@@ -42,8 +47,27 @@ pub struct Cast {
     pub needs_type: bool,
 }
 
+/// Why nothing runs at this moment that this mechanism has attached to functions; `None` if it does.
+#[must_use]
+pub fn functions_off(mechanism: Mechanism) -> Option<&'static str> {
+    let is_by_ftrace = match mechanism {
+        Mechanism::Trampoline => true,
+        // On arm64 they are breakpoints.
+        Mechanism::Kprobe => cfg!(target_arch = "x86_64"),
+        Mechanism::Tracepoint => false,
+    };
+    if !is_by_ftrace {
+        return None;
+    }
+    let enabled = fs::read_to_string(FTRACE_ENABLED).ok()?;
+    (enabled.trim() == "0").then_some("ftrace is switched off (kernel.ftrace_enabled = 0)")
+}
+
 /// Why fentry and fexit do not work here; `None` if they do.
 pub(super) fn no_trampolines(types: &Types) -> Option<String> {
+    if let Some(off) = functions_off(Mechanism::Trampoline) {
+        return Some(off.to_owned());
+    }
     let Some(id) = types.function_id(FUNCTION) else {
         return Some(format!(
             "BTF does not describe {FUNCTION}, so trampolines cannot be tried"
@@ -62,6 +86,9 @@ pub(super) fn no_trampolines(types: &Types) -> Option<String> {
 pub(super) fn no_kprobes() -> Option<String> {
     if !Path::new(KPROBE_PMU).exists() {
         return Some("this kernel has no kprobes".to_owned());
+    }
+    if let Some(off) = functions_off(Mechanism::Kprobe) {
+        return Some(off.to_owned());
     }
     let error = perf::open_dummy().err()?;
     let level = fs::read_to_string(PERF_PARANOID).unwrap_or_default();

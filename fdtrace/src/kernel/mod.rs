@@ -28,7 +28,7 @@ pub mod sys;
 mod types;
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
@@ -36,13 +36,13 @@ use std::{
 
 use thiserror::Error;
 
-use crate::model::Machine;
+use crate::model::{Machine, Mechanism};
 
 pub(crate) use self::mechanisms::WORDS;
 pub use self::{
     capabilities::Capabilities,
     confinement::{Confinement, is_in_init_user_namespace},
-    mechanisms::Cast,
+    mechanisms::{Cast, functions_off},
     namer::{Namer, Naming},
     symbols::{Symbol, Symbols},
     types::{Member, Param, Prototype, Target, TypeError, Types},
@@ -90,6 +90,34 @@ pub struct KernelView {
     pub naming: Naming,
     /// `bpf_rdonly_cast`, where a program may read any address through it.
     pub rdonly_cast: Option<Cast>,
+    /// What was tried here and does not work.
+    pub broken: Vec<Broken>,
+}
+
+/// A function or tracepoint that programs cannot use here, as was found out by trying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// By which mechanism.
+    pub mechanism: Mechanism,
+    /// Its name.
+    pub target: &'static str,
+    /// What is wrong, behind its name in a sentence: `did not fire`.
+    pub why: String,
+}
+
+impl Broken {
+    /// All of them in one line.
+    #[must_use]
+    pub fn list(all: &[Self]) -> String {
+        let all: Vec<String> = all.iter().map(Self::to_string).collect();
+        all.join("; ")
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.target, self.why)
+    }
 }
 
 impl KernelView {
@@ -120,6 +148,7 @@ impl KernelView {
             },
             no_kprobes: mechanisms::no_kprobes(),
             rdonly_cast: mechanisms::rdonly_cast(&types),
+            broken: Vec::new(),
             release: read(OSRELEASE)?.trim().to_owned(),
             naming: Naming::live(&symbols, &types, lacking.as_deref()),
             types,
@@ -134,6 +163,15 @@ impl KernelView {
             init_pid_namespace: is_in_init_pid_namespace(),
             init_user_namespace: is_in_init_user_namespace(),
         })
+    }
+
+    /// Why this function or tracepoint cannot be used by this mechanism though it is there; `None` if
+    /// nothing is known against it.
+    #[must_use]
+    pub fn broken(&self, mechanism: Mechanism, target: &str) -> Option<String> {
+        let mut broken = self.broken.iter();
+        let found = broken.find(|it| (it.mechanism, it.target) == (mechanism, target))?;
+        Some(found.to_string())
     }
 
     /// Takes the view of a recorded kernel: `btf`, `kallsyms` and `kernel.json` in `dir`.

@@ -208,23 +208,23 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
         Hop::Attach => candidates! {
             Trampoline {
                 Fexit "attach_fds_f" on "unix_attach_fds" ("struct scm_cookie *", "struct sk_buff *") AttachFired;
-                Fexit "attach_dup_f" on "scm_fp_dup" ("struct scm_fp_list *") DuplicateFired;
+                Fexit "attach_dup_f" on "scm_fp_dup" ("struct scm_fp_list *") DuplicateFired, optional;
             }
             Trampoline {
-                Fexit "attach_to_skb_f" on "unix_scm_to_skb" ("struct scm_cookie *", "struct sk_buff *", "bool") AttachFired;
-                Fexit "attach_dup_f" on "scm_fp_dup" ("struct scm_fp_list *") DuplicateFired;
+                Fexit "attach_to_skb_f" on "unix_scm_to_skb" ("struct scm_cookie *", "struct sk_buff *", "bool") AttachFired, optional;
+                Fexit "attach_dup_f" on "scm_fp_dup" ("struct scm_fp_list *") DuplicateFired, optional;
             }
             Kprobe {
                 Kprobe "attach_fds_k" on "unix_attach_fds" ("struct scm_cookie *", "struct sk_buff *");
                 Kretprobe "attach_fds_r" on "unix_attach_fds" () AttachFired;
-                Kprobe "attach_dup_k" on "scm_fp_dup" ("struct scm_fp_list *");
-                Kretprobe "attach_dup_r" on "scm_fp_dup" () DuplicateFired;
+                Kprobe "attach_dup_k" on "scm_fp_dup" ("struct scm_fp_list *"), optional;
+                Kretprobe "attach_dup_r" on "scm_fp_dup" () DuplicateFired, optional;
             }
             Kprobe {
-                Kprobe "attach_to_skb_k" on "unix_scm_to_skb" ("struct scm_cookie *", "struct sk_buff *");
-                Kretprobe "attach_to_skb_r" on "unix_scm_to_skb" () AttachFired;
-                Kprobe "attach_dup_k" on "scm_fp_dup" ("struct scm_fp_list *");
-                Kretprobe "attach_dup_r" on "scm_fp_dup" () DuplicateFired;
+                Kprobe "attach_to_skb_k" on "unix_scm_to_skb" ("struct scm_cookie *", "struct sk_buff *"), optional;
+                Kretprobe "attach_to_skb_r" on "unix_scm_to_skb" () AttachFired, optional;
+                Kprobe "attach_dup_k" on "scm_fp_dup" ("struct scm_fp_list *"), optional;
+                Kretprobe "attach_dup_r" on "scm_fp_dup" () DuplicateFired, optional;
             }
         },
         Hop::Queue => candidates! {
@@ -329,10 +329,10 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Fentry "end_release_f" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Fentry "end_destruct_f" on "unix_destruct_scm" ("struct sk_buff *") DestructFired, optional;
                 Fentry "end_destruct_f" on "unix_wfree" ("struct sk_buff *") DestructFired, optional;
-                Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired;
-                Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired;
-                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
+                Fexit "end_stream_f" on "unix_stream_sendmsg" ("struct socket *", "struct msghdr *") SentStreamFired, optional;
+                Fexit "end_dgram_f" on "unix_dgram_sendmsg" ("struct socket *", "struct msghdr *") SentDgramFired, optional;
+                Fentry "end_seqsend_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *"), optional;
+                Fexit "end_seqsent_f" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *"), optional;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }
@@ -340,10 +340,10 @@ pub(super) fn candidates(hop: Hop) -> &'static [Candidate] {
                 Kprobe "end_release_k" on "__scm_destroy" ("struct scm_cookie *") ReleaseFired;
                 Kprobe "end_destruct_k" on "unix_destruct_scm" ("struct sk_buff *") DestructFired, optional;
                 Kprobe "end_destruct_k" on "unix_wfree" ("struct sk_buff *") DestructFired, optional;
-                Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired;
-                Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired;
-                Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *");
-                Kretprobe "end_seqsent_r" on "unix_seqpacket_sendmsg" ();
+                Kretprobe "end_stream_r" on "unix_stream_sendmsg" () SentStreamFired, optional;
+                Kretprobe "end_dgram_r" on "unix_dgram_sendmsg" () SentDgramFired, optional;
+                Kprobe "end_seqsend_k" on "unix_seqpacket_sendmsg" ("struct socket *", "struct msghdr *"), optional;
+                Kretprobe "end_seqsent_r" on "unix_seqpacket_sendmsg" (), optional;
                 BtfTracepoint "end_kfree_skb" on "kfree_skb" ("struct sk_buff *", "void *") EndKfreeFired;
                 BtfTracepoint "end_consume_skb" on "consume_skb" ("struct sk_buff *") EndConsumeFired;
             }

@@ -1,13 +1,15 @@
 //! Plan: from what this kernel is to how each hop is watched here, or why it cannot be.
 //!
-//! [`plan`] is pure: it looks at a [`KernelView`] and nothing else, so a plan for a kernel that
-//! nobody has booted can be made, printed and tested from a fixture. Whether a hook that should
-//! work does work is the tracer's question; its self-test [strikes out](Plan::strike_out) those
-//! that did not fire.
+//! [`plan`] is pure: it looks at a [`KernelView`] and nothing else, so a plan for a kernel
+//! that nobody has booted can be made, printed and tested from a fixture. Whether a hook that should
+//! work does work is the tracer's question. What does not work goes into the view
+//! ([`KernelView::broken`]), and the plan is made anew without it. Hops are planned in `sets`, so that what
+//! they tell fits together.
 
 mod hooks;
 mod offsets;
 mod places;
+mod sets;
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +18,7 @@ pub use offsets::{Fact, OffsetError, Offsets};
 pub use places::{Place, places};
 
 use crate::{
-    kernel::{KernelView, TypeError},
+    kernel::{Broken, KernelView, TypeError},
     model::{Coverage, Hop, Mechanism, PlanEntry},
 };
 
@@ -135,7 +137,7 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
     };
     let (hops, spare) = match by_message {
         Some(planned) => planned,
-        None => (plan_hops(view, attach, price)?, Vec::new()),
+        None => (sets::plan_hops(view, attach, price)?, Vec::new()),
     };
     let by_table = hops.iter().any(|planned| {
         planned.hop == Hop::Install
@@ -157,7 +159,11 @@ pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, 
     if let Some(free) = free
         && !plan.watches(Hop::Queue)
     {
-        plan.strike_out(free, "tells only of lists that were seen at queue");
+        sets::strike_out(
+            &mut plan.hops,
+            free.target,
+            "tells only of lists that were seen at queue",
+        );
     }
     let by_free = plan.hooks().any(|hook| hook.target == LIST_FREED);
     plan.offsets.set("LIST_END_BY_FREE", u32::from(by_free));
@@ -195,15 +201,6 @@ pub fn function_of(hop: Hop, view: &KernelView) -> Result<Option<&'static str>, 
         }
     }
     Ok(None)
-}
-
-fn plan_hops(
-    view: &KernelView,
-    attach: Attach,
-    price: Price,
-) -> Result<Vec<PlannedHop>, TypeError> {
-    let hops = Hop::ALL.into_iter();
-    hops.map(|hop| plan_hop(hop, view, attach, price)).collect()
 }
 
 /// The hops that two records a message tell of, and what may be attached later.
@@ -253,48 +250,6 @@ fn forced(attach: Attach) -> Option<Mechanism> {
         .find(|mechanism| attach != Attach::Auto && attach.allows(*mechanism))
 }
 
-fn plan_hop(
-    hop: Hop,
-    view: &KernelView,
-    attach: Attach,
-    price: Price,
-) -> Result<PlannedHop, TypeError> {
-    let mut refused: Vec<String> = Vec::new();
-    for candidate in hooks::candidates(hop) {
-        let fitting = match unavailable(candidate.mechanism, view) {
-            _ if !attach.allows(candidate.mechanism) => continue,
-            Some(why) => Fitting {
-                hooks: Vec::new(),
-                unfit: vec![why],
-            },
-            None => fitting_hooks(candidate, view, attach, price)?,
-        };
-        for why in fitting.unfit {
-            if !refused.contains(&why) {
-                refused.push(why);
-            }
-        }
-        if !fitting.hooks.is_empty() {
-            return Ok(PlannedHop {
-                hop,
-                hooks: fitting.hooks,
-                why: (!refused.is_empty()).then(|| refused.join("; ")),
-            });
-        }
-    }
-    if attach.allows(Mechanism::Tracepoint) {
-        refused.extend(hooks::instead(hop).map(str::to_owned));
-    }
-    if refused.is_empty() {
-        refused.push(format!("no {attach} shows it"));
-    }
-    Ok(PlannedHop {
-        hop,
-        hooks: Vec::new(),
-        why: Some(refused.join("; ")),
-    })
-}
-
 /// Why a mechanism cannot be used at all here.
 fn unavailable(mechanism: Mechanism, view: &KernelView) -> Option<String> {
     match mechanism {
@@ -329,6 +284,7 @@ fn fitting_hooks(
         }
         let unfit_here = match (hook.unfit(view)?, hook.costs()) {
             (None, Some(why)) if price != Price::Any => Some(why.to_owned()),
+            (None, None) => view.broken(hook.kind.mechanism(), hook.target),
             (unfit, _) => unfit,
         };
         match unfit_here {
@@ -375,8 +331,24 @@ impl Plan {
     /// Whether it shows what a send returned whose list did not get into a queue.
     #[must_use]
     pub fn sees_failed_sends(&self) -> bool {
-        self.hooks()
-            .any(|hook| SENDS_RETURNED.contains(&hook.target))
+        let watches = |target: &&str| self.hooks().any(|hook| hook.target == *target);
+        SENDS_RETURNED.iter().all(watches) || watches(&EVERY_SEND_RETURNED)
+    }
+
+    /// Whether it shows under which numbers files were sent.
+    #[must_use]
+    pub fn sees_sent_numbers(&self) -> bool {
+        self.watches(Hop::Copy)
+            || self
+                .hooks()
+                .any(|hook| hook.target == sets::QUEUE_LOOKED_AT)
+    }
+
+    /// Whether it shows what a receiver gets that only peeks.
+    #[must_use]
+    pub fn sees_peeks(&self) -> bool {
+        let shows = [sets::LIST_DUPLICATED, sets::TABLE_LOOKED_AT];
+        self.hooks().any(|hook| shows.contains(&hook.target))
     }
 
     /// Whether it shows what is sent over sockets that pass no descriptors.
@@ -426,32 +398,29 @@ impl Plan {
     /// Hands over the hooks that are kept for later, which belong to `end` from now on.
     pub fn take_spare(&mut self) -> Vec<&'static Hook> {
         let spare = std::mem::take(&mut self.spare);
-        let end = self.hops.iter_mut().find(|planned| planned.hop == Hop::End);
-        if let Some(end) = end {
+        if let Some(end) = self.end_mut() {
             end.hooks.extend(&spare);
         }
         spare
     }
 
-    /// Takes `hook` out of the plan because it does not work here, and says so.
-    pub fn strike_out(&mut self, hook: &Hook, why: &str) {
-        for planned in &mut self.hops {
-            if planned
-                .hooks
-                .iter()
-                .any(|kept| kept.program == hook.program)
-            {
-                self.by_message = false;
-                // A kretprobe is nothing without its kprobe, nor the other way round.
-                planned.hooks.retain(|kept| kept.target != hook.target);
-                planned.why = Some(format!("{} {why}", hook.target));
-            }
+    /// Does without the hooks that are kept for later, because one of them cannot be used.
+    pub fn give_up_spare(&mut self, broken: &Broken) {
+        self.spare.clear();
+        if let Some(end) = self.end_mut() {
+            end.why = Some(broken.to_string());
         }
+    }
+
+    fn end_mut(&mut self) -> Option<&mut PlannedHop> {
+        self.hops.iter_mut().find(|planned| planned.hop == Hop::End)
     }
 }
 
-/// Where a send returns whose list did not get into a queue.
-const SENDS_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "sock_send_length"];
+/// Where sends return whose lists did not get into a queue.
+const SENDS_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "unix_dgram_sendmsg"];
+/// Where the sends of every socket return.
+const EVERY_SEND_RETURNED: &str = "sock_send_length";
 /// Where sockets of other families look at control messages.
 const OTHERS_SEND: &str = "__sock_cmsg_send";
 /// Where a call gives its list back.

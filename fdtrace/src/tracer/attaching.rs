@@ -1,4 +1,4 @@
-//! Attaching: the plan's programs from the object into the kernel, and out again what does not fire.
+//! Attaching: the plan's programs from the object into the kernel, and a test that each of them fires.
 
 use std::{
     collections::HashMap,
@@ -13,6 +13,7 @@ use aya::{
     Btf, Ebpf,
     programs::{Program, ProgramError},
 };
+use nix::errno::Errno;
 use tokio::time::Instant;
 
 use super::{
@@ -21,9 +22,12 @@ use super::{
     self_test,
 };
 use crate::{
-    kernel::Types,
+    kernel::{Broken, Types},
     plan::{Hook, Plan},
 };
+
+/// Said by the kernel, and by no system call's manual.
+const ENOTSUPP: i32 = 524;
 
 /// Loading is tried again this often when the kernel asks for it.
 const LOAD_TRIES: u32 = 5;
@@ -32,8 +36,9 @@ fn failed(action: &'static str, hook: &Hook) -> impl Fn(ProgramError) -> ProbeEr
     ProbeError::of_program(action, hook.program, hook.target)
 }
 
-/// Loads the plan's programs, on all CPUs that there are: verifying them takes longer than all else.
-fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), ProbeError> {
+/// Loads the plan's programs, on all CPUs that there are: verifying them takes longer than all else. Gives
+/// those whose place the kernel does not find, or lets nobody use.
+fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<Vec<Broken>, ProbeError> {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let spare = plan.spare.iter().copied();
     let wanted = plan.hooks().chain(spare).map(|hook| {
@@ -44,10 +49,18 @@ fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), ProbeError> {
     let left = Mutex::new(wanted.collect::<Result<Vec<_>, ProbeError>>()?.into_iter());
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
+        let mut broken = Vec::new();
         while let Some((hook, program)) = next() {
-            load_program(program, hook, btf).map_err(failed("load", hook))?;
+            let loaded = load_program(program, hook, btf).map_err(failed("load", hook));
+            match loaded {
+                // Whatever else it says is of the program.
+                Err(error) if matches!(error.errno(), Some(libc::ENOENT | ENOTSUPP)) => {
+                    broken.push(cannot_be_used(hook, error)?);
+                }
+                loaded => loaded?,
+            }
         }
-        Ok(())
+        Ok(broken)
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
@@ -58,7 +71,11 @@ fn load(ebpf: &mut Ebpf, plan: &Plan, btf: &Btf) -> Result<(), ProbeError> {
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
-        others.fold(own, Result::and)
+        others.fold(own, |all, more| {
+            let mut all = all?;
+            all.extend(more?);
+            Ok(all)
+        })
     })
 }
 
@@ -97,33 +114,74 @@ pub(super) fn attach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), ProbeEr
     .map_err(failed("attach", hook))
 }
 
-/// Attaches every hook of the plan and strikes out of it what does not fire when fdtrace passes
-/// descriptors to itself.
+/// What is wrong with the place of a hook, if the error that attaching there gave is the place's and not
+/// this process's.
+pub(super) fn cannot_be_used(hook: &Hook, error: ProbeError) -> Result<Broken, ProbeError> {
+    const OF_THE_PLACE: [i32; 8] = [
+        libc::ENODEV,
+        libc::ENOENT,
+        libc::EINVAL,
+        libc::EBUSY,
+        libc::E2BIG,
+        libc::EOPNOTSUPP,
+        libc::EADDRNOTAVAIL,
+        ENOTSUPP,
+    ];
+    match error.errno() {
+        Some(ENOTSUPP) => Ok(broken_at(
+            hook,
+            "cannot be attached to: ENOTSUPP".to_owned(),
+        )),
+        Some(errno) if OF_THE_PLACE.contains(&errno) => {
+            let errno = Errno::from_raw(errno);
+            Ok(broken_at(
+                hook,
+                format!("cannot be attached to: {}", errno.desc()),
+            ))
+        }
+        _ => Err(error),
+    }
+}
+
+fn broken_at(hook: &Hook, why: String) -> Broken {
+    Broken {
+        mechanism: hook.kind.mechanism(),
+        target: hook.target,
+        why,
+    }
+}
+
+/// Attaches every hook of the plan, and has each fire by passing descriptors to itself.
 pub(super) fn attach_tested(
     ebpf: &mut Ebpf,
-    plan: &mut Plan,
+    plan: &Plan,
     types: &Types,
     begin: Instant,
 ) -> Result<StartTimes, ProbeError> {
     let hooks = plan.hooks().chain(plan.spare.iter().copied());
     let targets: Vec<_> = hooks.filter_map(Hook::btf_target).collect();
-    load(ebpf, plan, &type_ids(types, &targets)?)?;
+    let mut broken = load(ebpf, plan, &type_ids(types, &targets)?)?;
+    if !broken.is_empty() {
+        return Err(ProbeError::Broken(broken));
+    }
     let loaded = Instant::now();
     for hook in plan.hooks() {
-        attach(ebpf, hook)?;
+        if let Err(error) = attach(ebpf, hook) {
+            broken.push(cannot_be_used(hook, error)?);
+        }
     }
     let attached = Instant::now();
-    let silent = self_test::run(ebpf, plan)?;
-    for hook in silent {
-        // With its partner, if it is half of a kprobe and a kretprobe.
-        for partner in plan
-            .hooks()
-            .filter(|other| other.target == hook.target)
-            .collect::<Vec<_>>()
-        {
-            detach(ebpf, partner)?;
-        }
-        plan.strike_out(hook, "was attached and did not fire in the self-test");
+    if broken.is_empty() {
+        let silent = self_test::run(ebpf, plan)?.into_iter();
+        broken.extend(silent.map(|hook| {
+            broken_at(
+                hook,
+                "was attached and did not fire in the self-test".to_owned(),
+            )
+        }));
+    }
+    if !broken.is_empty() {
+        return Err(ProbeError::Broken(broken));
     }
     if plan.hooks().next().is_none() {
         return Err(ProbeError::NothingFired);
@@ -133,16 +191,4 @@ pub(super) fn attach_tested(
         attach: attached - loaded,
         test: attached.elapsed(),
     })
-}
-
-fn detach(ebpf: &mut Ebpf, hook: &'static Hook) -> Result<(), ProbeError> {
-    match loaded::program(ebpf, hook.program)? {
-        Program::BtfTracePoint(program) => program.unload(),
-        Program::RawTracePoint(program) => program.unload(),
-        Program::FEntry(program) => program.unload(),
-        Program::FExit(program) => program.unload(),
-        Program::KProbe(program) => program.unload(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
-    .map_err(failed("detach", hook))
 }

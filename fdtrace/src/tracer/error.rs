@@ -5,7 +5,7 @@ use std::io;
 
 use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
 
-use crate::kernel::TypeError;
+use crate::kernel::{Broken, TypeError};
 
 /// What needs a capability that nothing else does.
 pub(super) const TIME_PROGRAMS: &str = "have the kernel time programs";
@@ -86,6 +86,9 @@ pub enum ProbeError {
         /// What was asked for.
         action: &'static str,
     },
+    /// Some places of the plan cannot be used: it has to be made without them.
+    #[error("{}", Broken::list(.0))]
+    Broken(Vec<Broken>),
     /// No hook fired in the self-test.
     #[error("cannot see any hook fire when fdtrace passes a descriptor to itself")]
     NothingFired,
@@ -171,6 +174,18 @@ impl ProbeError {
             }
             _ => None,
         }
+    }
+
+    /// The kernel's answer, where that was an error of a program's.
+    pub(super) fn errno(&self) -> Option<i32> {
+        let source: &dyn std::error::Error = match self {
+            Self::Refused { source, .. } => source,
+            Self::Program { source, .. } => source.as_ref(),
+            _ => return None,
+        };
+        let chain = std::iter::successors(Some(source), |error| error.source());
+        let mut answers = chain.filter_map(|error| error.downcast_ref::<io::Error>());
+        answers.find_map(io::Error::raw_os_error)
     }
 
     /// What the verifier said of a program that it refused.

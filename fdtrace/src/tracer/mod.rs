@@ -14,6 +14,7 @@ mod queues;
 mod returns;
 mod self_test;
 mod sockets;
+mod switch;
 mod tables;
 mod task_files;
 mod wanted;
@@ -42,6 +43,7 @@ pub use object::Loader;
 pub use queues::Queues;
 use queues::Walk;
 pub use sockets::SocketTables;
+use switch::Switch;
 use tables::Tables;
 use task_files::TaskFiles;
 pub use wanted::WantedProcesses;
@@ -85,6 +87,7 @@ pub struct Tracer {
     /// When to look even if nothing has woken the reader.
     wakes: Instant,
     plan: Plan,
+    switch: Switch,
     start_times: StartTimes,
     filter: Filter,
     /// Messages that a last look has found of senders of whom not everything is held.
@@ -108,14 +111,14 @@ pub struct StartTimes {
 }
 
 impl Tracer {
-    /// Loads and attaches every hook of the plan, passes descriptors to itself, and strikes out
-    /// of the plan what did not fire. The ring buffer gets `buffer_bytes`, rounded up to a power
-    /// of two.
+    /// Loads and attaches every hook of the plan, and passes descriptors to itself to see whether each
+    /// fires. The ring buffer gets `buffer_bytes`, rounded up to a power of two.
     ///
     /// # Errors
     /// [`ProbeError::Object`] or [`ProbeError::RingBuffer`] if the maps cannot be made,
     /// [`ProbeError::Refused`] if the verifier or a policy refuses a program,
-    /// [`ProbeError::NothingFired`] if no program saw a descriptor being passed.
+    /// [`ProbeError::Broken`] if some cannot be attached or do not fire, so that the plan has to be made
+    /// without them, [`ProbeError::NothingFired`] if it has none.
     pub fn start(plan: Plan, buffer_bytes: u32, types: &Types) -> Result<Self, ProbeError> {
         Self::start_filtered(plan, buffer_bytes, types, &Filter::default())
     }
@@ -141,7 +144,7 @@ impl Tracer {
     /// Those of [`Tracer::start_filtered`].
     pub fn start_by(
         loader: Loader,
-        mut plan: Plan,
+        plan: Plan,
         buffer_bytes: u32,
         types: &Types,
         filter: &Filter,
@@ -151,7 +154,7 @@ impl Tracer {
         #[cfg(feature = "log")]
         let program_log = program_log::ProgramLog::open(&mut ebpf);
         filter.suspend(&mut ebpf)?;
-        let start_times = attach_tested(&mut ebpf, &mut plan, types, begin)?;
+        let start_times = attach_tested(&mut ebpf, &plan, types, begin)?;
         // Before the ring buffer is mapped, which counts twice.
         give_memory_back();
         let ring = take_map(&mut ebpf, object::RING)?;
@@ -165,6 +168,7 @@ impl Tracer {
             gather: GATHER,
             due: Cell::new(None),
             wakes: Instant::now(),
+            switch: Switch::of(&plan),
             plan,
             start_times,
             filter: filter.clone(),
@@ -181,11 +185,11 @@ impl Tracer {
         Ok(tracer)
     }
 
-    /// What would be left of the plan after the self-test. Nothing stays attached.
+    /// Whether the plan would work. Nothing stays attached.
     ///
     /// # Errors
     /// Those of [`Tracer::start`].
-    pub fn rehearse(mut plan: Plan, types: &Types) -> Result<Plan, ProbeError> {
+    pub fn rehearse(plan: &Plan, types: &Types) -> Result<(), ProbeError> {
         let begin = Instant::now();
         let mut ebpf = object::load(
             Loader::new(),
@@ -193,8 +197,7 @@ impl Tracer {
             REHEARSAL_BYTES,
             &Filter::default(),
         )?;
-        attach_tested(&mut ebpf, &mut plan, types, begin)?;
-        Ok(plan)
+        attach_tested(&mut ebpf, plan, types, begin).map(drop)
     }
 
     /// The plan as it came out of the self-test.
@@ -302,6 +305,7 @@ impl Tracer {
             }
         };
         let now = Instant::now();
+        self.switch.look_at(now);
         self.due.set(more_in.map(|wait| now + wait));
         self.wakes = now + SLEEP_MAX;
     }
@@ -323,10 +327,19 @@ impl Tracer {
     pub fn losses(&self) -> Result<Losses, ProbeError> {
         let mut losses = counters::losses(&self.ebpf, &self.plan)?;
         losses.filter_full += self.unheld;
+        self.switch.look();
+        losses.recursion_misses += self.switch.found_off();
         if !self.filter.pids.is_empty() {
             losses.recursion_misses += counters::skipped(&self.ebpf, filter::FORKS)?;
         }
         Ok(losses)
+    }
+
+    /// Whether it was found meanwhile that nothing runs that is attached to functions, though the plan needs
+    /// that.
+    #[must_use]
+    pub fn was_switched_off(&self) -> bool {
+        self.switch.found_off() > 0
     }
 
     /// What has gone unseen as tracing ends: of some returns that shows only now.

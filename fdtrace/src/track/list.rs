@@ -26,6 +26,11 @@ impl Message {
         self.sending_thread() == Some(tid) && self.heads.iter().all(|(hop, _)| *hop == Hop::Copy)
     }
 
+    /// Whether no other thread than this was seen with it.
+    pub(crate) fn is_only_seen_with(&self, tid: u32) -> bool {
+        self.heads.iter().all(|(_, head)| head.by.tid == tid)
+    }
+
     /// Whether a hop on its sender's side was seen.
     pub(crate) fn is_seen_sent(&self) -> bool {
         self.heads.iter().any(|(hop, _)| *hop <= Hop::Queue)

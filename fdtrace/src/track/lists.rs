@@ -95,7 +95,9 @@ impl Tracker {
     /// A call is done with a list.
     pub(super) fn released(&mut self, list: List, seen: &mut Sighting, given: &Given) {
         let received = Ending::Received(*given, None);
+        let sees_detach = self.coverage.watches(Hop::Detach);
         let sees_detach_alone = self.sees_detach_alone();
+        let sees_queue = self.coverage.watches(Hop::Queue);
         let peek = match self.messages.take(Key::Peek(list)) {
             Some(peek) => match peek.phase {
                 Phase::PeekOf { origin, .. } => Some((origin, peek.message)),
@@ -109,6 +111,7 @@ impl Tracker {
         };
         if let Some((origin, mut peek)) = peek {
             peek.ended_in = std::mem::take(&mut seen.aside.backtrace);
+            peek.may_be_detached = !sees_detach;
             peek.taken = sees_detach_alone && peek.ended_in.by_receiver();
             self.close_peek(peek, received);
             self.put_back(origin);
@@ -120,16 +123,19 @@ impl Tracker {
             && let Some(message) = self.messages.at_mut(id)
         {
             message.record_end(seen);
+            message.may_be_detached = !sees_detach;
             // Where nobody looks when it is read, the end of that call shows it.
-            message.taken =
-                sees_detach_alone && message.was_queued() && message.ended_in.by_receiver();
+            let may_be_queued = message.was_queued() || !sees_queue;
+            message.taken = sees_detach_alone && may_be_queued && message.ended_in.by_receiver();
             match message.step() {
                 Step::Reading | Step::Installing => self.end_with(id, received),
                 Step::Queued => self.end_with(id, Ending::GivenBack),
-                Step::Sending => {
+                Step::Sending if message.is_only_seen_with(seen.stamp.by.tid) => {
                     let by = seen.stamp.by.tid;
                     self.enter(id, Phase::AwaitingReturn { by });
                 }
+                // That it got into a queue is not seen everywhere.
+                Step::Sending => self.end_with(id, Ending::GivenBack),
             }
         }
     }

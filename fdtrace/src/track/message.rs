@@ -48,6 +48,8 @@ pub(crate) struct Message {
     pub(crate) ended_on_skb: bool,
     /// The call that gave it back has taken it off its queue, as the functions under way show.
     pub(crate) taken: bool,
+    /// Nobody looks whether its receiver had a place for descriptors.
+    pub(crate) may_be_detached: bool,
     /// Why no cause is known, should it end without.
     pub(crate) cause_missing: CauseMissing,
     /// Somebody found it in its queue because it had been there for long.

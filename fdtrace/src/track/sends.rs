@@ -1,7 +1,9 @@
 //! Sends whose list did not get into a queue. Its end is seen before the call returns, and only
 //! what that returns says why.
 
-use super::{Ending, Key, Message, Tracker, by_look::LateSender, put_off::is_put_off};
+use super::{
+    Ending, Key, Message, Tracker, by_look::LateSender, message::Step, put_off::is_put_off,
+};
 use crate::{
     model::{CauseMissing, Hop},
     wire::{SendReturn, Sighting, Stamp},
@@ -15,8 +17,8 @@ impl Tracker {
             return;
         };
         let backtrace = &seen.aside.backtrace;
-        let Some(mut message) = self.take_send(seen.stamp.by.tid, |it| it.is_copied_at(copied_ns))
-        else {
+        let given_back = self.take_send(seen.stamp.by.tid, |it| it.is_copied_at(copied_ns));
+        let Some(mut message) = given_back.or_else(|| self.take_unqueued(seen, copied_ns)) else {
             return;
         };
         message.note_failed_send(seen);
@@ -24,7 +26,7 @@ impl Tracker {
             self.put_off(message, &seen.stamp, backtrace.in_uring());
             return;
         }
-        let attached = message.has(Hop::Attach) || message.ended_on_skb;
+        let attached = message.has(Hop::Attach) || message.ended_on_skb || message.given_up;
         self.close(message, Ending::SendReturned(*returned, attached));
     }
 
@@ -71,6 +73,19 @@ impl Tracker {
         let key = Key::Send(tid);
         let is_it = self.messages.get(key).is_some_and(is_it);
         is_it
+            .then(|| self.messages.take(key))
+            .flatten()
+            .map(|entry| entry.message)
+    }
+
+    /// Takes out the send that was copied then and has not been seen to get into a queue, nor to be given
+    /// back, which some kernels do not show.
+    fn take_unqueued(&mut self, seen: &Sighting, copied_ns: u64) -> Option<Box<Message>> {
+        let key = Key::List(seen.stamp.list?);
+        let message = self.messages.get(key)?;
+        let is_it = message.is_copied_at(copied_ns) && message.step() == Step::Sending;
+        let sees_queue = self.coverage.watches(Hop::Queue);
+        (is_it && sees_queue)
             .then(|| self.messages.take(key))
             .flatten()
             .map(|entry| entry.message)

@@ -13,7 +13,7 @@ mod sight;
 use std::{collections::BTreeMap, time::Duration};
 
 pub use finding::{Ended, Finding, Speaker};
-pub use sight::Blind;
+pub use sight::{Blind, lacking as unseen};
 
 use super::{
     Group, Scenario,
@@ -133,7 +133,7 @@ pub(super) fn judge(
         }
     }
     let matched = messages::pair(record, &judgement.transfers, plan, &mut findings);
-    check_files(record, &judgement.transfers, &matched, &mut findings);
+    check_files(record, &judgement.transfers, plan, &matched, &mut findings);
     judgement.mistakable = record
         .mistakable
         .iter()
@@ -235,7 +235,13 @@ impl Findings {
 type Matched = BTreeMap<MessageName, Vec<Option<usize>>>;
 
 /// Holds what the trace says of files to what the scenario says of them.
-fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, findings: &mut Findings) {
+fn check_files(
+    record: &Record,
+    transfers: &[Judged],
+    plan: &Plan,
+    matched: &Matched,
+    findings: &mut Findings,
+) {
     let of = |message: &MessageName| {
         let places = matched.get(message).into_iter().flatten().flatten();
         places.map(|place| &transfers[*place].transfer)
@@ -246,13 +252,18 @@ fn check_files(record: &Record, transfers: &[Judged], matched: &Matched, finding
                 for transfer in of(message) {
                     let seen = transfer.hops.iter().find(|seen| seen.hop == *hop);
                     let found = seen.and_then(|seen| seen.refs);
-                    if found != Some(*refs) {
-                        findings.wrong(Finding::References {
-                            message: message.clone(),
-                            hop: *hop,
-                            found,
-                            expected: *refs,
-                        });
+                    if found == Some(*refs) {
+                        continue;
+                    }
+                    let finding = Finding::References {
+                        message: message.clone(),
+                        hop: *hop,
+                        found,
+                        expected: *refs,
+                    };
+                    match (found, sight::hop(plan, *hop)) {
+                        (None, Some(blind)) => findings.missing(finding, Some(blind)),
+                        _ => findings.wrong(finding),
                     }
                 }
             }

@@ -28,7 +28,7 @@ mod ways;
 use std::time::Duration;
 
 pub use entry::main;
-pub use judge::{Blind, Ended, Finding, Judgement, ScenarioResult, Speaker, WitnessReport};
+pub use judge::{Blind, Ended, Finding, Judgement, ScenarioResult, Speaker, WitnessReport, unseen};
 pub use observer::Observer;
 pub use scenarios::{Group, Scenario, all, find};
 pub use selection::{SelectionError, select};

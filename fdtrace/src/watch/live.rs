@@ -430,6 +430,7 @@ impl Live {
             transfers.extend(self.drain(true)?);
         }
         let losses = self.parts.tracer.losses_at_end()?;
+        let switched_off = self.parts.tracer.was_switched_off();
         let timing = self.parts.timing.as_ref();
         let programs = timing.map(|_| self.parts.tracer.costs()).transpose()?;
         let t_ns = now_ns();
@@ -447,7 +448,7 @@ impl Live {
             transfers,
             t_ns,
             command_status,
-            incomplete: None,
+            incomplete: switched_off.then(|| SWITCHED_OFF.to_owned()),
             unread: UnreadQueues {
                 at_start: self.parts.header.unread_at_start.clone(),
                 at_end,
@@ -460,6 +461,10 @@ impl Live {
         })
     }
 }
+
+/// What is said where functions were not watched for a while.
+const SWITCHED_OFF: &str = "ftrace was switched off meanwhile (kernel.ftrace_enabled), and nothing was seen of \
+                            functions for as long";
 
 fn pipeline(parts: &Parts) -> Pipeline {
     Pipeline::new(parts.header.coverage.clone(), symbolizer(&parts.namer))

@@ -41,6 +41,7 @@ pub use selection::Selection;
 pub use session::{Limits, Session};
 pub use start::{
     Options, StartError, Took, check_own_privileges, check_privileges, find_cgroup, obstacles,
+    what_works,
 };
 
 /// An error with its causes, in one line: of a cause the first, because the log of the kernel's verifier

@@ -6,7 +6,7 @@ use std::io;
 use super::{Ended, Looked, Selection, TraceEnd, TraceReport, TraceStart};
 use crate::{
     judge::still_open::Book,
-    model::{Holdings, Judged, LookedAt, TableLook, Tally},
+    model::{Fate, Holdings, Hop, Judged, LookedAt, TableLook, Tally},
     recording::Header,
 };
 
@@ -27,6 +27,10 @@ impl Limits {
     };
 }
 
+/// What is said of a trace that leaves open where descriptors went.
+const NO_INSTALLS: &str =
+    "what receivers get is not watched here, so fates are unknown: `fdtrace doctor` says why";
+
 /// One trace on its way into a report.
 pub struct Session<'a> {
     selection: Selection,
@@ -38,6 +42,8 @@ pub struct Session<'a> {
     not_looked: Option<String>,
     /// How many transfers to show, at most.
     limit: u64,
+    /// It is seen what receivers get.
+    sees_installs: bool,
 }
 
 impl<'a> Session<'a> {
@@ -71,6 +77,7 @@ impl<'a> Session<'a> {
             book: Book::default(),
             not_looked: None,
             limit: limits.transfers,
+            sees_installs: header.coverage.watches(Hop::Install),
         })
     }
 
@@ -158,11 +165,16 @@ impl<'a> Session<'a> {
     /// If the report cannot be written.
     pub fn end(
         mut self,
-        ended: Ended,
+        mut ended: Ended,
         exit_code: impl FnOnce(&Tally, &Ended) -> u8,
     ) -> io::Result<u8> {
         self.show(&ended.transfers)?;
         self.tally.note_forgotten(ended.forgotten);
+        if !self.sees_installs && self.tally.fates().of(Fate::Unknown) > 0 {
+            ended
+                .incomplete
+                .get_or_insert_with(|| NO_INSTALLS.to_owned());
+        }
         let exit_code = exit_code(&self.tally, &ended);
         let end = TraceEnd {
             t_ns: ended.t_ns,

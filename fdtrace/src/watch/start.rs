@@ -13,8 +13,10 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::{Live, Refusal, found::Found, live::Parts, looks, with_causes};
 use crate::{
-    kernel::{self, Capabilities, Confinement, KernelError, KernelView, Namer, clock},
-    plan::{Attach, PlanError, Price, plan_at},
+    kernel::{
+        self, Broken, Capabilities, Confinement, KernelError, KernelView, Namer, Types, clock,
+    },
+    plan::{Attach, Plan, PlanError, Price, plan_at},
     recording::{FORMAT, Header},
     tracer::{Cgroup, Filter, Loader, ProbeError, SocketTables, Tracer},
 };
@@ -190,15 +192,15 @@ impl Options {
         }
         // First, for what it takes it gives back before anything else takes memory.
         let loader = Loader::new();
-        let view = KernelView::live()?;
+        let mut view = KernelView::live()?;
         check_privileges(&view)?;
         let view_took = begin.elapsed();
-        let plan = plan_at(&view, self.attach, self.price)?;
-        // Two records need each of their hooks.
-        let spare_plan = plan
-            .by_message
-            .then(|| plan_at(&view, self.attach, Price::Low))
-            .transpose()?;
+        let filter = &self.filter;
+        let mut loader = Some(loader);
+        let mut tracer = what_works(&mut view, self.attach, self.price, |plan, types| {
+            let loader = loader.take().unwrap_or_default();
+            Tracer::start_by(loader, plan, self.buffer_bytes, types, filter)
+        })?;
         let KernelView {
             types,
             symbols,
@@ -206,14 +208,6 @@ impl Options {
             kptr_restrict,
             ..
         } = view;
-        let filter = &self.filter;
-        let mut tracer = Tracer::start_by(loader, plan, self.buffer_bytes, &types, filter)?;
-        if let Some(other) = spare_plan
-            && !tracer.plan().by_message
-        {
-            drop(tracer);
-            tracer = Tracer::start_filtered(other, self.buffer_bytes, &types, filter)?;
-        }
         if self.filter.is_on() {
             // Who asks about few processes wants to know why any send of theirs failed, the first as well.
             tracer.watch_returns()?;
@@ -274,6 +268,34 @@ impl Options {
                 look: look_took,
             },
         }))
+    }
+}
+
+/// Plans for the kernel that `view` shows and tries it, and plans anew without what does not work until
+/// all of a plan does. What that is, `view` knows from then on.
+///
+/// # Errors
+/// Those of the plan, and those of trying it.
+pub fn what_works<T>(
+    view: &mut KernelView,
+    attach: Attach,
+    price: Price,
+    mut try_it: impl FnMut(Plan, &Types) -> Result<T, ProbeError>,
+) -> Result<T, StartError> {
+    loop {
+        let plan = plan_at(view, attach, price)?;
+        let known = view.broken.len();
+        match try_it(plan, &view.types) {
+            Err(ProbeError::Broken(broken)) => {
+                let is_new = |it: &Broken| view.broken(it.mechanism, it.target).is_none();
+                let new: Vec<Broken> = broken.iter().filter(|it| is_new(it)).cloned().collect();
+                view.broken.extend(new);
+                if view.broken.len() == known {
+                    return Err(ProbeError::Broken(broken).into());
+                }
+            }
+            done => return Ok(done?),
+        }
     }
 }
 

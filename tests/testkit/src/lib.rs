@@ -17,5 +17,5 @@ pub mod turn;
 pub use passing::{Event, OTHER_CALL, PLAIN_READ, Passing, RECVMSG, Sighting, files_mut, head_mut};
 pub use tracking::{
     SKB_QUEUE_PURGE, Tracker, UNIX_GC, UNIX_RELEASE_SOCK, address_of, track, track_without_names,
-    tracker, tracker_with_room,
+    tracker, tracker_covering, tracker_with_room,
 };

@@ -118,13 +118,18 @@ pub fn tracker() -> Tracker {
     Tracker::of(None, seeing_ends())
 }
 
+/// Like [`tracker`], for events that show what `coverage` says.
+pub fn tracker_covering(coverage: Coverage) -> Tracker {
+    Tracker::of(None, coverage)
+}
+
 /// Like [`tracker`], with room for so many files.
 pub fn tracker_with_room(files: usize) -> Tracker {
     Tracker::of(Some(files), seeing_ends())
 }
 
 fn seeing_ends() -> Coverage {
-    let mut coverage = Coverage::default();
+    let mut coverage = Coverage::of(Hop::ALL);
     coverage.every_end = true;
     coverage
 }

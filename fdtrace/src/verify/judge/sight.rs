@@ -14,7 +14,7 @@ pub struct Blind(Vec<Spot>);
 
 /// Something to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spot {
+pub(super) enum Spot {
     Hop(Hop),
     EveryEnd,
     /// What a send returns.
@@ -27,6 +27,8 @@ enum Spot {
     NewNumbers,
     /// The names of the functions that were under way.
     Functions,
+    /// What a receiver gets that only looks.
+    Peeks,
     /// What is sent over sockets of other families.
     OtherSockets,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Spot {
             Self::Refusals => "receive, where the kernel says why it installs no number,",
             Self::NewNumbers => "receive, where the kernel gives the new number,",
             Self::Functions => "what functions a list ends in",
+            Self::Peeks => "what a peek takes",
             Self::OtherSockets => "what is sent over other sockets than Unix ones",
         })
     }
@@ -63,8 +66,9 @@ impl fmt::Display for Blind {
 impl std::error::Error for Blind {}
 
 /// Why the plan does not show how a transfer ended that ended so; `None` if it does.
-pub(super) fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<Blind> {
-    let mut blind: Vec<Spot> = sender(plan).into_iter().map(Spot::Hop).collect();
+#[must_use]
+pub fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<Blind> {
+    let mut blind: Vec<Spot> = sender(plan).into_iter().collect();
     blind.extend((plan.unnamed.is_some() && fate.has_cause()).then_some(Spot::Functions));
     let unwatched = |hop| (!plan.watches(hop)).then_some(Spot::Hop(hop));
     match (fate, cause) {
@@ -78,14 +82,26 @@ pub(super) fn lacking(plan: &Plan, fate: Fate, cause: Option<Cause>) -> Option<B
         }
         (Fate::Delivered | Fate::Peeked | Fate::Truncated | Fate::Refused, _)
         | (_, Some(Cause::PlainRead | Cause::ReceiveFailed)) => {
+            let sees_peeks = fate != Fate::Peeked || plan.sees_peeks();
             blind.extend(unwatched(Hop::Install));
+            blind.extend((!sees_peeks).then_some(Spot::Peeks));
         }
-        (_, Some(Cause::Splice | Cause::Sockmap)) | (Fate::Queued, _) => {
+        (_, Some(Cause::Splice | Cause::Sockmap)) => {
+            blind.extend((!plan.sees_every_end()).then_some(Spot::EveryEnd));
+        }
+        (Fate::Queued, _) => {
+            blind.retain(|spot| *spot != Spot::Hop(Hop::Queue));
+            blind.extend(unwatched(Hop::Queue));
             blind.extend((!plan.sees_every_end()).then_some(Spot::EveryEnd));
         }
         _ => blind.extend(unwatched(Hop::End)),
     }
     (!blind.is_empty()).then_some(Blind(blind))
+}
+
+/// Why nothing is known of this hop.
+pub(super) fn hop(plan: &Plan, hop: Hop) -> Option<Blind> {
+    (!plan.watches(hop)).then(|| Blind(vec![Spot::Hop(hop)]))
 }
 
 /// Why a sender's number is not known that a control message in user memory did not give.
@@ -104,8 +120,11 @@ pub(super) fn new_number() -> Blind {
     Blind(vec![Spot::NewNumbers])
 }
 
-/// The hop without which no sender is seen, if it is not watched.
-pub(super) fn sender(plan: &Plan) -> Option<Hop> {
-    let seen = plan.watches(Hop::Copy) || plan.watches(Hop::Queue);
-    (!seen).then_some(Hop::Queue)
+/// Without what no sender is known by its numbers, if that is not watched.
+pub(super) fn sender(plan: &Plan) -> Option<Spot> {
+    match (plan.sees_sent_numbers(), plan.watches(Hop::Queue)) {
+        (true, _) => None,
+        (false, true) => Some(Spot::SenderNumbers),
+        (false, false) => Some(Spot::Hop(Hop::Queue)),
+    }
 }
