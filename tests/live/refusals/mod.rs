@@ -4,4 +4,6 @@
 mod capabilities;
 mod confine;
 mod hidden;
+mod lacking;
 mod named;
+mod switched_off;
