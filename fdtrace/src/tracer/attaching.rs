@@ -143,6 +143,22 @@ pub(super) fn cannot_be_used(hook: &Hook, error: ProbeError) -> Result<Broken, P
     }
 }
 
+/// Whether a silent hook is silent by itself: it is of the first hop that has one, for those of later hops may
+/// rely on that, or nothing fires that is attached by its mechanism.
+fn is_to_blame(hook: &Hook, plan: &Plan, silent: &[&'static Hook]) -> bool {
+    let is_silent = |other: &Hook| silent.iter().any(|it| it.program == other.program);
+    let first = plan
+        .hops
+        .iter()
+        .find(|planned| planned.hooks.iter().any(|it| is_silent(it)));
+    let is_of_first = first.is_some_and(|first| first.hooks.contains(&hook));
+    let mechanism = hook.kind.mechanism();
+    let mut likewise = plan
+        .hooks()
+        .filter(|other| other.fired.is_some() && other.kind.mechanism() == mechanism);
+    is_of_first || likewise.all(is_silent)
+}
+
 fn broken_at(hook: &Hook, why: String) -> Broken {
     Broken {
         mechanism: hook.kind.mechanism(),
@@ -172,8 +188,11 @@ pub(super) fn attach_tested(
     }
     let attached = Instant::now();
     if broken.is_empty() {
-        let silent = self_test::run(ebpf, plan)?.into_iter();
-        broken.extend(silent.map(|hook| {
+        let silent = self_test::run(ebpf, plan)?;
+        let to_blame = silent
+            .iter()
+            .filter(|hook| is_to_blame(hook, plan, &silent));
+        broken.extend(to_blame.map(|hook| {
             broken_at(
                 hook,
                 "was attached and did not fire in the self-test".to_owned(),
