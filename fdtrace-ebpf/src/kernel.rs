@@ -178,7 +178,6 @@ impl<P: Pointer> Msghdr<P> {
         (read(self.0, &MSGHDR__NAME), read(self.0, &MSGHDR__NAMELEN))
     }
 
-    /// `msg_flags`.
     /// What the data's iterator begins with: its type and direction, which a sender's is never
     /// without.
     #[inline(always)]
@@ -192,6 +191,7 @@ impl<P: Pointer> Msghdr<P> {
         read::<u64>(self.0, &MSGHDR__ITER__COUNT) == 0
     }
 
+    /// `msg_flags`.
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {
         read(self.0, &MSGHDR__FLAGS)

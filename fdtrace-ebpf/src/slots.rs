@@ -79,7 +79,12 @@ const _: () = assert!(ENTRIES >= LIST_MAX);
 pub(crate) struct Slot {
     tid: u32,
     stage: Stage,
+    /// Of a sender before 6.10, the skb's duplicate as soon as there is one.
     pub(crate) list: u64,
+    /// The list that this was duplicated from, which its sender gives back when the call is done; or 0.
+    original: u64,
+    /// What another thread had not given back yet as this one took the slot from it.
+    robbed: u64,
     /// Of a sender, where its call keeps the list: not there any more once an skb has it.
     pub(crate) cookie: u64,
     /// When it was copied, or detached.
@@ -144,13 +149,52 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn take(&mut self, tid: u32, list: u64, stage: Stage) {
         let in_use = self.stage == Stage::Sending || self.stage == Stage::Installing;
-        if in_use && !self.is_of(tid) {
-            ring::count(Counter::WindowFull);
+        if !self.is_of(tid) {
+            if in_use {
+                ring::count(Counter::WindowFull);
+                self.robbed = self.list;
+            }
+            if self.original != 0 {
+                self.robbed = self.original;
+            }
         }
         self.tid = tid;
         self.list = list;
+        self.original = 0;
         self.stage = stage;
         self.count = 0;
+    }
+
+    /// The skb has got a duplicate of the list that this thread sends, and that travels. Says whether it
+    /// sends it; that of another thread whose slot this was has been counted as lost.
+    #[inline(always)]
+    pub(crate) fn duplicate(&mut self, tid: u32, list: u64, duplicate: u64) -> bool {
+        if self.stage_of(tid, list) == Stage::Sending {
+            self.original = list;
+            self.list = duplicate;
+            return true;
+        }
+        list == self.robbed
+    }
+
+    /// Whether this list is the one that the thread's was duplicated from, or was another thread's: of these
+    /// there is nothing to tell. It is about to be gone.
+    #[inline(always)]
+    pub(crate) fn forgets(&mut self, tid: u32, list: u64) -> bool {
+        if self.is_of(tid) && self.original == list {
+            self.original = 0;
+            if self.stage == Stage::Sending {
+                // Nothing saw it get into a queue.
+                ring::count(Counter::WindowFull);
+                self.stage = Stage::Idle;
+            }
+            return true;
+        }
+        if self.robbed == list {
+            self.robbed = 0;
+            return true;
+        }
+        false
     }
 
     /// The list's address as a number that can be handed to a global function: what the verifier knows to be

@@ -13,7 +13,8 @@ use crate::{
     emit::{self, Files, Program},
     filter,
     kernel::{Cookie, List, Pointer, Skb, Task},
-    ring,
+    offsets::BY_SLOT,
+    ring, slots,
 };
 
 on_return! {
@@ -67,7 +68,11 @@ fn duplicated<P: Pointer>([origin]: [P; 1], duplicate: i64) {
         return;
     }
     ring::count(Counter::DuplicateFired);
-    calls::duplicate_sent(origin.address());
+    if BY_SLOT.load() == 0 {
+        calls::duplicate_sent(origin.address());
+    } else if goes_on(origin.address(), duplicate as u64) {
+        return;
+    }
     let Some(scratch) = emit::begin(
         Task::current(),
         Program::Duplicate,
@@ -80,4 +85,11 @@ fn duplicated<P: Pointer>([origin]: [P; 1], duplicate: i64) {
     scratch.head.count = List(duplicate as u64).count();
     filter::duplicates(&mut scratch.head);
     emit::files(scratch, Counter::AttachLost, Files::NONE);
+}
+
+/// Whether the duplicate is what travels of a list that two records tell of.
+#[inline(always)]
+fn goes_on(list: u64, duplicate: u64) -> bool {
+    let tid = Task::current().tid();
+    slots::slot(tid).is_some_and(|slot| slot.duplicate(tid, list, duplicate))
 }

@@ -8,7 +8,8 @@
 use std::{fs, io, path::Path};
 
 use aya_obj::generated::{
-    BPF_ALU64, BPF_CALL, BPF_DW, BPF_JMP, BPF_K, BPF_LDX, BPF_MEM, BPF_MOV, BPF_PSEUDO_KFUNC_CALL,
+    BPF_ALU64, BPF_ATOMIC, BPF_CALL, BPF_CMPXCHG, BPF_DW, BPF_JMP, BPF_K, BPF_LDX, BPF_MEM,
+    BPF_MOV, BPF_PSEUDO_KFUNC_CALL, BPF_ST, BPF_STX,
     bpf_attach_type::BPF_TRACE_FENTRY,
     bpf_prog_type::{BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_TRACING},
 };
@@ -133,11 +134,33 @@ fn casts(function: u32, to: u32) -> bool {
         zero,
         exit,
     ];
+    takes(&instructions)
+}
+
+/// Whether a program may exchange a number in memory for another in one step (5.12).
+pub(crate) fn exchanges() -> bool {
+    const FRAME: u8 = 10;
+    let [zero, exit] = return_value(0);
+    takes(&[
+        zero,
+        instruction(BPF_ST | BPF_MEM | BPF_DW, [FRAME, 0], -8, 0),
+        instruction(
+            BPF_STX | BPF_ATOMIC | BPF_DW,
+            [FRAME, 0],
+            -8,
+            BPF_CMPXCHG.cast_signed(),
+        ),
+        exit,
+    ])
+}
+
+/// Whether the kernel takes a program of these instructions.
+fn takes(instructions: &[u64]) -> bool {
     let program = Program {
         kind: BPF_PROG_TYPE_RAW_TRACEPOINT,
         attach: None,
         target: 0,
-        instructions: &instructions,
+        instructions,
     };
     program.load().is_ok()
 }

@@ -38,7 +38,7 @@ use thiserror::Error;
 
 use crate::model::{Machine, Mechanism};
 
-pub(crate) use self::mechanisms::WORDS;
+pub(crate) use self::mechanisms::{WORDS, exchanges};
 pub use self::{
     capabilities::Capabilities,
     confinement::{Confinement, is_in_init_user_namespace},

@@ -373,8 +373,11 @@ pub(super) fn by_message(hop: Hop) -> &'static [Candidate] {
             Trampoline {
                 Fentry "queue_slot_f" on "unix_add_edges" ("struct scm_fp_list *", "struct unix_sock *") QueueFired;
             }
+            Trampoline {
+                Fentry "queue_slot_tail_f" on "skb_queue_tail" ("struct sk_buff_head *", "struct sk_buff *") QueueFired;
+            }
         },
-        // A list is duplicated where a peek has it instead.
+        // A list is duplicated where a peek has it instead, and up to 6.9 for the skb of every message.
         Hop::Detach => candidates! {
             Trampoline {
                 Fentry "detach_slot_f" on "scm_detach_fds" ("struct msghdr *", "struct scm_cookie *") DetachFired;
@@ -387,6 +390,12 @@ pub(super) fn by_message(hop: Hop) -> &'static [Candidate] {
             }
             Trampoline {
                 Fexit "install_slot_f" on "receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
+            }
+            Trampoline {
+                Fexit "install_slot_f" on "__receive_fd" ("struct file *", "int *", "unsigned int") InstallFired;
+            }
+            Trampoline {
+                Fexit "install_slotn_f" on "__receive_fd" ("int", "struct file *", "int *", "unsigned int") InstallFired;
             }
         },
         Hop::End => candidates! {

@@ -132,7 +132,7 @@ pub fn plan(view: &KernelView, attach: Attach) -> Result<Plan, PlanError> {
 pub fn plan_at(view: &KernelView, attach: Attach, price: Price) -> Result<Plan, PlanError> {
     let mut offsets = Offsets::resolve(view)?;
     let by_message = match price {
-        Price::Least => by_message(view, attach, &offsets)?,
+        Price::Least => by_message(view, attach)?,
         Price::Low | Price::Any => None,
     };
     let (hops, spare) = match by_message {
@@ -206,16 +206,10 @@ pub fn function_of(hop: Hop, view: &KernelView) -> Result<Option<&'static str>, 
 /// The hops that two records a message tell of, and what may be attached later.
 type ByMessage = (Vec<PlannedHop>, Vec<&'static Hook>);
 
-/// Two records a message; `None` where the kernel lacks a function of theirs, or programs would have to
-/// read by calls.
-fn by_message(
-    view: &KernelView,
-    attach: Attach,
-    offsets: &Offsets,
-) -> Result<Option<ByMessage>, TypeError> {
+/// Two records a message; `None` where the kernel lacks a function of theirs.
+fn by_message(view: &KernelView, attach: Attach) -> Result<Option<ByMessage>, TypeError> {
     let mechanism = Mechanism::Trampoline;
-    let is_usable = attach.allows(mechanism) && unavailable(mechanism, view).is_none();
-    if !is_usable || offsets.rdonly_cast().is_none() {
+    if !attach.allows(mechanism) || unavailable(mechanism, view).is_some() {
         return Ok(None);
     }
     let fitting = |candidates: &'static [hooks::Candidate]| -> Result<_, TypeError> {
@@ -232,6 +226,11 @@ fn by_message(
         let candidates = hooks::by_message(hop);
         let hooks = fitting(candidates)?;
         if hooks.is_empty() && !candidates.is_empty() {
+            return Ok(None);
+        }
+        let by_tail = hooks.iter().any(|hook| hook.target == PACKET_QUEUED);
+        if by_tail && view.types.member("scm_fp_list.edges").is_ok() {
+            // Since 6.17, which has edges, a stream's packets are queued by no function.
             return Ok(None);
         }
         let why = hooks.is_empty().then(|| NOT_ASKED_FOR.to_owned());
@@ -423,6 +422,8 @@ const SENDS_RETURNED: [&str; 2] = ["unix_stream_sendmsg", "unix_dgram_sendmsg"];
 const EVERY_SEND_RETURNED: &str = "sock_send_length";
 /// Where sockets of other families look at control messages.
 const OTHERS_SEND: &str = "__sock_cmsg_send";
+/// Where a packet gets into a queue, whosever it is.
+const PACKET_QUEUED: &str = "skb_queue_tail";
 /// Where a call gives its list back.
 const LIST_RELEASED: &str = "__scm_destroy";
 /// Where the memory of a list is given back.

@@ -10,7 +10,10 @@ use super::{
     ProbeError,
     filter::{self, Filter},
 };
-use crate::{kernel::give_memory_back, plan::Offsets};
+use crate::{
+    kernel::{self, give_memory_back},
+    plan::Offsets,
+};
 
 /// The object as `cargo xtask ebpf` committed it.
 static OBJECT: &[u8] =
@@ -93,7 +96,8 @@ pub(super) fn load(
     if let Some(cast) = offsets.rdonly_cast() {
         call_casts(object.to_mut(), cast);
     }
-    if !offsets.use_slots() {
+    let is_exchanging = filter.is_on() && offsets.use_slots();
+    if !(is_exchanging && kernel::exchanges()) {
         leave_out_exchanges(object.to_mut());
     }
     loader.load(&object).map_err(|error| explain(error, bytes))
@@ -115,17 +119,18 @@ fn call_casts(object: &mut [u8], cast: u32) -> usize {
     calls
 }
 
-/// Takes out the atomic exchanges, which claim what waits for two records a message; returns how many there
-/// were. A kernel before 5.12 refuses a program that has one, even where a constant tells the verifier that it
-/// never gets there.
+/// Takes out the atomic exchanges, which claim buckets for what waits; returns how many there were. Without
+/// them no bucket is ever claimed, and all waits in maps. A kernel before 5.12 refuses a program that has one,
+/// even where a constant tells the verifier that it never gets there.
 fn leave_out_exchanges(object: &mut [u8]) -> usize {
     const BPF_STX_ATOMIC_DW: u8 = 0xdb;
     const BPF_CMPXCHG: [u8; 4] = 0xf1_u32.to_le_bytes();
-    const R0_IS_0: [u8; 8] = [0xb7, 0, 0, 0, 0, 0, 0, 0];
+    /// Another than was expected.
+    const R0_IS_ALL_ONES: [u8; 8] = [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
     let mut exchanges = 0;
-    for instruction in object.chunks_exact_mut(R0_IS_0.len()) {
+    for instruction in object.chunks_exact_mut(R0_IS_ALL_ONES.len()) {
         if instruction[0] == BPF_STX_ATOMIC_DW && instruction[4..] == BPF_CMPXCHG {
-            instruction.copy_from_slice(&R0_IS_0);
+            instruction.copy_from_slice(&R0_IS_ALL_ONES);
             exchanges += 1;
         }
     }

@@ -14,7 +14,7 @@ mod sets;
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use fdtrace::{
-    kernel::{Broken, Cast, KernelView, Naming, Symbols, Types},
+    kernel::{Broken, KernelView, Naming, Symbols, Types},
     model::{Hop, Mechanism},
     plan::{Attach, Hook, Plan, PlanError, Price, plan, plan_at},
 };
@@ -501,17 +501,10 @@ fn two_records_tell_of_a_message_where_the_kernel_allows_it() {
     let least =
         |view: &KernelView, attach| plan_at(view, attach, Price::Least).expect("it is planned");
     for kernel in KERNELS {
-        let mut view = fixture(kernel);
+        let view = fixture(kernel);
         let by_hop = render(&plan(&view, Attach::Auto));
-        // Where programs read by calls, as a kernel before 6.2 has them, nothing is gained.
-        assert_eq!(render(&Ok(least(&view, Attach::Auto))), by_hop);
-        view.rdonly_cast = Some(Cast {
-            function: 4711,
-            needs_type: false,
-        });
         let planned = least(&view, Attach::Auto);
-        let has_edges = view.symbols.exact("unix_add_edges").is_some();
-        let allows = view.no_trampolines.is_none() && has_edges && kernel > "6.1";
+        let allows = view.no_trampolines.is_none();
         assert_eq!(planned.by_message, allows, "{kernel}");
         assert_eq!(fact(&planned, "BY_SLOT"), u32::from(allows));
         assert_eq!(planned.spare.is_empty(), !allows);
@@ -540,10 +533,6 @@ fn two_records_tell_of_a_message_where_the_kernel_allows_it() {
             .filter(|hook| !installs.contains(&hook.target));
         for hook in others.filter(|hook| hook.fired.is_some()) {
             let mut view = fixture(kernel);
-            view.rdonly_cast = Some(Cast {
-                function: 4711,
-                needs_type: false,
-            });
             view.broken = vec![did_not_fire(hook)];
             assert!(!least(&view, Attach::Auto).by_message, "{}", hook.target);
         }

@@ -103,7 +103,7 @@ pub(super) fn take(list: u64, report: bool) -> bool {
 }
 
 /// Makes it another's bucket, if it is still this one's. This target has no atomic types. The kernel has the
-/// instruction since 5.12, and two records a message are told since 6.10: userspace takes it out elsewhere.
+/// instruction since 5.12: for those before userspace takes it out, so that it always fails.
 #[inline(always)]
 fn exchange(bucket: &mut Bucket, owner: u64, next: u64) -> bool {
     let address = (&raw mut *bucket).cast::<u8>();

@@ -68,12 +68,28 @@ pub(crate) fn install_slot1_f(ctx: FExitContext) -> i32 {
     0
 }
 
-// `receive_fd(file, user_fd, flags)` (6.8 to 7.2) does.
+// `receive_fd(file, user_fd, flags)` (6.8 to 7.2) does, and `__receive_fd` with the same (5.11 to 6.7).
 #[fexit]
 pub(crate) fn install_slot_f(ctx: FExitContext) -> i32 {
     let (file, user_fd) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
     let result = ctx.arg::<u64>(3) as i32;
     installed(file, user_fd, ctx.arg::<u64>(2) as u32, result, || result);
+    0
+}
+
+// `__receive_fd(fd, file, user_fd, flags)` of 5.10 likewise. A program may not look at `user_fd` there, so
+// anybody's call counts as one for a list.
+#[fexit]
+pub(crate) fn install_slotn_f(ctx: FExitContext) -> i32 {
+    const NOT_LOOKED_AT: u64 = 1;
+    let (file, result) = (ctx.arg(1), ctx.arg::<u64>(4) as i32);
+    installed(
+        file,
+        NOT_LOOKED_AT,
+        ctx.arg::<u64>(3) as u32,
+        result,
+        || result,
+    );
     0
 }
 
@@ -142,6 +158,7 @@ fn given_back(context: *const c_void, cookie: Cookie<Typed>) {
             unsent(task, list, cookie, slot);
         }
         Stage::PassingOver => slot.enter(Stage::Idle),
+        _ if slot.forgets(tid, list.0.address()) => {}
         _ => {
             let unseen = slot.stage(tid) == Stage::InstallingUnseen;
             if unseen {

@@ -18,7 +18,7 @@ use crate::{
     emit::{self, FDS_MAX, Program, Scratch},
     filter::{self, Way},
     hops::{copy, nowhere, queue::report_name},
-    kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, Sock, Task, Typed},
+    kernel::{self, Cookie, FdTable, List, Msghdr, Pointer, Skb, Sock, Task, Typed},
     ring,
     slots::{self, Entry, Slot, Stage},
 };
@@ -112,9 +112,32 @@ pub(crate) fn queue_slot_f(ctx: FEntryContext) -> i32 {
     0
 }
 
+#[fentry]
+pub(crate) fn queue_slot_tail_f(ctx: FEntryContext) -> i32 {
+    tail_queued(Typed(ctx.arg(0)), Skb(Typed(ctx.arg(1))));
+    0
+}
+
+/// `skb_queue_tail`, where there are no edges: every protocol's skbs come by here, so the slot is looked at
+/// first.
+#[inline(always)]
+fn tail_queued(queue: Typed, skb: Skb<Typed>) {
+    let tid = Task::current().tid();
+    let Some(slot) = slots::slot(tid) else {
+        return;
+    };
+    if slot.stage(tid) != Stage::Sending {
+        return;
+    }
+    let list = skb.list();
+    if list.0 == slot.list_number() {
+        queued(list, Sock::of_queue(queue));
+    }
+}
+
 /// `unix_add_edges`: see [`crate::hops::queue`].
 #[inline(always)]
-fn queued(list: List<Typed>, receiver: Sock<Typed>) {
+fn queued(list: List<impl Pointer>, receiver: Sock<impl Pointer>) {
     if list.0.is_null() {
         return;
     }
