@@ -13,7 +13,7 @@ use nix::{sys::socket::SockType, unistd::getpid};
 
 use super::{
     Play,
-    ends::{socket, splice},
+    ends::{send_with_an_urgent_byte, socket, splice},
     fault::{PAGE, Pages, Watch},
     letter::{Letter, Slot},
     plays,
@@ -219,15 +219,7 @@ fn end_streams() {
     pair.send(two);
     read_data(pair.receiver, 0).expect("it is there");
     Sent::under(two).ended("discarded", &["plain-read"]);
-    if Letter::with(&[three])
-        .send_with(pair.sender, libc::MSG_OOB)
-        .is_ok()
-    {
-        read_data(pair.receiver, libc::MSG_OOB).expect("it is there");
-        send_data(pair.sender, b"z", 0).expect("there is room");
-        read_data(pair.receiver, 0).expect("it is there");
-        Sent::under(three).ended("discarded", &["oob"]);
-    }
+    send_with_an_urgent_byte(pair, three);
 }
 
 fn ends_while_many_streams_wait() -> Played {
