@@ -138,18 +138,22 @@ impl Pairing<'_> {
         self.claimed[place] = true;
         let judged = &self.transfers[place];
         self.findings.check(sent.message, judged);
+        // What is withheld because of a loss, the next run may show.
+        let is_lost = judged.verdict == Some(Verdict::Lost);
         let sender = judged.transfer.sender.as_ref();
         if sent.fds[index] >= 0 && sender.is_some_and(|sender| sender.fd.is_none()) {
             let message = sent.message.clone();
+            let blind = (!is_lost).then(sight::number);
             self.findings
-                .missing(Finding::SenderNumber { message }, Some(sight::number()));
+                .missing(Finding::SenderNumber { message }, blind);
         }
         if let Some(receive) = receive {
             if is_numberless(&judged.transfer) {
                 let finding = Finding::ReceiverNumber {
                     message: sent.message.clone(),
                 };
-                self.findings.missing(finding, Some(sight::new_number()));
+                let blind = (!is_lost).then(sight::new_number);
+                self.findings.missing(finding, blind);
             } else {
                 check_cloexec(sent.message, judged, receive, self.findings);
             }

@@ -166,6 +166,39 @@ fn a_run_that_was_skipped_before_a_scenario_leaves_it_open() {
     assert_eq!(judged(Meanwhile::AllSeen).result, ScenarioResult::Pass);
 }
 
+#[test]
+fn a_number_that_is_withheld_because_of_a_loss_is_open_and_not_called_unwatched() {
+    let judged = |meanwhile, spoil: fn(&mut Transfer)| {
+        let mut transfer = transfer();
+        spoil(&mut transfer);
+        let lossless = meanwhile == Meanwhile::AllSeen;
+        let scenario = find("stream-one-fd").unwrap();
+        let seen = vec![(transfer, meanwhile)];
+        judge(
+            scenario,
+            &record(),
+            seen,
+            &fixture_plan(),
+            lossless,
+            Duration::ZERO,
+        )
+    };
+    let numberless: [fn(&mut Transfer); 2] = [
+        |it| it.sender.as_mut().unwrap().fd = None,
+        |it| match &mut it.end {
+            End::Delivered(receiver) => (receiver.fd, receiver.fd_inferred) = (None, true),
+            _ => unreachable!(),
+        },
+    ];
+    for spoil in numberless {
+        let open = judged(Meanwhile::RunsSkipped, spoil);
+        assert_eq!(open.result, ScenarioResult::Inconclusive, "{open:?}");
+        assert!(open.lossy, "it is run again");
+        let blind = judged(Meanwhile::AllSeen, spoil);
+        assert_eq!(blind.result, ScenarioResult::Skip, "{blind:?}");
+    }
+}
+
 /// Judges a record and transfers that were spoiled; gives the result and the reason.
 fn spoiled(spoil: impl FnOnce(&mut Record, &mut Vec<Transfer>)) -> (ScenarioResult, String) {
     let (mut record, mut transfers) = (record(), vec![transfer()]);
