@@ -185,7 +185,7 @@ impl Findings {
             Naming::Shown => {}
             Naming::Asked(_) => writeln!(
                 out,
-                "functions: where they are is hidden from this process, so the kernel is asked for \
+                "functions: the symbols do not say where they are, so the kernel is asked for \
                  their names"
             )?,
             Naming::Hidden(why) => writeln!(

@@ -32,6 +32,18 @@ use super::{
 const HIDDEN: &str =
     "this kernel hides where its functions are (kernel.kptr_restrict, or no CAP_SYSLOG)";
 
+/// What is called by a pointer or by itself, so that no compiler can leave it out, and tells a backtrace's
+/// meaning. Where the symbols lack one, its addresses would be taken for those of the function before it.
+const NEVER_INLINED: [&str; 7] = [
+    "unix_stream_sendmsg",
+    "unix_dgram_sendmsg",
+    "unix_stream_recvmsg",
+    "unix_dgram_recvmsg",
+    "unix_stream_splice_read",
+    "unix_destruct_scm",
+    "unix_release_sock",
+];
+
 /// What an iterator over a map's elements runs its program for.
 const ITERATOR: &str = "bpf_iter_bpf_map_elem";
 
@@ -57,25 +69,22 @@ impl Naming {
     /// types these are. It answers nobody who is `lacking` capabilities.
     #[must_use]
     pub fn live(symbols: &Symbols, types: &Types, lacking: Option<&str>) -> Self {
-        if !symbols.addresses_hidden() {
+        let Some(why) = useless(symbols) else {
             return Self::Shown;
-        }
+        };
         if let Some(lacking) = lacking {
-            return Self::Hidden(format!("{HIDDEN}, and is not asked without {lacking}"));
+            return Self::Hidden(format!("{why}, and is not asked without {lacking}"));
         }
         match Asked::prepare(types) {
             Ok(asked) => Self::Asked(asked),
-            Err(error) => Self::Hidden(format!("{HIDDEN}, and does not name them: {error}")),
+            Err(error) => Self::Hidden(format!("{why}, and does not name them: {error}")),
         }
     }
 
     /// By `symbols` alone.
     #[must_use]
     pub fn recorded(symbols: &Symbols) -> Self {
-        match symbols.addresses_hidden() {
-            false => Self::Shown,
-            true => Self::Hidden(HIDDEN.to_owned()),
-        }
+        useless(symbols).map_or(Self::Shown, Self::Hidden)
     }
 
     /// Why no function can be named.
@@ -86,6 +95,19 @@ impl Naming {
             Self::Hidden(why) => Some(why),
         }
     }
+}
+
+/// Why addresses cannot be told by these symbols.
+fn useless(symbols: &Symbols) -> Option<String> {
+    if symbols.addresses_hidden() {
+        return Some(HIDDEN.to_owned());
+    }
+    let missing =
+        |function: &&&str| symbols.exact(function).is_none() && symbols.clones(function).is_empty();
+    let missing = NEVER_INLINED.iter().find(missing)?;
+    Some(format!(
+        "the symbols of this kernel lack {missing}, so others may be missing too"
+    ))
 }
 
 /// Names the functions that code addresses are in.

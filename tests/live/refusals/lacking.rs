@@ -218,9 +218,15 @@ fn results(run: &Run) -> BTreeMap<String, String> {
 const VERIFY: [&str; 3] = ["verify", "--format", "json"];
 
 /// The functions that this kernel has of those that a plan may name, or those that `FDTRACE_LACKING` names.
+/// Where none can be hooked no plan depends on them. Then it is those that backtraces are read by.
 fn functions() -> BTreeSet<&'static str> {
     let view = KernelView::live().unwrap();
-    let chosen = std::env::var("FDTRACE_LACKING").unwrap_or_default();
+    let by_tracepoints = view.no_trampolines.is_some() && view.no_kprobes.is_some();
+    let chosen = match std::env::var("FDTRACE_LACKING") {
+        Ok(chosen) => chosen,
+        Err(_) if by_tracepoints => "unix_stream_sendmsg,unix_destruct_scm".to_owned(),
+        Err(_) => String::new(),
+    };
     let is_chosen = |name: &str| chosen.is_empty() || chosen.split(',').any(|it| it == name);
     places(&view)
         .unwrap()
