@@ -7,6 +7,7 @@
 
 mod bpf;
 mod floor;
+mod held;
 mod machine;
 mod records;
 mod report;
@@ -61,6 +62,9 @@ struct Args {
     /// A short run that fails on a structural regression, and on nothing else.
     #[arg(long, conflicts_with_all = ["rounds", "slice", "scale"])]
     smoke: bool,
+    /// Count what is held, and fail where it has become dearer; with --counted.
+    #[arg(long, requires = "counted", conflicts_with_all = ["rounds", "slice", "scale", "smoke", "workload", "state", "attach"])]
+    held: bool,
     /// Write the results there as JSON too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -93,6 +97,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
+    if args.held {
+        return held::check(&machine::Machine::here()?.kernel, |attach| rounds::Rounds {
+            fdtrace: args.fdtrace.clone(),
+            attach,
+            workloads: held::workloads(),
+            states: vec![State::Trace, State::OtherPid],
+            // They count the same in each.
+            rounds: 1,
+            slice_ns: 5_000_000,
+        });
+    }
     let all = |named: &[Workload]| match named {
         [] => Workload::ALL.to_vec(),
         _ => named.to_vec(),

@@ -136,11 +136,23 @@ pub(crate) fn built(arch: Arch, name: &str) -> Program {
     Program::new(name, folder.join(name))
 }
 
-/// The test binary's name has a hash in it, so Cargo has to say where it is.
 fn build_test(arch: Arch, name: &str) -> Result<PathBuf> {
     let mut cargo = cargo(arch, "test")?;
+    cargo.args(["-p", "fdtrace"]);
+    find_test(cargo, name)
+}
+
+/// One of fdtrace's test programs as this machine runs it, which is built for it anyway.
+pub(crate) fn test_of_this_machine(name: &str) -> Result<Program> {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--workspace"]);
+    Ok(Program::new(name, find_test(cargo, name)?))
+}
+
+/// Builds it. Its name has a hash in it, so Cargo has to say where it is.
+fn find_test(mut cargo: Command, name: &str) -> Result<PathBuf> {
     cargo
-        .args(["-p", "fdtrace", "--no-run", "--test", name])
+        .args(["--no-run", "--test", name])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     eprintln!("$ {}", process::shown(&cargo));
