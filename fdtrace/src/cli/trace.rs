@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::unistd::{Uid, User};
 
 use super::{
     CannotRun, EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, Output,
@@ -25,6 +24,7 @@ use crate::{
     tracer::Filter,
     watch::{
         Bounds, Ended, Limits, Options, Session, Stopped, TraceReport,
+        account::Account,
         command::{CommandStdout, Held},
         find_cgroup,
     },
@@ -113,11 +113,8 @@ fn hold(args: &Watch, stdout: CommandStdout) -> Result<Option<Held>> {
 }
 
 /// A user by name or number.
-fn find_user(user: &str) -> Result<User> {
-    let found = match user.parse() {
-        Ok(uid) => User::from_uid(Uid::from_raw(uid)),
-        Err(_) => User::from_name(user),
-    };
+fn find_user(user: &str) -> Result<Account> {
+    let found = Account::find(user);
     found.context("cannot look the user up")?.ok_or_else(|| {
         CannotRun {
             what: format!("there is no user {user:?}"),

@@ -19,10 +19,11 @@ use nix::{
         signal::Signal,
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, User, dup2_stdout, execvp, initgroups, pipe2, setgid, setuid},
+    unistd::{ForkResult, Pid, dup2_stdout, execvp, pipe2, setgid, setgroups, setuid},
 };
 use tokio::io::unix::AsyncFd;
 
+use super::account::Account;
 use crate::{
     kernel::inherited,
     kernel::sys::{exit_now, fork, is_single_threaded, open_process, set_ignored, wait_on},
@@ -110,7 +111,7 @@ impl Held {
     pub fn start(
         command: &[OsString],
         stdout: CommandStdout,
-        user: Option<&User>,
+        user: Option<&Account>,
     ) -> Result<Self, CommandError> {
         let arguments: Vec<CString> = command
             .iter()
@@ -191,7 +192,7 @@ impl Held {
 fn become_command(
     arguments: &[CString],
     stdout: CommandStdout,
-    user: Option<&User>,
+    user: Option<&Account>,
     mut released: File,
     mut tell: File,
 ) -> ! {
@@ -219,9 +220,8 @@ fn become_command(
 }
 
 /// Gives up this process's user, groups and privileges for another's.
-fn become_user(user: &User) -> Result<(), Errno> {
-    let name = CString::new(user.name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-    initgroups(&name, user.gid)?;
+fn become_user(user: &Account) -> Result<(), Errno> {
+    setgroups(&user.groups)?;
     setgid(user.gid)?;
     setuid(user.uid)
 }

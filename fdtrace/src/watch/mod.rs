@@ -13,6 +13,7 @@
 //! look; [`Replay`] does the same from a recording. Both hand over what has ended, judged, and how all
 //! ended ([`Ended`]).
 
+pub mod account;
 pub mod command;
 mod ended;
 pub mod found;
