@@ -128,6 +128,7 @@ mod tests {
         let nothing = Costs {
             rows: Vec::new(),
             without: Vec::new(),
+            told: Vec::new(),
         };
         assert!(counted(&nothing, PassStream, Trace).is_err());
     }

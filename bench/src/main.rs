@@ -56,6 +56,9 @@ struct Args {
     /// peers are none: `cargo xtask bench --vm` sets it.
     #[arg(long)]
     counted: bool,
+    /// Measure what else one could run too; with --counted.
+    #[arg(long, requires = "counted", conflicts_with = "state")]
+    peers: bool,
     /// Measure scale too: sustained rates, the tracker, many sockets, start-up.
     #[arg(long)]
     scale: bool,
@@ -117,6 +120,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         attach: args.attach,
         workloads: all(&args.workload),
         states: match args.state.as_slice() {
+            [] if args.peers => State::PEERS.to_vec(),
             [] if args.counted => State::OWN.to_vec(),
             [] => State::ALL.to_vec(),
             named => named.to_vec(),

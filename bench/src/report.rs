@@ -71,6 +71,23 @@ impl fmt::Display for Results {
         for (state, why) in &self.costs.without {
             writeln!(f, "\nwithout {}: {why}", state.title())?;
         }
+        if !self.costs.told.is_empty() {
+            writeln!(
+                f,
+                "\n| in the last round | messages | descriptors | lines of them | lost |\n|---|--:|--:|--:|---|"
+            )?;
+        }
+        for (state, passed, told) in &self.costs.told {
+            writeln!(
+                f,
+                "| {} | {} | {} | {} | {} |",
+                state.title(),
+                passed.messages,
+                passed.descriptors,
+                told.lines,
+                told.lost.join(", ")
+            )?;
+        }
         if let Some(scale) = &self.scale {
             write!(f, "\n{scale}")?;
         }
@@ -169,6 +186,7 @@ mod tests {
                 ],
             }],
             without: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -203,6 +221,7 @@ mod tests {
         let without = |states: &[State]| Costs {
             rows: costs(Workload::PassStream, 1.0, [2.0; 3]).rows,
             without: states.iter().map(|state| (*state, String::new())).collect(),
+            told: Vec::new(),
         };
         assert_eq!(judge(&without(&[State::Trace])), Smoke::Regressed);
         assert_eq!(

@@ -10,7 +10,7 @@ use fdtrace::plan::Attach;
 use serde::Serialize;
 
 use crate::{
-    state::{self, Observer, Stage, State},
+    state::{self, Observer, Stage, State, Told},
     worker::{Took, Worker},
     workload::Workload,
 };
@@ -31,6 +31,16 @@ pub(crate) struct Costs {
     pub(crate) rows: Vec<Row>,
     /// States that could not be had, and why.
     pub(crate) without: Vec<(State, String)>,
+    /// What observers told in the last round, beside how many messages and descriptors were passed under
+    /// them.
+    pub(crate) told: Vec<(State, Passed, Told)>,
+}
+
+/// What the workloads passed in a slice each.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Passed {
+    pub(crate) messages: u64,
+    pub(crate) descriptors: u64,
 }
 
 /// One workload.
@@ -69,6 +79,7 @@ impl Rounds {
     pub(crate) fn run(&self) -> Result<Costs> {
         let (_folder, folder) = state::folder()?;
         let mut without = Vec::new();
+        let mut told = Vec::new();
         let mut workers = Vec::new();
         for workload in &self.workloads {
             // The last CPU, as interrupts tend to come to the first.
@@ -83,6 +94,15 @@ impl Rounds {
             let times = worker.calibrate(self.slice_ns)?;
             workers.push((worker, times));
         }
+        let passed = workers
+            .iter()
+            .fold(Passed::default(), |all, (worker, times)| {
+                let descriptors = worker.workload.descriptors();
+                Passed {
+                    messages: all.messages + u64::from(descriptors > 0) * times,
+                    descriptors: all.descriptors + descriptors * times,
+                }
+            });
         let idle = Worker::start(Workload::OpenClose, 0)?;
         let pids: Vec<u32> = workers.iter().map(|(worker, _)| worker.pid()).collect();
         let stage = Stage {
@@ -110,6 +130,10 @@ impl Rounds {
                 };
                 let under = slices(&mut workers)?;
                 observer.stop()?;
+                if round + 1 == self.rounds {
+                    let of_it = Told::read(*state, &folder)?;
+                    told.extend(of_it.map(|of_it| (*state, passed, of_it)));
+                }
                 for (row, (before, under)) in before.iter().zip(&under).enumerate() {
                     let times = workers[row].1 as f64;
                     untraced[row].push(before.cpu_ns as f64 / times);
@@ -137,6 +161,7 @@ impl Rounds {
                 })
                 .collect(),
             without,
+            told,
         })
     }
 }

@@ -2,10 +2,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::Read as _,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -24,19 +24,11 @@ use crate::{
     records::{Records, Written},
 };
 
+/// What an observer writes, in its folder.
+const OUTPUT: &str = "output";
+
 /// How long an observer may take to be ready, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What bpftrace runs: the tracepoints that fdtrace uses where it has nothing else, and what it
-/// takes to say who passed something.
-const BPFTRACE: &str = r#"
-BEGIN { printf("ready\n"); }
-rawtracepoint:sk_data_ready { @sent[pid, comm] = count(); }
-rawtracepoint:skb_copy_datagram_iovec { @read[pid, comm] = count(); }
-rawtracepoint:sock_recv_length { @received[pid, comm] = count(); }
-rawtracepoint:kfree_skb { @freed[comm] = count(); }
-rawtracepoint:consume_skb { @consumed[comm] = count(); }
-"#;
 
 /// One of them; untraced goes without saying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -52,8 +44,16 @@ pub(crate) enum State {
     Hops,
     /// `fdtrace trace --pid` of a process that does nothing.
     OtherPid,
-    /// A bpftrace script on the same tracepoints, counting.
-    Bpftrace,
+    /// What one writes in bpftrace who has read the kernel.
+    Functions,
+    /// The same by kprobes.
+    Kprobes,
+    /// What one writes who has not: how many messages are sent and received.
+    Calls,
+    /// What bcc's sofdsnoop watches and tells, by bpftrace.
+    Sofdsnoop,
+    /// What Inspektor Gadget's fdpass watches and tells, by bpftrace.
+    Fdpass,
     /// `perf trace` of the two system calls, on the workload's process.
     Perf,
     /// `strace` of the two system calls, on the workload's process.
@@ -61,13 +61,17 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Floor,
         Self::Records,
         Self::Trace,
         Self::Hops,
         Self::OtherPid,
-        Self::Bpftrace,
+        Self::Functions,
+        Self::Kprobes,
+        Self::Calls,
+        Self::Sofdsnoop,
+        Self::Fdpass,
         Self::Perf,
         Self::Strace,
     ];
@@ -80,6 +84,43 @@ impl State {
         Self::Hops,
         Self::OtherPid,
     ];
+
+    /// fdtrace beside what else one could run, but for perf, which a VM does not have.
+    pub(crate) const PEERS: [Self; 8] = [
+        Self::Trace,
+        Self::Hops,
+        Self::Functions,
+        Self::Kprobes,
+        Self::Calls,
+        Self::Sofdsnoop,
+        Self::Fdpass,
+        Self::Strace,
+    ];
+
+    /// What bpftrace runs for it.
+    fn script(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Functions => include_str!("peers/functions.bt"),
+            Self::Kprobes => include_str!("peers/kprobes.bt"),
+            Self::Calls => include_str!("peers/calls.bt"),
+            Self::Sofdsnoop => include_str!("peers/sofdsnoop.bt"),
+            Self::Fdpass => include_str!("peers/fdpass.bt"),
+            _ => return None,
+        })
+    }
+
+    /// What is in each of its lines that tells of a message, or of a descriptor of one; `None` if it has no
+    /// such lines.
+    fn line_mark(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Trace | Self::Hops => " → ",
+            Self::Functions | Self::Kprobes => "sent ",
+            Self::Sofdsnoop => "SEND ",
+            Self::Fdpass => "passed ",
+            Self::Perf | Self::Strace => "sendmsg(",
+            Self::Floor | Self::Records | Self::OtherPid | Self::Calls => return None,
+        })
+    }
 
     /// Whether it works by stopping the workload, so that only the clock shows what it costs.
     pub(crate) fn stops(self) -> bool {
@@ -94,7 +135,11 @@ impl State {
             Self::Trace => "trace",
             Self::Hops => "--hops",
             Self::OtherPid => "other --pid",
-            Self::Bpftrace => "bpftrace",
+            Self::Functions => "bpftrace, functions",
+            Self::Kprobes => "bpftrace, kprobes",
+            Self::Calls => "bpftrace, calls",
+            Self::Sofdsnoop => "sofdsnoop",
+            Self::Fdpass => "fdpass",
             Self::Perf => "perf trace",
             Self::Strace => "strace",
         }
@@ -125,8 +170,9 @@ pub(crate) enum Observer {
 pub(crate) struct Program {
     name: &'static str,
     process: Child,
-    _out: Option<BufReader<ChildStdout>>,
     err: Option<ChildStderr>,
+    /// Where its stdout goes, if that is looked at.
+    out: Option<PathBuf>,
 }
 
 impl Observer {
@@ -141,17 +187,20 @@ impl Observer {
             State::Trace => stage.fdtrace(&[])?,
             State::Hops => stage.fdtrace(&["--hops"])?,
             State::OtherPid => stage.fdtrace(&["--pid", &stage.idle.to_string()])?,
-            State::Bpftrace => {
+            State::Functions | State::Kprobes | State::Calls | State::Sofdsnoop | State::Fdpass => {
                 let mut command = Command::new("bpftrace");
-                command.args(["-e", BPFTRACE]);
-                let mut program = Program::start("bpftrace", command)?;
-                program.wait_for_line("ready")?;
+                command.args(["-B", "line", "-e", state.script().unwrap_or_default()]);
+                let out = stage.folder.join(OUTPUT);
+                let mut program = Program::start_with("bpftrace", command, Some(out.clone()))?;
+                program.wait_until(|| {
+                    fs::read_to_string(&out).is_ok_and(|text| text.contains("ready\n"))
+                })?;
                 program
             }
             State::Perf => {
                 let mut command = Command::new("perf");
                 command.args(["trace", "-e", "sendmsg,recvmsg", "-o"]);
-                command.arg(stage.folder.join("perf"));
+                command.arg(stage.folder.join(OUTPUT));
                 command.arg("-p").arg(stage.pid_list());
                 let mut program = Program::start("perf", command)?;
                 // It does not say when it is ready; a second is more than it took anywhere.
@@ -162,7 +211,7 @@ impl Observer {
             State::Strace => {
                 let mut command = Command::new("strace");
                 command.args(["-f", "-qq", "-e", "trace=sendmsg,recvmsg", "-o"]);
-                command.arg(stage.folder.join("strace"));
+                command.arg(stage.folder.join(OUTPUT));
                 for pid in stage.pids {
                     command.arg("-p").arg(pid.to_string());
                 }
@@ -205,7 +254,7 @@ impl Stage<'_> {
     fn fdtrace_command(&self, ready: &Path) -> Command {
         let mut command = Command::new(self.fdtrace);
         command.args(["trace", "--attach", &self.attach.to_string(), "-o"]);
-        command.arg(self.folder.join("trace"));
+        command.arg(self.folder.join(OUTPUT));
         command.arg("--ready-file").arg(ready);
         command
     }
@@ -225,7 +274,13 @@ fn is_traced(pid: u32) -> bool {
 }
 
 impl Program {
-    pub(crate) fn start(name: &'static str, mut command: Command) -> Result<Self> {
+    pub(crate) fn start(name: &'static str, command: Command) -> Result<Self> {
+        Self::start_with(name, command, None)
+    }
+
+    /// One whose stdout is this file.
+    fn start_with(name: &'static str, mut command: Command, out: Option<PathBuf>) -> Result<Self> {
+        let stdout = out.as_ref().map(fs::File::create).transpose()?;
         // SAFETY: prctl is a system call that is safe between fork and exec.
         unsafe {
             // A tracer that outlives the benchmark would be measured by the next one.
@@ -233,33 +288,20 @@ impl Program {
         }
         let mut process = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout.map_or_else(Stdio::null, Stdio::from))
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("there is no {name}"))?;
         Ok(Self {
             name,
-            _out: process.stdout.take().map(BufReader::new),
             err: process.stderr.take(),
+            out,
             process,
         })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
-    }
-
-    /// Waits until it prints a line.
-    fn wait_for_line(&mut self, wanted: &str) -> Result<()> {
-        let mut line = String::new();
-        let out = self._out.as_mut().context("it has no stdout")?;
-        while out.read_line(&mut line)? > 0 {
-            if line.trim() == wanted {
-                return Ok(());
-            }
-            line.clear();
-        }
-        self.must_run()
     }
 
     pub(crate) fn wait_until(&mut self, is_so: impl Fn() -> bool) -> Result<()> {
@@ -276,34 +318,30 @@ impl Program {
 
     /// An error with what it said, if it has ended.
     fn must_run(&mut self) -> Result<()> {
-        // One that is about to end closes its output first.
-        let begin = Instant::now();
-        let patience = if self._out.is_none() {
-            PATIENCE
-        } else {
-            Duration::ZERO
-        };
-        let status = loop {
-            match self.process.try_wait()? {
-                None if begin.elapsed() < patience => {}
-                other => break other,
-            }
-        };
-        if status.is_some() {
+        let status = self.process.try_wait()?;
+        if let Some(status) = status {
             let mut said = String::new();
             if let Some(err) = &mut self.err {
                 err.read_to_string(&mut said)?;
             }
+            if let Some(out) = &self.out {
+                said += &fs::read_to_string(out)?;
+            }
             bail!(
-                "{}: {}",
+                "{}: {status}: {}",
                 self.name,
-                said.lines().next().unwrap_or("it ended")
+                said.lines()
+                    .find(|line| !line.is_empty())
+                    .unwrap_or("it said nothing")
             );
         }
         Ok(())
     }
 
     pub(crate) fn stop(mut self) -> Result<()> {
+        if let Some(out) = &self.out {
+            wait_for_the_rest(out)?;
+        }
         let pid = Pid::from_raw(i32::try_from(self.process.id())?);
         kill(pid, Signal::SIGINT)?;
         let begin = Instant::now();
@@ -319,6 +357,52 @@ impl Program {
     }
 }
 
+/// Waits until a program that does not read on once it is interrupted has nothing more to write.
+fn wait_for_the_rest(out: &Path) -> Result<()> {
+    const QUIET: Duration = Duration::from_millis(500);
+    let begin = Instant::now();
+    let (mut len, mut since) = (0, Instant::now());
+    while since.elapsed() < QUIET && begin.elapsed() < PATIENCE {
+        let now = fs::metadata(out)?.len();
+        if now != len {
+            (len, since) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// What an observer told of the messages that were passed under it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Told {
+    /// Lines of messages, or of descriptors.
+    pub(crate) lines: u64,
+    /// What it said was lost, in its words.
+    pub(crate) lost: Vec<String>,
+}
+
+impl Told {
+    /// From its output; `None` if it has no line of each message.
+    pub(crate) fn read(state: State, folder: &Path) -> Result<Option<Self>> {
+        let Some(mark) = state.line_mark() else {
+            return Ok(None);
+        };
+        let text = fs::read(folder.join(OUTPUT)).context("an observer wrote nothing")?;
+        Ok(Some(Self::of(mark, &String::from_utf8_lossy(&text))))
+    }
+
+    fn of(mark: &str, text: &str) -> Self {
+        let lost = text.lines().filter(|line| {
+            let word = line.split(' ').next().unwrap_or_default();
+            word.eq_ignore_ascii_case("lost")
+        });
+        Self {
+            lines: text.lines().filter(|line| line.contains(mark)).count() as u64,
+            lost: lost.map(str::to_owned).collect(),
+        }
+    }
+}
+
 /// A folder for output, in memory: a disk would be measured too.
 pub(crate) fn folder() -> Result<(tempfile::TempDir, PathBuf)> {
     let memory = Path::new("/dev/shm");
@@ -330,4 +414,20 @@ pub(crate) fn folder() -> Result<(tempfile::TempDir, PathBuf)> {
     .context("cannot make a folder for output")?;
     let path = folder.path().to_path_buf();
     Ok((folder, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_and_what_was_lost_is_in_its_words() {
+        let text = "Attaching 3 probes...\nready\nsent 7 fdtrace-bench 4\nreceived 7 fdtrace-bench room 24\n\
+                    Lost 12 events\nsent 7 fdtrace-bench 4\n";
+        let told = Told::of("sent ", text);
+        assert_eq!(
+            (told.lines, told.lost),
+            (2, vec!["Lost 12 events".to_owned()])
+        );
+    }
 }

@@ -77,18 +77,28 @@ impl Workload {
             .unwrap_or_default()
     }
 
+    /// How many descriptors a turn passes, in a message.
+    pub(crate) fn descriptors(self) -> u64 {
+        match self {
+            Self::PassStream
+            | Self::PassDgram
+            | Self::PassOver10
+            | Self::PassOver1000
+            | Self::PassOver10000 => 1,
+            Self::Pass16 => 16,
+            Self::Pass253 => 253,
+            Self::UnixBytes
+            | Self::UnixMessages
+            | Self::OpenClose
+            | Self::ForkExec
+            | Self::Tcp
+            | Self::Busy => 0,
+        }
+    }
+
     /// Whether it passes descriptors.
     pub(crate) fn passes(self) -> bool {
-        matches!(
-            self,
-            Self::PassStream
-                | Self::PassDgram
-                | Self::Pass16
-                | Self::Pass253
-                | Self::PassOver10
-                | Self::PassOver1000
-                | Self::PassOver10000
-        )
+        self.descriptors() > 0
     }
 
     /// Makes ready what the loop needs; what comes back runs it so many times.

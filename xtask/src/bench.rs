@@ -21,12 +21,16 @@ Examples:
   cargo xtask bench -- --workload pass-stream --state trace --state strace
   cargo xtask bench -- --scale --json bench.json
   cargo xtask bench -- --smoke
-  cargo xtask bench --vm 6.12 -- --attach kprobe --workload pass-stream")]
+  cargo xtask bench --vm 6.12 -- --attach kprobe --workload pass-stream
+  cargo xtask bench --vm 6.12 --peers -- --workload pass-stream --rounds 1")]
 pub(crate) struct Args {
     /// Count instructions instead of time, in a VM with this kernel: a series that Debian has, or
     /// the path of a bzImage.
     #[arg(long, value_name = "SERIES|PATH")]
     vm: Option<Choice>,
+    /// Measure bpftrace and strace in that VM too.
+    #[arg(long, requires = "vm")]
+    peers: bool,
     /// Arguments for the benchmark; `-- --help` lists them.
     #[arg(last = true)]
     args: Vec<OsString>,
@@ -35,7 +39,7 @@ pub(crate) struct Args {
 /// Exits with what the benchmark exits with.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(kernel) = &args.vm {
-        return vm::bench(kernel.clone(), &args.args);
+        return vm::bench(kernel.clone(), args.peers, &args.args);
     }
     let release = workspace::target().join("release");
     // Before the build, so that a missing sudo does not cost minutes to find out.

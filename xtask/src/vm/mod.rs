@@ -40,7 +40,7 @@ use vm_init::{Frame, Job};
 
 pub(crate) use programs::{played, test};
 
-use crate::{arch::Arch, workspace};
+use crate::{arch::Arch, toolchain, workspace};
 pub(crate) use cell::Ended;
 use image::{Program, Tests};
 pub(crate) use kernel::Choice;
@@ -49,6 +49,9 @@ use machine::{Machine, Then, Up};
 use matrix::{Columns, Page};
 use qemu::{Accelerator, Qemu};
 use series::Series;
+
+/// What the benchmark measures beside fdtrace, by the names of their packages.
+const PEERS: [&str; 2] = ["bpftrace", "strace"];
 
 /// Tells tests that were built elsewhere which fdtrace to test.
 const TESTED: &str = "FDTRACE_BIN=/bin/fdtrace";
@@ -140,13 +143,22 @@ pub(crate) struct Args {
 
 /// Runs the benchmark on `kernel`, where a nanosecond is an instruction. Exits with what it exits
 /// with.
-pub(crate) fn bench(kernel: Choice, args: &[OsString]) -> Result<ExitCode> {
-    let command = ["fdtrace-bench", "--fdtrace", "/bin/fdtrace", "--counted"];
+pub(crate) fn bench(kernel: Choice, peers: bool, args: &[OsString]) -> Result<ExitCode> {
+    let mut command = vec!["fdtrace-bench", "--fdtrace", "/bin/fdtrace", "--counted"];
+    command.extend(peers.then_some("--peers"));
+    let carried = |name| Ok(Program::new(name, toolchain::find_or_install(name, name)?));
+    let with = match peers {
+        true => PEERS.into_iter().map(carried).collect::<Result<_>>()?,
+        false => Vec::new(),
+    };
     run(&Args {
         kernel: vec![kernel],
         bench: true,
         accel: Some(Accelerator::Counted),
         timeout: BENCH_TIMEOUT,
+        // bpftrace runs a shell.
+        tools: peers,
+        with,
         command: command
             .iter()
             .map(OsString::from)
