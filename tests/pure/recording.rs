@@ -328,6 +328,14 @@ fn replay_of_a_damaged_recording_says_so() {
     assert_eq!(run.code, Some(3), "{run:?}");
     assert_eq!(run.stdout.matches(r#""type":"transfer""#).count(), 2);
     assert!(run.stderr.contains("breaks off after"), "{run:?}");
+    let incomplete = |stdout: &str| {
+        let last = stdout.lines().last().unwrap();
+        let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+        summary["incomplete"].as_str().map(str::to_owned)
+    };
+    assert!(incomplete(&run.stdout).is_some_and(|why| why.contains("breaks off after")));
+    let run = replay(&whole, &["--format", "json"]);
+    assert_eq!(incomplete(&run.stdout), None);
     let run = replay(b"something else", &[]);
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(run.stderr.contains("not an fdtrace recording"), "{run:?}");

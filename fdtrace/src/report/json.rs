@@ -147,6 +147,7 @@ impl<W: io::Write> TraceReport for Json<W> {
             unread_queues: Some(end.unread.clone()).filter(|unread| *unread != Default::default()),
             still_open: Some(still_open::summary(&end.holdings)),
             empty_rights: Some(end.empty_rights.clone()).filter(|empty| !empty.is_empty()),
+            incomplete: end.incomplete.clone(),
             command_status: end.command_status,
             programs: end.programs.as_deref().map(programs::entries),
             exit_code: end.exit_code,

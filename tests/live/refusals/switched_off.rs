@@ -128,6 +128,9 @@ fn what_went_unseen_while_it_was_off_is_a_loss() {
         pass(&after);
         let traced = tracing.stop();
         assert_eq!(traced.code, Some(3), "{traced:?}");
+        let lines = lines(&traced.stdout);
+        let why = lines.last().unwrap()["incomplete"].as_str();
+        assert!(why.is_some_and(|why| why.contains("ftrace was switched off")));
         assert_eq!(told_of(&traced, &before), ["\"delivered\" \"same\""]);
         let unseen = told_of(&traced, &meanwhile);
         assert!(!unseen.iter().any(|it| it.contains("same")), "{unseen:?}");

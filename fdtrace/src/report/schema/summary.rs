@@ -57,6 +57,9 @@ pub struct Summary {
     /// Sends whose SCM_RIGHTS name no descriptor, by process, most first; of a trace, absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub empty_rights: Option<Vec<EmptyRights>>,
+    /// Why this is not all that there was to see; of a trace, absent if it is. The exit status is 3 then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
     /// What the traced command returned, as a shell would say it: 128 and the signal's number, if
     /// one ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
