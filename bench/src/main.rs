@@ -105,7 +105,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             fdtrace: args.fdtrace.clone(),
             attach,
             workloads: held::workloads(),
-            states: vec![State::Trace, State::OtherPid],
+            states: held::states(attach),
             // They count the same in each.
             rounds: 1,
             slice_ns: 5_000_000,

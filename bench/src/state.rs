@@ -48,7 +48,7 @@ pub(crate) enum State {
     Functions,
     /// The same by kprobes.
     Kprobes,
-    /// What one writes who has not: how many messages are sent and received.
+    /// What one writes who does not know its functions: how many messages are sent and received.
     Calls,
     /// What bcc's sofdsnoop watches and tells, by bpftrace.
     Sofdsnoop,
